@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/problem.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void problems_init(struct problems *ps)
+{
+	*ps = (struct problems){ 0 };
+	pthread_mutex_init(&ps->lock, NULL);
+}
+
+void problems_free(struct problems *ps)
+{
+	for (size_t i = 0; i < ps->n; i++) {
+		free(ps->list[i].object);
+		free(ps->list[i].text);
+		free(ps->list[i].remedy);
+	}
+	free(ps->list);
+	pthread_mutex_destroy(&ps->lock);
+	*ps = (struct problems){ 0 };
+}
+
+static void count(struct problems *ps, const struct problem *p)
+{
+	if (p->kind == PROBLEM_REFUSED)
+		ps->n_refused++;
+	if (p->kind == PROBLEM_FAILED)
+		ps->n_failed++;
+	if (p->kind != PROBLEM_CHANGED && !ps->first_error)
+		ps->first_error = p->error;
+}
+
+static void add(struct problems *ps, enum problem_kind kind, int error, const struct blame *who, const char *fmt,
+	va_list args)
+{
+	struct problem p = { .kind = kind, .error = error };
+	struct problem *grown;
+
+	if (vasprintf(&p.text, fmt, args) < 0)
+		p.text = NULL;
+	if (who) {
+		p.pid = who->pid;
+		snprintf(p.process, sizeof(p.process), "%s", who->process ? who->process : "");
+		p.object = who->object ? strdup(who->object) : NULL;
+		p.remedy = who->remedy ? strdup(who->remedy) : NULL;
+	}
+	pthread_mutex_lock(&ps->lock);
+	count(ps, &p);
+	grown = reallocarray(ps->list, ps->n + 1, sizeof(*ps->list));
+	if (grown) {
+		ps->list = grown;
+		ps->list[ps->n++] = p;
+	}
+	pthread_mutex_unlock(&ps->lock);
+}
+
+int failed(struct problems *ps, const struct blame *who, int error, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	add(ps, PROBLEM_FAILED, error, who, fmt, args);
+	va_end(args);
+	return error < 0 ? error : -EIO;
+}
+
+int refused(struct problems *ps, const struct blame *who, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	add(ps, PROBLEM_REFUSED, -ENOTSUP, who, fmt, args);
+	va_end(args);
+	return -ENOTSUP;
+}
+
+int changed(struct problems *ps, const struct blame *who, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	add(ps, PROBLEM_CHANGED, 0, who, fmt, args);
+	va_end(args);
+	return 0;
+}

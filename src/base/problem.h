@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What went wrong, made once, where its cause is known: which process, which object, why, and what to do about it.
+ * Functions return a negative errno and leave the words in the list of problems that their context carries.
+ * A list is safe to add to from several workers.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/macro.h"
+
+enum problem_kind {
+	PROBLEM_FAILED,  /* the call cannot go on */
+	PROBLEM_REFUSED, /* the tree or image holds something that spore cannot carry (exit status 3) */
+	PROBLEM_CHANGED, /* carried, but something that a program could see is different, by name */
+};
+
+struct problem {
+	enum problem_kind kind;
+	int error;        /* negative errno */
+	pid_t pid;        /* in the caller's pid namespace; 0: not about one process */
+	char process[32]; /* its name */
+	char *object;     /* "fd 5 (socket:[123])", "mapping 7f..-7f.." ; may be NULL */
+	char *text;
+	char *remedy; /* may be NULL */
+};
+
+struct problems {
+	pthread_mutex_t lock;
+	struct problem *list;
+	size_t n;
+	size_t n_refused;
+	size_t n_failed;
+	int first_error; /* the first failure's or refusal's negative errno */
+};
+
+void problems_init(struct problems *ps);
+void problems_free(struct problems *ps);
+
+/* Who a problem is about. All members may be zero. */
+struct blame {
+	pid_t pid;
+	const char *process;
+	const char *object;
+	const char *remedy;
+};
+
+/* Each adds a problem and returns the negative errno that the caller hands on: failed() its error, refused() -ENOTSUP, changed() 0. */
+int failed(struct problems *ps, const struct blame *who, int error, const char *fmt, ...) PRINTF_LIKE(4, 5);
+int refused(struct problems *ps, const struct blame *who, const char *fmt, ...) PRINTF_LIKE(3, 4);
+int changed(struct problems *ps, const struct blame *who, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#define BLAME(...) (&(const struct blame){ __VA_ARGS__ })

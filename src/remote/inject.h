@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Running batches in the tasks of one stopped process: an area is mapped into it, its threads are sent into the stub and
+ * brought back. Whatever happens to spore in between, each thread gets back its registers and mask by itself (through
+ * an rt_sigreturn frame) and goes on; what may stay behind is the mapping, which the next spore recognises and removes
+ * (inject_is_leftover).
+ *
+ * All by the thread that seized the tasks. `leader` must be STOP_STOPPED; so must every other thread of the process.
+ */
+#pragma once
+
+#include "remote/batch.h"
+#include "remote/stop.h"
+
+struct injection {
+	struct area area;
+	pid_t pid;
+	struct stop *first; /* the thread that mapped it, and unmaps it */
+	uint64_t gadget_syscall_ret; /* `syscall; ret` in the process's own code; 0: none found */
+	uint64_t gadget_syscall;
+	uint64_t gadget_restorer;
+};
+
+/* Maps an area with `n_slots` slots and an arena of at least `arena` bytes. */
+int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_slots, size_t arena, struct problems *ps);
+/* Sends a stopped thread into the stub, to take batches from slot i; and brings it back to its stop with its registers as they were. */
+int inject_enter(struct injection *in, struct stop *s, size_t i);
+int inject_leave(struct injection *in, struct stop *s);
+/* Unmaps the area. No thread may be inside. */
+void inject_end(struct injection *in);
+
+/* Is this mapping (of /proc/PID/maps: start, end, protection and name) one that a killed spore left behind? */
+bool inject_is_leftover(uint64_t start, uint64_t end, const char *perms, const char *name);
+/* Removes one, in a process whose area is mapped, by a batch of its first thread. */
+int inject_remove_leftover(struct injection *in, uint64_t start, uint64_t end);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Stopping one task by ptrace, and letting it go as it was. Every function here must be called by the thread that
+ * called stop_seize, for ptrace belongs to a thread.
+ *
+ * If the caller dies at any moment, the kernel detaches, and the task goes on.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "arch/x86_64/task_regs.h"
+
+enum stop_state {
+	STOP_NONE,    /* not traced */
+	STOP_SEIZED,  /* traced, runs */
+	STOP_STOPPED, /* in a ptrace stop with its registers read */
+	STOP_RUNNING, /* runs the stub for us; stop_interrupt brings it back */
+	STOP_GONE,    /* exited or is dead (a zombie) */
+};
+
+struct rseq_registration {
+	struct remote_addr rseq; /* 0: none */
+	uint32_t size, signature, flags;
+};
+
+struct stop {
+	pid_t tid;
+	enum stop_state state;
+	bool group_stopped; /* was stopped by a job control signal: goes back to it when let go */
+	int stop_signal;    /* of that group stop */
+	struct task_regs regs; /* at the stop; what stop_release puts back, so changes made here are what the task gets */
+	uint64_t sigmask;
+	struct rseq_registration rseq;
+	uint64_t rseq_cs; /* struct rseq.rseq_cs at the stop; poked back before the task goes on */
+	struct sud_config {
+		uint64_t mode, selector, offset, len;
+	} sud; /* syscall user dispatch: off while stopped, back when let go */
+	bool regs_dirty; /* the task has run the stub since: registers and mask must be put back */
+};
+
+/* Attach without stopping; options are PTRACE_O_* added to what this layer needs (TRACESYSGOOD, SUSPEND_SECCOMP where permitted). -ESRCH: gone. -EPERM */
+int stop_seize(struct stop *s, pid_t tid, uint64_t options);
+int stop_interrupt(struct stop *s);
+/* Waits until the task is stopped, re-injecting signals that come first. -ETIMEDOUT after timeout_ms: still seized, and may be waited for again; -ESRCH: it is gone. */
+int stop_wait(struct stop *s, int timeout_ms);
+/* Reads registers, mask, rseq and syscall user dispatch of a task just stopped. */
+int stop_read(struct stop *s);
+/* Puts everything back and lets the task run on untraced. In any state; never fails in a way that the caller could mend. */
+void stop_release(struct stop *s);
