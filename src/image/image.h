@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An image: a directory that is complete or does not exist. `head` is written first, `manifest` last, and its rename into place is
+ * the commit. The manifest names every file with its length and checksum (XXH3, 128 bits), and ends with a checksum of its own.
+ */
+#pragma once
+
+#include "image/record.h"
+
+#define IMAGE_FORMAT 1
+#define PAGE_BLOCK 256 /* pages to a checksum */
+
+struct image_head {
+	uint8_t id[16];
+	uint8_t parent_id[16]; /* zero: none */
+	uint64_t format;
+	uint64_t created;      /* seconds since 1970 */
+	char *spore_version;
+	char *kernel;          /* uname -r */
+	char *machine;
+	char *cpu_features;    /* flags of the CPU that tasks may have found, as /proc/cpuinfo has them */
+	uint64_t xfeatures;    /* XCR0 */
+};
+
+/* --- writing ---------------------------------------------------------------------------------------------------- */
+
+struct image_writer;
+
+/* Takes an empty directory (or, with force, one that holds an image: its manifest goes first). -EEXIST, -ENOTEMPTY. dir_fd stays the caller's. */
+int image_create(int dir_fd, bool force, struct problems *ps, struct image_writer **out);
+/* Adds a record to its component's file. From any thread. */
+int image_add(struct image_writer *w, const struct record_kind *k, object_id id, const void *state);
+/* Page files, one for each worker, appended to from one thread at a time. Returns the page number within the file of the first page appended, or negative errno. */
+struct page_writer;
+int page_writer_open(struct image_writer *w, struct page_writer **out); /* gets the next free number */
+unsigned int page_writer_number(const struct page_writer *p);
+int64_t page_writer_append(struct page_writer *p, const void *pages, size_t n);
+uint64_t image_bytes(const struct image_writer *w); /* written so far */
+/* Writes what is buffered, syncs, writes the manifest and renames it into place. */
+int image_commit(struct image_writer *w);
+/* Without a commit before: removes what was written. Takes NULL. */
+void image_writer_free(struct image_writer *w);
+
+/* --- reading ---------------------------------------------------------------------------------------------------- */
+
+struct record {
+	const struct record_kind *kind;
+	object_id id;
+	void *state;
+};
+
+struct image {
+	struct image_head head;
+	int dir_fd;
+	struct record *records; /* sorted by kind (in the order of the table of kinds), then as written */
+	size_t n_records;
+	unsigned int n_page_files;
+	struct image_private *private;
+};
+
+/* Reads the manifest, checks every file's length and, page files aside, its checksum; decodes all records by the NULL-terminated table of kinds
+ * (the built-in kinds of the image layer are added); checks that ids are unique and every reference names a record of its kind. dir_fd is dup'ed. */
+int image_open(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
+void image_free(struct image *img);
+
+/* The records of one kind: first, and how many. */
+struct record *image_records(const struct image *img, const struct record_kind *k, size_t *n);
+struct record *image_find(const struct image *img, object_id id); /* NULL */
+
+int page_file_fd(const struct image *img, unsigned int number); /* O_RDONLY, owned by the image */
+uint64_t page_file_pages(const struct image *img, unsigned int number);
+/* Checks blocks [first, first + n) of a page file against their checksums; several threads may check different ones. */
+int page_file_verify(const struct image *img, unsigned int number, uint64_t first, uint64_t n, struct problems *ps);
+/* All page files, with several threads. */
+int image_verify_pages(const struct image *img, struct problems *ps);
