@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * spore: save a running process tree to a directory, and bring it back.
+ *
+ * Five calls, in the order in which they are used:
+ *
+ *	spore_isolate(pid)                      the tree is unplugged from the world
+ *	spore_checkpoint(-1, dir_fd, pid)       it is saved; any number of times
+ *	spore_unisolate(pid)                    it goes on, as if nothing had been
+ *	pid = spore_restore(dir_fd, 0)          it is built anew, isolated
+ *	spore_unisolate(pid)                    and goes on
+ *
+ * Conventions. A pid is the tree's root (a container's init), as the caller's pid namespace counts; the tree is that process with all its
+ * descendants and all their threads. Calls return 0 (spore_restore: a pid) or a negative errno. They keep no state in the caller: the work is
+ * done by a process of its own (the keeper, `spore-keeper`), which is not the caller's child, so that the caller's waitpid(-1) never sees it.
+ * Nothing is printed and no signal is touched. Any thread may call, also several at once for different trees.
+ *
+ * Needs: Linux 5.16 or newer on x86-64; CAP_SYS_PTRACE, CAP_SYS_ADMIN and CAP_CHECKPOINT_RESTORE in the tree's user namespace (root has them).
+ */
+#ifndef SPORE_H
+#define SPORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SPORE_API __attribute__((visibility("default")))
+
+#define SPORE_VERSION_MAJOR 0
+#define SPORE_VERSION_MINOR 1
+#define SPORE_VERSION_PATCH 0
+
+/* --- plain forms ------------------------------------------------------------------------------------------------- */
+
+/*
+ * Between isolate and unisolate nothing that the tree does is seen outside, and nothing from outside reaches it. (This version keeps that
+ * promise by stopping every task of the tree; programs should count on the isolation only, not on the stop.)
+ * -ESRCH no such process; -EPERM; -EALREADY isolated already; -ETIMEDOUT a task could not be stopped (named in the detail); -ENOTSUP the tree holds what cannot be isolated.
+ * Source: ptrace(2).
+ */
+SPORE_API int spore_isolate(pid_t pid);
+
+/*
+ * Saves the tree into the directory new_dir_fd, which must be empty. old_dir_fd: -1, or an older image against which only what changed is
+ * saved (-EOPNOTSUPP in this version). A tree that is not isolated is isolated for the call, and goes on however the call ends.
+ * When it fails, there is no image. -ENOTSUP: the tree holds something that cannot be carried; every such thing is named in the detail.
+ * -ENOSPC; -EEXIST the directory holds an image; -ESRCH; -EPERM; -EBUSY another call is under way for this tree.
+ */
+SPORE_API int spore_checkpoint(int old_dir_fd, int new_dir_fd, pid_t pid);
+
+/* Ends the isolation. -ESRCH not isolated. */
+SPORE_API int spore_unisolate(pid_t pid);
+
+/*
+ * Builds the tree of an image and returns the pid of its root, isolated: it runs at spore_unisolate. old_pid: 0; or a tree that an earlier
+ * restore built, still isolated, to be brought up to this image (-EOPNOTSUPP in this version).
+ * The root is a child of the keeper, not of the caller: wait for it with a pidfd (or spore_wait), in whose place the keeper reaps it. Its pid counts in the
+ * caller's pid namespace, and is the saved one if the tree is restored into that namespace.
+ * When it fails, nothing of the tree is left. -EBADMSG the image is damaged; -ENOTSUP it cannot be restored here; -ENOENT no image in the directory.
+ */
+SPORE_API pid_t spore_restore(int dir_fd, pid_t old_pid);
+
+/* --- forms with options ------------------------------------------------------------------------------------------- */
+
+/*
+ * Each struct is passed with its size, as clone3(2) does: a program built against an older header passes a smaller one, and the members
+ * that it does not know are zero; a newer one must have zero in the tail that the library does not know (-E2BIG). All zero is the plain form.
+ */
+
+enum spore_problem_kind {
+	SPORE_FAILED = 1, /* the call cannot go on */
+	SPORE_REFUSED,    /* the tree or the image holds what spore cannot carry, or cannot restore here */
+	SPORE_CHANGED,    /* carried, but a program could see the difference named */
+};
+
+struct spore_problem {
+	int kind;  /* enum spore_problem_kind */
+	int error; /* negative errno */
+	pid_t pid; /* 0: not about one process */
+	char process[32];
+	char object[192];
+	char text[512];
+	char remedy[256];
+};
+
+/* Where a call tells what it does. Called on the calling thread, before the call returns. Members may be NULL. */
+struct spore_listener {
+	void *data;
+	void (*problem)(void *data, const struct spore_problem *p);
+	void (*progress)(void *data, const char *phase, uint64_t done, uint64_t total); /* bytes, or tasks; total 0: not known */
+	void (*log)(void *data, const char *line);
+};
+
+struct spore_isolate_options {
+	const struct spore_listener *listener;
+	const char *cgroup;    /* not NULL: the tree is all of this cgroup (path under the cgroup2 mount, or absolute); pid is then 0 */
+	uint32_t timeout_ms;   /* for stopping the tree; 0: 10 seconds */
+	uint32_t reserved;
+};
+
+#define SPORE_CHECKPOINT_KILL  (1u << 0) /* end the tree when the image is complete */
+#define SPORE_CHECKPOINT_FORCE (1u << 1) /* overwrite an image in the directory */
+
+struct spore_checkpoint_options {
+	const struct spore_listener *listener;
+	const char *cgroup;
+	uint32_t timeout_ms;
+	uint32_t flags; /* SPORE_CHECKPOINT_* */
+	struct spore_checkpoint_result *result; /* may be NULL */
+};
+
+struct spore_checkpoint_result {
+	uint64_t stop_us;  /* from the first task stopped to the last one running; 0 when the tree was isolated already */
+	uint64_t total_us;
+	uint64_t pages;    /* memory pages written */
+	uint64_t bytes;    /* of the image */
+	uint64_t tasks;
+};
+
+#define SPORE_RESTORE_CHANGED_FILES (1u << 0) /* restore although a file open for writing was written since */
+
+struct spore_restore_options {
+	const struct spore_listener *listener;
+	uint32_t flags; /* SPORE_RESTORE_* */
+	int32_t stdio[3]; /* with has_stdio: what the tree's outside standard streams are attached to; -1: /dev/null */
+	uint32_t has_stdio;
+	int32_t terminal; /* with has_terminal: slave of a pty that becomes the tree's terminal, if it had the user's */
+	uint32_t has_terminal;
+	uint32_t reserved;
+	struct spore_restore_result *result; /* may be NULL */
+};
+
+struct spore_restore_result {
+	uint64_t total_us;
+	uint64_t pages;
+	uint64_t bytes;
+	uint64_t tasks;
+	uint32_t new_pid_namespace; /* the tree runs in a pid namespace of its own */
+};
+
+struct spore_unisolate_options {
+	const struct spore_listener *listener;
+	uint64_t reserved;
+};
+
+SPORE_API int spore_isolate_with(pid_t pid, const struct spore_isolate_options *options, size_t size);
+SPORE_API int spore_checkpoint_with(int old_dir_fd, int new_dir_fd, pid_t pid, const struct spore_checkpoint_options *options, size_t size);
+SPORE_API int spore_unisolate_with(pid_t pid, const struct spore_unisolate_options *options, size_t size);
+SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore_restore_options *options, size_t size);
+
+/* Waits for the end of a restored tree's root and returns 0 with its wait status, as waitpid(2) has it. -ECHILD: not one that spore restored. */
+SPORE_API int spore_wait(pid_t pid, int *status);
+
+/* Lists every obstacle to a checkpoint of the tree through the listener, without stopping it for longer than a look takes. 0; -ENOTSUP */
+SPORE_API int spore_check_with(pid_t pid, const struct spore_isolate_options *options, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The engine: what the five calls do, inside the keeper. One engine holds one tree. Not safe for several threads: the keeper's main loop
+ * gives it one call at a time.
+ *
+ * The kernel undoes whatever the engine holds when the keeper dies: stopped tasks run on, and a tree half restored dies.
+ */
+#pragma once
+
+#include <spore.h>
+
+#include "base/problem.h"
+
+struct engine;
+
+struct engine_events {
+	void *data;
+	void (*progress)(void *data, const char *phase, uint64_t done, uint64_t total); /* from any thread */
+	void (*log)(void *data, const char *line);
+};
+
+int engine_new(const struct engine_events *events, struct engine **out);
+/* Lets an isolated tree go; leaves a restored one running. Takes NULL. */
+void engine_free(struct engine *e);
+
+/* Each leaves its problems in ps and returns 0 or the first problem's negative errno. cgroup: NULL or the path of the cgroup that is the tree. */
+int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps);
+int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps);
+/* The tree that is isolated, or, if none is, the one named, isolated for the call. */
+int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms, uint32_t flags,
+	struct spore_checkpoint_result *result, struct problems *ps);
+int engine_unisolate(struct engine *e, struct problems *ps);
+
+/* Outside descriptors that the tree is attached to; all the engine's own (the keeper received them). */
+struct engine_outside {
+	int stdio[3];
+	int terminal;
+};
+/* The root's pid or a negative errno. The root is this process's child. */
+pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
+	struct spore_restore_result *result, struct problems *ps);
+/* What a restored image wants from outside, before it is restored: bit 0..2 standard streams, bit 3 a terminal. */
+int engine_wants(int dir_fd, uint32_t *wants, struct problems *ps);
+pid_t engine_root(const struct engine *e); /* 0: holds no tree */
