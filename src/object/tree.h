@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A live process tree as a checkpoint finds it. Pids: `pid` and `tid` count in the keeper's pid namespace, `vpid` and `vtid` in that of the
+ * tree's root. The image holds only the latter.
+ */
+#pragma once
+
+#include "base/problem.h"
+#include "image/field.h"
+#include "kernel/procfs.h"
+#include "remote/inject.h"
+#include "remote/stop.h"
+
+struct process;
+
+struct thread {
+	struct process *process;
+	pid_t tid, vtid;
+	object_id id;
+	int proc_fd; /* O_PATH of /proc/PID/task/TID */
+	struct proc_stat stat;
+	struct proc_status status; /* read inside the stop */
+	struct stop stop;
+	size_t slot;
+};
+
+/* One descriptor of a process, as looked at. Common to all kinds of files. */
+struct file_look {
+	struct process *process;
+	int fd;
+	bool cloexec;
+	char *link;   /* readlink of /proc/PID/fd/N: "pipe:[123]", "/path", "anon_inode:[eventfd]" */
+	char *info;   /* text of /proc/PID/fdinfo/N */
+	uint64_t flags; /* of the description, octal "flags:" without O_CLOEXEC */
+	int64_t pos;
+	uint64_t dev, ino, mode; /* fstat */
+	uint64_t rdev, size, nlink;
+	int dup;          /* the same description in the keeper, from pidfd_getfd; -1 until file_dup() */
+	object_id file;   /* id of the description: equal for all that share it */
+};
+
+struct process {
+	struct tree *tree;
+	struct process *parent; /* within the tree; NULL: the root */
+	pid_t pid, vpid;
+	object_id id;
+	int proc_fd; /* O_PATH of /proc/PID */
+	int pid_fd;
+	struct proc_stat stat;
+	struct proc_status status;
+	bool zombie;  /* no threads, no memory: an exit code that waits for its parent */
+	struct thread *threads; /* [0] is the leader */
+	size_t n_threads;
+	unsigned int worker; /* index of the worker that owns it: only that one may use ptrace on it */
+	struct injection injection;
+	bool injected;
+	struct proc_map *maps; /* inside the stop */
+	size_t n_maps;
+	struct file_look *files;
+	size_t n_files;
+	object_id memory, descriptors, fs, signal_actions; /* ids of what CLONE_VM, _FILES, _FS, _SIGHAND may share */
+};
+
+struct tree {
+	pid_t root_pid;
+	char *cgroup; /* the tree is that of a cgroup */
+	struct process **processes; /* parents before children; [0] is the root */
+	size_t n_processes, room;
+	size_t n_threads;
+	bool own_pid_ns; /* the root is pid 1 of its pid namespace */
+	struct container_entry *container; /* of the root, when `spore run` or a restore made it; NULL */
+};
+
+struct process *tree_find(const struct tree *t, pid_t pid);    /* by pid */
+struct process *tree_find_vpid(const struct tree *t, pid_t vpid);
+struct thread *tree_find_tid(const struct tree *t, pid_t tid);
+
+/* Who a problem is about. */
+#define BLAME_PROCESS(p, ...) BLAME(.pid = (p)->pid, .process = (p)->stat.comm, __VA_ARGS__)
