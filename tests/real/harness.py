@@ -1,0 +1,668 @@
+"""What every test of a real program needs: a tree that is started, saved about half-way, killed, restored, and judged by its result.
+
+A scenario says what to prepare, what to run and which files are the result; a Session is one run of it, through as many lives as it
+is given. The backend is the spore command, or, with --no-spore, a cgroup's freezer (signals where there is none), which shows that the
+scenario itself is sound.
+"""
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import random
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+
+# A shell draws its nonce once and keeps it in memory: `started` has two lines if anything was run again from the start, and
+# `finished` another nonce if this is not the process that wrote the first.
+NONCE = "nonce=$(od -An -N8 -tx8 /dev/urandom | tr -d ' '); echo $nonce >>started; "
+FINISH = " ; echo $nonce $? >>finished"
+TREE = "SPORE_TEST_TREE"     # in the environment of every task of a tree, and of nothing else
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Failure(Exception):
+    """The scenario did not end as it should have."""
+
+
+class Skip(Exception):
+    """Something that the scenario needs is not here."""
+
+
+# --- processes ---------------------------------------------------------------------------------------------------
+
+def stat_of(pid):
+    """The fields of /proc/PID/stat from the state on, or None."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+
+
+def all_pids():
+    return [int(d) for d in os.listdir("/proc") if d.isdigit()]
+
+
+def descendants(root):
+    """root and everything below it, parents first."""
+    found, todo = [], [root]
+    while todo:
+        pid = todo.pop(0)
+        if stat_of(pid) is None:
+            continue
+        found.append(pid)
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/children") as f:
+                    todo += [int(p) for p in f.read().split()]
+    return found
+
+
+def tree_cpu(root):
+    """Processor seconds of a tree so far: its live processes, and those that they have waited for."""
+    ticks = 0
+    for pid in descendants(root):
+        s = stat_of(pid)
+        if s:
+            ticks += sum(map(int, s[11:15]))
+    return ticks / TICK
+
+
+def is_gone(pid):
+    s = stat_of(pid)
+    return s is None or s[0] in (b"Z", b"X")
+
+
+def pids_with(name, value):
+    """Processes whose environment has name=value."""
+    want, found = f"{name}={value}".encode(), []
+    for pid in all_pids():
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/environ", "rb") as f:
+                if want in f.read().split(b"\0"):
+                    found.append(pid)
+    return found
+
+
+def is_init(pid):
+    """Is this pid 1 of a pid namespace other than ours?"""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/status") as f:
+            for line in f:
+                if line.startswith("NSpid:"):
+                    ids = line.split()[1:]
+                    return len(ids) > 1 and ids[-1] == "1"
+    return False
+
+
+def root_of(nonce):
+    """The root of the tree that carries the nonce: the container init where there is one."""
+    pids = set(pids_with(TREE, nonce))
+    for pid in sorted(pids):
+        s = stat_of(pid)
+        if s and int(s[1]) not in pids:
+            parent = int(s[1])
+            return parent if not is_init(pid) and is_init(parent) else pid
+    return None
+
+
+def kill_all(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_until(test, timeout, what, step=0.01):
+    end = time.monotonic() + timeout
+    while True:
+        value = test()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Failure(f"{what}: not within {timeout:.0f} s")
+        time.sleep(step)
+
+
+class Freezer:
+    """A cgroup of its own for one tree, where there is cgroup v2."""
+
+    def __init__(self, name):
+        self.path = None
+        with open("/proc/mounts") as f:
+            mounts = [line.split()[1] for line in f if line.split()[2] == "cgroup2"]
+        with contextlib.suppress(OSError):
+            if mounts:
+                os.mkdir(f"{mounts[0]}/spore-test-{name}")
+                self.path = f"{mounts[0]}/spore-test-{name}"
+
+    def write(self, file, text):
+        with open(f"{self.path}/{file}", "w") as f:
+            f.write(text)
+
+    def enter(self):
+        if self.path:
+            self.write("cgroup.procs", "0")
+
+    def set(self, frozen):
+        self.write("cgroup.freeze", "01"[frozen])
+        wait_until(lambda: f"frozen {int(frozen)}" in read_lines(f"{self.path}/cgroup.events"), 10, "cgroup.freeze", 0.001)
+
+    def remove(self):
+        if self.path:
+            self.set(False)
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path)
+
+
+# --- a user's terminal -------------------------------------------------------------------------------------------
+
+class Terminal:
+    """A pty with a user in front of it: types, reads, resizes. Runs one command as the leader of its session."""
+
+    def __init__(self, argv, cwd, env=None, rows=24, cols=80, enter=lambda: None):
+        self.status = None
+        self.seen = bytearray()
+        self.mark = 0
+        self.more = threading.Condition()
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            try:
+                enter()
+                os.chdir(cwd)
+                os.execvpe(argv[0], argv, env or os.environ)
+            finally:
+                os._exit(127)
+        self.resize(rows, cols)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        while True:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                data = b""
+            with self.more:
+                self.seen += data
+                self.closed = not data
+                self.more.notify_all()
+            if not data:
+                return
+
+    def resize(self, rows, cols):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+    def send(self, text):
+        os.write(self.fd, text.encode())
+
+    def expect(self, text, timeout=20):
+        """Wait for text in what has been shown since the last match; returns what stood before it."""
+        want = text.encode()
+        end = time.monotonic() + timeout
+        with self.more:
+            while True:
+                at = self.seen.find(want, self.mark)
+                if at >= 0:
+                    before = bytes(self.seen[self.mark:at])
+                    self.mark = at + len(want)
+                    return before.decode(errors="replace")
+                left = end - time.monotonic()
+                if left <= 0 or not self.more.wait(left):
+                    raise Failure(f"terminal: expected {text!r}, saw {bytes(self.seen[self.mark:])[-400:]!r}")
+
+    def poll(self):
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.status = os.waitstatus_to_exitcode(status)
+        return self.status
+
+    def wait(self, timeout=30):
+        wait_until(lambda: self.poll() is not None, timeout, "end of the command on the terminal")
+        return self.status
+
+    def close(self):
+        if self.poll() is None:
+            kill_all([self.pid])
+            with contextlib.suppress(Failure):
+                self.wait(5)
+        with contextlib.suppress(OSError):
+            os.close(self.fd)
+
+
+# --- the spore command -------------------------------------------------------------------------------------------
+
+class Spore:
+    """The command, as a user would call it."""
+
+    def __init__(self, path, log):
+        self.path, self.log = path, log
+
+    def call(self, *args, ok=(0,), timeout=180):
+        with open(self.log, "a") as log:
+            print("$ spore", *args, file=log)
+        p = subprocess.run([self.path, *map(str, args)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           timeout=timeout, text=True, errors="replace")
+        with open(self.log, "a") as log:
+            print(p.stdout + p.stderr, f"= {p.returncode}", file=log)
+        if p.returncode not in ok:
+            raise Failure(f"spore {args[0]}: exit {p.returncode}: {(p.stderr.strip() or p.stdout.strip())[-600:]}")
+        return p
+
+    def pid_from(self, args, cwd, streams, timeout=180):
+        """Run a command with -d. Its standard output is the tree's as well, so only the first line is ours."""
+        rd, wr = os.pipe()
+        with open(self.log, "a") as log:
+            print("$ spore", *args, file=log, flush=True)
+            stdin, stdout, stderr = streams or (subprocess.DEVNULL, wr, log)
+            p = subprocess.Popen([self.path, *map(str, args)], cwd=cwd, stdin=stdin, stdout=wr, stderr=log if streams is None else stderr)
+        os.close(wr)
+        line = bytearray()
+        end = time.monotonic() + timeout
+        while not line.endswith(b"\n"):
+            if not select.select([rd], [], [], max(0, end - time.monotonic()))[0]:
+                p.kill()
+                raise Failure(f"spore {args[0]}: no pid within {timeout} s")
+            byte = os.read(rd, 1)
+            if not byte:
+                break
+            line += byte
+        try:
+            status = p.wait(timeout)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            raise Failure(f"spore {args[0]} -d: printed {bytes(line)!r} and did not return") from None
+        with open(self.log, "a") as log:
+            print(line.decode(errors="replace"), f"= {status}", file=log)
+        if status or not line.strip().isdigit():
+            raise Failure(f"spore {args[0]}: exit {status}, printed {bytes(line)!r}: {self.last_words()}")
+        return int(line), rd
+
+    def last_words(self):
+        with open(self.log) as f:
+            lines = [x for x in f.read().splitlines() if x and not x.startswith("=")]
+        return " / ".join(lines[-3:])[-600:]
+
+
+class Session:
+    """One run of a scenario: start, then any number of (save, restore), then finish."""
+
+    def __init__(self, scenario, options, work, spore=None, mode="host"):
+        self.scenario, self.options, self.work, self.spore, self.mode = scenario, options, work, spore, mode
+        self.size = options.size
+        self.nonce = os.urandom(8).hex()
+        self.root = None
+        self.popen = None
+        self.terminal = None
+        self.status = None
+        self.lives = []             # processor seconds of each life
+        self.cpu = 0.0              # of this life, as last seen
+        self.base = 0.0             # what is not to be counted (--no-spore: a process goes on with its count)
+        self.stopped = []
+        self.freezer = Freezer(self.nonce) if spore is None else None
+        self.outer = []             # read ends that must stay open: a tree's own standard output
+
+    # the environment is set by env(1), inside, so that spore itself never carries the tree's nonce
+    def argv(self):
+        return ["env", f"{TREE}={self.nonce}", *self.scenario.command(self)]
+
+    def start(self):
+        argv = self.argv()
+        enter = self.freezer.enter if self.freezer else lambda: None
+        if self.scenario.tty:
+            if self.spore and self.mode == "run":
+                argv = [self.spore.path, "run", "--", *argv]
+            self.terminal = Terminal(argv, self.work, self.scenario.environ(), enter=enter)
+            self.root = wait_until(lambda: root_of(self.nonce), 20, "start on a terminal")
+        elif self.spore and self.mode == "run":
+            inner = ["sh", "-c", 'exec "$@" </dev/null >stdout 2>stderr', "sh", *argv]
+            self.root, rd = self.spore.pid_from(["run", "-d", "--", *inner], self.work, None)
+            self.outer.append(rd)
+        else:
+            with open(f"{self.work}/stdout", "ab") as out, open(f"{self.work}/stderr", "ab") as err:
+                self.popen = subprocess.Popen(argv, cwd=self.work, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                              env=self.scenario.environ(), start_new_session=True,
+                                              preexec_fn=enter)
+            self.root = self.popen.pid
+        self.begin = time.monotonic()
+
+    def alive(self):
+        """Is the tree still at work? Notes the processor time on the way."""
+        cpu = tree_cpu(self.root)
+        self.cpu = max(self.cpu, cpu - self.base)
+        if self.terminal:
+            return self.terminal.poll() is None
+        if self.popen:
+            done, status, usage = os.wait4(self.popen.pid, os.WNOHANG)
+            if done:
+                self.popen.returncode = self.status = os.waitstatus_to_exitcode(status)
+                self.popen = None
+                self.cpu = max(self.cpu, usage.ru_utime + usage.ru_stime - self.base)
+                return False
+            return True
+        return not is_gone(self.root)
+
+    def run_to(self, cpu, timeout):
+        """Let the tree use processor time up to here."""
+        end = time.monotonic() + timeout
+        while sum(self.lives) + self.cpu < cpu:
+            if not self.alive():
+                raise Failure(f"ended after {sum(self.lives) + self.cpu:.2f} s of processor time, before it could be saved at {cpu:.2f}")
+            if time.monotonic() > end:
+                raise Failure(f"stuck: {sum(self.lives) + self.cpu:.2f} s of processor time, {cpu:.2f} wanted, after {timeout:.0f} s")
+            time.sleep(0.005)
+
+    def save(self, image, copy_to=None):
+        """Save the tree and kill it. With copy_to, the files are copied while it is isolated."""
+        self.alive()
+        if self.spore is None:
+            self.freeze()
+            if copy_to:
+                copy_files(self.work, copy_to)
+            self.lives.append(self.cpu)
+            self.base += self.cpu
+            self.cpu = 0.0
+            return
+        pids = descendants(self.root)
+        if copy_to:
+            self.spore.call("isolate", self.root)
+            copy_files(self.work, copy_to)
+            self.spore.call("checkpoint", self.root, image)
+            kill_all(descendants(self.root))
+        else:
+            self.spore.call("checkpoint", "--kill", self.root, image)
+        self.lives.append(self.cpu)
+        self.cpu = self.base = 0.0
+        self.reap()
+        left = [p for p in pids if not is_gone(p)]
+        if left:
+            wait_until(lambda: all(is_gone(p) for p in left), 10, f"death of pids {left} after checkpoint --kill")
+        if copy_to:
+            self.spore.call("unisolate", self.root, ok=range(256))      # nothing is left of it: only what was kept for it
+
+    def reap(self):
+        if self.popen:
+            self.popen.wait(20)
+            self.popen = None
+        if self.terminal:
+            self.terminal.wait()
+            self.terminal.close()
+            self.terminal = None
+        for fd in self.outer:
+            os.close(fd)
+        self.outer = []
+
+    def restore(self, image):
+        if self.spore is None:
+            self.thaw()
+        elif self.scenario.tty:
+            self.terminal = Terminal([self.spore.path, "restore", image], self.work, None, rows=24, cols=80)
+            self.root = wait_until(lambda: self.terminal.poll() is not None or root_of(self.nonce), 30, "restore on a terminal")
+            if self.terminal.poll() is not None:
+                raise Failure(f"spore restore: exit {self.terminal.status}: {bytes(self.terminal.seen)[-400:]!r}")
+        else:
+            self.root, rd = self.spore.pid_from(["restore", "-d", image], self.work, None)
+            self.outer.append(rd)
+
+    def freeze(self):
+        """Root first, and last to go on: a shell with job control must not see its children stop."""
+        self.stopped = []
+        if self.freezer.path:
+            self.freezer.set(True)
+            return
+        for pid in descendants(self.root):
+            s = stat_of(pid)
+            if s and s[0] != b"T":
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+                    self.stopped.append(pid)
+
+    def thaw(self):
+        if self.freezer and self.freezer.path:
+            self.freezer.set(False)
+        for pid in reversed(self.stopped):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self.stopped = []
+
+    def finish(self, timeout):
+        end = time.monotonic() + timeout
+        while self.alive():
+            if time.monotonic() > end:
+                raise Failure(f"did not end within {timeout:.0f} s")
+            time.sleep(0.01)
+        if self.terminal:
+            self.status = self.terminal.status
+        self.lives.append(self.cpu)
+        self.wall = time.monotonic() - self.begin
+
+    def close(self):
+        """Nothing of this session outlives it."""
+        self.thaw()
+        kill_all(pids_with(TREE, self.nonce))
+        if self.root and not is_gone(self.root) and is_init(self.root):
+            kill_all([self.root])
+        if self.terminal:
+            self.terminal.close()
+        if self.popen:
+            kill_all([self.popen.pid])
+            self.popen.wait()
+        for fd in self.outer:
+            os.close(fd)
+        self.outer = []
+        if self.freezer:
+            self.freezer.remove()
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+def copy_files(src, dst):
+    """cp -a: what put-back needs (times, modes, fifos, holes)."""
+    shutil.rmtree(dst, ignore_errors=True)
+    subprocess.run(["cp", "-a", "--sparse=always", src, dst], check=True)
+
+
+def put_back(copy, work):
+    for name in os.listdir(work):
+        path = f"{work}/{name}"
+        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+    subprocess.run(["cp", "-a", "--sparse=always", f"{copy}/.", work], check=True)
+
+
+def digest(path):
+    h = hashlib.sha256()
+    try:
+        with open(path, "rb") as f:
+            while block := f.read(1 << 20):
+                h.update(block)
+    except OSError as e:
+        return e.strerror
+    return f"{os.path.getsize(path)} bytes, sha256 {h.hexdigest()[:16]}"
+
+
+def random_text(path, megabytes, seed):
+    """Semi-compressible text: pieces of a fixed vocabulary with numbers between, the same for the same seed."""
+    rng = random.Random(seed)
+    words = " ".join("".join(rng.choices("etaoinshrdlucmfw", k=rng.randint(2, 9))) for _ in range(40000)).encode()
+    with open(path, "wb") as f:
+        for _ in range(megabytes):
+            left, parts = 1 << 20, []
+            while left > 0:
+                n = min(left, rng.randint(30, 300))
+                at = rng.randrange(len(words) - 300)
+                parts.append(words[at:at + n - 9] + b"%08x\n" % rng.getrandbits(32) if n > 9 else b"\n" * n)
+                left -= n
+            f.write(b"".join(parts))
+
+
+# --- scenarios ---------------------------------------------------------------------------------------------------
+
+class Scenario:
+    """One real program. Subclasses say what is below; the rest is the same for all."""
+    name = ""
+    needs = {}              # program: the Debian package that has it
+    outputs = ["stdout"]    # the result, compared with the uninterrupted run's byte for byte
+    tty = False             # runs on a terminal of its own
+    cpu_bound = True        # half-way is half the processor time, and the second life must use clearly less than the whole
+    exit_status = None      # expected, where the harness can see it
+
+    def __init__(self, size="small", seed=1):
+        self.size, self.seed = size, seed
+
+    def scale(self, small, full):
+        return full if self.size == "full" else small
+
+    def environ(self):
+        keep = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")}
+        return {**keep, "LC_ALL": "C", "TERM": "xterm"}
+
+    def prepare(self, work):
+        """Make the input files; the same for the same size and seed."""
+
+    def command(self, session):
+        raise NotImplementedError
+
+    def moments(self, rng):
+        """When to save, as fractions of the whole; each is a run of its own."""
+        return [0.5]
+
+    def advance(self, session, fraction, reference):
+        """Bring the tree to this fraction of its work."""
+        session.run_to(reference.total * fraction, 60 + 20 * reference.wall)
+
+    def complete(self, session):
+        """What the user does after the last restore."""
+
+    def check(self, work):
+        """Anything more than the nonce and equality with the reference."""
+
+    def check_nonce(self, work):
+        started = read_lines(f"{work}/started")
+        finished = read_lines(f"{work}/finished")
+        if len(started) != 1:
+            raise Failure(f"started {len(started)} times")
+        if finished != [f"{started[0]} 0"]:
+            raise Failure(f"nonce and exit status: {finished} at the end, {started[0]} 0 expected; stderr: {tail(work)}")
+
+    def result(self, work):
+        return {name: digest(f"{work}/{name}") for name in self.outputs}
+
+
+def read_lines(path):
+    try:
+        with open(path, errors="replace") as f:
+            return f.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def tail(work):
+    return " / ".join(read_lines(f"{work}/stderr")[-3:])[-300:]
+
+
+class Reference:
+    """The uninterrupted run."""
+
+    def __init__(self, scenario, options, base):
+        work = f"{base}/reference"
+        os.mkdir(work)
+        scenario.prepare(work)
+        session = Session(scenario, options, work)
+        try:
+            session.start()
+            scenario.advance(session, 1, self) if not scenario.cpu_bound else None
+            scenario.complete(session)
+            session.finish(options.timeout)
+        finally:
+            session.close()
+        judge_end(scenario, session)
+        self.total, self.wall, self.result = session.lives[-1], session.wall, scenario.result(work)
+        shutil.rmtree(work)
+
+    total = wall = 0.0
+
+
+def judge_end(scenario, session):
+    scenario.check_nonce(session.work)
+    scenario.check(session.work)
+    if scenario.exit_status is not None and session.status is not None and session.status != scenario.exit_status:
+        raise Failure(f"exit status {session.status}, {scenario.exit_status} expected")
+
+
+def judge(scenario, session, reference):
+    judge_end(scenario, session)
+    result = scenario.result(session.work)
+    if result != reference.result:
+        differ = [f"{k}: {result.get(k)}, uninterrupted {reference.result.get(k)}"
+                  for k in {**result, **reference.result} if result.get(k) != reference.result.get(k)]
+        raise Failure(f"{len(differ)} results differ: " + "; ".join(differ[:3]))
+    left = [p for p in pids_with(TREE, session.nonce) if not is_gone(p)]
+    if left:
+        raise Failure(f"tasks left behind: {left}")
+    if scenario.cpu_bound and session.lives[-1] > 0.85 * reference.total:
+        raise Failure(f"{session.lives[-1]:.2f} s of processor time after the restore, the whole takes {reference.total:.2f}: run again?")
+
+
+def live(scenario, options, base, reference, spore, fractions, twice=False):
+    """One run through len(fractions) saves; returns what to say of it."""
+    work = f"{base}/work"
+    shutil.rmtree(work, ignore_errors=True)
+    os.mkdir(work)
+    scenario.prepare(work)
+    session = Session(scenario, options, work, spore, options.mode)
+    images = []
+    limit = 60 + 10 * reference.wall
+    try:
+        session.start()
+        for n, fraction in enumerate(fractions):
+            scenario.advance(session, fraction, reference)
+            images.append(f"{base}/image-{n}")
+            session.save(images[-1], f"{base}/copy" if twice else None)
+            session.restore(images[-1])
+            if n and os.path.isdir(images[n - 1]):
+                shutil.rmtree(images[n - 1])
+        scenario.complete(session)
+        session.finish(limit)
+        judge(scenario, session, reference)
+        note = f"saved at {', '.join(f'{100 * f:.0f}' for f in fractions[:3])}{'…' if len(fractions) > 3 else ''} %"
+        if scenario.cpu_bound:
+            note += f", {session.lives[-1]:.2f} of {reference.total:.2f} s after the last restore, {sum(session.lives):.2f} s in all"
+        if twice and spore:
+            first = read_lines(f"{work}/started")
+            session.reap()
+            put_back(f"{base}/copy", work)
+            session.lives.pop()
+            session.cpu = 0.0
+            session.restore(images[-1])
+            scenario.complete(session)
+            session.finish(limit)
+            judge(scenario, session, reference)
+            if read_lines(f"{work}/started") != first:
+                raise Failure("the second restore has another nonce")
+            note += ", and again"
+        return note
+    finally:
+        session.close()
+
+
+def run_scenario(scenario, options, base):
+    """The whole of one scenario; returns a line, raises Failure or Skip."""
+    for program, package in scenario.needs.items():
+        if not shutil.which(program):
+            raise Skip(f"{program} is not here: Debian package {package}")
+    spore = None if options.no_spore else Spore(options.spore, f"{base}/spore.log")
+    reference = Reference(scenario, options, base)
+    rng = random.Random(options.seed)
+    if options.repeat > 1:
+        lives = [[0.85 * (i + 1) / options.repeat for i in range(options.repeat)]]
+    else:
+        lives = [[f] for f in ([options.at] if options.at else scenario.moments(rng))]
+    notes = [live(scenario, options, base, reference, spore, fractions, options.twice) for fractions in lives]
+    return notes[0] if len(notes) == 1 else f"{len(notes)} runs, the last: {notes[-1]}"

@@ -1,0 +1,46 @@
+"""vim under script, both inside the tree with the one who types: a full-screen program on a pty whose two ends are saved."""
+from harness import FINISH, NONCE, Scenario, read_lines, wait_until
+
+# Yanked, marked and undone things of the first half are used in the second, so that vim's own memory must have come back.
+KEYS = (
+    ["i"]
+    + [f"line {i}: the quick brown fox\r" for i in range(40)]
+    + ["\x1b", "5Gyy", "10Gma", "12Gdd", "u", "Go"]
+    + [f"second half {i} \x16u263a\r" for i in range(40)]
+    + ["\x1b", "Gp", "'ajdd", "\x12", ":%s/brown/red/g\r", "G", ":wq\r"]
+)
+
+TYPIST = r"""
+n=0
+while IFS= read -r keys; do
+	printf "$keys"
+	n=$((n + 1))
+	echo $n >typed
+	sleep 0.05
+done <keys
+"""
+
+
+class Editor(Scenario):
+    name = "vim"
+    needs = {"vim": "vim", "script": "bsdutils"}
+    outputs = ["text"]
+    cpu_bound = False
+
+    def prepare(self, work):
+        with open(f"{work}/keys", "w") as f:
+            for keys in KEYS:
+                f.write("".join(f"\\{ord(c):03o}" for c in keys) + "\n")
+
+    def command(self, session):
+        vim = "stty rows 24 cols 80; exec vim -u NONE -U NONE -i NONE --noplugin --cmd 'set nocp enc=utf-8' text"
+        return ["bash", "-c", NONCE + f"( sleep 1; {TYPIST} sleep 1 ) | script -qec \"{vim}\" typescript >screen" + FINISH]
+
+    def advance(self, session, fraction, reference):
+        if fraction >= 1:
+            return
+        want = int(len(KEYS) * fraction)
+        wait_until(lambda: session.alive() and int((read_lines(f"{session.work}/typed") or ["0"])[0] or 0) >= want, 60, f"{want} keys typed")
+
+
+SCENARIOS = [Editor]
