@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* spore-makers: runs one maker (see maker.h), or lists them all. */
+
+#include "maker.h"
+
+#include <sys/random.h>
+
+#define GROUPS(G)                                                                                             \
+	G(task)                                                                                               \
+	G(thread)                                                                                             \
+	G(signal)                                                                                             \
+	G(timer)                                                                                              \
+	G(memory)                                                                                             \
+	G(file)                                                                                               \
+	G(pipe)
+
+#define DECLARE(g) extern const struct maker makers_##g[];
+GROUPS(DECLARE)
+
+#define ROW(g) { #g, makers_##g },
+const struct maker_group maker_groups[] = { GROUPS(ROW){ NULL, NULL } };
+
+static void list(bool flags)
+{
+	for (const struct maker_group *g = maker_groups; g->name; g++)
+		for (const struct maker *m = g->makers; m->name; m++) {
+			if (flags)
+				printf("%s/%s\t%u\t%s\t%s\n", g->name, m->name, m->flags,
+					m->refusal ? m->refusal : "", m->what);
+			else
+				printf("%s/%s: %s\n", g->name, m->name, m->what);
+		}
+}
+
+static const struct maker *find(const char *name)
+{
+	const char *slash = strchr(name, '/');
+
+	if (!slash)
+		return NULL;
+	for (const struct maker_group *g = maker_groups; g->name; g++) {
+		if (strlen(g->name) != (size_t)(slash - name) || strncmp(g->name, name, strlen(g->name)))
+			continue;
+		for (const struct maker *m = g->makers; m->name; m++)
+			if (!strcmp(m->name, slash + 1))
+				return m;
+	}
+	return NULL;
+}
+
+/* The file comes to be whole, or not at all. */
+static int write_whole(const char *path, const char *text)
+{
+	char tmp[700];
+	FILE *f;
+
+	snprintf(tmp, sizeof(tmp), "%s.new", path);
+	f = fopen(tmp, "we");
+	if (!f || fputs(text, f) < 0 || fclose(f) || rename(tmp, path))
+		return -1;
+	return 0;
+}
+
+static int verdict(const struct maker_ctx *ctx, const char *how, const char *nonce, const char *given)
+{
+	char text[2300];
+
+	snprintf(text, sizeof(text), "%s %s %s %s\n", how, nonce, given, maker_text());
+	return write_whole(ctx->log, text);
+}
+
+static void wait_for_go(const struct maker_ctx *ctx)
+{
+	while (access(ctx->go, F_OK))
+		nap(10);
+}
+
+/* What every process may expect, whatever its subject. */
+static int same_life(pid_t pid, int64_t mono, int64_t boot, int64_t real)
+{
+	SAME(getpid(), pid);
+	SAME(tid_self(), pid);
+	CHECK(now_ms(CLOCK_MONOTONIC) >= mono);
+	CHECK(now_ms(CLOCK_BOOTTIME) >= boot);
+	CHECK(now_ms(CLOCK_MONOTONIC) - mono <= now_ms(CLOCK_REALTIME) - real + 500);
+	CHECK(now_ms(CLOCK_BOOTTIME) - boot <= now_ms(CLOCK_REALTIME) - real + 500);
+	return 0;
+}
+
+static int live(const struct maker *m, struct maker_ctx *ctx)
+{
+	int64_t mono = now_ms(CLOCK_MONOTONIC), boot = now_ms(CLOCK_BOOTTIME), real = now_ms(CLOCK_REALTIME);
+	const char *given = getenv("MAKER_NONCE");
+	char *nonce = malloc(40), *copy = strdup(given ? given : "none"), text[128];
+	pid_t pid = getpid();
+	uint64_t random = 0;
+	int r;
+
+	if (!nonce || !copy || getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return 1;
+	snprintf(nonce, 40, "%016llx", (unsigned long long)random);
+	r = m->make(ctx);
+	if (r) {
+		verdict(ctx, r == MAKER_SKIP ? "skip" : "make", nonce, copy);
+		return r;
+	}
+	snprintf(text, sizeof(text), "%d %s\n", pid, nonce);
+	if (write_whole(ctx->ready, text))
+		return 1;
+	wait_for_go(ctx);
+	r = same_life(pid, mono, boot, real);
+	if (!r)
+		r = m->use ? m->use(ctx) : kids_finish(ctx);
+	if (!r)
+		r = same_life(pid, mono, boot, real);
+	if (verdict(ctx, r ? "fail" : "ok", nonce, copy))
+		r = 1;
+	return r;
+}
+
+/* For makers that need a process which has called exec: waits for the file, exits with the number. */
+static int wait_and_exit(const char *path, int status)
+{
+	while (access(path, F_OK))
+		nap(10);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static struct maker_ctx ctx;
+	const struct maker *m;
+	const char *delay, *slash;
+
+	if (argc == 2 && (!strcmp(argv[1], "--list") || !strcmp(argv[1], "--flags"))) {
+		list(!strcmp(argv[1], "--flags"));
+		return 0;
+	}
+	if (argc == 4 && !strcmp(argv[1], "--wait"))
+		return wait_and_exit(argv[2], atoi(argv[3]));
+	m = argc == 5 ? find(argv[1]) : NULL;
+	slash = argc == 5 ? strrchr(argv[3], '/') : NULL;
+	if (!m || !slash) {
+		fprintf(stderr, "usage: %s --list | GROUP/NAME READYFILE GOFILE LOG\n", argv[0]);
+		return 2;
+	}
+	snprintf(ctx.dir, sizeof(ctx.dir), "%.*s", (int)(slash - argv[3]), argv[3]);
+	snprintf(ctx.ready, sizeof(ctx.ready), "%s", argv[2]);
+	snprintf(ctx.go, sizeof(ctx.go), "%s", argv[3]);
+	snprintf(ctx.log, sizeof(ctx.log), "%s", argv[4]);
+	delay = getenv("MAKER_DELAY_MS");
+	ctx.delay_ms = delay ? atoi(delay) : 400;
+	ctx.arg = m->arg;
+	return live(m, &ctx);
+}

@@ -1,0 +1,469 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Takes makers of kernel state (maker.h) through a checkpoint, a kill and a restore, and has them use what they made.
+
+For each maker: start it, wait until it is ready, ask the oracle, checkpoint, kill every task, restore, ask the oracle
+again (the same?), let the maker use its state, read its verdict. With --no-spore nothing happens in between; with
+--stop the tree is stopped and continued. A maker that may be refused, or must be, has its refusal checked instead:
+exit status 3, the object named, and the tree goes on.
+
+Each maker has a process of its own that starts it, is the subreaper of all that follows, and leaves nothing behind.
+"""
+
+import argparse
+import ctypes
+import difflib
+import errno
+import fnmatch
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+MAY_REFUSE, MUST_REFUSE, NO_STOP, CONTAINER, SLOW = (1 << i for i in range(5))
+SKIP, REFUSED = 77, 3
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Failure(Exception):
+    pass
+
+
+class Skip(Exception):
+    pass
+
+
+class Maker:
+    def __init__(self, line):
+        self.name, flags, self.refusal, self.what = line.rstrip("\n").split("\t")
+        self.flags = int(flags)
+        self.group = self.name.split("/")[0]
+
+
+def all_makers(program):
+    out = subprocess.run([program, "--flags"], stdout=subprocess.PIPE, check=True, text=True).stdout
+    return [Maker(line) for line in out.splitlines()]
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def children_of():
+    """pid -> pids of its children, of the whole system."""
+    tree = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as f:
+                ppid = int(f.read().rsplit(b")", 1)[1].split()[1])
+        except (OSError, IndexError):
+            continue
+        tree.setdefault(ppid, []).append(int(name))
+    return tree
+
+
+def descendants(pid):
+    tree, found, left = children_of(), [], [pid]
+    while left:
+        for child in tree.get(left.pop(), []):
+            found.append(child)
+            left.append(child)
+    return found
+
+
+def send(pid, sig):
+    try:
+        os.kill(pid, sig)
+    except ProcessLookupError:
+        pass
+
+
+def reap():
+    """Waits for every child that has ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG | 0x40000000)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def kill_tree(pid):
+    """Kills a process and its descendants, and sees them gone, so that their numbers are free."""
+    victims = {pid, *descendants(pid)}
+    for victim in victims:
+        send(victim, signal.SIGSTOP)
+    victims |= set(descendants(pid))
+    for victim in victims:
+        send(victim, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        reap()
+        left = [v for v in victims if os.path.exists(f"/proc/{v}")]
+        if not left:
+            return
+        for victim in left:
+            send(victim, signal.SIGKILL)
+        time.sleep(0.005)
+    raise Failure(f"tasks {left} would not die")
+
+
+def wait_for(condition, seconds, what):
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Failure(f"no {what} within {seconds} s")
+        time.sleep(0.005)
+
+
+def ended(pid):
+    """Reaps it if it is ours; true when it is no more, or a zombie that another has to reap."""
+    try:
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return True
+    except ChildProcessError:
+        pass
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            return f.read().rsplit(b")", 1)[1].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
+
+
+def wait_end(pid, seconds):
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError as e:
+        if e.errno in (errno.ESRCH, errno.EINVAL):
+            return
+        raise
+    end = time.monotonic() + seconds
+    try:
+        while not select.select([fd], [], [], 0.05)[0]:
+            reap()  # as init would
+            if time.monotonic() > end:
+                raise Failure(f"the tree does not end within {seconds} s of being told to go on")
+    finally:
+        os.close(fd)
+    ended(pid)
+
+
+# --- one maker -------------------------------------------------------------------------------------------------------
+
+
+class Run:
+    def __init__(self, maker, opts, directory):
+        self.maker, self.opts, self.dir = maker, opts, directory
+        self.work = os.path.join(directory, "work")
+        os.mkdir(self.work)
+        os.chmod(directory, 0o755)
+        os.chmod(self.work, 0o777)
+        self.ready, self.go, self.log = (os.path.join(self.work, n) for n in ("ready", "go", "log"))
+        self.image = os.path.join(directory, "image")
+        self.nonce = f"{random.getrandbits(64):016x}"
+        self.pid = None
+
+    def spore(self, *args):
+        # Through a file, not a pipe: what it leaves running must not keep us waiting.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            try:
+                status = subprocess.run([self.opts.spore, *args], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                        timeout=self.opts.timeout).returncode
+            except subprocess.TimeoutExpired:
+                raise Failure(f"spore {args[0]} did not end within {self.opts.timeout} s")
+            out.seek(0), err.seek(0)
+            return status, out.read().decode(errors="replace"), err.read().decode(errors="replace")
+
+    def start(self):
+        command = [self.opts.makers, self.maker.name, self.ready, self.go, self.log]
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "MAKER_NONCE": self.nonce,
+               "MAKER_DELAY_MS": str(self.opts.delay)}
+        if self.mode == "run":
+            os.environ.update(env)
+            status, out, err = self.spore("run", "-d", "--", *command)
+            if status:
+                raise Failure(f"spore run: exit {status}: {err.strip()}")
+            self.pid = int(out.split()[-1])
+            return
+        stderr = os.open(os.path.join(self.dir, "stderr"), os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o666) \
+            if self.opts.keep else subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, env=env,
+                                   start_new_session=True)
+        process.returncode = 0  # waited for here, not there
+        self.pid = process.pid
+
+    def verdict(self):
+        try:
+            with open(self.log) as f:
+                how, own, given, *why = f.read().split(None, 3)
+        except FileNotFoundError:
+            return None
+        return how, own, given, (why[0].strip() if why else "")
+
+    def wait_ready(self):
+        def state():
+            if os.path.exists(self.ready):
+                return "ready"
+            return "ended" if ended(self.pid) else None
+
+        if wait_for(state, 30, "ready maker") == "ended":
+            how = self.verdict()
+            if how and how[0] == "skip":
+                raise Skip(how[3])
+            raise Failure(f"the maker could not make it: {how[3] if how else 'it died'}")
+        with open(self.ready) as f:
+            self.own_nonce = f.read().split()[1]
+
+    def oracle(self):
+        if not self.opts.oracle:
+            return None
+        r = subprocess.run([self.opts.oracle, str(self.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, timeout=self.opts.timeout, text=True, errors="replace")
+        if r.returncode:
+            raise Failure(f"the oracle fails: {r.stderr.strip()[:500]}")
+        return r.stdout
+
+    def compare(self, before, after):
+        if before == after:
+            return
+        diff = list(difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", "", n=1))
+        more = len(diff) - 40
+        raise Failure("the oracle sees a difference:\n    " + "\n    ".join(diff[:40])
+                      + (f"\n    ... {more} more lines" if more > 0 else ""))
+
+    def stop_and_go(self):
+        tree = [self.pid, *descendants(self.pid)]
+        for pid in tree:
+            send(pid, signal.SIGSTOP)
+        time.sleep(0.05)
+        for pid in tree:
+            send(pid, signal.SIGCONT)
+
+    def check_refusal(self, err):
+        if not self.maker.flags & (MAY_REFUSE | MUST_REFUSE):
+            raise Failure(f"refused: {err.strip()}")
+        if not err.strip():
+            raise Failure("refused, and nothing said")
+        if self.maker.refusal and self.maker.refusal.lower() not in err.lower():
+            raise Failure(f"the refusal does not name '{self.maker.refusal}': {err.strip()}")
+        if os.path.exists(os.path.join(self.image, "manifest")):
+            raise Failure("refused, and yet there is an image")
+
+    def checkpoint_kill_restore(self):
+        before = self.oracle()
+        status, out, err = self.spore("checkpoint", str(self.pid), self.image)
+        if status == REFUSED:
+            self.check_refusal(err)
+            if before is not None:
+                self.compare(before, self.oracle())
+            return "refused: " + err.strip().splitlines()[0]
+        if status:
+            raise Failure(f"spore checkpoint: exit {status}: {err.strip()}")
+        if self.maker.flags & MUST_REFUSE:
+            raise Failure("not refused")
+        if self.opts.survive:
+            return "went on after a checkpoint"
+        kill_tree(self.pid)
+        self.pid = None
+        status, out, err = self.spore("restore", "-d", self.image)
+        if status:
+            raise Failure(f"spore restore: exit {status}: {err.strip()}")
+        self.pid = int(out.split()[-1])
+        after = self.oracle()
+        if before is not None:
+            self.compare(before, after)
+        return ""
+
+    def finish(self):
+        with open(self.go, "w"):
+            pass
+        wait_end(self.pid, self.opts.timeout)
+        how = self.verdict()
+        if not how:
+            raise Failure("it died without a verdict")
+        if how[0] != "ok":
+            raise Failure(how[3] or how[0])
+        if how[1] != self.own_nonce or how[2] != self.nonce:
+            raise Failure("it was run again from the start")
+
+    def left_behind(self):
+        """Whatever is still our descendant a while after the end."""
+        end = time.monotonic() + 3
+        while True:
+            reap()
+            left = descendants(os.getpid())
+            if not left or time.monotonic() > end:
+                break
+            time.sleep(0.01)
+        names = []
+        for pid in left:
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    names.append(f"{pid} ({f.read().replace(bytes(1), b' ').decode(errors='replace').strip()})")
+            except OSError:
+                names.append(str(pid))
+        for pid in left:
+            send(pid, signal.SIGKILL)
+        if names:
+            raise Failure("left behind: " + ", ".join(names))
+
+    def go_through(self):
+        opts = self.opts
+        self.mode = opts.mode
+        if self.maker.flags & CONTAINER and opts.spore:
+            self.mode = "run"
+        if opts.stop and self.maker.flags & NO_STOP:
+            raise Skip("a plain stop is visible to it")
+        self.start()
+        self.wait_ready()
+        remark = ""
+        if opts.stop:
+            self.stop_and_go()
+        elif opts.spore:
+            remark = self.checkpoint_kill_restore()
+        self.finish()
+        return remark
+
+
+def run_one(maker, opts):
+    """In a process of its own: (status, remark)."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    directory = tempfile.mkdtemp(prefix=f"spore-{maker.name.replace('/', '-')}-", dir=opts.tmp)
+    run = Run(maker, opts, directory)
+    began = time.monotonic()
+    try:
+        remark = run.go_through()
+        run.left_behind()
+        status = "pass"
+    except Skip as e:
+        status, remark = "skip", str(e)
+    except Failure as e:
+        status, remark = "FAIL", str(e)
+    except Exception as e:  # the driver's own: no result is as good as a failure
+        status, remark = "FAIL", f"the driver: {type(e).__name__}: {e}"
+    for pid in descendants(os.getpid()):
+        send(pid, signal.SIGKILL)
+    time.sleep(0)
+    reap()
+    if opts.keep:
+        remark = (remark + "\n    " if remark else "") + f"kept: {directory}"
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    return {"status": status, "remark": remark, "seconds": time.monotonic() - began}
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+
+def start_one(maker, opts):
+    r, w = os.pipe()
+    sys.stdout.flush()
+    pid = os.fork()
+    if not pid:
+        os.close(r)
+        os.set_inheritable(w, False)
+        try:
+            with os.fdopen(w, "w") as f:
+                json.dump(run_one(maker, opts), f)
+        finally:
+            os._exit(0)
+    os.close(w)
+    return pid, r
+
+
+def run_all(makers, opts):
+    waiting, running, count = list(makers), {}, {"pass": 0, "FAIL": 0, "skip": 0}
+    while waiting or running:
+        while waiting and len(running) < opts.jobs:
+            maker = waiting.pop(0)
+            pid, fd = start_one(maker, opts)
+            running[fd] = (maker, pid, b"")
+        for fd in select.select(list(running), [], [])[0]:
+            maker, pid, text = running[fd]
+            data = os.read(fd, 65536)
+            if data:
+                running[fd] = (maker, pid, text + data)
+                continue
+            os.close(fd)
+            del running[fd]
+            os.waitpid(pid, 0)
+            result = json.loads(text) if text else {"status": "FAIL", "remark": "the driver's process died", "seconds": 0}
+            count[result["status"]] += 1
+            if result["status"] == "FAIL" or not opts.quiet or result["remark"]:
+                print(f"{result['status']}  {result['seconds']:5.2f} s  {maker.name}"
+                      + (f": {result['remark']}" if result["remark"] else ""), flush=True)
+    print(f"{count['pass']} passed, {count['FAIL']} failed, {count['skip']} skipped")
+    return count
+
+
+def choose(makers, opts):
+    if opts.names:
+        for name in opts.names:
+            if not any(fnmatch.fnmatch(m.name, name) for m in makers):
+                sys.exit(f"run.py: no maker is called {name}")
+        makers = [m for m in makers if any(fnmatch.fnmatch(m.name, n) for n in opts.names)]
+    if opts.group:
+        groups = set(",".join(opts.group).split(","))
+        for group in groups - {m.group for m in makers}:
+            sys.exit(f"run.py: no group of makers is called {group}")
+        makers = [m for m in makers if m.group in groups]
+    return makers
+
+
+def options():
+    p = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    p.add_argument("--makers", required=True, metavar="PATH", help="spore-makers")
+    p.add_argument("--spore", metavar="PATH")
+    p.add_argument("--oracle", metavar="PATH", help="prints the facts of a tree; must print the same after the restore")
+    p.add_argument("--no-spore", action="store_true", help="let each maker use its state at once")
+    p.add_argument("--stop", action="store_true", help="SIGSTOP and SIGCONT in between, no spore")
+    p.add_argument("--survive", action="store_true", help="checkpoint without kill and restore: the tree itself goes on")
+    p.add_argument("--mode", choices=("host", "run"), default="host", help="started by the driver, or by spore run")
+    p.add_argument("--group", action="append", metavar="G[,G]", help="only the makers of these groups")
+    p.add_argument("--delay", type=int, metavar="MS", help="how far ahead timers are set (400, or 2000 with spore)")
+    p.add_argument("--timeout", type=float, default=60, metavar="S")
+    p.add_argument("--tmp", metavar="DIR", help="where scratch directories are made")
+    p.add_argument("-j", dest="jobs", type=int, default=1, metavar="N")
+    p.add_argument("--keep", action="store_true", help="keep scratch directories and images")
+    p.add_argument("-q", "--quiet", action="store_true", help="print only what failed or has something to say")
+    p.add_argument("--list", action="store_true", help="print the makers and what each makes")
+    p.add_argument("names", nargs="*", metavar="NAME", help="GROUP/NAME, may be a pattern")
+    opts = p.parse_args()
+    opts.makers = os.path.abspath(opts.makers)
+    if opts.no_spore or opts.stop:
+        opts.spore = opts.oracle = None
+    elif not opts.spore and not opts.list:
+        p.error("--spore PATH, or --no-spore, or --stop")
+    for program in ("spore", "oracle"):
+        if getattr(opts, program):
+            setattr(opts, program, os.path.abspath(getattr(opts, program)))
+    if opts.delay is None:
+        opts.delay = 2000 if opts.spore else 400
+    return opts
+
+
+def main():
+    opts = options()
+    makers = choose(all_makers(opts.makers), opts)
+    if opts.list:
+        for maker in makers:
+            print(f"{maker.name}: {maker.what}")
+        return 0
+    if os.geteuid():
+        print("the makers need root")
+        return SKIP
+    count = run_all(makers, opts)
+    return 1 if count["FAIL"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

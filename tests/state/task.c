@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Processes: who is whose child, what is dead, what is stopped, what is shared. clone(2), wait(2), prctl(2). */
+
+#include "maker.h"
+
+#include <sched.h>
+#include <sys/prctl.h>
+
+static pid_t kid;
+
+/* Three levels, two children each. */
+
+static int leaf_use(struct maker_ctx *ctx)
+{
+	SAME(getppid(), (pid_t)ctx->arg);
+	return 0;
+}
+
+static int branch_make(struct maker_ctx *ctx)
+{
+	ctx->arg = getpid();
+	TRY(kid_start(ctx, NULL, leaf_use, NULL));
+	return kid_start(ctx, NULL, leaf_use, NULL);
+}
+
+static int tree_make(struct maker_ctx *ctx)
+{
+	TRY(kid_start(ctx, branch_make, kids_finish, NULL));
+	return kid_start(ctx, branch_make, kids_finish, NULL);
+}
+
+static int chain_make(struct maker_ctx *ctx)
+{
+	return --ctx->arg ? kid_start(ctx, chain_make, kids_finish, NULL) : 0;
+}
+
+static int chain_use(struct maker_ctx *ctx)
+{
+	TRY(kids_finish(ctx));
+	SAME(shared(ctx)->up, 9);
+	return 0;
+}
+
+static int many_make(struct maker_ctx *ctx)
+{
+	for (int i = 0; i < 100; i++)
+		TRY(kid_start(ctx, NULL, NULL, NULL));
+	return 0;
+}
+
+/* A grandchild whose parent is gone: it belongs to the nearest subreaper, or to init. */
+
+static int orphan_use(struct maker_ctx *ctx)
+{
+	SAME(getppid(), shared(ctx)->value[0]);
+	shared(ctx)->flag[0] = 1;
+	return 0;
+}
+
+static int orphan_make(struct maker_ctx *ctx)
+{
+	struct maker_shared *s = shared(ctx);
+	int before = s->up, status;
+	pid_t middle;
+
+	if (ctx->arg)
+		CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
+	middle = fork();
+	CHECK(middle >= 0);
+	if (!middle) {
+		pid_t p = fork();
+
+		if (p)
+			_exit(p < 0);
+		while (getppid() == (pid_t)s->value[1] || !s->value[1])
+			nap(2);
+		s->value[0] = getppid();
+		s->value[2] = getpid();
+		kid_live(ctx, NULL, orphan_use);
+	}
+	s->value[1] = middle;
+	SAME(waitpid(middle, &status, 0), middle);
+	SAME(status, 0);
+	return kid_up(ctx, before, 0);
+}
+
+static int orphan_of_ours_use(struct maker_ctx *ctx)
+{
+	int on = 0;
+
+	CHECK(!prctl(PR_GET_CHILD_SUBREAPER, &on));
+	SAME(on, 1);
+	SAME(shared(ctx)->value[0], getpid());
+	shared(ctx)->go = 1;
+	return reap_ok((pid_t)shared(ctx)->value[2]);
+}
+
+static int orphan_of_init_use(struct maker_ctx *ctx)
+{
+	shared(ctx)->go = 1;
+	CHECK(UNTIL(shared(ctx)->flag[0]));
+	CHECK(UNTIL(kill((pid_t)shared(ctx)->value[2], 0) && errno == ESRCH));
+	return 0;
+}
+
+static int subreaper_kid_make(struct maker_ctx *ctx)
+{
+	ctx->arg = 1;
+	return kid_start(ctx, orphan_make, orphan_of_ours_use, NULL);
+}
+
+/* The subreaper flag is not inherited: a child's child goes past it. */
+static int not_subreaper_kid(struct maker_ctx *ctx)
+{
+	int on = 1;
+
+	CHECK(!prctl(PR_GET_CHILD_SUBREAPER, &on));
+	SAME(on, 0);
+	return 0;
+}
+
+static int subreaper_own_make(struct maker_ctx *ctx)
+{
+	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
+	return kid_start(ctx, NULL, not_subreaper_kid, NULL);
+}
+
+static int subreaper_own_use(struct maker_ctx *ctx)
+{
+	int on = 0;
+
+	CHECK(!prctl(PR_GET_CHILD_SUBREAPER, &on));
+	SAME(on, 1);
+	return kids_finish(ctx);
+}
+
+/* Zombies: arg is the wait status. */
+
+static pid_t zombie(long status)
+{
+	pid_t p = fork();
+	siginfo_t si;
+
+	if (!p) {
+		if (WIFEXITED(status))
+			_exit(WEXITSTATUS(status));
+		signal(WTERMSIG(status), SIG_DFL);
+		kill(getpid(), WTERMSIG(status));
+		pause();
+	}
+	if (p > 0)
+		waitid(P_PID, (id_t)p, &si, WEXITED | WNOWAIT);
+	return p;
+}
+
+static int zombie_make(struct maker_ctx *ctx)
+{
+	kid = zombie(ctx->arg);
+	CHECK(kid > 0);
+	return 0;
+}
+
+static int zombie_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	SAME(task_state(kid), 'Z');
+	SAME(waitpid(-1, &status, 0), kid);
+	SAME(status, ctx->arg);
+	SAME(waitpid(-1, &status, 0), -1);
+	SAME(errno, ECHILD);
+	return 0;
+}
+
+static pid_t zombies[20];
+
+static int zombies_make(struct maker_ctx *ctx)
+{
+	for (int i = 0; i < 20; i++)
+		CHECK((zombies[i] = zombie(i << 8)) > 0);
+	return 0;
+}
+
+static int zombies_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	for (int i = 19; i >= 0; i--) {
+		SAME(waitpid(zombies[i], &status, 0), zombies[i]);
+		SAME(status, i << 8);
+	}
+	return 0;
+}
+
+/* A zombie below a living child: only that child may reap it. */
+static int zombie_below_make(struct maker_ctx *ctx)
+{
+	ctx->arg = 0x2a00;
+	return kid_start(ctx, zombie_make, zombie_use, NULL);
+}
+
+/* Stopped and continued children: arg is the signal. */
+
+static _Noreturn void idle_forever(void)
+{
+	for (;;)
+		pause();
+}
+
+static int idle_child(void)
+{
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid)
+		idle_forever();
+	return 0;
+}
+
+static int stopped_make(struct maker_ctx *ctx)
+{
+	siginfo_t si;
+
+	TRY(idle_child());
+	CHECK(!setpgid(kid, kid)); /* SIGTSTP does not stop a process of an orphaned group */
+	CHECK(!kill(kid, (int)ctx->arg));
+	return waitid(P_PID, (id_t)kid, &si, WSTOPPED | WNOWAIT);
+}
+
+static int end_child(void)
+{
+	int status;
+
+	CHECK(!kill(kid, SIGTERM));
+	CHECK(!kill(kid, SIGCONT));
+	SAME(waitpid(kid, &status, 0), kid);
+	SAME(status, SIGTERM);
+	return 0;
+}
+
+static int stopped_unreported_use(struct maker_ctx *ctx)
+{
+	siginfo_t si = { 0 };
+
+	SAME(task_state(kid), 'T');
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WSTOPPED | WNOHANG));
+	SAME(si.si_pid, kid);
+	SAME(si.si_code, CLD_STOPPED);
+	SAME(si.si_status, ctx->arg);
+	return end_child();
+}
+
+static int stopped_reported_make(struct maker_ctx *ctx)
+{
+	int status;
+
+	TRY(stopped_make(ctx));
+	SAME(waitpid(kid, &status, WUNTRACED), kid);
+	return 0;
+}
+
+static int stopped_reported_use(struct maker_ctx *ctx)
+{
+	siginfo_t si = { 0 };
+
+	SAME(task_state(kid), 'T');
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WSTOPPED | WNOHANG));
+	SAME(si.si_pid, 0);
+	CHECK(!kill(kid, SIGCONT));
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WCONTINUED));
+	SAME(si.si_code, CLD_CONTINUED);
+	CHECK(UNTIL(task_state(kid) == 'S'));
+	return end_child();
+}
+
+static int continued_make(struct maker_ctx *ctx)
+{
+	siginfo_t si;
+
+	TRY(stopped_reported_make(ctx));
+	CHECK(!kill(kid, SIGCONT));
+	return waitid(P_PID, (id_t)kid, &si, WCONTINUED | WNOWAIT);
+}
+
+static int continued_use(struct maker_ctx *ctx)
+{
+	siginfo_t si = { 0 };
+
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WCONTINUED | WNOHANG));
+	SAME(si.si_pid, kid);
+	SAME(si.si_code, CLD_CONTINUED);
+	return end_child();
+}
+
+/* Stopped with a signal pending: it is handled when the process goes on. */
+
+static volatile sig_atomic_t handled;
+
+static void on_usr1(int sig)
+{
+	handled++;
+}
+
+static int handled_once(struct maker_ctx *ctx)
+{
+	shared(ctx)->flag[0] = handled;
+	return 0;
+}
+
+static int catch_usr1(struct maker_ctx *ctx)
+{
+	CHECK(signal(SIGUSR1, on_usr1) != SIG_ERR);
+	return 0;
+}
+
+static int stopped_pending_make(struct maker_ctx *ctx)
+{
+	siginfo_t si;
+
+	TRY(kid_start(ctx, catch_usr1, handled_once, &kid));
+	CHECK(!kill(kid, SIGSTOP));
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WSTOPPED));
+	return kill(kid, SIGUSR1);
+}
+
+static int stopped_pending_use(struct maker_ctx *ctx)
+{
+	CHECK(!kill(kid, SIGCONT));
+	TRY(kids_finish(ctx));
+	SAME(shared(ctx)->flag[0], 1);
+	return 0;
+}
+
+/* A parent may setpgid a child until that has called exec. */
+
+static int execed_make(struct maker_ctx *ctx)
+{
+	char path[64], comm[64];
+
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid) {
+		in_dir(ctx, "exit-now");
+		execl("/proc/self/exe", "a-name-of-its-own", "--wait", ctx->path, "5", NULL);
+		_exit(99);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", kid);
+	snprintf(comm, sizeof(comm), "a-name-of-its-own");
+	CHECK(UNTIL(file_has(path, comm)));
+	nap(20);
+	return 0;
+}
+
+static int execed_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	SAME(setpgid(kid, kid), -1);
+	SAME(errno, EACCES);
+	CHECK(close(open(in_dir(ctx, "exit-now"), O_CREAT | O_WRONLY, 0600)) == 0);
+	SAME(waitpid(kid, &status, 0), kid);
+	SAME(status, 5 << 8);
+	return 0;
+}
+
+static int in_own_group(struct maker_ctx *ctx)
+{
+	CHECK(UNTIL(getpgrp() == getpid()));
+	return 0;
+}
+
+static int unexeced_make(struct maker_ctx *ctx)
+{
+	return kid_start(ctx, NULL, in_own_group, &kid);
+}
+
+static int unexeced_use(struct maker_ctx *ctx)
+{
+	CHECK(!setpgid(kid, kid));
+	return kids_finish(ctx);
+}
+
+/* A parent inside vfork: its child has its memory until it calls exec or ends. arg: for how many milliseconds, 0: until told. */
+
+static int in_vfork(struct maker_ctx *ctx)
+{
+	struct maker_shared *s = shared(ctx);
+	long ms = ctx->arg;
+	pid_t p;
+	int status;
+
+	s->up++;
+	do {
+		p = vfork();
+		if (!p) {
+			struct timespec t = { 0, 10000000 };
+
+			s->flag[0] = 1;
+			for (long i = 0; ms ? i < ms / 10 : !s->go; i++)
+				nanosleep(&t, NULL);
+			_exit(6);
+		}
+		CHECK(p > 0);
+		SAME(waitpid(p, &status, 0), p);
+		SAME(status, 6 << 8);
+	} while (!s->go);
+	return 0;
+}
+
+static int vfork_make(struct maker_ctx *ctx)
+{
+	struct maker_shared *s = shared(ctx);
+
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid)
+		_exit(in_vfork(ctx));
+	ctx->kids[ctx->n_kids++] = kid;
+	CHECK(UNTIL(s->flag[0]));
+	return 0;
+}
+
+/* Processes that share more than a file system: arg is the clone flags. */
+
+static struct maker_ctx *clone_ctx;
+static _Alignas(64) char clone_stack[64 * 1024];
+static int far_fd = -1;
+
+static int clone_body(void *arg)
+{
+	struct maker_shared *s = clone_ctx->shared;
+
+	s->up++;
+	while (!s->go)
+		nap(5);
+	if (clone_ctx->arg & CLONE_FILES)
+		far_fd = open("/dev/zero", O_RDONLY);
+	s->value[0] = far_fd;
+	if (clone_ctx->arg & CLONE_FS) {
+		umask(0123);
+		if (chdir("/proc"))
+			return 1;
+	}
+	if (clone_ctx->arg & CLONE_SIGHAND)
+		signal(SIGUSR2, SIG_IGN);
+	return 0;
+}
+
+static int shares_make(struct maker_ctx *ctx)
+{
+	shared(ctx);
+	clone_ctx = ctx;
+	kid = clone(clone_body, clone_stack + sizeof(clone_stack), (int)ctx->arg | SIGCHLD, NULL);
+	CHECK(kid > 0);
+	return kid_up(ctx, 0, kid);
+}
+
+static int shares_use(struct maker_ctx *ctx)
+{
+	struct sigaction sa;
+	char cwd[64] = "";
+
+	shared(ctx)->go = 1;
+	TRY(reap_ok(kid));
+	if (ctx->arg & CLONE_FILES) {
+		char c = 1;
+
+		CHECK(shared(ctx)->value[0] >= 0);
+		SAME(read((int)shared(ctx)->value[0], &c, 1), 1);
+		SAME(c, 0);
+	}
+	if (ctx->arg & CLONE_VM)
+		SAME(far_fd, shared(ctx)->value[0]);
+	if (ctx->arg & CLONE_FS) {
+		CHECK(getcwd(cwd, sizeof(cwd)) && !strcmp(cwd, "/proc"));
+		SAME(umask(0), 0123);
+	}
+	if (ctx->arg & CLONE_SIGHAND) {
+		CHECK(!sigaction(SIGUSR2, NULL, &sa));
+		CHECK(sa.sa_handler == SIG_IGN);
+	}
+	return 0;
+}
+
+/* A child that tells of its end by another signal, or by none: arg is the signal. */
+
+static int exit_signal_make(struct maker_ctx *ctx)
+{
+	CHECK(signal(SIGUSR1, on_usr1) != SIG_ERR);
+	shared(ctx);
+	kid = (pid_t)syscall(SYS_clone, ctx->arg, NULL, NULL, NULL, 0);
+	CHECK(kid >= 0);
+	if (!kid)
+		kid_live(ctx, NULL, NULL);
+	return kid_up(ctx, 0, kid);
+}
+
+static int exit_signal_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	SAME(waitpid(-1, &status, WNOHANG), -1);
+	SAME(errno, ECHILD);
+	shared(ctx)->go = 1;
+	SAME(waitpid(kid, &status, __WCLONE), kid);
+	SAME(status, 0);
+	SAME(handled, ctx->arg == SIGUSR1);
+	return 0;
+}
+
+const struct maker makers_task[] = {
+	{ "tree", "two children with two children each", tree_make },
+	{ "chain", "ten generations", chain_make, chain_use, 0, 10 },
+	{ "many", "a hundred children", many_make, NULL, MAKER_SLOW },
+	{ "subreaper", "a subreaper and a child, which is none", subreaper_own_make, subreaper_own_use },
+	{ "orphan-subreaper", "a grandchild handed to its subreaper", orphan_make, orphan_of_ours_use, 0, 1 },
+	{ "orphan-inner-subreaper", "the same, further down", subreaper_kid_make },
+	{ "orphan-init", "a grandchild handed to init", orphan_make, orphan_of_init_use, MAKER_CONTAINER },
+	{ "zombie-exit", "a zombie that exited with 7", zombie_make, zombie_use, 0, 7 << 8 },
+	{ "zombie-exit-0", "a zombie that exited with 0", zombie_make, zombie_use, 0, 0 },
+	{ "zombie-term", "a zombie killed by SIGTERM", zombie_make, zombie_use, 0, SIGTERM },
+	{ "zombie-kill", "a zombie killed by SIGKILL", zombie_make, zombie_use, 0, SIGKILL },
+	{ "zombie-many", "twenty zombies", zombies_make, zombies_use },
+	{ "zombie-below", "a zombie of a child", zombie_below_make },
+	{ "stopped-sigstop", "a stopped child, not waited for", stopped_make, stopped_unreported_use, MAKER_NO_STOP, SIGSTOP },
+	{ "stopped-sigtstp", "the same by SIGTSTP", stopped_make, stopped_unreported_use, MAKER_NO_STOP, SIGTSTP },
+	{ "stopped-waited", "a stopped child, waited for", stopped_reported_make, stopped_reported_use, MAKER_NO_STOP,
+		SIGSTOP },
+	{ "continued", "a continued child, not waited for", continued_make, continued_use, MAKER_NO_STOP, SIGSTOP },
+	{ "stopped-pending", "a stopped child with a signal pending", stopped_pending_make, stopped_pending_use,
+		MAKER_NO_STOP },
+	{ "unexeced", "a child that never called exec", unexeced_make, unexeced_use },
+	{ "execed", "a child that called exec", execed_make, execed_use },
+	{ "vfork-brief", "a parent often inside vfork, for 200 ms", vfork_make, NULL, 0, 200 },
+	{ "vfork-long", "a parent inside vfork for as long as it takes", vfork_make, NULL, MAKER_MAY_REFUSE, 0, "vfork" },
+	{ "shares-files", "two processes with one descriptor table", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_FILES },
+	{ "shares-fs", "two processes with one directory and umask", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_FS },
+	{ "shares-vm", "two processes with one memory", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_VM },
+	{ "shares-all", "two processes with one memory, table, directory and handlers", shares_make, shares_use,
+		MAKER_MAY_REFUSE, CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND },
+	{ "exit-signal-usr1", "a child whose end is told by SIGUSR1", exit_signal_make, exit_signal_use, 0, SIGUSR1 },
+	{ "exit-signal-none", "a child whose end is not told", exit_signal_make, exit_signal_use, 0, 0 },
+	{ 0 },
+};
