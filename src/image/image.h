@@ -22,13 +22,17 @@ struct image_head {
 	uint64_t xfeatures;    /* XCR0 */
 };
 
+extern const struct record_kind image_head_kind;
+extern const struct record_kind *const image_kinds[]; /* the image layer's own, NULL-terminated; for the format reference */
+
 /* --- writing ---------------------------------------------------------------------------------------------------- */
 
 struct image_writer;
 
-/* Takes an empty directory (or, with force, one that holds an image: its manifest goes first). -EEXIST, -ENOTEMPTY. dir_fd stays the caller's. */
+/* Takes an empty directory (or, with force, one that holds an image or the rest of one: its manifest goes first, then its files).
+ * -EEXIST, -ENOTEMPTY; -EBUSY while another writer is at it. dir_fd stays the caller's; ps must outlive the writer. */
 int image_create(int dir_fd, bool force, struct problems *ps, struct image_writer **out);
-/* Adds a record to its component's file. From any thread. */
+/* Adds a record to its component's file. From any thread. The first error of any of these calls is that of image_commit too. */
 int image_add(struct image_writer *w, const struct record_kind *k, object_id id, const void *state);
 /* Page files, one for each worker, appended to from one thread at a time. Returns the page number within the file of the first page appended, or negative errno. */
 struct page_writer;
@@ -52,7 +56,7 @@ struct record {
 struct image {
 	struct image_head head;
 	int dir_fd;
-	struct record *records; /* sorted by kind (in the order of the table of kinds), then as written */
+	struct record *records; /* of the caller's kinds, sorted by kind (in the order of the table of kinds), then as written */
 	size_t n_records;
 	unsigned int n_page_files;
 	struct image_private *private;

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The files of an image's directory. Private to the image layer. */
+#pragma once
+
+#include "base/cleanup.h"
+#include "image/image.h"
+
+#define MANIFEST     "manifest"
+#define MANIFEST_TMP "manifest.tmp"
+#define NAME_ROOM    48
+
+/* --- what the directory's own records hold
+ * ------------------------------------------------------------------------ */
+
+struct manifest_file {
+	char name[NAME_ROOM];
+	uint64_t size;
+	bool pages;	      /* page_blocks has its checksums */
+	uint8_t checksum[16]; /* XXH3, 128 bits, canonical (big endian) */
+};
+
+struct manifest {
+	uint8_t image_id[16];
+	struct manifest_file *files;
+	size_t n_files;
+};
+
+/* The checksums (XXH3, 64 bits) of a page file: one for every PAGE_BLOCK pages, the last block may be
+ * shorter. */
+struct page_blocks {
+	uint64_t file, pages;
+	uint64_t *checksums;
+	size_t n_checksums;
+};
+
+extern const struct record_kind page_blocks_kind, manifest_kind, manifest_end_kind;
+
+int head_fill(struct image_head *head);
+
+/* The whole file: a manifest record and the record that seals it. */
+int manifest_encode(const struct manifest *m, struct bytes *out);
+int manifest_decode(const uint8_t *data, size_t size, struct manifest *m, const char **why);
+void manifest_free(struct manifest *m);
+
+/* --- names
+ * -------------------------------------------------------------------------------------------------------- */
+
+/* "NAME.cbor" of a kind: its name. */
+bool kind_file_name(const char *file, char kind[static 32]);
+/* "pages-N": N. */
+bool page_file_name(const char *file, unsigned int *number);
+
+/* --- bytes
+ * -------------------------------------------------------------------------------------------------------- */
+
+int write_at(int fd, const void *data, size_t size, uint64_t offset);
+/* -ENODATA when the file ends before. */
+int read_at(int fd, void *data, size_t size, uint64_t offset);
+void checksum_128(const void *data, size_t size, uint8_t out[static 16]);
+uint64_t checksum_64(const void *data, size_t size);
+
+/* Words for a file that could not be written or read, or whose contents are wrong; return the error. */
+int file_failed(struct problems *ps, int dir_fd, const char *name, int error, const char *what);
+int file_damaged(struct problems *ps, int dir_fd, const char *name, const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* --- a page file being written, within a writer
+ * ------------------------------------------------------------------- */
+
+struct page_writer *page_writer_next(const struct page_writer *p);
+/* Gives back what was reserved and closes the last block. Fills what the manifest and page_blocks are to say.
+ */
+int page_writer_finish(struct page_writer *p, struct manifest_file *file, struct page_blocks *blocks);
+int page_writer_sync(struct page_writer *p);
+void page_writer_free(struct page_writer *p);
+/* What page files ask of their writer. */
+int writer_page_file(
+	struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next);
+int writer_open_file(struct image_writer *w, const char *name, int *fd);
+int writer_failed(struct image_writer *w, const char *name, int error, const char *what);
+void writer_count(struct image_writer *w, size_t bytes);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Page files being written: raw pages, and one checksum for each block of them. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "image/directory.h"
+
+#define RESERVE_LEAST (4ul << 20)
+#define RESERVE_MOST  (64ul << 20)
+
+struct page_writer {
+	struct image_writer *w;
+	struct page_writer *next;
+	unsigned int number;
+	char name[NAME_ROOM];
+	int fd;
+	uint64_t pages;	     /* written */
+	uint64_t reserved;   /* bytes */
+	XXH3_state_t *block; /* of the block that is not yet full */
+	uint64_t *sums;
+	size_t n_sums, room;
+	int error;
+};
+
+struct page_writer *page_writer_next(const struct page_writer *p)
+{
+	return p->next;
+}
+
+unsigned int page_writer_number(const struct page_writer *p)
+{
+	return p->number;
+}
+
+void page_writer_free(struct page_writer *p)
+{
+	if (!p)
+		return;
+	close_fd(&p->fd);
+	XXH3_freeState(p->block);
+	free(p->sums);
+	free(p);
+}
+
+int page_writer_open(struct image_writer *w, struct page_writer **out)
+{
+	struct page_writer *p = calloc(1, sizeof(*p));
+	XXH3_state_t *block = p ? XXH3_createState() : NULL;
+
+	if (!block) {
+		free(p);
+		return writer_failed(w, "pages", -ENOMEM, "cannot be created");
+	}
+	*p = (struct page_writer){ .w = w, .fd = -1, .block = block };
+	/* from here the writer owns it */
+	writer_page_file(w, p, &p->number, &p->next);
+	snprintf(p->name, sizeof(p->name), "pages-%u", p->number);
+	p->error = writer_open_file(w, p->name, &p->fd);
+	if (p->error >= 0)
+		*out = p;
+	return p->error;
+}
+
+/* Reserving room in large steps is what makes several threads on one file system scale. Where it cannot be
+ * had, the write will tell. */
+static void reserve(struct page_writer *p, uint64_t end)
+{
+	uint64_t step = MAX(p->reserved, RESERVE_LEAST);
+
+	step = MIN(step, RESERVE_MOST);
+	while (p->reserved < end) {
+		if (fallocate(p->fd, 0, (off_t)p->reserved, (off_t)step) < 0) {
+			p->reserved = UINT64_MAX; /* do not try again */
+			return;
+		}
+		p->reserved += step;
+	}
+}
+
+static int add_sum(struct page_writer *p, uint64_t sum)
+{
+	size_t room = p->room ? 2 * p->room : 64;
+	uint64_t *grown;
+
+	if (p->n_sums == p->room) {
+		grown = reallocarray(p->sums, room, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		p->sums = grown;
+		p->room = room;
+	}
+	p->sums[p->n_sums++] = sum;
+	return 0;
+}
+
+/* n pages that do not cross the end of a block. */
+static int sum_pages(struct page_writer *p, const void *pages, size_t n)
+{
+	size_t in_block = p->pages % PAGE_BLOCK;
+
+	if (n == PAGE_BLOCK)
+		return add_sum(p, checksum_64(pages, n * PAGE_SIZE));
+	if (!in_block)
+		XXH3_64bits_reset(p->block);
+	XXH3_64bits_update(p->block, pages, n * PAGE_SIZE);
+	return in_block + n == PAGE_BLOCK ? add_sum(p, XXH3_64bits_digest(p->block)) : 0;
+}
+
+/* Summed just before it is written, while it is in the cache. */
+static int append_within_block(struct page_writer *p, const void *pages, size_t n)
+{
+	int r = sum_pages(p, pages, n);
+
+	if (r >= 0)
+		r = write_at(p->fd, pages, n * PAGE_SIZE, p->pages * PAGE_SIZE);
+	if (r < 0)
+		return writer_failed(p->w, p->name, r, "cannot be written");
+	writer_count(p->w, n * PAGE_SIZE);
+	p->pages += n;
+	return 0;
+}
+
+int64_t page_writer_append(struct page_writer *p, const void *pages, size_t n)
+{
+	const char *at = pages;
+	int64_t first = (int64_t)p->pages;
+	size_t part;
+
+	reserve(p, (p->pages + n) * PAGE_SIZE);
+	for (; n && p->error >= 0; n -= part, at += part * PAGE_SIZE) {
+		part = MIN(n, PAGE_BLOCK - p->pages % PAGE_BLOCK);
+		p->error = append_within_block(p, at, part);
+	}
+	return p->error < 0 ? p->error : first;
+}
+
+int page_writer_finish(struct page_writer *p, struct manifest_file *file, struct page_blocks *blocks)
+{
+	int r = p->error;
+
+	if (r >= 0 && p->pages % PAGE_BLOCK)
+		r = add_sum(p, XXH3_64bits_digest(p->block));
+	if (r >= 0 && ftruncate(p->fd, (off_t)(p->pages * PAGE_SIZE)) < 0)
+		r = -errno;
+	if (r < 0)
+		return writer_failed(p->w, p->name, r, "cannot be completed");
+	*file = (struct manifest_file){ .size = p->pages * PAGE_SIZE, .pages = true };
+	memcpy(file->name, p->name, sizeof(file->name));
+	*blocks = (struct page_blocks){
+		.file = p->number, .pages = p->pages, .checksums = p->sums, .n_checksums = p->n_sums
+	};
+	return 0;
+}
+
+int page_writer_sync(struct page_writer *p)
+{
+	return fdatasync(p->fd) < 0 ? writer_failed(p->w, p->name, -errno, "cannot be written to the disk")
+				    : 0;
+}

@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "image/directory.h"
+#include "image/reader.h"
+
+#define MANIFEST_MOST (16ul << 20)
+
+/* One open of an image: what its steps hand to each other. */
+struct opening {
+	struct image *img;
+	struct problems *ps;
+	struct manifest manifest;
+	bool *read; /* for each file of the manifest */
+};
+
+static int damaged_file(struct opening *o, const char *name, const char *why)
+{
+	return file_damaged(o->ps, o->img->dir_fd, name, "%s", why);
+}
+
+/* --- files
+ * -------------------------------------------------------------------------------------------------------- */
+
+/* A pipe put in a file's place must not hold us up, and a link must not lead elsewhere. */
+static int open_file(struct opening *o, const char *name, int *fd, uint64_t *size)
+{
+	struct stat st;
+
+	*fd = openat(o->img->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (*fd < 0 && errno == ENOENT)
+		return damaged_file(o, name, "is missing");
+	if (*fd < 0 || fstat(*fd, &st) < 0)
+		return file_failed(o->ps, o->img->dir_fd, name, -errno, "cannot be opened");
+	if (!S_ISREG(st.st_mode))
+		return damaged_file(o, name, "is not a regular file");
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int read_whole(struct opening *o, const char *name, int fd, size_t size, struct bytes *b)
+{
+	int r;
+
+	b->data = malloc(size ? size : 1);
+	if (!b->data)
+		return file_failed(o->ps, o->img->dir_fd, name, -ENOMEM, "cannot be read");
+	b->size = b->room = size;
+	r = read_at(fd, b->data, size, 0);
+	return r < 0 ? file_failed(o->ps, o->img->dir_fd, name, r, "cannot be read") : 0;
+}
+
+static int wrong_length(struct opening *o, const struct manifest_file *file, uint64_t size)
+{
+	return file_damaged(o->ps, o->img->dir_fd, file->name, "is %llu bytes long, not %llu",
+		(unsigned long long)size, (unsigned long long)file->size);
+}
+
+/* Reads a file as the manifest describes it. */
+static int read_file(struct opening *o, const struct manifest_file *file, struct bytes *b)
+{
+	_cleanup_fd_ int fd = -1;
+	uint8_t checksum[16];
+	uint64_t size;
+	int r = open_file(o, file->name, &fd, &size);
+
+	if (r < 0)
+		return r;
+	if (size != file->size)
+		return wrong_length(o, file, size);
+	r = read_whole(o, file->name, fd, size, b);
+	if (r < 0)
+		return r;
+	checksum_128(b->data, b->size, checksum);
+	if (memcmp(checksum, file->checksum, sizeof(checksum)))
+		return damaged_file(o, file->name, "does not have the checksum that the manifest says");
+	return 0;
+}
+
+static int read_manifest(struct opening *o)
+{
+	_cleanup_(bytes_free)
+	struct bytes b = { 0 };
+	_cleanup_fd_ int fd = -1;
+	const char *why = "cannot be read";
+	uint64_t size;
+	int r;
+
+	if (faccessat(o->img->dir_fd, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return failed(o->ps,
+			BLAME(.object = MANIFEST,
+				.remedy = "name the directory of a checkpoint that was completed"),
+			-ENOENT, "the directory holds no image: it has no manifest");
+	r = open_file(o, MANIFEST, &fd, &size);
+	if (r < 0)
+		return r;
+	if (size > MANIFEST_MOST)
+		return damaged_file(o, MANIFEST, "is too long to be one");
+	r = read_whole(o, MANIFEST, fd, size, &b);
+	if (r < 0)
+		return r;
+	r = manifest_decode(b.data, b.size, &o->manifest, &why);
+	if (r < 0)
+		return damaged_file(o, MANIFEST, why);
+	o->read = calloc(o->manifest.n_files + 1, sizeof(*o->read));
+	return o->read ? 0 : file_failed(o->ps, o->img->dir_fd, MANIFEST, -ENOMEM, "cannot be read");
+}
+
+/* --- records
+ * ------------------------------------------------------------------------------------------------------ */
+
+struct peeked {
+	char kind[32];
+	object_id id;
+	uint32_t version;
+	bool critical;
+	size_t length;
+};
+
+static int peek(struct opening *o, const struct manifest_file *file, const struct bytes *b, size_t at,
+	struct peeked *p)
+{
+	const char *why = NULL;
+	int r = record_peek(
+		b->data + at, b->size - at, p->kind, &p->id, &p->version, &p->critical, &p->length, &why);
+
+	return r < 0 ? file_damaged(o->ps, o->img->dir_fd, file->name, "the record at byte %zu: %s", at, why)
+		     : 0;
+}
+
+static int count_records(struct opening *o, const struct manifest_file *file, const struct bytes *b,
+	const struct record_kind *k, size_t *n)
+{
+	struct peeked p;
+
+	*n = 0;
+	for (size_t at = 0; at < b->size; at += p.length, ++*n) {
+		int r = peek(o, file, b, at, &p);
+
+		if (r < 0)
+			return r;
+		if (strcmp(p.kind, k->name))
+			return file_damaged(o->ps, o->img->dir_fd, file->name,
+				"the record at byte %zu is of the kind %s", at, p.kind);
+	}
+	return 0;
+}
+
+/* Decodes all of b, whose n records are known to be of this kind, into an array of states. On error those
+ * decoded so far are freed. */
+static int decode_records(struct opening *o, const struct manifest_file *file, const struct bytes *b,
+	const struct record_kind *k, char *states, struct record *records)
+{
+	const char *why = NULL;
+	size_t i = 0;
+	struct peeked p;
+	int r = 0;
+
+	for (size_t at = 0; at < b->size && r >= 0; at += p.length, i++) {
+		r = peek(o, file, b, at, &p);
+		if (r < 0)
+			break;
+		records[i] = (struct record){ .kind = k, .id = p.id, .state = states + i * k->size };
+		r = record_decode(k, b->data + at, p.length, records[i].state, &why);
+		if (r < 0)
+			file_damaged(
+				o->ps, o->img->dir_fd, file->name, "the record at byte %zu: %s", at, why);
+	}
+	while (r < 0 && i--)
+		fields_free(k->fields, states + i * k->size);
+	return r;
+}
+
+/* Where the records of one file go. */
+struct batch_of_records {
+	struct record *records;
+	char *states;
+	size_t n;
+};
+
+static void batch_free(struct batch_of_records *batch)
+{
+	for (size_t i = 0; batch->records && i < batch->n; i++)
+		fields_free(batch->records[i].kind->fields, batch->records[i].state);
+	free(batch->records);
+	free(batch->states);
+	*batch = (struct batch_of_records){ 0 };
+}
+
+static int load_records(struct opening *o, const struct manifest_file *file, const struct record_kind *k,
+	struct batch_of_records *out)
+{
+	_cleanup_(bytes_free)
+	struct bytes b = { 0 };
+	_cleanup_free_ struct record *records = NULL;
+	_cleanup_free_ char *states = NULL;
+	size_t n;
+	int r = read_file(o, file, &b);
+
+	if (r >= 0)
+		r = count_records(o, file, &b, k, &n);
+	if (r < 0)
+		return r;
+	records = calloc(n + 1, sizeof(*records));
+	states = calloc(n + 1, k->size + 1);
+	if (!records || !states)
+		return file_failed(o->ps, o->img->dir_fd, file->name, -ENOMEM, "cannot be read");
+	r = decode_records(o, file, &b, k, states, records);
+	if (r < 0)
+		return r;
+	*out = (struct batch_of_records){ .records = take_ptr(records), .states = take_ptr(states), .n = n };
+	return 0;
+}
+
+static const struct manifest_file *find_file(struct opening *o, const struct record_kind *k)
+{
+	char kind[32];
+
+	for (size_t i = 0; i < o->manifest.n_files; i++) {
+		const struct manifest_file *file = &o->manifest.files[i];
+
+		if (file->pages || o->read[i] || !kind_file_name(file->name, kind) || strcmp(kind, k->name))
+			continue;
+		o->read[i] = true;
+		return file;
+	}
+	return NULL;
+}
+
+static int keep_records(struct opening *o, const struct record_kind *k, struct batch_of_records *batch)
+{
+	struct image *img = o->img;
+	struct image_private *p = img->private;
+	struct kind_range *ranges = reallocarray(p->ranges, p->n_ranges + 1, sizeof(*ranges));
+	struct record *records;
+
+	if (!ranges)
+		return -ENOMEM;
+	p->ranges = ranges;
+	records = reallocarray(img->records, img->n_records + batch->n + 1, sizeof(*records));
+	if (!records)
+		return -ENOMEM;
+	img->records = records;
+	memcpy(records + img->n_records, batch->records, batch->n * sizeof(*records));
+	p->ranges[p->n_ranges++] = (struct kind_range){
+		.kind = k, .first = img->n_records, .n = batch->n, .states = take_ptr(batch->states)
+	};
+	img->n_records += batch->n;
+	batch->n = 0; /* the image owns what the states own */
+	return 0;
+}
+
+static int read_kind(struct opening *o, const struct record_kind *k)
+{
+	_cleanup_(batch_free)
+	struct batch_of_records batch = { 0 };
+	const struct manifest_file *file = find_file(o, k);
+	int r;
+
+	if (!file)
+		return 0; /* the tree had none */
+	r = load_records(o, file, k, &batch);
+	if (r < 0)
+		return r;
+	r = keep_records(o, k, &batch);
+	return r < 0 ? file_failed(o->ps, o->img->dir_fd, file->name, r, "cannot be read") : 0;
+}
+
+/* Every kind, so that all that is damaged is named at once. */
+static int read_kinds(struct opening *o, const struct record_kind *const kinds[])
+{
+	int r, first = 0;
+
+	for (; *kinds; kinds++) {
+		r = read_kind(o, *kinds);
+		if (r < 0 && !first)
+			first = r;
+	}
+	return first;
+}
+
+/* --- the image layer's own
+ * ---------------------------------------------------------------------------------------- */
+
+static int check_head(struct opening *o)
+{
+	const struct image_head *head = &o->img->head;
+
+	if (head->format != IMAGE_FORMAT)
+		return refused(o->ps,
+			BLAME(.object = "head.cbor",
+				.remedy = "use the version of spore that wrote the image"),
+			"the image has the format %llu, this spore reads %d",
+			(unsigned long long)head->format, IMAGE_FORMAT);
+	if (memcmp(head->id, o->manifest.image_id, sizeof(head->id)))
+		return damaged_file(o, "head.cbor", "is that of another image");
+	return 0;
+}
+
+static int read_head(struct opening *o)
+{
+	_cleanup_(batch_free)
+	struct batch_of_records batch = { 0 };
+	const struct manifest_file *file = find_file(o, &image_head_kind);
+	int r;
+
+	if (!file)
+		return damaged_file(o, MANIFEST, "names no head.cbor");
+	r = load_records(o, file, &image_head_kind, &batch);
+	if (r < 0)
+		return r;
+	if (batch.n != 1)
+		return damaged_file(o, "head.cbor", "holds other than one record");
+	o->img->head = *(struct image_head *)batch.records[0].state;
+	batch.n = 0;
+	return check_head(o);
+}
+
+static int open_page_file(struct opening *o, const struct manifest_file *file)
+{
+	struct image *img = o->img;
+	struct page_file *pf = &img->private->page_files[img->n_page_files];
+	unsigned int number;
+	uint64_t size;
+	int r;
+
+	if (!page_file_name(file->name, &number) || number != img->n_page_files)
+		return damaged_file(o, MANIFEST, "has page files out of order");
+	pf->fd = -1;
+	img->n_page_files++;
+	r = open_file(o, file->name, &pf->fd, &size);
+	if (r < 0)
+		return r;
+	if (size != file->size || size % PAGE_SIZE)
+		return wrong_length(o, file, size);
+	pf->pages = size / PAGE_SIZE;
+	return 0;
+}
+
+static int open_page_files(struct opening *o)
+{
+	int r, first = 0;
+
+	o->img->private->page_files = calloc(o->manifest.n_files + 1, sizeof(struct page_file));
+	if (!o->img->private->page_files)
+		return file_failed(o->ps, o->img->dir_fd, MANIFEST, -ENOMEM, "cannot be read");
+	for (size_t i = 0; i < o->manifest.n_files; i++) {
+		if (!o->manifest.files[i].pages)
+			continue;
+		o->read[i] = true;
+		r = open_page_file(o, &o->manifest.files[i]);
+		if (r < 0 && !first)
+			first = r;
+	}
+	return first;
+}
+
+static int take_blocks(struct opening *o, struct page_blocks *blocks)
+{
+	struct page_file *pf;
+
+	if (blocks->file >= o->img->n_page_files)
+		return damaged_file(o, "page_blocks.cbor", "has checksums of a page file that is not there");
+	pf = &o->img->private->page_files[blocks->file];
+	if (pf->summed || blocks->pages != pf->pages ||
+		blocks->n_checksums != (pf->pages + PAGE_BLOCK - 1) / PAGE_BLOCK)
+		return damaged_file(o, "page_blocks.cbor", "does not fit the page files");
+	pf->summed = true;
+	pf->sums = take_ptr(blocks->checksums);
+	blocks->n_checksums = 0;
+	return 0;
+}
+
+static int read_page_blocks(struct opening *o)
+{
+	_cleanup_(batch_free)
+	struct batch_of_records batch = { 0 };
+	const struct manifest_file *file = find_file(o, &page_blocks_kind);
+	int r = file ? load_records(o, file, &page_blocks_kind, &batch) : 0;
+
+	if (r < 0)
+		return r;
+	if (batch.n != o->img->n_page_files)
+		return damaged_file(o, "page_blocks.cbor", "does not fit the page files");
+	for (size_t i = 0; i < batch.n && r >= 0; i++)
+		r = take_blocks(o, batch.records[i].state);
+	return r;
+}
+
+/* --- what this version does not know
+ * ------------------------------------------------------------------------------ */
+
+static int check_unknown_record(struct opening *o, const struct peeked *p, const char *kind)
+{
+	if (strcmp(p->kind, kind))
+		return failed(o->ps, BLAME(.object = kind), -EBADMSG,
+			"its file holds a record of the kind %s", p->kind);
+	if (!p->critical)
+		return 0;
+	return refused(o->ps,
+		BLAME(.object = kind, .remedy = "use the version of spore that wrote the image"),
+		"the image holds records of the kind %s, which this spore does not know and must not ignore",
+		kind);
+}
+
+static int check_unknown_file(struct opening *o, const struct manifest_file *file)
+{
+	_cleanup_(bytes_free)
+	struct bytes b = { 0 };
+	struct peeked p;
+	char kind[32];
+	int r;
+
+	if (!kind_file_name(file->name, kind))
+		return damaged_file(o, MANIFEST, "names a file that belongs to no image");
+	r = read_file(o, file, &b);
+	for (size_t at = 0; r >= 0 && at < b.size; at += p.length) {
+		r = peek(o, file, &b, at, &p);
+		if (r >= 0)
+			r = check_unknown_record(o, &p, kind);
+	}
+	return r;
+}
+
+static int check_unknown_files(struct opening *o)
+{
+	int r, first = 0;
+
+	for (size_t i = 0; i < o->manifest.n_files; i++) {
+		r = o->read[i] ? 0 : check_unknown_file(o, &o->manifest.files[i]);
+		if (r < 0 && !first)
+			first = r;
+	}
+	return first;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------
+ */
+
+static int read_all(struct opening *o, const struct record_kind *const kinds[])
+{
+	int steps[4], r = read_manifest(o);
+
+	if (r < 0)
+		return r;
+	r = read_head(o);
+	if (r < 0)
+		return r; /* the rest may be of another format */
+	steps[0] = open_page_files(o);
+	steps[1] = steps[0] < 0 ? 0 : read_page_blocks(o);
+	steps[2] = read_kinds(o, kinds);
+	steps[3] = check_unknown_files(o);
+	for (size_t i = 0; i < ARRAY_SIZE(steps) && r >= 0; i++)
+		r = steps[i];
+	return r < 0 ? r : image_index(o->img, o->ps);
+}
+
+static void cleanup_image(struct image **img)
+{
+	image_free(*img);
+}
+
+int image_open(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
+{
+	_cleanup_(cleanup_image)
+	struct image *img = calloc(1, sizeof(*img));
+	struct opening o = { .img = img, .ps = ps };
+	int r;
+
+	if (!img)
+		return failed(ps, NULL, -ENOMEM, "no memory for the image");
+	img->dir_fd = -1;
+	img->private = calloc(1, sizeof(*img->private));
+	if (!img->private)
+		return failed(ps, NULL, -ENOMEM, "no memory for the image");
+	img->dir_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (img->dir_fd < 0)
+		return file_failed(ps, dir_fd, "", -errno, "the directory cannot be opened");
+	r = read_all(&o, kinds);
+	manifest_free(&o.manifest);
+	free(o.read);
+	if (r < 0)
+		return r;
+	*out = take_ptr(img);
+	return 0;
+}

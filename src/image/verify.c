@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Page files of an open image: what they hold, and whether it is what was written. */
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "image/directory.h"
+#include "image/reader.h"
+
+#define BLOCK_BYTES   (PAGE_BLOCK * PAGE_SIZE)
+#define BLOCKS_A_TURN 16
+#define THREADS_MOST  64u
+
+int page_file_fd(const struct image *img, unsigned int number)
+{
+	return number < img->n_page_files ? img->private->page_files[number].fd : -EBADF;
+}
+
+uint64_t page_file_pages(const struct image *img, unsigned int number)
+{
+	return number < img->n_page_files ? img->private->page_files[number].pages : 0;
+}
+
+static uint64_t count_blocks(const struct page_file *pf)
+{
+	return (pf->pages + PAGE_BLOCK - 1) / PAGE_BLOCK;
+}
+
+static int verify_block(
+	const struct image *img, unsigned int number, uint64_t block, void *buffer, struct problems *ps)
+{
+	const struct page_file *pf = &img->private->page_files[number];
+	uint64_t first = block * PAGE_BLOCK, rest = pf->pages - first;
+	size_t size = MIN(rest, (uint64_t)PAGE_BLOCK) * PAGE_SIZE;
+	char name[NAME_ROOM];
+	int r = read_at(pf->fd, buffer, size, first * PAGE_SIZE);
+
+	if (r >= 0 && checksum_64(buffer, size) == pf->sums[block])
+		return 0;
+	snprintf(name, sizeof(name), "pages-%u", number);
+	if (r < 0)
+		return file_failed(ps, img->dir_fd, name, r, "cannot be read");
+	return file_damaged(ps, img->dir_fd, name,
+		"pages %llu to %llu do not have the checksum that page_blocks.cbor says",
+		(unsigned long long)first, (unsigned long long)(first + size / PAGE_SIZE - 1));
+}
+
+static int verify_blocks(const struct image *img, unsigned int number, uint64_t first, uint64_t n,
+	void *buffer, struct problems *ps)
+{
+	int r, error = 0;
+
+	for (uint64_t i = first; i < first + n; i++) {
+		r = verify_block(img, number, i, buffer, ps);
+		if (r < 0 && !error)
+			error = r;
+	}
+	return error;
+}
+
+int page_file_verify(
+	const struct image *img, unsigned int number, uint64_t first, uint64_t n, struct problems *ps)
+{
+	_cleanup_free_ void *buffer = NULL;
+	uint64_t blocks = number < img->n_page_files ? count_blocks(&img->private->page_files[number]) : 0;
+
+	if (first > blocks || n > blocks - first)
+		return failed(ps, NULL, -EINVAL, "page file %u has %llu blocks", number,
+			(unsigned long long)blocks);
+	buffer = aligned_alloc(PAGE_SIZE, BLOCK_BYTES);
+	if (!buffer)
+		return failed(ps, NULL, -ENOMEM, "no memory to check page file %u", number);
+	return verify_blocks(img, number, first, n, buffer, ps);
+}
+
+/* Shared by the threads of one check: each takes the next few blocks. */
+struct verification {
+	const struct image *img;
+	struct problems *ps;
+	_Atomic uint64_t next; /* turn */
+	_Atomic int error;
+};
+
+static uint64_t turns_of(const struct page_file *pf)
+{
+	return (count_blocks(pf) + BLOCKS_A_TURN - 1) / BLOCKS_A_TURN;
+}
+
+/* Whose turn number `turn` is: the page file, and the first block in it. */
+static bool find_turn(const struct image *img, uint64_t turn, unsigned int *number, uint64_t *first)
+{
+	for (*number = 0; *number < img->n_page_files; ++*number) {
+		uint64_t turns = turns_of(&img->private->page_files[*number]);
+
+		if (turn < turns) {
+			*first = turn * BLOCKS_A_TURN;
+			return true;
+		}
+		turn -= turns;
+	}
+	return false;
+}
+
+static void *verify_turns(void *arg)
+{
+	struct verification *v = arg;
+	unsigned int number;
+	uint64_t first;
+
+	while (find_turn(v->img, atomic_fetch_add(&v->next, 1), &number, &first)) {
+		uint64_t rest = count_blocks(&v->img->private->page_files[number]) - first;
+		int r = page_file_verify(v->img, number, first, MIN(rest, (uint64_t)BLOCKS_A_TURN), v->ps);
+
+		if (r < 0)
+			atomic_store(&v->error, r);
+	}
+	return NULL;
+}
+
+static unsigned int count_threads(const struct image *img)
+{
+	uint64_t turns = 0;
+	unsigned int cpus = 1;
+	cpu_set_t set;
+
+	for (unsigned int i = 0; i < img->n_page_files; i++)
+		turns += turns_of(&img->private->page_files[i]);
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		cpus = (unsigned int)CPU_COUNT(&set);
+	cpus = MIN(cpus, THREADS_MOST);
+	return turns < cpus ? (unsigned int)turns : cpus;
+}
+
+int image_verify_pages(const struct image *img, struct problems *ps)
+{
+	struct verification v = { .img = img, .ps = ps };
+	pthread_t threads[THREADS_MOST];
+	unsigned int wanted = count_threads(img), n = 0;
+
+	while (n + 1 < wanted && pthread_create(&threads[n], NULL, verify_turns, &v) == 0)
+		n++;
+	verify_turns(&v); /* this thread too: the work is done even if no other could be made */
+	while (n)
+		pthread_join(threads[--n], NULL);
+	return atomic_load(&v.error);
+}

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "image/directory.h"
+
+#define FLUSH_AT (1ul << 20)
+
+/* A component's file. Small ones are written once, at the commit. */
+struct kind_file {
+	struct kind_file *next;
+	char name[NAME_ROOM];
+	int fd;
+	struct bytes pending;
+	uint64_t size; /* written; pending is not in it */
+	XXH3_state_t *hash;
+};
+
+struct image_writer {
+	int dir_fd; /* opened anew: it carries the lock that keeps other writers out */
+	struct problems *ps;
+	pthread_mutex_t lock;
+	struct image_head head;
+	struct kind_file *files, **last_file;
+	struct page_writer *pages, **last_page;
+	unsigned int n_page_files;
+	_Atomic uint64_t bytes;
+	_Atomic int error; /* the first; no commit after it */
+	bool manifest_tmp, committed;
+};
+
+static void unlock(pthread_mutex_t **lock)
+{
+	pthread_mutex_unlock(*lock);
+}
+
+#define LOCKED(m)                                                                                            \
+	_cleanup_(unlock)                                                                                    \
+	pthread_mutex_t *locked_ = (m);                                                                      \
+	pthread_mutex_lock(locked_)
+
+int writer_failed(struct image_writer *w, const char *name, int error, const char *what)
+{
+	int none = 0;
+
+	/* one disk that is full would otherwise fill the answer */
+	if (atomic_compare_exchange_strong(&w->error, &none, error))
+		return file_failed(w->ps, w->dir_fd, name, error, what);
+	return error;
+}
+
+void writer_count(struct image_writer *w, size_t bytes)
+{
+	atomic_fetch_add_explicit(&w->bytes, bytes, memory_order_relaxed);
+}
+
+uint64_t image_bytes(const struct image_writer *w)
+{
+	return atomic_load_explicit(&w->bytes, memory_order_relaxed);
+}
+
+int writer_open_file(struct image_writer *w, const char *name, int *fd)
+{
+	*fd = openat(w->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return *fd < 0 ? writer_failed(w, name, -errno, "cannot be created") : 0;
+}
+
+/* --- components' files
+ * -------------------------------------------------------------------------------------------- */
+
+static void kind_file_free(struct kind_file *f)
+{
+	if (!f)
+		return;
+	close_fd(&f->fd);
+	bytes_free(&f->pending);
+	XXH3_freeState(f->hash);
+	free(f);
+}
+
+static void cleanup_kind_file(struct kind_file **f)
+{
+	kind_file_free(*f);
+}
+
+static int kind_file_open(struct image_writer *w, const char *kind, struct kind_file **out)
+{
+	_cleanup_(cleanup_kind_file)
+	struct kind_file *f = calloc(1, sizeof(*f));
+	int r;
+
+	if (!f)
+		return writer_failed(w, kind, -ENOMEM, "cannot be created");
+	f->fd = -1;
+	f->hash = XXH3_createState();
+	if (!f->hash)
+		return writer_failed(w, kind, -ENOMEM, "cannot be created");
+	XXH3_128bits_reset(f->hash);
+	snprintf(f->name, sizeof(f->name), "%s.cbor", kind);
+	r = writer_open_file(w, f->name, &f->fd);
+	if (r < 0)
+		return r;
+	*out = *w->last_file = take_ptr(f);
+	w->last_file = &(*out)->next;
+	return 0;
+}
+
+static int kind_file_get(struct image_writer *w, const char *kind, struct kind_file **out)
+{
+	size_t n = strlen(kind);
+
+	for (struct kind_file *f = w->files; f; f = f->next) {
+		if (!strncmp(f->name, kind, n) && !strcmp(f->name + n, ".cbor")) {
+			*out = f;
+			return 0;
+		}
+	}
+	return kind_file_open(w, kind, out);
+}
+
+static int kind_file_flush(struct image_writer *w, struct kind_file *f)
+{
+	int r = write_at(f->fd, f->pending.data, f->pending.size, f->size);
+
+	if (r < 0)
+		return writer_failed(w, f->name, r, "cannot be written");
+	if (f->pending.size)
+		XXH3_128bits_update(f->hash, f->pending.data, f->pending.size);
+	writer_count(w, f->pending.size);
+	f->size += f->pending.size;
+	f->pending.size = 0;
+	return 0;
+}
+
+int image_add(struct image_writer *w, const struct record_kind *k, object_id id, const void *state)
+{
+	_cleanup_(bytes_free)
+	struct bytes record = { 0 };
+	struct kind_file *f;
+	int r = record_encode(k, id, state, &record); /* outside the lock: workers add records all the time */
+
+	LOCKED(&w->lock);
+	if (r < 0)
+		return writer_failed(w, k->name, r, "cannot be encoded");
+	r = kind_file_get(w, k->name, &f);
+	if (r < 0)
+		return r;
+	r = bytes_append(&f->pending, record.data, record.size);
+	if (r < 0)
+		return writer_failed(w, f->name, r, "cannot be written");
+	return f->pending.size >= FLUSH_AT ? kind_file_flush(w, f) : 0;
+}
+
+int writer_page_file(
+	struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next)
+{
+	LOCKED(&w->lock);
+	*number = w->n_page_files++;
+	*w->last_page = p;
+	w->last_page = next;
+	return 0;
+}
+
+/* --- taking the directory
+ * ----------------------------------------------------------------------------------------- */
+
+static bool is_image_file(const char *name)
+{
+	unsigned int number;
+	char kind[32];
+
+	return !strcmp(name, MANIFEST) || !strcmp(name, MANIFEST_TMP) || kind_file_name(name, kind) ||
+	       page_file_name(name, &number);
+}
+
+static int open_listing(int dir_fd, DIR **dir)
+{
+	_cleanup_fd_ int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	*dir = fdopendir(fd);
+	if (!*dir)
+		return -errno;
+	take_fd(&fd);
+	return 0;
+}
+
+/* An image, the rest of one that was never finished, or neither. */
+struct found {
+	bool manifest, head, anything;
+};
+
+static int look_at_directory(int dir_fd, struct found *found)
+{
+	_cleanup_dir_ DIR *dir = NULL;
+	struct dirent *e;
+	int r = open_listing(dir_fd, &dir);
+
+	while (r >= 0 && (e = readdir(dir))) {
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		found->anything = true;
+		found->manifest |= !strcmp(e->d_name, MANIFEST);
+		found->head |= !strcmp(e->d_name, "head.cbor");
+	}
+	return r;
+}
+
+static int remove_image_files(int dir_fd)
+{
+	_cleanup_dir_ DIR *dir = NULL;
+	struct dirent *e;
+	int r = open_listing(dir_fd, &dir);
+
+	while (r >= 0 && (e = readdir(dir)))
+		if (is_image_file(e->d_name) && unlinkat(dir_fd, e->d_name, 0) < 0 && errno != ENOENT)
+			r = -errno;
+	return r;
+}
+
+/* The manifest first: what is left is no image from then on, wherever this ends. */
+static int remove_image(int dir_fd)
+{
+	if (unlinkat(dir_fd, MANIFEST, 0) < 0 && errno != ENOENT)
+		return -errno;
+	if (fsync(dir_fd) < 0 && errno != EINVAL)
+		return -errno;
+	return remove_image_files(dir_fd);
+}
+
+static int clear_directory(struct image_writer *w, bool force)
+{
+	struct found found = { 0 };
+	int r = look_at_directory(w->dir_fd, &found);
+
+	if (r < 0)
+		return file_failed(w->ps, w->dir_fd, "", r, "the directory cannot be read");
+	if (found.manifest && !force)
+		return failed(w->ps,
+			BLAME(.remedy = "choose another directory, or give --force to replace it"), -EEXIST,
+			"the directory holds an image already");
+	if (found.head && !force)
+		return failed(w->ps,
+			BLAME(.remedy = "choose another directory, or give --force to replace it"),
+			-ENOTEMPTY, "the directory holds an image that was never finished");
+	if (found.anything && !found.manifest && !found.head)
+		return failed(w->ps, BLAME(.remedy = "choose an empty or a new directory"), -ENOTEMPTY,
+			"the directory is not empty, and holds no image");
+	r = found.anything ? remove_image(w->dir_fd) : 0;
+	return r < 0 ? file_failed(w->ps, w->dir_fd, "", r, "the old image cannot be removed") : 0;
+}
+
+static int take_directory(struct image_writer *w, int dir_fd, bool force)
+{
+	w->dir_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w->dir_fd < 0)
+		return file_failed(w->ps, dir_fd, "", -errno, "the directory cannot be opened");
+	if (flock(w->dir_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return file_failed(w->ps, dir_fd, "", -EBUSY, "another checkpoint is being written there");
+	return clear_directory(w, force); /* a file system without flock goes without */
+}
+
+static int write_head(struct image_writer *w)
+{
+	struct kind_file *f;
+	int r = head_fill(&w->head);
+
+	if (r < 0)
+		return file_failed(w->ps, w->dir_fd, "head.cbor", r, "cannot be filled");
+	r = image_add(w, &image_head_kind, 0, &w->head);
+	if (r >= 0)
+		r = kind_file_get(w, "head", &f);
+	return r < 0 ? r : kind_file_flush(w, f);
+}
+
+static void cleanup_writer(struct image_writer **w)
+{
+	image_writer_free(*w);
+}
+
+int image_create(int dir_fd, bool force, struct problems *ps, struct image_writer **out)
+{
+	_cleanup_(cleanup_writer)
+	struct image_writer *w = calloc(1, sizeof(*w));
+	int r;
+
+	if (!w)
+		return failed(ps, NULL, -ENOMEM, "no memory for the writer of the image");
+	w->ps = ps;
+	w->dir_fd = -1;
+	w->last_file = &w->files;
+	w->last_page = &w->pages;
+	pthread_mutex_init(&w->lock, NULL);
+	r = take_directory(w, dir_fd, force);
+	if (r >= 0)
+		r = write_head(w);
+	if (r < 0)
+		return r;
+	*out = take_ptr(w);
+	return 0;
+}
+
+/* --- the commit
+ * --------------------------------------------------------------------------------------------------- */
+
+static int sync_file(struct image_writer *w, int fd, const char *name)
+{
+	return fdatasync(fd) < 0 ? writer_failed(w, name, -errno, "cannot be written to the disk") : 0;
+}
+
+static int finish_page_file(struct image_writer *w, struct page_writer *p, struct manifest_file *entry)
+{
+	struct page_blocks blocks;
+	int r = page_writer_finish(p, entry, &blocks);
+
+	return r < 0 ? r : image_add(w, &page_blocks_kind, 0, &blocks);
+}
+
+static int finish_kind_file(struct image_writer *w, struct kind_file *f, struct manifest_file *entry)
+{
+	XXH128_canonical_t checksum;
+	int r = kind_file_flush(w, f);
+
+	if (r < 0)
+		return r;
+	XXH128_canonicalFromHash(&checksum, XXH3_128bits_digest(f->hash));
+	*entry = (struct manifest_file){ .size = f->size };
+	memcpy(entry->name, f->name, sizeof(entry->name));
+	memcpy(entry->checksum, checksum.digest, sizeof(entry->checksum));
+	return sync_file(w, f->fd, f->name);
+}
+
+static size_t count_files(const struct image_writer *w)
+{
+	size_t n = w->n_page_files + 1; /* page_blocks may not be there yet */
+
+	for (const struct kind_file *f = w->files; f; f = f->next)
+		n++;
+	return n;
+}
+
+static int finish_files(struct image_writer *w, struct manifest *m)
+{
+	int r = 0;
+
+	m->files = calloc(count_files(w), sizeof(*m->files));
+	if (!m->files)
+		return writer_failed(w, MANIFEST, -ENOMEM, "cannot be made");
+	for (struct page_writer *p = w->pages; p && r >= 0; p = page_writer_next(p))
+		r = finish_page_file(w, p, &m->files[m->n_files++]);
+	for (struct kind_file *f = w->files; f && r >= 0; f = f->next)
+		r = finish_kind_file(w, f, &m->files[m->n_files++]);
+	for (struct page_writer *p = w->pages; p && r >= 0; p = page_writer_next(p))
+		r = page_writer_sync(p);
+	return r;
+}
+
+static int write_manifest(struct image_writer *w, const struct manifest *m)
+{
+	_cleanup_(bytes_free)
+	struct bytes b = { 0 };
+	_cleanup_fd_ int fd = -1;
+	int r = manifest_encode(m, &b);
+
+	if (r < 0)
+		return writer_failed(w, MANIFEST, r, "cannot be made");
+	r = writer_open_file(w, MANIFEST_TMP, &fd);
+	if (r < 0)
+		return r;
+	w->manifest_tmp = true;
+	r = write_at(fd, b.data, b.size, 0);
+	if (r < 0)
+		return writer_failed(w, MANIFEST, r, "cannot be written");
+	writer_count(w, b.size);
+	return sync_file(w, fd, MANIFEST);
+}
+
+static int sync_directory(struct image_writer *w)
+{
+	/* some file systems have no fsync for directories: they say EINVAL, and keep the order themselves */
+	if (fsync(w->dir_fd) < 0 && errno != EINVAL)
+		return writer_failed(w, MANIFEST, -errno, "the directory cannot be written to the disk");
+	return 0;
+}
+
+/* The names must be on the disk before the manifest that vouches for them, and its own name before anyone is
+ * told. */
+static int publish(struct image_writer *w)
+{
+	int r = sync_directory(w);
+
+	if (r < 0)
+		return r;
+	if (renameat(w->dir_fd, MANIFEST_TMP, w->dir_fd, MANIFEST) < 0)
+		return writer_failed(w, MANIFEST, -errno, "cannot be renamed into place");
+	return sync_directory(w);
+}
+
+int image_commit(struct image_writer *w)
+{
+	_cleanup_(manifest_free)
+	struct manifest m = { 0 };
+	int r = atomic_load(&w->error);
+
+	if (r >= 0)
+		r = finish_files(w, &m);
+	memcpy(m.image_id, w->head.id, sizeof(m.image_id));
+	if (r >= 0)
+		r = write_manifest(w, &m);
+	if (r >= 0)
+		r = publish(w);
+	w->committed = r >= 0;
+	return r;
+}
+
+static void remove_written(struct image_writer *w)
+{
+	char name[NAME_ROOM];
+
+	if (w->manifest_tmp) {
+		unlinkat(w->dir_fd, MANIFEST, 0);
+		unlinkat(w->dir_fd, MANIFEST_TMP, 0);
+	}
+	for (struct kind_file *f = w->files; f; f = f->next)
+		unlinkat(w->dir_fd, f->name, 0);
+	for (unsigned int i = 0; i < w->n_page_files; i++) {
+		snprintf(name, sizeof(name), "pages-%u", i);
+		unlinkat(w->dir_fd, name, 0);
+	}
+}
+
+void image_writer_free(struct image_writer *w)
+{
+	struct page_writer *next_page;
+	struct kind_file *next;
+
+	if (!w)
+		return;
+	if (!w->committed && w->dir_fd >= 0)
+		remove_written(w);
+	for (; w->files; w->files = next) {
+		next = w->files->next;
+		kind_file_free(w->files);
+	}
+	for (; w->pages; w->pages = next_page) {
+		next_page = page_writer_next(w->pages);
+		page_writer_free(w->pages);
+	}
+	fields_free(image_head_kind.fields, &w->head);
+	pthread_mutex_destroy(&w->lock);
+	close_fd(&w->dir_fd);
+	free(w);
+}
