@@ -5,9 +5,14 @@
  * spore and at `base` by every task, so a remote address is the local one shifted.
  *
  *   page 0      the stub (src/arch/x86_64/stub.S), read and execute in the tasks
- *   page 1      struct area_head: the word that tells the tasks that spore lives (a robust futex)
+ *   page 1      struct area_head; at its end the word `own` that tells the tasks that spore lives (a robust futex)
+ *   page 2      not shared: in spore it holds the entry of the robust list, where no task can reach it
  *   then        slots, 64 bytes aligned
+ *   then        in a checkpoint, a signal frame for each slot
  *   then        the arena
+ *
+ * `own` names the thread that called area_create, through that thread's robust list: it must be the same thread that calls
+ * area_free, and it must live on until then.
  */
 #pragma once
 
@@ -39,20 +44,35 @@ struct op {
 #define OP_EXPECT   (1u << 1)
 #define OP_BIRTH    (1u << 2) /* clone3 or vfork-like: in the child, go on at the slot `child` */
 
-/* Where one task takes its batches. Futex words are private to the pair (task, spore). */
+/* Where one task takes its batches. The layout is known to stub.S. */
 struct slot {
-	uint32_t state;   /* SLOT_*: a futex word, written by spore to give and by the stub to answer */
-	uint32_t failed;  /* index of the operation that stopped the batch, or count */
-	uint64_t ops;     /* remote address of the first struct op */
+	uint32_t state;     /* SLOT_*: a futex word, written by spore to give and by the stub to answer */
+	uint32_t failed;    /* index of the operation that stopped the batch, or count or more: none */
+	uint64_t ops;       /* remote address of the first struct op */
 	uint64_t count;
-	uint64_t frame;   /* remote address of the rt_sigframe to leave by when spore dies; 0: leave by exit_group */
-	uint64_t leave_rip; /* where to jump in order to leave (a `syscall; ret`), with rax = leave_nr */
-	uint64_t pad[3];
-} __attribute__((aligned(64)));
+	uint64_t frame;     /* remote address of the rt_sigframe to leave by when spore dies; 0: leave by exit_group */
+	uint64_t outer;     /* the same frame outside the area, 0: none; whoever is alone in the area unmaps it through this */
+	uint64_t leave_rip; /* a `syscall; ret` outside the area, for that munmap */
+	uint32_t flags;     /* SLOT_ABANDON */
+	uint32_t pad;
+	uint64_t nap[2];    /* of the stub */
+	struct {
+		uint64_t val, uaddr;
+		uint32_t flags, reserved;
+	} wait[2]; /* struct futex_waitv: the state, and `own` */
+} __attribute__((aligned(64))); /* 128 bytes */
+
+#define SLOT_ABANDON (1u << 0) /* when spore has died: do not even finish the batch that is under way */
 
 #define SLOT_IDLE 0 /* the stub waits here */
 #define SLOT_RUN  1 /* a batch is ready */
 #define SLOT_DONE 2 /* the batch ended: all, or stopped at `failed` */
+
+struct area_head {
+	uint32_t inside; /* tasks that borrow the stub and have a frame to leave by */
+	uint32_t pad;
+	uint64_t size; /* of the area */
+};
 
 struct area {
 	uint8_t *local;
@@ -63,14 +83,21 @@ struct area {
 	pthread_mutex_t lock; /* guards used */
 	size_t arena_offset;
 	size_t used; /* of the arena */
+	size_t high; /* how far it was ever used: beyond that it is zero */
+	uint32_t *own; /* the word that the kernel marks when spore dies */
+	void *entry;   /* that puts it into the robust list */
 	int fd;      /* the memfd behind it, for restore; -1 in a checkpoint */
 };
 
 /* A memfd of `size` bytes with the stub in place, to be mapped at `base` by the tasks. 0 or negative errno. */
 int area_create(struct area *a, struct remote_addr base, size_t size, size_t n_slots);
+/* The same over memory that is mapped already (at local, shared, to be unmapped by area_free), with `gap` bytes between slots and arena. */
+int area_adopt(struct area *a, uint8_t *local, struct remote_addr base, size_t size, size_t n_slots, size_t gap);
+/* How large an area must be. */
+size_t area_size(size_t n_slots, size_t gap, size_t arena);
 void area_free(struct area *a);
 
-struct slot *area_slot(struct area *a, size_t i);
+struct slot *area_slot(const struct area *a, size_t i);
 struct remote_addr area_remote(const struct area *a, const void *local);
 void *area_alloc(struct area *a, size_t size); /* zeroed, 16-byte aligned; NULL when the arena is full */
 void area_reset(struct area *a);               /* forgets every allocation: no batch may be under way */

@@ -10,20 +10,24 @@
 #pragma once
 
 #include "remote/batch.h"
+#include "remote/gadget.h"
 #include "remote/stop.h"
 
 struct injection {
 	struct area area;
 	pid_t pid;
 	struct stop *first; /* the thread that mapped it, and unmaps it */
-	uint64_t gadget_syscall_ret; /* `syscall; ret` in the process's own code; 0: none found */
-	uint64_t gadget_syscall;
-	uint64_t gadget_restorer;
+	struct gadgets gadgets;
+	uint64_t outer;     /* the signal frame of `first`, outside the area; 0: no safe place was found */
+	size_t frame_room;  /* for each slot, in the area */
+	bool filtered;      /* a seccomp filter: without spore, no call more than it takes to leave */
+	bool unlocked;      /* what is not code has become writable for the tasks */
 };
 
-/* Maps an area with `n_slots` slots and an arena of at least `arena` bytes. */
-int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_slots, size_t arena, struct problems *ps);
-/* Sends a stopped thread into the stub, to take batches from slot i; and brings it back to its stop with its registers as they were. */
+/* Maps an area with `n_slots` slots and an arena of at least `arena` bytes. `cache` (may be NULL) spares the search of files seen before. */
+int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_slots, size_t arena,
+	struct gadget_cache *cache, struct problems *ps);
+/* Sends a stopped thread into the stub, to take batches from slot i (batch_wait with stop_alive and the stop); and brings it back to its stop with its registers as they were. */
 int inject_enter(struct injection *in, struct stop *s, size_t i);
 int inject_leave(struct injection *in, struct stop *s);
 /* Unmaps the area. No thread may be inside. */

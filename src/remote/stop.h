@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "arch/x86_64/task_regs.h"
+#include "remote/area.h"
 
 enum stop_state {
 	STOP_NONE,    /* not traced */
@@ -34,11 +35,12 @@ struct stop {
 	struct task_regs regs; /* at the stop; what stop_release puts back, so changes made here are what the task gets */
 	uint64_t sigmask;
 	struct rseq_registration rseq;
-	uint64_t rseq_cs; /* struct rseq.rseq_cs at the stop; poked back before the task goes on */
+	uint64_t rseq_cs;    /* struct rseq.rseq_cs at the stop; poked back before the task goes on */
 	struct sud_config {
 		uint64_t mode, selector, offset, len;
-	} sud; /* syscall user dispatch: off while stopped, back when let go */
-	bool regs_dirty; /* the task has run the stub since: registers and mask must be put back */
+	} sud; /* syscall user dispatch */
+	bool sud_off;    /* off while the task runs calls of ours, back when let go: it would be lost if spore died in between */
+	bool regs_dirty; /* the task has run something else since: mask and rseq_cs must be put back too */
 };
 
 /* Attach without stopping; options are PTRACE_O_* added to what this layer needs (TRACESYSGOOD, SUSPEND_SECCOMP where permitted). -ESRCH: gone. -EPERM */
@@ -46,7 +48,12 @@ int stop_seize(struct stop *s, pid_t tid, uint64_t options);
 int stop_interrupt(struct stop *s);
 /* Waits until the task is stopped, re-injecting signals that come first. -ETIMEDOUT after timeout_ms: still seized, and may be waited for again; -ESRCH: it is gone. */
 int stop_wait(struct stop *s, int timeout_ms);
-/* Reads registers, mask, rseq and syscall user dispatch of a task just stopped. */
+/* Reads registers, mask, rseq and syscall user dispatch of a task just stopped. Part of stop_wait; again, after the task has moved. */
 int stop_read(struct stop *s);
-/* Puts everything back and lets the task run on untraced. In any state; never fails in a way that the caller could mend. */
+/* Has the task, which runs, sent back to its stop, and puts its registers and mask back. 0, -ESRCH, -ETIMEDOUT */
+int stop_bring_back(struct stop *s);
+/* Does a STOP_RUNNING task still exist? Sees to signals that no mask holds off (SIGSTOP): to be called now and then. For batch_wait. */
+bool stop_alive(void *stop);
+/* Puts everything back (not the extended state, which nothing of ours changes) and lets the task run on untraced. In any state; never fails in a way that the caller could mend. What is seized and
+ * cannot be stopped within a moment (a parent inside vfork) cannot be let go either: it stays STOP_SEIZED. */
 void stop_release(struct stop *s);

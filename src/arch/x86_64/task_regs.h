@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a stopped task's processor state is. The only header of this folder that others include. */
+/* What a stopped task's processor state is. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/user.h>
-
-#include "remote/area.h"
 
 struct task_regs {
 	struct user_regs_struct gp; /* NT_PRSTATUS: as ptrace gives it at the stop, orig_rax and the -ERESTART codes included */

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "remote/inject.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#include "arch/x86_64/frame.h"
+#include "arch/x86_64/stub.h"
+#include "base/cleanup.h"
+#include "kernel/uapi.h"
+#include "remote/layout.h"
+#include "remote/memory.h"
+#include "remote/trace.h"
+
+#define USER_CS_64    0x33
+#define EFLAGS_PLAIN  0x202
+#define RED_ZONE      128
+#define FRAME_PADDING 56 /* puts a frame 8 bytes below a multiple of 64 */
+#define HELLO_MS      10000
+
+static struct area_head *head(const struct injection *in)
+{
+	return (struct area_head *)(in->area.local + PAGE_SIZE);
+}
+
+/* Syscall user dispatch would turn our calls into signals. */
+static void dispatch_off(struct stop *s)
+{
+	struct sud_config off = { 0 };
+
+	if (s->sud.mode && !s->sud_off)
+		s->sud_off = !ptrace(SPORE_PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, s->tid, sizeof(off), &off);
+}
+
+/*
+ * The registers for a frame. In a restartable sequence the frame leads to where the kernel would have led: the abort
+ * handler. (Otherwise the section would go on, having been left.)
+ */
+static struct task_regs regs_for_frame(const struct stop *s)
+{
+	struct task_regs r = s->regs;
+	struct {
+		uint32_t version, flags;
+		uint64_t start, length, abort;
+	} cs;
+
+	if (s->rseq_cs && !remote_read(s->tid, REMOTE(s->rseq_cs), &cs, sizeof(cs)) && r.gp.rip - cs.start < cs.length)
+		r.gp.rip = cs.abort;
+	return r;
+}
+
+/* Has the process written to none of these pages, ever? */
+static bool untouched(pid_t pid, uint64_t start, size_t size)
+{
+	uint64_t entry[4];
+	size_t n = (size + PAGE_SIZE - 1) / PAGE_SIZE;
+	char path[32];
+	_cleanup_fd_ int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || n > ARRAY_SIZE(entry))
+		return false;
+	if (pread(fd, entry, n * 8, (off_t)(start / PAGE_SIZE * 8)) != (ssize_t)(n * 8))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (entry[i] >> 62)
+			return false;
+	return true;
+}
+
+/*
+ * Where the frame of the first thread may lie. Below its stack pointer only if that is in the main thread's stack: what surrounds
+ * the stack pointer of a coroutine or goroutine may be another one's stack. Else at the very bottom of the main stack, where that was never touched.
+ */
+static uint64_t outer_place(const struct stop *s, const struct layout *l, pid_t pid, size_t size)
+{
+	uint64_t rsp = s->regs.gp.rsp, at;
+
+	if (rsp >= l->stack_start && rsp < l->stack_end) {
+		at = ALIGN_DOWN(rsp - RED_ZONE - size, (uint64_t)FRAME_ALIGN) - 8;
+		return at >= l->stack_start ? at : 0;
+	}
+	at = l->stack_start + FRAME_PADDING;
+	if (l->stack_end - l->stack_start < 8 * PAGE_SIZE || !untouched(pid, l->stack_start, FRAME_PADDING + size))
+		return 0;
+	return at;
+}
+
+static int place_outer(struct injection *in, const struct layout *l)
+{
+	struct task_regs r = regs_for_frame(in->first);
+	size_t size = frame_size(&r);
+	_cleanup_free_ uint8_t *frame = NULL;
+
+	in->outer = 0;
+	if (!in->gadgets.syscall_ret || !in->gadgets.restorer)
+		return 0;
+	in->outer = outer_place(in->first, l, in->pid, size);
+	if (!in->outer)
+		return 0;
+	frame = malloc(size);
+	if (!frame)
+		return -ENOMEM;
+	frame_build(frame, in->outer, &r, in->first->sigmask, in->gadgets.restorer);
+	if (remote_write(in->pid, REMOTE(in->outer), frame, size) < 0)
+		in->outer = 0;
+	return 0;
+}
+
+/*
+ * A call by an instruction of the program's own. With a frame it is closed: `syscall; ret` returns into the frame, so that the
+ * task finds back from any instruction should spore die. Without one, for want of a place or of the instructions, there
+ * is a window of some ten microseconds in which it would not.
+ */
+static int64_t borrowed_call(struct injection *in, long nr, const uint64_t arg[6])
+{
+	struct stop *s = in->first;
+	struct user_regs_struct gp = s->regs.gp;
+	int64_t result;
+	int r;
+
+	gp.rip = in->outer ? in->gadgets.syscall_ret : in->gadgets.syscall;
+	gp.rsp = in->outer ? in->outer : gp.rsp;
+	gp.rax = (uint64_t)nr;
+	gp.orig_rax = -1ull;
+	gp.eflags = EFLAGS_PLAIN;
+	gp.rdi = arg[0];
+	gp.rsi = arg[1];
+	gp.rdx = arg[2];
+	gp.r10 = arg[3];
+	gp.r8 = arg[4];
+	gp.r9 = arg[5];
+	dispatch_off(s);
+	s->regs_dirty = true;
+	result = trace_call(s, &gp);
+	if (s->state == STOP_GONE)
+		return -ESRCH;
+	r = trace_put_back(s);
+	return r < 0 ? r : result;
+}
+
+static int64_t borrowed_munmap(struct injection *in, struct remote_addr at, size_t size)
+{
+	return borrowed_call(in, SYS_munmap, (uint64_t[6]){ at.v, size });
+}
+
+/* The same pages, seen from here. No descriptor ever exists in the task. */
+static int map_here(pid_t pid, struct remote_addr at, size_t size, uint8_t **local)
+{
+	char path[96];
+	_cleanup_fd_ int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, pid, at.v, at.v + size);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*local = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return *local == MAP_FAILED ? -errno : 0;
+}
+
+static int adopt(struct injection *in, struct remote_addr base, size_t size, size_t n_slots)
+{
+	uint8_t *local;
+	int r = map_here(in->pid, base, size, &local);
+
+	if (r < 0)
+		return r;
+	r = area_adopt(&in->area, local, base, size, n_slots, n_slots * in->frame_room);
+	if (r < 0) {
+		munmap(local, size);
+		in->area = (struct area){ .fd = -1 };
+	}
+	return r;
+}
+
+/* Read and execute first, for a task may be forbidden (PR_SET_MDWE) to make executable what it could write. The stub's first call makes all but page 0 writable. */
+static int map_area(struct injection *in, struct remote_addr base, size_t size, size_t n_slots)
+{
+	int64_t at = borrowed_call(in, SYS_mmap, (uint64_t[6]){ base.v, size, PROT_READ | PROT_EXEC,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1ull, 0 });
+	int r;
+
+	if (at < 0 && at >= -4095)
+		return (int)at;
+	if ((uint64_t)at != base.v) {
+		borrowed_munmap(in, REMOTE(at), size);
+		return -EEXIST;
+	}
+	r = adopt(in, base, size, n_slots);
+	if (r < 0)
+		borrowed_munmap(in, base, size);
+	return r;
+}
+
+int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_slots, size_t arena,
+	struct gadget_cache *cache, struct problems *ps)
+{
+	struct layout l = { 0 };
+	size_t size;
+	int r;
+
+	*in = (struct injection){ .pid = pid, .first = first, .area.fd = -1 };
+	if (first->state != STOP_STOPPED)
+		return failed(ps, BLAME(.pid = pid), -EINVAL, "task %d is not stopped", first->tid);
+	if (first->regs.gp.cs != USER_CS_64)
+		return refused(ps, BLAME(.pid = pid), "task %d runs 32-bit code", first->tid);
+	in->frame_room = ALIGN_UP(FRAME_PADDING + frame_size_max(&first->regs), (size_t)FRAME_ALIGN);
+	size = ALIGN_UP(area_size(n_slots, n_slots * in->frame_room, arena), LAYOUT_STEP);
+	r = layout_read(&l, pid, first->tid, size, cache);
+	if (r < 0)
+		return failed(ps, BLAME(.pid = pid), r, "cannot read the memory map: %s", strerror(-r));
+	in->gadgets = l.gadgets;
+	in->filtered = l.filtered;
+	if (!l.gadgets.syscall)
+		return failed(ps, BLAME(.pid = pid), -ENOENT, "no system call instruction in its code");
+	r = place_outer(in, &l);
+	if (!r)
+		r = map_area(in, REMOTE(l.free), size, n_slots);
+	if (r < 0)
+		return failed(ps, BLAME(.pid = pid), r, "cannot map %zu KiB of shared memory in it: %s", size / 1024, strerror(-r));
+	return 0;
+}
+
+/* What the thread needs in order to leave without us. Written before it enters. */
+static void prepare_slot(struct injection *in, struct stop *s, size_t i)
+{
+	struct slot *slot = area_slot(&in->area, i);
+	uint8_t *frame = (uint8_t *)area_slot(&in->area, 0) + in->area.n_slots * sizeof(*slot) + i * in->frame_room + FRAME_PADDING;
+	struct task_regs r = regs_for_frame(s);
+	bool filtered = in->filtered || ptrace(PTRACE_SECCOMP_GET_FILTER, s->tid, 0, NULL) >= 0;
+
+	frame_build(frame, area_remote(&in->area, frame).v, &r, s->sigmask, 0);
+	slot->frame = area_remote(&in->area, frame).v;
+	slot->outer = s == in->first && !filtered ? in->outer : 0;
+	slot->leave_rip = in->gadgets.syscall_ret;
+	slot->flags = filtered ? SLOT_ABANDON : 0;
+	slot->state = SLOT_IDLE;
+}
+
+static struct user_regs_struct regs_for_stub(const struct injection *in, const struct stop *s, size_t i)
+{
+	struct user_regs_struct gp = s->regs.gp;
+
+	/*
+	 * The stub has no stack. A handler would need one, if spore died before the mask is set: the program's own, but below the frame if that is there too.
+	 */
+	if (s == in->first && in->outer)
+		gp.rsp = in->outer;
+	gp.rip = in->area.base.v + (in->unlocked ? STUB_ENTER : STUB_UNLOCK);
+	gp.rbx = area_remote(&in->area, area_slot(&in->area, i)).v;
+	gp.rax = SYS_mprotect;
+	gp.rdi = in->area.base.v + PAGE_SIZE;
+	gp.rsi = in->area.size - PAGE_SIZE;
+	gp.rdx = PROT_READ | PROT_WRITE;
+	gp.orig_rax = -1ull;
+	gp.eflags = EFLAGS_PLAIN;
+	return gp;
+}
+
+/* Into the stub. Registers before the mask: with them it can put its mask right by itself, if spore dies here. */
+static int send(struct stop *s, const struct user_regs_struct *gp)
+{
+	int r = task_gp_set(s->tid, gp);
+
+	if (!r)
+		r = trace_sigmask_set(s->tid, ~0ull);
+	if (!r && ptrace(PTRACE_CONT, s->tid, 0, 0) < 0)
+		r = -errno;
+	return r;
+}
+
+/* The first to enter makes the area writable, and the others must not write before that is done. */
+static int unlock(struct injection *in, struct stop *s, struct slot *slot)
+{
+	struct batch none = { .area = &in->area };
+	int r = batch_wait(&none, slot, HELLO_MS, stop_alive, s);
+
+	in->unlocked = !r;
+	if (r < 0)
+		inject_leave(in, s);
+	return r;
+}
+
+int inject_enter(struct injection *in, struct stop *s, size_t i)
+{
+	struct slot *slot = area_slot(&in->area, i);
+	struct user_regs_struct gp;
+	int r;
+
+	if (s->state != STOP_STOPPED || !slot)
+		return -EINVAL;
+	if (s->regs.gp.cs != USER_CS_64 || FRAME_PADDING + frame_size(&s->regs) > in->frame_room)
+		return -ENOTSUP;
+	prepare_slot(in, s, i);
+	if (!in->unlocked) {
+		slot->count = 0;
+		slot->state = SLOT_RUN;
+	}
+	gp = regs_for_stub(in, s, i);
+	dispatch_off(s);
+	/* Counted before it enters and until after it has left: too many is safe, too few unmaps the area under a thread. */
+	__atomic_add_fetch(&head(in)->inside, 1, __ATOMIC_SEQ_CST);
+	s->regs_dirty = true;
+	r = send(s, &gp);
+	if (r < 0) {
+		trace_put_back(s);
+		__atomic_sub_fetch(&head(in)->inside, 1, __ATOMIC_SEQ_CST);
+		return r;
+	}
+	s->state = STOP_RUNNING;
+	return in->unlocked ? 0 : unlock(in, s, slot);
+}
+
+int inject_leave(struct injection *in, struct stop *s)
+{
+	int r;
+
+	if (s->state == STOP_STOPPED)
+		return 0;
+	r = stop_bring_back(s);
+	if (!r || s->state == STOP_GONE)
+		__atomic_sub_fetch(&head(in)->inside, 1, __ATOMIC_SEQ_CST);
+	return r;
+}
+
+void inject_end(struct injection *in)
+{
+	if (!in->area.local)
+		return;
+	inject_leave(in, in->first);
+	if (in->first->state == STOP_STOPPED)
+		borrowed_munmap(in, in->area.base, in->area.size);
+	area_free(&in->area);
+}
+
+bool inject_is_leftover(uint64_t start, uint64_t end, const char *perms, const char *name)
+{
+	/* With or without the " (deleted)", which readers of maps cut off. */
+	return layout_is_ours(start, end) && perms[0] == 'r' && perms[3] == 's' && !strncmp(name, "/dev/zero", 9);
+}
+
+int inject_remove_leftover(struct injection *in, uint64_t start, uint64_t end)
+{
+	struct batch b;
+	bool inside = in->first->state == STOP_RUNNING;
+	struct slot *slot = area_slot(&in->area, 0);
+	int r = 0;
+
+	if (start < in->area.base.v + in->area.size && end > in->area.base.v)
+		return -EINVAL;
+	batch_init(&b, &in->area);
+	batch_call(&b, "munmap of a mapping that a killed spore left", SYS_munmap, start, end - start);
+	if (!inside)
+		r = inject_enter(in, in->first, 0);
+	if (!r)
+		r = batch_submit(&b, slot);
+	if (!r)
+		r = batch_wait(&b, slot, HELLO_MS, stop_alive, in->first);
+	if (!inside)
+		inject_leave(in, in->first);
+	batch_free(&b);
+	return r;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "remote/trace.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/macro.h"
+
+#define SYSCALL_STOP (SIGTRAP | 0x80) /* by PTRACE_O_TRACESYSGOOD */
+#define EVENT(status) ((unsigned int)(status) >> 16)
+
+static int64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/*
+ * A wait with a timeout does not exist, and SIGCHLD belongs to the program that uses the library. Most stops come within
+ * microseconds, so give the processor away a few times first, then sleep longer and longer.
+ */
+static void pause_before(int attempt)
+{
+	struct timespec t = { 0, 20000l << MIN((attempt - 40) / 8, 5) };
+
+	if (attempt < 40)
+		sched_yield();
+	else
+		nanosleep(&t, NULL);
+}
+
+int trace_wait(struct stop *s, int timeout_ms, int *status)
+{
+	int64_t end = 0;
+
+	for (int attempt = 0;; attempt++) {
+		pid_t got = waitpid(s->tid, status, __WALL | WNOHANG);
+
+		if (got == s->tid && WIFSTOPPED(*status))
+			return 0;
+		if (got == s->tid || (got < 0 && errno == ECHILD)) {
+			s->state = STOP_GONE;
+			return -ESRCH;
+		}
+		if (attempt == 40)
+			end = now_us() + timeout_ms * INT64_C(1000);
+		if (attempt > 40 && now_us() >= end)
+			return -ETIMEDOUT;
+		pause_before(attempt);
+	}
+}
+
+static int resume(struct stop *s, int request, int status)
+{
+	int sig = WSTOPSIG(status);
+
+	/* A signal that was about to be delivered must go on being so; every other stop has nothing to hand on. */
+	if (EVENT(status) || sig == SYSCALL_STOP)
+		sig = 0;
+	if (!ptrace(request, s->tid, 0, sig))
+		return 0;
+	return -errno;
+}
+
+static void note_group_stop(struct stop *s, int status)
+{
+	s->group_stopped = WSTOPSIG(status) != SIGTRAP;
+	s->stop_signal = s->group_stopped ? WSTOPSIG(status) : 0;
+}
+
+int trace_event_stop(struct stop *s, int timeout_ms)
+{
+	int status, r;
+
+	for (;;) {
+		r = trace_wait(s, timeout_ms, &status);
+		if (r < 0)
+			return r;
+		if (EVENT(status) == PTRACE_EVENT_STOP) {
+			note_group_stop(s, status);
+			return 0;
+		}
+		/* Entering any stop forgets a pending INTERRUPT. */
+		ptrace(PTRACE_INTERRUPT, s->tid, 0, 0);
+		r = resume(s, PTRACE_CONT, status);
+		if (r < 0 && r != -ESRCH)
+			return r;
+	}
+}
+
+static int syscall_stop(struct stop *s)
+{
+	int status, r;
+
+	for (;;) {
+		r = trace_wait(s, TRACE_PROMPT_MS, &status);
+		if (r < 0)
+			return r;
+		if (!EVENT(status) && WSTOPSIG(status) == SYSCALL_STOP)
+			return 0;
+		if (EVENT(status) == PTRACE_EVENT_STOP)
+			note_group_stop(s, status);
+		r = resume(s, PTRACE_SYSCALL, status);
+		if (r < 0 && r != -ESRCH)
+			return r;
+	}
+}
+
+int64_t trace_call(struct stop *s, const struct user_regs_struct *gp)
+{
+	struct user_regs_struct after;
+	int r;
+
+	/* Registers before the mask: what they hold knows how to put the mask back, if this is where spore dies. */
+	if (ptrace(PTRACE_SETREGS, s->tid, 0, gp) < 0)
+		return -errno;
+	r = trace_sigmask_set(s->tid, ~0ull);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_SYSCALL, s->tid, 0, 0) < 0)
+		return -errno;
+	r = syscall_stop(s);
+	if (r < 0)
+		return r;
+	/*
+	 * Not to the exit stop of the call: what is restored there goes to user space as it is, and a sleep that was interrupted before would
+	 * be seen to return -516. PTRACE_SINGLESTEP would leave a trap flag behind when spore dies.
+	 */
+	ptrace(PTRACE_INTERRUPT, s->tid, 0, 0);
+	if (ptrace(PTRACE_CONT, s->tid, 0, 0) < 0)
+		return -errno;
+	r = trace_event_stop(s, TRACE_PROMPT_MS);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_GETREGS, s->tid, 0, &after) < 0)
+		return -errno;
+	return (int64_t)after.rax;
+}
+
+int trace_sigmask_get(pid_t tid, uint64_t *mask)
+{
+	return ptrace(PTRACE_GETSIGMASK, tid, sizeof(*mask), mask) < 0 ? -errno : 0;
+}
+
+int trace_sigmask_set(pid_t tid, uint64_t mask)
+{
+	return ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) < 0 ? -errno : 0;
+}
+
+/* Mask first: until the registers are back the task could still put its mask right by itself, if spore died here. */
+int trace_put_back(struct stop *s)
+{
+	int r = s->regs_dirty ? trace_sigmask_set(s->tid, s->sigmask) : 0;
+
+	return r < 0 ? r : task_gp_set(s->tid, &s->regs.gp);
+}
