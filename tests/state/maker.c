@@ -162,7 +162,7 @@ int until_blocked_in(pid_t tid, long nr)
 
 		if (f)
 			fclose(f);
-		if (got && line[0] >= '0' && line[0] <= '9' && atol(line) == nr)
+		if (got && line[0] >= '0' && line[0] <= '9' && (atol(line) == nr || atol(line) == SYS_restart_syscall))
 			return 0;
 		nap(2);
 	}

@@ -50,6 +50,7 @@ struct maker_ctx {
 	char ready[600], go[600], log[600];
 	int delay_ms;  /* how far ahead a timer is to be set so that it fires only after the restore */
 	long arg;      /* the maker's own */
+	bool stopped;  /* for use: the tree was stopped in between, in whatever way */
 	struct maker_shared *shared;
 	int n_kids;
 	pid_t kids[MAX_KIDS];

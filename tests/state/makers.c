@@ -10,8 +10,12 @@
 	G(thread)                                                                                             \
 	G(signal)                                                                                             \
 	G(timer)                                                                                              \
-	G(memory)                                                                                             \
-	G(file)                                                                                               \
+	G(session)                                                                                          \
+	G(cpu)                                                                                              \
+	G(futex)                                                                                            \
+	G(sleep)                                                                                            \
+	G(memory)                                                                                           \
+	G(file)                                                                                             \
 	G(pipe)
 
 #define DECLARE(g) extern const struct maker makers_##g[];
@@ -69,10 +73,12 @@ static int verdict(const struct maker_ctx *ctx, const char *how, const char *non
 	return write_whole(ctx->log, text);
 }
 
-static void wait_for_go(const struct maker_ctx *ctx)
+/* The file says what happened meanwhile; empty: nothing. */
+static void wait_for_go(struct maker_ctx *ctx)
 {
 	while (access(ctx->go, F_OK))
 		nap(10);
+	ctx->stopped = file_has(ctx->go, "stopped");
 }
 
 /* What every process may expect, whatever its subject. */

@@ -284,8 +284,9 @@ class Run:
         return ""
 
     def finish(self):
-        with open(self.go, "w"):
-            pass
+        with open(self.go + ".new", "w") as f:
+            f.write("stopped\n" if self.opts.spore or self.opts.stop else "")
+        os.rename(self.go + ".new", self.go)
         wait_end(self.pid, self.opts.timeout)
         how = self.verdict()
         if not how:
