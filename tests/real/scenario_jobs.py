@@ -7,19 +7,24 @@ count() { local i x=1; for ((i = 0; i < $1; i++)); do ((x = (x * 48271 + i) % 21
 count $1 running >one &
 first=$!
 ( kill -STOP $BASHPID; count 20000 stopped >two ) &
+second=$!
 ( read line <gate; echo "read $line" >three; exit 3 ) &
+third=$!
 ( count 1000 left; sleep 0.1; echo more ) | sort >four &
+fourth=$!
 until [ "$(jobs -s | wc -l)" = 1 ]; do sleep 0.05; done
 count 1000 shell >five
 wait $first
 echo "first: $?"
+wait $fourth
+echo "fourth: $?"
 jobs | sed 's/ *&$//'
 [ -e two ] && echo "the stopped job has run"
 kill -CONT %2
-wait %2
+wait $second
 echo "second: $?"
 echo opened >gate
-wait %3
+wait $third
 echo "third: $?"
 wait
 jobs
