@@ -10,10 +10,14 @@ $(BUILD)/build.ninja:
 check: all
 	@meson test -C $(BUILD) --print-errorlogs
 
+# T=NAME for one of them; docs/trials.md
+trials: all
+	@BUILD=$(abspath $(BUILD)) tests/trials/run.py $(T)
+
 install: all
 	@meson install -C $(BUILD)
 
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all check install clean
+.PHONY: all check trials install clean

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """What every test of a real program needs: a tree that is started, saved about half-way, killed, restored, and judged by its result.
 
 A scenario says what to prepare, what to run and which files are the result; a Session is one run of it, through as many lives as it
@@ -617,12 +618,13 @@ def live(scenario, options, base, reference, spore, fractions, twice=False):
     os.mkdir(work)
     scenario.prepare(work)
     session = Session(scenario, options, work, spore, options.mode)
-    images = []
+    images, first = [], []
     limit = 60 + 10 * reference.wall
     try:
         session.start()
         for n, fraction in enumerate(fractions):
             scenario.advance(session, fraction, reference)
+            first = first or read_lines(f"{work}/started")
             images.append(f"{base}/image-{n}")
             session.save(images[-1], f"{base}/copy" if twice else None)
             session.restore(images[-1])
@@ -630,12 +632,14 @@ def live(scenario, options, base, reference, spore, fractions, twice=False):
                 shutil.rmtree(images[n - 1])
         scenario.complete(session)
         session.finish(limit)
+        if first and read_lines(f"{work}/started") != first:
+            raise Failure(f"another nonce: started as {first}, now {read_lines(f'{work}/started')}")
         judge(scenario, session, reference)
         note = f"saved at {', '.join(f'{100 * f:.0f}' for f in fractions[:3])}{'…' if len(fractions) > 3 else ''} %"
         if scenario.cpu_bound:
             note += f", {session.lives[-1]:.2f} of {reference.total:.2f} s after the last restore, {sum(session.lives):.2f} s in all"
         if twice and spore:
-            first = read_lines(f"{work}/started")
+            first = first or read_lines(f"{work}/started")
             session.reap()
             put_back(f"{base}/copy", work)
             session.lives.pop()

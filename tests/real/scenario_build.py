@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """make -j2 of a C program of 200 files, saved at random moments: short-lived processes, vfork, a jobserver's pipe."""
 import os
 import random

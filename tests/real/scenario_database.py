@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """sqlite3 in the midst of a transaction: on a file (journal, POSIX locks), and in memory."""
 from harness import Failure, Scenario, read_lines
 

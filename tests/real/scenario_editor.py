@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """vim under script, both inside the tree with the one who types: a full-screen program on a pty whose two ends are saved."""
 from harness import FINISH, NONCE, Scenario, read_lines, wait_until
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """bash with job control: one job computing, one stopped by SIGSTOP, one blocked on a fifo, one of two processes."""
 from harness import NONCE, Scenario
 

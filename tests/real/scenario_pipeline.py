@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """sort | uniq -c | gzip: pipes with bytes in them, sort's temporary files, its threads."""
 from harness import FINISH, NONCE, Scenario, random_text
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """busybox-static: no dynamic linker, no libc file mapped; a shell, awk and sha256sum all from one static binary."""
 import subprocess
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """A shell on the user's own terminal, restored on another one: variables, jobs, history, window size, exit status."""
 import time
 

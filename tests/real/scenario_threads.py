@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """Python: four threads, a generator half consumed, open files, an unlinked temporary file."""
 import os
 import shutil

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 """xz -T2: threads, large anonymous memory, one file read while another grows."""
 from harness import FINISH, NONCE, Scenario, random_text
 

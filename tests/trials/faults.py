@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Two ways to make a command fail at its n-th system call without tracing it: it traces others itself, and a task has one tracer.
+
+KillAt is a BPF program at the entry of every system call that counts those of the processes called spore* in one cgroup, and sends
+SIGKILL at the n-th. NoSpace answers ENOSPC to the n-th call that writes below a directory, through a seccomp listener.
+"""
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import select
+import signal
+import struct
+import time
+
+from harness import Failure, Freezer, Skip, kill_all
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def syscall(number, *args):
+    r = libc.syscall(ctypes.c_long(number), *args)
+    if r < 0:
+        e = ctypes.get_errno()
+        raise OSError(e, os.strerror(e))
+    return r
+
+
+# --- KillAt ------------------------------------------------------------------------------------------------------
+
+SYS_BPF = 321
+MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, PROG_LOAD, RAW_TRACEPOINT_OPEN = 0, 1, 2, 5, 17
+LOOKUP, GET_PID_TGID, GET_COMM, GET_CGROUP_ID, SEND_SIGNAL = 1, 14, 16, 80, 109
+
+
+def insn(code, dst=0, src=0, off=0, imm=0):
+    return struct.pack("<BBhi", code, dst | src << 4, off, imm)
+
+
+def load64(dst, value, src=0):
+    low, high = value & 0xffffffff, value >> 32
+    return insn(0x18, dst, src, 0, low - (1 << 32) if low >> 31 else low) + insn(0, 0, 0, 0, high - (1 << 32) if high >> 31 else high)
+
+
+def bpf(command, attr):
+    buffer = ctypes.create_string_buffer(attr.ljust(128, b"\0"), 128)
+    return syscall(SYS_BPF, command, buffer, 128)
+
+
+class KillAt:
+    """A cgroup in which the n-th system call of spore is its last."""
+
+    def __init__(self, name):
+        self.group = Freezer(name)
+        if not self.group.path:
+            raise Skip("no cgroup v2 to make a cgroup in")
+        try:
+            self.map = bpf(MAP_CREATE, struct.pack("<IIII", 2, 4, 24, 1))
+            code = self.program(os.stat(self.group.path).st_ino)
+            text, licence = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
+            log = ctypes.create_string_buffer(65536)
+            prog = bpf(PROG_LOAD, struct.pack("<IIQQIIQ", 17, len(code) // 8, ctypes.addressof(text), ctypes.addressof(licence),
+                                              1, len(log), ctypes.addressof(log)))
+            event = ctypes.create_string_buffer(b"sys_enter")
+            self.link = bpf(RAW_TRACEPOINT_OPEN, struct.pack("<QI", ctypes.addressof(event), prog))
+            os.close(prog)
+        except OSError as e:
+            self.group.remove()
+            raise Skip(f"no BPF program on sys_enter here: {e.strerror}") from None
+
+    def program(self, cgroup):
+        out = [
+            insn(0x85, imm=GET_CGROUP_ID), load64(1, cgroup), (0x5d, 0, 1),
+            insn(0xbf, 1, 10), insn(0x07, 1, imm=-16), insn(0xb7, 2, imm=16), insn(0x85, imm=GET_COMM),
+            insn(0x61, 1, 10, -16), (0x55, 1, 0, int.from_bytes(b"spor", "little")),
+            insn(0x71, 1, 10, -12), (0x55, 1, 0, ord("e")),
+            insn(0x62, 10, off=-20, imm=0), load64(1, self.map, src=1), insn(0xbf, 2, 10), insn(0x07, 2, imm=-20),
+            insn(0x85, imm=LOOKUP), (0x15, 0, 0, 0),
+            insn(0xbf, 6, 0), insn(0xb7, 1, imm=1), insn(0xdb, 6, 1, 0, 1), insn(0x07, 1, imm=1),
+            insn(0x79, 2, 6, 8), (0x5d, 1, 2),
+            insn(0x85, imm=GET_PID_TGID), insn(0x7b, 6, 0, 16), insn(0xb7, 1, imm=9), insn(0x85, imm=SEND_SIGNAL),
+        ]
+        size = lambda x: 1 if isinstance(x, tuple) else len(x) // 8
+        total, at, code = sum(map(size, out)), 0, b""
+        for x in out:
+            at += size(x)
+            if isinstance(x, tuple):        # a conditional jump to the end
+                x = insn(x[0], x[1], x[2], total - at, x[3] if len(x) > 3 else 0)
+            code += x
+        return code + insn(0xb7, 0, imm=0) + insn(0x95)
+
+    def arm(self, n):
+        """SIGKILL at the n-th call from now; 0: only count."""
+        key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(struct.pack("<QQQ", 0, n, 0), 24)
+        bpf(MAP_UPDATE, struct.pack("<I4xQQQ", self.map, ctypes.addressof(key), ctypes.addressof(value), 0))
+
+    def state(self):
+        """Calls so far, and the process that was killed (0: none)."""
+        key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(24)
+        bpf(MAP_LOOKUP, struct.pack("<I4xQQQ", self.map, ctypes.addressof(key), ctypes.addressof(value), 0))
+        count, _, killed = struct.unpack("<QQQ", value.raw)
+        return count, killed >> 32
+
+    def pids(self):
+        with open(f"{self.group.path}/cgroup.procs") as f:
+            return [int(x) for x in f.read().split()]
+
+    def close(self):
+        for _ in range(100):
+            kill_all(self.pids())
+            if not self.pids():
+                break
+            time.sleep(0.05)
+        os.close(self.link)
+        os.close(self.map)
+        self.group.remove()
+
+
+# --- NoSpace -----------------------------------------------------------------------------------------------------
+
+SYS_SECCOMP, SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 317, 434, 438
+# calls that take room on a disk, and which argument is the descriptor that says where
+WRITES = {1: 0, 18: 0, 20: 0, 296: 0, 328: 0, 77: 0, 285: 0, 74: 0, 75: 0, 40: 0, 326: 2, 275: 2, 257: 0, 258: 0, 264: 2, 316: 2}
+OPENAT, O_CREAT = 257, 0o100
+
+
+def install_listener():
+    jumps = b"".join(struct.pack("<HBBI", 0x15, len(WRITES) - i, 0, n) for i, n in enumerate(WRITES))
+    code = struct.pack("<HBBI", 0x20, 0, 0, 0) + jumps + struct.pack("<HBBI", 6, 0, 0, 0x7fff0000) + struct.pack("<HBBI", 6, 0, 0, 0x7fc00000)
+    text = ctypes.create_string_buffer(code, len(code))
+    program = ctypes.create_string_buffer(struct.pack("<H6xQ", len(code) // 8, ctypes.addressof(text)))
+    syscall(SYS_SECCOMP, 1, 8, program)     # SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER
+
+
+def take_listener(pid):
+    """The listener that the process has just made, wherever its number is; the process waits in its first write."""
+    pidfd = syscall(SYS_PIDFD_OPEN, pid, 0)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if "seccomp notify" in os.readlink(f"/proc/{pid}/fd/{fd}"):
+                    listener = syscall(SYS_PIDFD_GETFD, pidfd, int(fd), 0)
+                    os.close(pidfd)
+                    return listener
+        time.sleep(0.001)
+    raise Failure("no seccomp listener")
+
+
+class NoSpace:
+    """Runs a command whose n-th write below a directory, or every one from there, finds the disk full."""
+
+    def __init__(self, argv, below, n, sticky, log, env=None):
+        self.below, self.n, self.sticky, self.count, self.hits = os.path.realpath(below), n, sticky, 0, 0
+        self.output = b""
+        rd, wr = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+                os.dup2(out, 1)
+                os.dup2(out, 2)
+                install_listener()
+                os.write(wr, b"x")          # waits here until the parent has the listener
+                os.execve(argv[0], argv, env or os.environ)
+            finally:
+                os._exit(127)
+        os.close(wr)
+        self.status = self.serve(pid, take_listener(pid))
+        os.close(rd)
+        with open(log, errors="replace") as f:
+            self.output = f.read()
+
+    def serve(self, pid, listener):
+        status, end = None, time.monotonic() + 60
+        poller = select.poll()
+        poller.register(listener, select.POLLIN)
+        while time.monotonic() < end:
+            for _, event in poller.poll(50):
+                if event & select.POLLIN:
+                    self.answer(listener)
+                elif event & select.POLLHUP:        # nobody is left under the filter
+                    status = status if status is not None else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                    end = 0
+            if status is None:
+                done, status_now = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    status = os.waitstatus_to_exitcode(status_now)
+                    end = min(end, time.monotonic() + 5)
+        os.close(listener)
+        if status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise Failure("the command hangs when the disk is full")
+        return status
+
+    def answer(self, listener):
+        buffer = bytearray(80)
+        try:
+            fcntl.ioctl(listener, 0xC0502100, buffer)
+        except OSError:
+            return          # it died meanwhile
+        ident, pid, _, nr, _, _, *args = struct.unpack("<QIIiIQ6Q", buffer)
+        fail = False
+        if self.concerns(pid, nr, args):
+            self.count += 1
+            fail = self.n and (self.count == self.n or self.sticky and self.count > self.n)
+            self.hits += bool(fail)
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(listener, 0xC0182101, struct.pack("<QqiI", ident, 0, -errno.ENOSPC if fail else 0, 0 if fail else 1))
+
+    def concerns(self, pid, nr, args):
+        if nr == OPENAT and not args[2] & O_CREAT:
+            return False
+        fd = ctypes.c_int32(args[WRITES[nr]] & 0xffffffff).value
+        try:
+            if nr in (OPENAT, 258, 264, 316):
+                with open(f"/proc/{pid}/mem", "rb") as f:
+                    f.seek(args[3 if nr in (264, 316) else 1])
+                    path = f.read(256).split(b"\0")[0].decode(errors="replace")
+                base = os.readlink(f"/proc/{pid}/cwd" if fd == -100 else f"/proc/{pid}/fd/{fd}") if not path.startswith("/") else "/"
+                where = os.path.normpath(os.path.join(base, path))
+            else:
+                where = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except (OSError, ValueError):
+            return False
+        return where == self.below or where.startswith(self.below + "/")

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A flipped byte anywhere in an image, and a cut at every record's edge: a clear error, no crash, and nothing of the program runs."""
+import os
+import shutil
+
+from harness import Failure, kill_all, wait_until
+from lib import image_files, record_edges, target
+
+
+def flip(trial):
+    with target(trial, "marker") as tree:
+        tree.wait_ready()
+        image = f"{trial.work}/image"
+        trial.spore.call("checkpoint", "--kill", tree.root, image)
+        tree.reap()
+        if trial.call("verify", image)[0]:
+            raise Failure("verify refuses the undamaged image")
+        marker = f"{tree.dir}/marker"
+        files = [f for f in image_files(image) if os.path.getsize(f"{image}/{f}")]
+        flips(trial, tree, image, files, marker)
+        cuts(trial, tree, image, files, marker)
+        missing(trial, tree, image, marker)
+        # the control: undamaged, it runs, and the marker would have told
+        size = os.path.getsize(marker)
+        status, _, err = trial.restore(image)
+        if status:
+            raise Failure(f"spore restore of the undamaged image: exit {status}: {err[-300:]}")
+        wait_until(lambda: os.path.getsize(marker) > size, 10, "progress after an undamaged restore")
+
+
+def judge(trial, tree, image, marker, what):
+    size = os.path.getsize(marker)
+    status, _, err = trial.call("verify", image)
+    if status != 1:
+        trial.fail(f"{what}: verify exits {status}")
+    elif not err.strip():
+        trial.fail(f"{what}: verify says nothing")
+    status, pid, err = trial.restore(image)
+    if status != 1:
+        trial.fail(f"{what}: restore exits {status}: {err.strip()[-200:]!r}")
+    elif not err.strip():
+        trial.fail(f"{what}: restore says nothing")
+    if tree.pids():
+        trial.fail(f"{what}: tasks of the tree are left")
+        kill_all(tree.pids() + ([pid] if pid else []))
+    if os.path.getsize(marker) != size:
+        trial.fail(f"{what}: the program has run")
+    trial.count += 1
+
+
+def flips(trial, tree, image, files, marker):
+    """Half of the offsets over all bytes alike, half over all files alike, so that small files are not missed."""
+    sizes = [os.path.getsize(f"{image}/{f}") for f in files]
+    for i in range(trial.number(1000)):
+        name = trial.rng.choices(files, sizes)[0] if i % 2 else trial.rng.choice(files)
+        path = f"{image}/{name}"
+        at, mask = trial.rng.randrange(os.path.getsize(path)), trial.rng.randrange(1, 256)
+        with open(path, "r+b") as f:
+            f.seek(at)
+            byte = f.read(1)[0]
+            f.seek(at)
+            f.write(bytes([byte ^ mask]))
+        judge(trial, tree, image, marker, f"{name}, byte {at} of {os.path.getsize(path)} {byte:02x} → {byte ^ mask:02x}")
+        with open(path, "r+b") as f:
+            f.seek(at)
+            f.write(bytes([byte]))
+    trial.note(f"{trial.count} flips over {len(files)} files")
+
+
+def cuts(trial, tree, image, files, marker):
+    done = 0
+    for name in files:
+        path = f"{image}/{name}"
+        edges = record_edges(path)
+        if trial.options.count:
+            edges = trial.rng.sample(edges, min(len(edges), trial.options.count))
+        with open(path, "rb") as f:
+            whole = f.read()
+        for edge in edges:
+            os.truncate(path, edge)
+            judge(trial, tree, image, marker, f"{name} cut at {edge} of {len(whole)}")
+            with open(path, "r+b") as f:
+                f.write(whole)
+            done += 1
+    trial.note(f"{done} cuts")
+
+
+def missing(trial, tree, image, marker):
+    for name in image_files(image):
+        aside = f"{trial.work}/aside"
+        shutil.move(f"{image}/{name}", aside)
+        judge(trial, tree, image, marker, f"{name} missing")
+        shutil.move(aside, f"{image}/{name}")
+
+
+TRIALS = {"flip": flip}

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""SIGKILL to spore, at moments spread evenly over its own system calls."""
+import collections
+import os
+import re
+import shutil
+import subprocess
+import time
+
+from faults import KillAt
+from harness import TREE, Failure, descendants, is_gone, kill_all, pids_with, root_of, wait_until
+from lib import copy_files, image_is_sound, put_back, target
+
+MARK = "SPORE_TRIAL"        # in the environment of spore, and so of what it starts
+PARTS = ("spinner", "sleeper", "ping", "pong", "epoll")
+# If spore --debug or SPORE_DEBUG tells its phases on stderr ("phase: capture", "phase capture"), the kills are counted by phase.
+PHASE = re.compile(r"\bphase[:= ]+([a-z-]+)")
+
+
+class Victim:
+    """spore in the cgroup where its n-th system call is fatal."""
+
+    def __init__(self, trial):
+        self.trial, self.kill_at, self.phases = trial, KillAt(f"{trial.name}-{os.getpid()}"), collections.Counter()
+        self.calls = 0      # that the last run made
+
+    def run(self, n, args, all_of_it):
+        """Returns the status, and whether the kill happened. all_of_it: every process of spore dies, not only the one that made the call."""
+        log = f"{self.trial.work}/victim.err"
+        self.kill_at.arm(n)
+        with open(log, "w") as err, open(f"{self.trial.work}/victim.out", "w") as out:
+            p = subprocess.Popen([self.trial.options.spore, *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                 env={**os.environ, MARK: self.trial.nonce, "SPORE_DEBUG": "1"}, preexec_fn=self.kill_at.group.enter)
+            end = time.monotonic() + 60
+            while p.poll() is None and time.monotonic() < end:
+                if all_of_it and n and self.kill_at.state()[1]:
+                    kill_all(self.spores())
+                time.sleep(0.001)
+            if p.poll() is None:
+                self.trial.fail(f"kill at call {n}: spore {args[0]} hangs")
+                kill_all(self.spores())
+            p.wait()
+        self.calls, killed = self.kill_at.state()
+        killed = bool(killed)
+        if all_of_it and killed:
+            kill_all(self.spores())
+        self.kill_at.arm(0)
+        if killed:
+            with open(log, errors="replace") as f:
+                self.phases[(PHASE.findall(f.read()) or ["not told"])[-1]] += 1
+        return p.returncode, killed
+
+    def spores(self):
+        """Processes of spore itself, by the name they bear: not the tasks that it is building."""
+        found = []
+        for pid in self.kill_at.pids():
+            try:
+                with open(f"/proc/{pid}/comm") as f:
+                    if f.read().startswith("spore"):
+                        found.append(pid)
+            except OSError:
+                pass
+        return found
+
+    def quiet(self, timeout=15):
+        """spore's remaining processes have ended, or only wait for something to do."""
+        try:
+            wait_until(lambda: not self.spores(), timeout, "end of spore", 0.005)
+            return True
+        except Failure:
+            return False
+
+    def tell_phases(self):
+        self.trial.note("phases: " + ", ".join(f"{k} {v}" for k, v in self.phases.most_common()))
+        thin = [k for k, v in self.phases.items() if v < 10]
+        if thin and "not told" not in self.phases and sum(self.phases.values()) >= 200:
+            self.trial.fail(f"phases hit fewer than 10 times: {', '.join(thin)}")
+
+    def close(self):
+        self.kill_at.close()
+
+
+def mappings(pid):
+    with open(f"/proc/{pid}/maps") as f:
+        return sum(1 for _ in f)
+
+
+def kill_checkpoint(trial):
+    """The tree runs on every time, and the directory is valid or refused."""
+    trial.nonce = os.urandom(8).hex()
+    times = trial.number(200)
+    victim = Victim(trial)
+    try:
+        with target(trial, "mixed") as tree:
+            tree.wait_ready(PARTS)
+            image = f"{trial.work}/image"
+            status, _ = victim.run(0, ["checkpoint", tree.root, image], False)
+            if status:
+                raise Failure(f"spore checkpoint, undisturbed: exit {status}: {tail(trial)}")
+            total = victim.calls
+            before = mappings(tree.root)
+            shutil.rmtree(image)
+            valid = killed = 0
+            for i in range(times):
+                n = 1 + i * total // times
+                what = f"kill at call {n} of {total}{', all of spore' if i % 2 else ''}"
+                _, hit = victim.run(n, ["checkpoint", tree.root, image], i % 2 == 1)
+                killed += hit
+                victim.quiet()
+                trial.count += 1
+                if not tree.unharmed(what) and not tree.pids():
+                    raise Failure("the tree is gone; the trial ends here")
+                if os.path.isdir(image):
+                    valid += image_is_sound(trial, image, tree, what)
+                    shutil.rmtree(image, ignore_errors=True)
+            if victim.run(0, ["checkpoint", tree.root, image], False)[0]:
+                trial.fail(f"a whole checkpoint after all the kills: {tail(trial)}")
+            if mappings(tree.root) > before:
+                trial.fail(f"left in the tree: {mappings(tree.root)} mappings, {before} before")
+            trial.note(f"{killed} killed of {times}, {total} calls, {valid} images complete")
+            victim.tell_phases()
+    finally:
+        victim.close()
+
+
+def tail(trial):
+    with open(f"{trial.work}/victim.err", errors="replace") as f:
+        return f.read().strip()[-300:]
+
+
+def kill_restore(trial):
+    """No task of the new tree is left, or all of it runs: where spore was killed after it had let the tree go."""
+    trial.nonce = os.urandom(8).hex()
+    times = trial.number(200)
+    victim = Victim(trial)
+    try:
+        with target(trial, "mixed") as tree:
+            tree.wait_ready(PARTS)
+            image, copy = f"{trial.work}/image", f"{trial.work}/copy"
+            trial.spore.call("checkpoint", "--kill", tree.root, image)
+            tree.reap()
+            copy_files(tree.dir, copy)
+            status, _ = victim.run(0, ["restore", "-d", image], False)
+            if status:
+                raise Failure(f"spore restore, undisturbed: exit {status}: {tail(trial)}")
+            total = victim.calls
+            tree.root = root_of(tree.nonce)
+            tree.unharmed("restored undisturbed")
+            whole = len(tree.pids())
+            sweep(tree, victim)
+            went_on = killed = 0
+            for i in range(times):
+                n = 1 + i * total // times
+                what = f"kill at call {n} of {total}{', all of spore' if i % 2 else ''}"
+                put_back(copy, tree.dir)
+                _, hit = victim.run(n, ["restore", "-d", image], i % 2 == 1)
+                killed += hit
+                trial.count += 1
+                went_on += aftermath(trial, tree, victim, what, whole)
+                sweep(tree, victim)
+            trial.note(f"{killed} killed of {times}, {total} calls, {went_on} with the tree complete and running")
+            victim.tell_phases()
+    finally:
+        victim.close()
+
+
+def ours(trial, tree, victim):
+    return {p for p in [*tree.pids(), *pids_with(MARK, trial.nonce), *victim.kill_at.pids(), *descendants(os.getpid())[1:]]
+            if not is_gone(p)}
+
+
+def aftermath(trial, tree, victim, what, whole):
+    """Is everything gone (True: or the whole tree at work)?"""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        if not ours(trial, tree, victim):
+            return False
+        time.sleep(0.01)
+    if len(tree.pids()) == whole:
+        tree.root = root_of(tree.nonce)
+        return tree.unharmed(what + ", the tree complete")
+    names = []
+    for pid in sorted(ours(trial, tree, victim)):
+        try:
+            with open(f"/proc/{pid}/comm") as f:
+                names.append(f"{pid} {f.read().strip()}{' (of the tree)' if pid in tree.pids() else ''}")
+        except OSError:
+            pass
+    trial.fail(f"{what}: left behind: {', '.join(names)}")
+    return False
+
+
+def sweep(tree, victim):
+    for _ in range(100):
+        left = ours(tree.trial, tree, victim)
+        if not left:
+            return
+        kill_all(left)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+        time.sleep(0.02)
+
+
+TRIALS = {"kill-checkpoint": kill_checkpoint, "kill-restore": kill_restore}
