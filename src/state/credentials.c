@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Credentials: who a thread is and what it may do. credentials(7), capabilities(7); kernel/cred.c,
+ * kernel/sys.c, security/commoncap.c.
+ *
+ * The raw system calls change one thread, and so does the kernel: each thread carries its own. Whether a
+ * process is dumpable stands here too, since the kernel clears it whenever a thread's credentials change:
+ * each thread sets it after its own change, so that the last one leaves it right.
+ */
+#include "object/component.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <linux/securebits.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "kernel/capability.h"
+#include "kernel/sched.h"
+#include "state/owner.h"
+
+#define DUMPABLE_ROOT 2 /* SUID_DUMP_ROOT: cannot be asked for, only inherited from fs.suid_dumpable */
+
+struct credentials_state {
+	object_id of;
+	uint32_t uid, euid, suid, fsuid;
+	uint32_t gid, egid, sgid, fsgid;
+	uint64_t *groups;
+	size_t n_groups;
+	uint64_t inheritable, permitted, effective, bounding, ambient;
+	uint32_t securebits;
+	bool no_new_privs;
+	uint8_t dumpable;
+};
+
+static const struct field credentials_fields[] = {
+	FIELD_REF(struct credentials_state, of, "of", "thread", REF_STRONG, "the thread"),
+	FIELD_UINT(struct credentials_state, uid, "uid", "real user"),
+	FIELD_UINT(struct credentials_state, euid, "euid", "effective user"),
+	FIELD_UINT(struct credentials_state, suid, "suid", "saved user"),
+	FIELD_UINT(struct credentials_state, fsuid, "fsuid", "file system user"),
+	FIELD_UINT(struct credentials_state, gid, "gid", "real group"),
+	FIELD_UINT(struct credentials_state, egid, "egid", "effective group"),
+	FIELD_UINT(struct credentials_state, sgid, "sgid", "saved group"),
+	FIELD_UINT(struct credentials_state, fsgid, "fsgid", "file system group"),
+	FIELD_UINTS(
+		struct credentials_state, groups, n_groups, "groups", SHOW_DECIMAL, "supplementary groups"),
+	FIELD_HEX(struct credentials_state, inheritable, "inheritable",
+		"capabilities kept over an exec of a file that takes them"),
+	FIELD_HEX(
+		struct credentials_state, permitted, "permitted", "capabilities that it may make effective"),
+	FIELD_HEX(struct credentials_state, effective, "effective", "capabilities in force"),
+	FIELD_HEX(
+		struct credentials_state, bounding, "bounding", "capabilities that an exec can give at most"),
+	FIELD_HEX(struct credentials_state, ambient, "ambient", "capabilities kept over any exec"),
+	FIELD_HEX(struct credentials_state, securebits, "securebits",
+		"PR_GET_SECUREBITS, keep_caps among them"),
+	FIELD_BOOL(struct credentials_state, no_new_privs, "no_new_privs", "PR_GET_NO_NEW_PRIVS"),
+	FIELD_UINT(struct credentials_state, dumpable, "dumpable", "PR_GET_DUMPABLE of its process"),
+	FIELD_END,
+};
+
+static bool is_leader(const struct capture *c)
+{
+	return c->thread == &c->process->threads[0];
+}
+
+/*
+ * Whether a process is dumpable, seen from outside. Files of /proc/PID belong to root when it is not. For a
+ * process of root's a permission check tells: without CAP_SYS_PTRACE in the effective set, kcmp of an equal
+ * that is not dumpable answers EPERM.
+ */
+static bool looks_dumpable(const struct process *p)
+{
+	const struct proc_status *s = &p->status;
+	uint64_t effective;
+	struct stat st;
+	int r;
+
+	if (s->uid[1] != 0)
+		return fstatat(p->proc_fd, "stat", &st, 0) < 0 || st.st_uid == s->uid[1];
+	if (s->uid[0] != 0 || s->uid[2] != 0 || getuid() != 0 || s->gid[0] != getgid() ||
+		s->gid[1] != getgid() || s->gid[2] != getgid())
+		return true;
+	effective = capabilities_set_effective(0);
+	r = kernel_kcmp(getpid(), p->pid, KCMP_VM);
+	capabilities_set_effective(effective);
+	return r >= 0;
+}
+
+struct auxv_ids {
+	uint64_t uid, euid, gid, egid;
+	unsigned int found;
+};
+
+static int auxv_ids_read(int proc_fd, struct auxv_ids *ids)
+{
+	_cleanup_free_ char *text = NULL;
+	const Elf64_auxv_t *av;
+	size_t size;
+	int r = procfs_read(proc_fd, "auxv", &text, &size);
+
+	if (r < 0)
+		return r;
+	*ids = (struct auxv_ids){ 0 };
+	av = (const Elf64_auxv_t *)(const void *)text;
+	for (size_t i = 0; i < size / sizeof(*av) && av[i].a_type != AT_NULL; i++) {
+		uint64_t *to = av[i].a_type == AT_UID	 ? &ids->uid
+			       : av[i].a_type == AT_EUID ? &ids->euid
+			       : av[i].a_type == AT_GID	 ? &ids->gid
+			       : av[i].a_type == AT_EGID ? &ids->egid
+							 : NULL;
+		if (!to)
+			continue;
+		*to = av[i].a_un.a_val;
+		ids->found++;
+	}
+	return 0;
+}
+
+/* Are the ids still those with which exec started the program? Then nothing but the program itself made it
+ * non-dumpable. */
+static bool ids_are_those_of_exec(const struct process *p, const struct proc_status *s)
+{
+	struct auxv_ids a;
+
+	if (auxv_ids_read(p->proc_fd, &a) < 0 || a.found < 4)
+		return true;
+	return a.uid == a.euid && a.gid == a.egid && s->uid[0] == a.uid && s->uid[1] == a.euid &&
+	       s->uid[2] == a.euid && s->uid[3] == a.euid && s->gid[0] == a.gid && s->gid[1] == a.egid &&
+	       s->gid[2] == a.egid && s->gid[3] == a.egid;
+}
+
+static int refuse_dumpable(struct capture *c)
+{
+	return refused(c->ps,
+		BLAME_PROCESS(c->process, .object = "dumpable",
+			.remedy = "it would have to call prctl(PR_SET_DUMPABLE, 1)"),
+		"the process asked not to be dumped, and that is respected");
+}
+
+static int credentials_look(struct capture *c)
+{
+	if (is_leader(c) && !looks_dumpable(c->process) &&
+		ids_are_those_of_exec(c->process, &c->process->status))
+		refuse_dumpable(c);
+	return 0;
+}
+
+struct credentials_scratch {
+	uint32_t securebits, dumpable;
+};
+
+static void credentials_ask(struct capture *c, struct batch *b, void *scratch)
+{
+	struct credentials_scratch *s = scratch;
+
+	s->securebits = batch_call(b, "prctl(PR_GET_SECUREBITS)", SYS_prctl, PR_GET_SECUREBITS);
+	s->dumpable = batch_call(b, "prctl(PR_GET_DUMPABLE)", SYS_prctl, PR_GET_DUMPABLE);
+}
+
+static int copy_groups(struct credentials_state *s, const struct proc_status *st)
+{
+	if (!st->n_groups)
+		return 0;
+	s->groups = malloc(st->n_groups * sizeof(*s->groups));
+	if (!s->groups)
+		return -ENOMEM;
+	memcpy(s->groups, st->groups, st->n_groups * sizeof(*s->groups));
+	s->n_groups = st->n_groups;
+	return 0;
+}
+
+static int credentials_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
+{
+	const struct credentials_scratch *ops = scratch;
+	const struct proc_status *st = &c->thread->status;
+	struct credentials_state *s = state;
+
+	*s = (struct credentials_state){
+		.of = c->thread->id,
+		.uid = st->uid[0],
+		.euid = st->uid[1],
+		.suid = st->uid[2],
+		.fsuid = st->uid[3],
+		.gid = st->gid[0],
+		.egid = st->gid[1],
+		.sgid = st->gid[2],
+		.fsgid = st->gid[3],
+		.inheritable = st->cap_inheritable,
+		.permitted = st->cap_permitted,
+		.effective = st->cap_effective,
+		.bounding = st->cap_bounding,
+		.ambient = st->cap_ambient,
+		.no_new_privs = st->no_new_privs,
+		.securebits = (uint32_t)batch_result(b, ops->securebits),
+		.dumpable = (uint8_t)batch_result(b, ops->dumpable),
+	};
+	if (s->dumpable != 1 && is_leader(c)) {
+		if (ids_are_those_of_exec(c->process, st))
+			return refuse_dumpable(c);
+		changed(c->ps, BLAME_PROCESS(c->process, .object = "dumpable"),
+			"not dumpable since its identity changed: saved all the same, for a privileged "
+			"caller");
+	}
+	return copy_groups(s, st);
+}
+
+/* --- restore
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void name_missing(
+	struct restore *r, const struct credentials_state *s, uint64_t missing, const char *set)
+{
+	char name[24];
+
+	for (unsigned int cap = 0; cap < 64; cap++)
+		if (missing >> cap & 1)
+			refused(r->ps,
+				BLAME(.pid = owner_vpid(r, s->of), .object = capability_name(cap, name),
+					.remedy = "restore with a spore that has this capability"),
+				"is in the %s set, and spore does not have it here", set);
+}
+
+static int credentials_validate(struct restore *r, const struct record *rec)
+{
+	const struct credentials_state *s = rec->state;
+	struct capability_sets own;
+	const uint64_t needed = 1ull << CAP_SETUID | 1ull << CAP_SETGID | 1ull << CAP_SETPCAP;
+
+	capabilities_own(&own);
+	name_missing(r, s, (s->permitted | s->effective) & ~own.permitted, "permitted");
+	name_missing(r, s, s->inheritable & ~own.bounding & ~own.inheritable & ~s->permitted, "inheritable");
+	name_missing(r, s, s->bounding & ~own.bounding, "bounding");
+	name_missing(r, s, needed & ~own.effective & ~s->permitted, "set needed to change identity");
+	return 0;
+}
+
+static void add_capset(
+	struct batch *b, const char *what, uint64_t inheritable, uint64_t permitted, uint64_t effective)
+{
+	const struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	const struct __user_cap_data_struct data[2] = {
+		{ (uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable },
+		{ (uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32) },
+	};
+
+	batch_call(b, what, SYS_capset, batch_copy(b, &header, sizeof(header)).v,
+		batch_copy(b, data, sizeof(data)).v);
+}
+
+static int add_groups(struct batch *b, const struct credentials_state *s)
+{
+	_cleanup_free_ gid_t *groups = calloc(s->n_groups + 1, sizeof(*groups));
+
+	if (!groups)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n_groups; i++)
+		groups[i] = (gid_t)s->groups[i];
+	batch_call(b, "setgroups", SYS_setgroups, s->n_groups,
+		batch_copy(b, groups, (s->n_groups + 1) * sizeof(*groups)).v);
+	return 0;
+}
+
+/* setfsuid answers with what it was, and never fails: a second call, with an id that is none, shows what it
+ * is now. */
+static void add_fs_id(struct batch *b, const char *what, long nr, uint32_t id)
+{
+	batch_may_fail(b, batch_call(b, what, nr, id));
+	batch_expect(b, batch_call(b, what, nr, (uint64_t)-1), id);
+}
+
+static void add_ids(struct batch *b, const struct credentials_state *s)
+{
+	batch_call(b, "setresgid", SYS_setresgid, s->gid, s->egid, s->sgid);
+	if (s->fsgid != s->egid)
+		add_fs_id(b, "setfsgid", SYS_setfsgid, s->fsgid);
+	batch_call(b, "setresuid", SYS_setresuid, s->uid, s->euid, s->suid);
+	/* Only a change of identity leaves DUMPABLE_ROOT, where fs.suid_dumpable says so. */
+	if (s->dumpable == DUMPABLE_ROOT)
+		add_fs_id(b, "setfsuid", SYS_setfsuid, s->fsuid ^ 1);
+	if (s->fsuid != s->euid || s->dumpable == DUMPABLE_ROOT)
+		add_fs_id(b, "setfsuid", SYS_setfsuid, s->fsuid);
+}
+
+static void add_bounding(struct batch *b, const struct credentials_state *s, uint64_t own)
+{
+	for (unsigned int cap = 0; cap < 64; cap++)
+		if (own >> cap & 1 && !(s->bounding >> cap & 1))
+			batch_call(b, "prctl(PR_CAPBSET_DROP)", SYS_prctl, PR_CAPBSET_DROP, cap);
+}
+
+static void add_ambient(struct batch *b, const struct credentials_state *s)
+{
+	batch_call(b, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)", SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL);
+	for (unsigned int cap = 0; cap < 64; cap++)
+		if (s->ambient >> cap & 1)
+			batch_call(b, "prctl(PR_CAP_AMBIENT_RAISE)", SYS_prctl, PR_CAP_AMBIENT,
+				PR_CAP_AMBIENT_RAISE, cap);
+}
+
+static unsigned int suid_dumpable(void)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+
+	if (procfs_read(AT_FDCWD, "/proc/sys/fs/suid_dumpable", &text, &size) < 0)
+		return 0;
+	return (unsigned int)strtoul(text, NULL, 10);
+}
+
+static void add_dumpable(struct build *b, const struct credentials_state *s)
+{
+	if (s->dumpable != DUMPABLE_ROOT) {
+		batch_call(b->batch, "prctl(PR_SET_DUMPABLE)", SYS_prctl, PR_SET_DUMPABLE, s->dumpable);
+		return;
+	}
+	if (suid_dumpable() == DUMPABLE_ROOT)
+		return;
+	batch_call(b->batch, "prctl(PR_SET_DUMPABLE)", SYS_prctl, PR_SET_DUMPABLE, 0);
+	changed(b->ps, BLAME(.pid = b->thread->vtid, .object = "dumpable"),
+		"was 2, which only a kernel with fs.suid_dumpable = 2 sets: is 0 now");
+}
+
+/*
+ * The order matters. NO_SETUID_FIXUP keeps the capabilities while the ids change. The inheritable set comes
+ * before the bounding set that would limit it, ambient before the securebit that may forbid it, the final
+ * securebits while CAP_SETPCAP is still there, and the permitted and effective sets last. Only then dumpable,
+ * which any of these may have cleared.
+ */
+static int credentials_identity(struct build *build, const void *state)
+{
+	const struct credentials_state *s = state;
+	struct batch *b = build->batch;
+	struct capability_sets own;
+	int r;
+
+	capabilities_own(&own);
+	batch_call(b, "prctl(PR_SET_SECUREBITS)", SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP);
+	r = add_groups(b, s);
+	if (r < 0)
+		return r;
+	add_ids(b, s);
+	add_capset(b, "capset of the inheritable set", s->inheritable, own.permitted, own.permitted);
+	add_bounding(b, s, own.bounding);
+	add_ambient(b, s);
+	batch_call(b, "prctl(PR_SET_SECUREBITS)", SYS_prctl, PR_SET_SECUREBITS, s->securebits);
+	add_capset(b, "capset", s->inheritable, s->permitted, s->effective);
+	add_dumpable(build, s);
+	if (s->no_new_privs)
+		batch_call(b, "prctl(PR_SET_NO_NEW_PRIVS)", SYS_prctl, PR_SET_NO_NEW_PRIVS, 1);
+	return 0;
+}
+
+const struct component component_credentials = {
+	.kind = {
+		.name = "credentials",
+		.version = 1,
+		.size = sizeof(struct credentials_state),
+		.fields = credentials_fields,
+		.doc = "who a thread is and what it may do",
+		.sources = "credentials(7), capabilities(7), prctl(2); kernel/cred.c, security/commoncap.c; selftests/capabilities",
+	},
+	.scope = SCOPE_THREAD,
+	.look = credentials_look,
+	.scratch_size = sizeof(struct credentials_scratch),
+	.ask = credentials_ask,
+	.capture = credentials_capture,
+	.validate = credentials_validate,
+	.build = { [STAGE_IDENTITY] = credentials_identity },
+};

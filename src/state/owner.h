@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Small things that the components of processes and threads share. */
+#pragma once
+
+#include "object/component.h"
+
+/* The pid, as the image counts it, of the process or thread that owns a record: for problems at restore. 0:
+ * unknown. */
+static inline pid_t owner_vpid(const struct restore *r, object_id of)
+{
+	for (size_t i = 0; i < r->n_processes; i++) {
+		const struct new_process *p = r->processes[i];
+
+		if (p->id == of)
+			return p->vpid;
+		for (size_t t = 0; t < p->n_threads; t++)
+			if (p->threads[t].id == of)
+				return p->threads[t].vtid;
+	}
+	return 0;
+}
+
+/* For components that only look: they have no records. */
+static inline int capture_nothing(struct capture *c, const struct batch *b, void *scratch, void *state)
+{
+	return CAPTURE_NOTHING;
+}
