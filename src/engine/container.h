@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A container as `spore run` makes it, and as restore makes it again: its own pid, mount, ipc, uts, cgroup and (for its clocks) time
- * namespaces; a fresh /proc, /dev/pts and /dev/shm; a host name; a cgroup.
+ * A container as `spore run` makes it, and as restore makes it again: its own pid, mount, ipc, uts, cgroup
+ * and (for its clocks) time namespaces; a fresh /proc, /dev/pts and /dev/shm; a host name; a cgroup.
  */
 #pragma once
 
@@ -14,33 +14,44 @@
 struct container_spec {
 	char *name;
 	char *hostname, *domainname; /* NULL: the host's */
-	char *root;     /* NULL: the host's root directory */
-	char *net;      /* "host" (also NULL), "none" or the path of a network namespace */
-	char *cgroup;   /* path under the cgroup2 mount point, made by container_make_cgroup; NULL: that of the caller */
-	bool init;      /* pid 1 is spore's small reaping init, not the command */
-	int64_t monotonic_offset_ns, boottime_offset_ns; /* of the time namespace; both 0 and no timens: the host's */
+	char *root;		     /* NULL: the host's root directory */
+	char *net;		     /* "host" (also NULL), "none" or the path of a network namespace */
+	char *cgroup; /* path under the cgroup2 mount point, made by container_make_cgroup; NULL: that of the
+			 caller */
+	bool init;    /* pid 1 is spore's small reaping init, not the command */
+	int64_t monotonic_offset_ns,
+		boottime_offset_ns; /* of the time namespace; both 0 and no timens: the host's */
 	bool time_ns;
 };
 
 void container_spec_free(struct container_spec *spec);
 
-/* CLONE_NEW* for clone3 of the first process, as the spec says. CLONE_NEWTIME is not among them: see container_enter_time. */
+/* CLONE_NEW* for clone3 of the first process, as the spec says. CLONE_NEWTIME is not among them: see
+ * container_enter_time. */
 uint64_t container_clone_flags(const struct container_spec *spec);
 /* Unshares the time namespace for the calling thread's children and sets its offsets. */
 int container_enter_time(const struct container_spec *spec, struct problems *ps);
-/* Makes the cgroup /spore/NAME (or finds it empty); fills spec->cgroup. Without cgroup v2, or without permission, leaves it NULL and returns 0. */
+/* Makes the cgroup /spore/NAME (or finds it empty); fills spec->cgroup. Without cgroup v2, or without
+ * permission, leaves it NULL and returns 0. */
 int container_make_cgroup(struct container_spec *spec, struct problems *ps);
 int container_remove_cgroup(const struct container_spec *spec);
+/* Where cgroup2 is mounted. -ENOENT */
+int container_cgroup_mount(char *out, size_t size);
+/* The executable of the reaping init, as this process finds it. -ENOENT */
+int container_init_path(char *out, size_t size);
+/* Where it stands under another root directory (container_setup binds it there). */
+#define CONTAINER_INIT_IN_ROOT "/dev/.spore-init"
 /*
- * In the newborn first process, after clone3 and before anything else: mounts, host name, network, cgroup. System calls only (no malloc, no locks), since it may run in a
- * fork of a program with threads. Returns 0 or negative errno with *what set to a literal that names the step.
+ * In the newborn first process, after clone3 and before anything else: mounts, host name, network, cgroup.
+ * System calls only (no malloc, no locks), since it may run in a fork of a program with threads. Returns 0 or
+ * negative errno with *what set to a literal that names the step.
  */
 int container_setup(const struct container_spec *spec, const char **what);
 
 /* The register of containers under /run/spore: one file each, dropped when its process is gone. */
 struct container_entry {
 	char name[64];
-	pid_t pid;          /* as the caller sees it */
+	pid_t pid;	    /* as the caller sees it */
 	uint64_t starttime; /* field 22 of /proc/PID/stat: is it still the same process? */
 	struct container_spec spec;
 	uint64_t last_checkpoint; /* seconds since 1970; 0: never */
@@ -48,9 +59,11 @@ struct container_entry {
 	bool restored;
 };
 int container_register(const struct container_entry *entry, struct problems *ps);
-int container_find(pid_t pid, struct container_entry *out);              /* -ENOENT */
+int container_find(pid_t pid, struct container_entry *out); /* -ENOENT */
 int container_find_name(const char *name, struct container_entry *out);
-int container_list(struct container_entry **list, size_t *n);            /* drops those that are gone */
+int container_list(struct container_entry **list, size_t *n); /* drops those that are gone */
+void container_list_free(struct container_entry *list, size_t n);
 int container_note(pid_t pid, void (*change)(struct container_entry *entry, void *data), void *data);
-/* Does the mount table of this process hold exactly what container_setup makes from that spec? Every other mount is refused by name. */
+/* Does the mount table of this process hold exactly what container_setup makes from that spec? Every other
+ * mount is refused by name. */
 int container_check_mounts(pid_t pid, const struct container_spec *spec, struct problems *ps);

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A container's namespaces, mounts and cgroup: namespaces(7), time_namespaces(7), cgroups(7), pivot_root(2).
+ */
+#include "engine/container.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/macro.h"
+#include "base/file.h"
+#include "engine/container_mounts.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
+void container_spec_free(struct container_spec *spec)
+{
+	free(spec->name);
+	free(spec->hostname);
+	free(spec->domainname);
+	free(spec->root);
+	free(spec->net);
+	free(spec->cgroup);
+	*spec = (struct container_spec){ 0 };
+}
+
+/* The cgroup namespace is not here: its root is the cgroup of the task that makes it, so the first process
+ * unshares it when it has moved. */
+uint64_t container_clone_flags(const struct container_spec *spec)
+{
+	uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
+
+	if (spec->net && strcmp(spec->net, "none") == 0)
+		flags |= CLONE_NEWNET;
+	return flags;
+}
+
+/* Whole seconds rounded down, so that the nanoseconds are never negative. */
+static int print_offset(char *buf, size_t size, const char *clock, int64_t ns)
+{
+	int64_t s = ns / 1000000000, rest = ns % 1000000000;
+
+	if (rest < 0) {
+		s--;
+		rest += 1000000000;
+	}
+	return snprintf(buf, size, "%s %" PRId64 " %" PRId64 "\n", clock, s, rest);
+}
+
+int container_enter_time(const struct container_spec *spec, struct problems *ps)
+{
+	char path[64], text[128];
+	int n, r;
+
+	if (!spec->time_ns)
+		return 0;
+	if (unshare(CLONE_NEWTIME) < 0)
+		return failed(ps, NULL, -errno, "cannot make a time namespace: %s", strerror(errno));
+	/* By thread id: /proc/self would be the main thread's. */
+	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)gettid());
+	n = print_offset(text, sizeof(text), "monotonic", spec->monotonic_offset_ns);
+	print_offset(text + n, sizeof(text) - (size_t)n, "boottime", spec->boottime_offset_ns);
+	r = file_write_text(AT_FDCWD, path, text);
+	if (r < 0)
+		return failed(ps, NULL, r, "cannot set the clocks of a time namespace: %s", strerror(-r));
+	return 0;
+}
+
+/* --- cgroup
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* Where distributions mount it; told by the file system's type, since it may stand beside version 1. System
+ * calls only. */
+int container_cgroup_mount(char *out, size_t size)
+{
+	static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/cgroup2",
+		"/mnt/cgroup2" };
+	struct statfs sfs;
+
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (statfs(places[i], &sfs) == 0 && sfs.f_type == CGROUP2_SUPER_MAGIC) {
+			if (strlen(places[i]) >= size)
+				return -ENAMETOOLONG;
+			strcpy(out, places[i]);
+			return 0;
+		}
+	return -ENOENT;
+}
+
+/* mkdir -p of mount + path. */
+static int make_cgroup_path(const char *mount, const char *path)
+{
+	char full[PATH_MAX];
+	size_t skip = strlen(mount) + 1;
+	int n = snprintf(full, sizeof(full), "%s%s", mount, path);
+
+	if (n < 0 || (size_t)n >= sizeof(full))
+		return -ENAMETOOLONG;
+	for (char *slash = strchr(full + skip, '/');; slash = strchr(slash + 1, '/')) {
+		if (slash)
+			*slash = '\0';
+		if (mkdir(full, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		if (!slash)
+			return 0;
+		*slash = '/';
+	}
+}
+
+static bool cgroup_populated(const char *mount, const char *path)
+{
+	char full[PATH_MAX];
+	_cleanup_free_ char *text = NULL;
+
+	snprintf(full, sizeof(full), "%s%s/cgroup.events", mount, path);
+	return file_read_all(AT_FDCWD, full, &text, NULL) == 0 && strstr(text, "populated 1");
+}
+
+int container_make_cgroup(struct container_spec *spec, struct problems *ps)
+{
+	_cleanup_free_ char *path = NULL;
+	char mount[PATH_MAX];
+	int r;
+
+	if (container_cgroup_mount(mount, sizeof(mount)) < 0)
+		return 0;
+	if (spec->cgroup)
+		path = strdup(spec->cgroup);
+	else if (asprintf(&path, "/spore/%s", spec->name) < 0)
+		path = NULL;
+	if (!path)
+		return -ENOMEM;
+	r = make_cgroup_path(mount, path);
+	if (r == -EACCES || r == -EPERM || r == -EROFS) {
+		free(spec->cgroup);
+		spec->cgroup = NULL;
+		return 0;
+	}
+	if (r < 0)
+		return failed(ps, BLAME(.object = path), r, "cannot make the cgroup: %s", strerror(-r));
+	if (cgroup_populated(mount, path))
+		return failed(ps, BLAME(.object = path, .remedy = "end it, or choose another name"), -EEXIST,
+			"processes run in this cgroup already");
+	free(spec->cgroup);
+	spec->cgroup = take_ptr(path);
+	return 0;
+}
+
+/* Only the container's own, and /spore when it is empty: rmdir refuses a cgroup that holds something. */
+int container_remove_cgroup(const struct container_spec *spec)
+{
+	char mount[PATH_MAX], full[PATH_MAX * 2];
+
+	if (!spec->cgroup || container_cgroup_mount(mount, sizeof(mount)) < 0)
+		return 0;
+	snprintf(full, sizeof(full), "%s%s", mount, spec->cgroup);
+	return rmdir(full) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int join_cgroup(const char *mount, const char *cgroup)
+{
+	char full[PATH_MAX];
+	int n = snprintf(full, sizeof(full), "%s%s/cgroup.procs", mount, cgroup);
+
+	return n < 0 || (size_t)n >= sizeof(full) ? -ENAMETOOLONG : file_write_text(AT_FDCWD, full, "0");
+}
+
+/* --- the first process
+ * -------------------------------------------------------------------------------------------- */
+
+static int raise_loopback(void)
+{
+	struct ifreq ifr = { .ifr_name = "lo" };
+	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
+		return -errno;
+	ifr.ifr_flags |= IFF_UP;
+	return ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
+}
+
+static int enter_network(const char *net)
+{
+	_cleanup_fd_ int fd = -1;
+
+	if (!net || strcmp(net, "host") == 0)
+		return 0;
+	if (strcmp(net, "none") == 0)
+		return raise_loopback();
+	fd = open(net, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return setns(fd, CLONE_NEWNET) < 0 ? -errno : 0;
+}
+
+static int set_names(const struct container_spec *spec)
+{
+	if (spec->hostname && sethostname(spec->hostname, strlen(spec->hostname)) < 0)
+		return -errno;
+	if (spec->domainname && setdomainname(spec->domainname, strlen(spec->domainname)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int enter_cgroup(const struct container_spec *spec)
+{
+	char mount[PATH_MAX];
+	int r;
+
+	if (!spec->cgroup)
+		return 0;
+	r = container_cgroup_mount(mount, sizeof(mount));
+	if (r < 0)
+		return r;
+	r = join_cgroup(mount, spec->cgroup);
+	if (r < 0)
+		return r;
+	return unshare(CLONE_NEWCGROUP) < 0 ? -errno : 0;
+}
+
+int container_setup(const struct container_spec *spec, const char **what)
+{
+	int r;
+
+	*what = "joining its cgroup";
+	r = enter_cgroup(spec);
+	if (r < 0)
+		return r;
+	*what = "entering its network namespace";
+	r = enter_network(spec->net);
+	if (r < 0)
+		return r;
+	*what = "setting its host name";
+	r = set_names(spec);
+	if (r < 0)
+		return r;
+	return container_mount_all(spec->root, spec->init, what);
+}

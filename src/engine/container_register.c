@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Who runs: one file of "key value" lines for each container, /run/spore/PID-STARTTIME.tree. */
+#include "engine/container.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/process.h"
+
+#define ENTRY_SUFFIX ".tree"
+
+static void container_entry_free(struct container_entry *e)
+{
+	container_spec_free(&e->spec);
+	*e = (struct container_entry){ 0 };
+}
+
+void container_list_free(struct container_entry *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		container_entry_free(&list[i]);
+	free(list);
+}
+
+/* --- the text
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* What stands in the file, one line each: how it is written and read. */
+enum type { TEXT, NUMBER64, SIGNED64, PID, YES_NO, NAME };
+static const struct key {
+	const char *name;
+	enum type type;
+	size_t offset;
+} keys[] = {
+	{ "name", NAME, offsetof(struct container_entry, name) },
+	{ "pid", PID, offsetof(struct container_entry, pid) },
+	{ "starttime", NUMBER64, offsetof(struct container_entry, starttime) },
+	{ "last_checkpoint", NUMBER64, offsetof(struct container_entry, last_checkpoint) },
+	{ "isolated", YES_NO, offsetof(struct container_entry, isolated) },
+	{ "restored", YES_NO, offsetof(struct container_entry, restored) },
+	{ "hostname", TEXT, offsetof(struct container_entry, spec.hostname) },
+	{ "domainname", TEXT, offsetof(struct container_entry, spec.domainname) },
+	{ "root", TEXT, offsetof(struct container_entry, spec.root) },
+	{ "net", TEXT, offsetof(struct container_entry, spec.net) },
+	{ "cgroup", TEXT, offsetof(struct container_entry, spec.cgroup) },
+	{ "init", YES_NO, offsetof(struct container_entry, spec.init) },
+	{ "time_ns", YES_NO, offsetof(struct container_entry, spec.time_ns) },
+	{ "monotonic_offset_ns", SIGNED64, offsetof(struct container_entry, spec.monotonic_offset_ns) },
+	{ "boottime_offset_ns", SIGNED64, offsetof(struct container_entry, spec.boottime_offset_ns) },
+};
+
+static void print_key(FILE *f, const struct key *k, const struct container_entry *e)
+{
+	const void *member = (const char *)e + k->offset;
+
+	switch (k->type) {
+	case TEXT:
+		if (*(char *const *)member)
+			fprintf(f, "%s %s\n", k->name, *(char *const *)member);
+		break;
+	case NAME:
+		fprintf(f, "%s %s\n", k->name, (const char *)member);
+		break;
+	case NUMBER64:
+		fprintf(f, "%s %" PRIu64 "\n", k->name, *(const uint64_t *)member);
+		break;
+	case SIGNED64:
+		fprintf(f, "%s %" PRId64 "\n", k->name, *(const int64_t *)member);
+		break;
+	case PID:
+		fprintf(f, "%s %d\n", k->name, (int)*(const pid_t *)member);
+		break;
+	case YES_NO:
+		fprintf(f, "%s %d\n", k->name, *(const bool *)member);
+		break;
+	}
+}
+
+static void read_key(const struct key *k, const char *value, struct container_entry *e)
+{
+	void *member = (char *)e + k->offset;
+
+	switch (k->type) {
+	case TEXT:
+		free(*(char **)member);
+		*(char **)member = strdup(value);
+		break;
+	case NAME:
+		snprintf(member, sizeof(e->name), "%s", value);
+		break;
+	case NUMBER64:
+		*(uint64_t *)member = strtoull(value, NULL, 10);
+		break;
+	case SIGNED64:
+		*(int64_t *)member = strtoll(value, NULL, 10);
+		break;
+	case PID:
+		*(pid_t *)member = (pid_t)strtol(value, NULL, 10);
+		break;
+	case YES_NO:
+		*(bool *)member = value[0] == '1';
+		break;
+	}
+}
+
+/* pid_ns: the namespace in which "pid" counts. */
+static void parse_entry(char *text, struct container_entry *e, uint64_t *pid_ns)
+{
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *value = strchr(line, ' ');
+
+		if (!value)
+			continue;
+		*value++ = '\0';
+		if (strcmp(line, "pid_namespace") == 0)
+			*pid_ns = strtoull(value, NULL, 10);
+		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+			if (strcmp(line, keys[i].name) == 0)
+				read_key(&keys[i], value, e);
+	}
+	if (!e->spec.name)
+		e->spec.name = strdup(e->name);
+}
+
+/* --- the files
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* A directory descriptor with the register's lock held: closing it lets go. */
+static int open_locked(void)
+{
+	int fd = run_dir_open();
+
+	if (fd >= 0 && flock(fd, LOCK_EX) < 0) {
+		int r = -errno;
+
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+static void entry_path(char out[static 64], pid_t pid, uint64_t starttime)
+{
+	snprintf(out, 64, "%d-%" PRIu64 ENTRY_SUFFIX, (int)pid, starttime);
+}
+
+static int write_entry(int dir, const struct container_entry *e)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	uint64_t ns = 0;
+	char path[64];
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return -ENOMEM;
+	process_pid_namespace(getpid(), &ns);
+	fprintf(f, "pid_namespace %" PRIu64 "\n", ns);
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		print_key(f, &keys[i], e);
+	if (fclose(f) != 0)
+		return -ENOMEM;
+	entry_path(path, e->pid, e->starttime);
+	return file_replace(dir, path, text);
+}
+
+/* 1: an entry of a living process; 0: gone (and dropped); or of another pid namespace, which this one cannot
+ * judge. */
+static int load_entry(int dir, const char *path, struct container_entry *out)
+{
+	_cleanup_(container_entry_free)
+	struct container_entry e = { 0 };
+	_cleanup_free_ char *text = NULL;
+	uint64_t ns = 0, own = 0, start;
+	int r = file_read_all(dir, path, &text, NULL);
+
+	if (r < 0)
+		return r;
+	parse_entry(text, &e, &ns);
+	process_pid_namespace(getpid(), &own);
+	if (ns != own)
+		return 0;
+	if (process_starttime(e.pid, &start) < 0 || start != e.starttime) {
+		unlinkat(dir, path, 0);
+		container_remove_cgroup(&e.spec);
+		return 0;
+	}
+	*out = e;
+	e = (struct container_entry){ 0 };
+	return 1;
+}
+
+int container_register(const struct container_entry *entry, struct problems *ps)
+{
+	_cleanup_fd_ int dir = open_locked();
+	int r = dir < 0 ? dir : write_entry(dir, entry);
+
+	if (r < 0)
+		return failed(ps, BLAME(.pid = entry->pid, .object = RUN_DIR), r,
+			"cannot note the container: %s", strerror(-r));
+	return 0;
+}
+
+static int list_locked(int dir, struct container_entry **list, size_t *n)
+{
+	_cleanup_dir_ DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	struct container_entry *l = NULL;
+	size_t used = 0;
+
+	if (!d)
+		return -errno;
+	for (struct dirent *de = readdir(d); de; de = readdir(d)) {
+		const char *suffix = strrchr(de->d_name, '.');
+		struct container_entry e, *grown;
+
+		if (de->d_name[0] == '.' || !suffix || strcmp(suffix, ENTRY_SUFFIX))
+			continue;
+		if (load_entry(dir, de->d_name, &e) != 1)
+			continue;
+		grown = reallocarray(l, used + 1, sizeof(*l));
+		if (!grown) {
+			container_entry_free(&e);
+			container_list_free(l, used);
+			return -ENOMEM;
+		}
+		l = grown;
+		l[used++] = e;
+	}
+	*list = l;
+	*n = used;
+	return 0;
+}
+
+int container_list(struct container_entry **list, size_t *n)
+{
+	_cleanup_fd_ int dir = open_locked();
+
+	return dir < 0 ? dir : list_locked(dir, list, n);
+}
+
+/* The first that has this pid, or this name. Takes the rest of the list away. */
+static int find(int dir, pid_t pid, const char *name, struct container_entry *out)
+{
+	struct container_entry *list = NULL;
+	size_t n = 0;
+	int r = list_locked(dir, &list, &n);
+
+	if (r < 0)
+		return r;
+	r = -ENOENT;
+	for (size_t i = 0; i < n && r < 0; i++)
+		if (name ? strcmp(list[i].name, name) == 0 : list[i].pid == pid) {
+			*out = list[i];
+			list[i] = (struct container_entry){ 0 };
+			r = 0;
+		}
+	container_list_free(list, n);
+	return r;
+}
+
+int container_find(pid_t pid, struct container_entry *out)
+{
+	_cleanup_fd_ int dir = open_locked();
+
+	return dir < 0 ? dir : find(dir, pid, NULL, out);
+}
+
+int container_find_name(const char *name, struct container_entry *out)
+{
+	_cleanup_fd_ int dir = open_locked();
+
+	return dir < 0 ? dir : find(dir, 0, name, out);
+}
+
+int container_note(pid_t pid, void (*change)(struct container_entry *entry, void *data), void *data)
+{
+	_cleanup_(container_entry_free)
+	struct container_entry e = { 0 };
+	_cleanup_fd_ int dir = open_locked();
+	int r;
+
+	if (dir < 0)
+		return dir;
+	r = find(dir, pid, NULL, &e);
+	if (r < 0)
+		return r;
+	change(&e, data);
+	return write_entry(dir, &e);
+}
