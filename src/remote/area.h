@@ -54,7 +54,7 @@ struct slot {
 	uint64_t outer;     /* the same frame outside the area, 0: none; whoever is alone in the area unmaps it through this */
 	uint64_t leave_rip; /* a `syscall; ret` outside the area, for that munmap */
 	uint32_t flags;     /* SLOT_ABANDON */
-	uint32_t pad;
+	uint32_t tid;       /* whose it is, in a checkpoint */
 	uint64_t nap[2];    /* of the stub */
 	struct {
 		uint64_t val, uaddr;
@@ -67,6 +67,7 @@ struct slot {
 #define SLOT_IDLE 0 /* the stub waits here */
 #define SLOT_RUN  1 /* a batch is ready */
 #define SLOT_DONE 2 /* the batch ended: all, or stopped at `failed` */
+#define SLOT_PARK 3 /* the stub spins without a system call, for it is about to be stopped */
 
 struct area_head {
 	uint32_t inside; /* tasks that borrow the stub and have a frame to leave by */

@@ -80,7 +80,7 @@ int64_t birth_last_call(pid_t tid, uint64_t syscall_insn, long nr, const uint64_
 	gp.r10 = args[3];
 	gp.r8 = args[4];
 	gp.r9 = args[5];
-	result = trace_call(&s, &gp);
+	result = trace_call(&s, &gp, &gp);
 	if (s.state != STOP_GONE)
 		trace_sigmask_set(tid, mask);
 	return result;

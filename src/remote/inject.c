@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +14,7 @@
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/stub.h"
 #include "base/cleanup.h"
+#include "kernel/futex.h"
 #include "kernel/uapi.h"
 #include "remote/layout.h"
 #include "remote/memory.h"
@@ -45,6 +47,7 @@ static void dispatch_off(struct stop *s)
 static struct task_regs regs_for_frame(const struct stop *s)
 {
 	struct task_regs r = s->regs;
+	int64_t call = stop_interrupted_call(s);
 	struct {
 		uint32_t version, flags;
 		uint64_t start, length, abort;
@@ -52,6 +55,9 @@ static struct task_regs regs_for_frame(const struct stop *s)
 
 	if (s->rseq_cs && !remote_read(s->tid, REMOTE(s->rseq_cs), &cs, sizeof(cs)) && r.gp.rip - cs.start < cs.length)
 		r.gp.rip = cs.abort;
+	/* A frame cannot hold what restart_syscall goes on from, but it can begin the call anew. */
+	if (call >= 0)
+		r.gp.orig_rax = (uint64_t)call;
 	return r;
 }
 
@@ -59,7 +65,7 @@ static struct task_regs regs_for_frame(const struct stop *s)
 static bool untouched(pid_t pid, uint64_t start, size_t size)
 {
 	uint64_t entry[4];
-	size_t n = (size + PAGE_SIZE - 1) / PAGE_SIZE;
+	size_t n = (start % PAGE_SIZE + size + PAGE_SIZE - 1) / PAGE_SIZE;
 	char path[32];
 	_cleanup_fd_ int fd = -1;
 
@@ -76,19 +82,34 @@ static bool untouched(pid_t pid, uint64_t start, size_t size)
 }
 
 /*
- * Where the frame of the first thread may lie. Below its stack pointer only if that is in the main thread's stack: what surrounds
- * the stack pointer of a coroutine or goroutine may be another one's stack. Else at the very bottom of the main stack, where that was never touched.
+ * Has the thread a seccomp filter? Suspended only for as long as spore lives, it might kill for the munmap. (Strict mode answers as
+ * no filter does: EINVAL. EACCES, where spore is filtered itself, counts as yes.)
  */
-static uint64_t outer_place(const struct stop *s, const struct layout *l, pid_t pid, size_t size)
+static bool filtered(pid_t tid)
 {
-	uint64_t rsp = s->regs.gp.rsp, at;
+	return ptrace(PTRACE_SECCOMP_GET_FILTER, tid, 0, NULL) >= 0 || (errno != EINVAL && errno != ENOENT);
+}
+
+/*
+ * Where the frame of the first thread may lie. Below its stack pointer only if that is in the main thread's stack: what surrounds
+ * the stack pointer of a coroutine or goroutine may be another one's stack. Else at the very bottom of the main stack, where
+ * that was never touched but, maybe, by an earlier frame of ours.
+ */
+static uint64_t outer_place(const struct injection *in, const struct layout *l, size_t size)
+{
+	uint64_t rsp = in->first->regs.gp.rsp, at;
+	uint8_t old[FRAME_HEAD];
 
 	if (rsp >= l->stack_start && rsp < l->stack_end) {
 		at = ALIGN_DOWN(rsp - RED_ZONE - size, (uint64_t)FRAME_ALIGN) - 8;
 		return at >= l->stack_start ? at : 0;
 	}
 	at = l->stack_start + FRAME_PADDING;
-	if (l->stack_end - l->stack_start < 8 * PAGE_SIZE || !untouched(pid, l->stack_start, FRAME_PADDING + size))
+	if (l->stack_end - l->stack_start < 8 * PAGE_SIZE)
+		return 0;
+	if (untouched(in->pid, at, size))
+		return at;
+	if (remote_read(in->pid, REMOTE(at), old, sizeof(old)) < 0 || !frame_is_ours(old, at, in->gadgets.restorer))
 		return 0;
 	return at;
 }
@@ -102,7 +123,7 @@ static int place_outer(struct injection *in, const struct layout *l)
 	in->outer = 0;
 	if (!in->gadgets.syscall_ret || !in->gadgets.restorer)
 		return 0;
-	in->outer = outer_place(in->first, l, in->pid, size);
+	in->outer = outer_place(in, l, size);
 	if (!in->outer)
 		return 0;
 	frame = malloc(size);
@@ -115,14 +136,15 @@ static int place_outer(struct injection *in, const struct layout *l)
 }
 
 /*
- * A call by an instruction of the program's own. With a frame it is closed: `syscall; ret` returns into the frame, so that the
- * task finds back from any instruction should spore die. Without one, for want of a place or of the instructions, there
- * is a window of some ten microseconds in which it would not.
+ * A call by an instruction of the program's own. With a frame it is closed: the task goes into the kernel for rt_sigreturn, which becomes
+ * the call in there, and `syscall; ret` returns into the frame, so that the task finds back from any instruction should
+ * spore die. Without one, for want of a place or of the instructions, there is a window of some ten microseconds in which it would not.
+ * (What a window of one microsecond keeps: a seccomp filter that kills for the call, in force again when spore dies just then.)
  */
 static int64_t borrowed_call(struct injection *in, long nr, const uint64_t arg[6])
 {
 	struct stop *s = in->first;
-	struct user_regs_struct gp = s->regs.gp;
+	struct user_regs_struct gp = s->regs.gp, approach;
 	int64_t result;
 	int r;
 
@@ -137,9 +159,12 @@ static int64_t borrowed_call(struct injection *in, long nr, const uint64_t arg[6
 	gp.r10 = arg[3];
 	gp.r8 = arg[4];
 	gp.r9 = arg[5];
+	approach = gp;
+	approach.rax = SYS_rt_sigreturn;
+	approach.rsp = gp.rsp + 8;
 	dispatch_off(s);
 	s->regs_dirty = true;
-	result = trace_call(s, &gp);
+	result = trace_call(s, in->outer ? &approach : &gp, &gp);
 	if (s->state == STOP_GONE)
 		return -ESRCH;
 	r = trace_put_back(s);
@@ -180,6 +205,18 @@ static int adopt(struct injection *in, struct remote_addr base, size_t size, siz
 	return r;
 }
 
+/* For a filtered task not in the stub, where its filter might kill for it if spore died. */
+static int unlock_filtered(struct injection *in)
+{
+	int64_t r = borrowed_call(in, SYS_mprotect, (uint64_t[6]){ in->area.base.v + PAGE_SIZE, in->area.size - PAGE_SIZE,
+		PROT_READ | PROT_WRITE });
+
+	in->unlocked = !r;
+	if (r < 0)
+		area_free(&in->area);
+	return (int)r;
+}
+
 /* Read and execute first, for a task may be forbidden (PR_SET_MDWE) to make executable what it could write. The stub's first call makes all but page 0 writable. */
 static int map_area(struct injection *in, struct remote_addr base, size_t size, size_t n_slots)
 {
@@ -194,6 +231,8 @@ static int map_area(struct injection *in, struct remote_addr base, size_t size, 
 		return -EEXIST;
 	}
 	r = adopt(in, base, size, n_slots);
+	if (!r && filtered(in->first->tid))
+		r = unlock_filtered(in);
 	if (r < 0)
 		borrowed_munmap(in, base, size);
 	return r;
@@ -213,11 +252,10 @@ int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_s
 		return refused(ps, BLAME(.pid = pid), "task %d runs 32-bit code", first->tid);
 	in->frame_room = ALIGN_UP(FRAME_PADDING + frame_size_max(&first->regs), (size_t)FRAME_ALIGN);
 	size = ALIGN_UP(area_size(n_slots, n_slots * in->frame_room, arena), LAYOUT_STEP);
-	r = layout_read(&l, pid, first->tid, size, cache);
+	r = layout_read(&l, pid, size, cache);
 	if (r < 0)
 		return failed(ps, BLAME(.pid = pid), r, "cannot read the memory map: %s", strerror(-r));
 	in->gadgets = l.gadgets;
-	in->filtered = l.filtered;
 	if (!l.gadgets.syscall)
 		return failed(ps, BLAME(.pid = pid), -ENOENT, "no system call instruction in its code");
 	r = place_outer(in, &l);
@@ -234,13 +272,14 @@ static void prepare_slot(struct injection *in, struct stop *s, size_t i)
 	struct slot *slot = area_slot(&in->area, i);
 	uint8_t *frame = (uint8_t *)area_slot(&in->area, 0) + in->area.n_slots * sizeof(*slot) + i * in->frame_room + FRAME_PADDING;
 	struct task_regs r = regs_for_frame(s);
-	bool filtered = in->filtered || ptrace(PTRACE_SECCOMP_GET_FILTER, s->tid, 0, NULL) >= 0;
+	bool filter = filtered(s->tid);
 
 	frame_build(frame, area_remote(&in->area, frame).v, &r, s->sigmask, 0);
 	slot->frame = area_remote(&in->area, frame).v;
-	slot->outer = s == in->first && !filtered ? in->outer : 0;
+	slot->outer = s == in->first && !filter ? in->outer : 0;
 	slot->leave_rip = in->gadgets.syscall_ret;
-	slot->flags = filtered ? SLOT_ABANDON : 0;
+	slot->flags = filter ? SLOT_ABANDON : 0;
+	slot->tid = (uint32_t)s->tid;
 	slot->state = SLOT_IDLE;
 }
 
@@ -318,12 +357,27 @@ int inject_enter(struct injection *in, struct stop *s, size_t i)
 	return in->unlocked ? 0 : unlock(in, s, slot);
 }
 
+/* A filtered task is stopped outside of any call (stub.S says why). Unless its batch hangs: then there is nothing to lose. */
+static void park(struct injection *in, const struct stop *s)
+{
+	for (size_t i = 0; i < in->area.n_slots; i++) {
+		struct slot *slot = area_slot(&in->area, i);
+
+		if (slot->tid != (uint32_t)s->tid || !(slot->flags & SLOT_ABANDON) || slot->state == SLOT_RUN)
+			continue;
+		__atomic_store_n(&slot->state, SLOT_PARK, __ATOMIC_SEQ_CST);
+		futex_wake(&slot->state, 1);
+		sched_yield();
+	}
+}
+
 int inject_leave(struct injection *in, struct stop *s)
 {
 	int r;
 
 	if (s->state == STOP_STOPPED)
 		return 0;
+	park(in, s);
 	r = stop_bring_back(s);
 	if (!r || s->state == STOP_GONE)
 		__atomic_sub_fetch(&head(in)->inside, 1, __ATOMIC_SEQ_CST);
@@ -350,6 +404,7 @@ int inject_remove_leftover(struct injection *in, uint64_t start, uint64_t end)
 {
 	struct batch b;
 	bool inside = in->first->state == STOP_RUNNING;
+	size_t used = in->area.used; /* there may be many of them, and the arena is small */
 	struct slot *slot = area_slot(&in->area, 0);
 	int r = 0;
 
@@ -365,6 +420,7 @@ int inject_remove_leftover(struct injection *in, uint64_t start, uint64_t end)
 		r = batch_wait(&b, slot, HELLO_MS, stop_alive, in->first);
 	if (!inside)
 		inject_leave(in, in->first);
+	in->area.used = used;
 	batch_free(&b);
 	return r;
 }

@@ -20,7 +20,6 @@ struct injection {
 	struct gadgets gadgets;
 	uint64_t outer;     /* the signal frame of `first`, outside the area; 0: no safe place was found */
 	size_t frame_room;  /* for each slot, in the area */
-	bool filtered;      /* a seccomp filter: without spore, no call more than it takes to leave */
 	bool unlocked;      /* what is not code has become writable for the tasks */
 };
 

@@ -84,7 +84,7 @@ static bool complete(const struct gadgets *g)
 	return g->syscall_ret && g->restorer;
 }
 
-static void note(struct layout *l, pid_t pid, const struct line *line, size_t size)
+static void note(struct layout *l, const struct line *line, size_t size)
 {
 	if (line->m.start < l->free + size && line->m.end > l->free)
 		l->free = ALIGN_UP(line->m.end, LAYOUT_STEP);
@@ -92,8 +92,10 @@ static void note(struct layout *l, pid_t pid, const struct line *line, size_t si
 		l->stack_start = line->m.start;
 		l->stack_end = line->m.end;
 	}
-	if (!strcmp(line->name, "[vdso]"))
-		l->gadgets.syscall = find_syscall_insn(pid, line->m.start, line->m.end);
+	if (!strcmp(line->name, "[vdso]")) {
+		l->vdso_start = line->m.start;
+		l->vdso_end = line->m.end;
+	}
 }
 
 static void search(struct layout *l, pid_t pid, const struct line *line, bool libc, struct gadget_cache *cache)
@@ -112,7 +114,7 @@ static void walk(struct layout *l, pid_t pid, char *text, size_t size, struct ga
 	for (char *at = text; (next = strchr(at, '\n')); at = next + 1) {
 		*next = 0;
 		if (parse(at, &line)) {
-			note(l, pid, &line, size);
+			note(l, &line, size);
 			search(l, pid, &line, true, cache);
 		}
 		*next = '\n';
@@ -125,20 +127,7 @@ static void walk(struct layout *l, pid_t pid, char *text, size_t size, struct ga
 	}
 }
 
-static bool seccomp_on(pid_t pid, pid_t tid)
-{
-	_cleanup_free_ char *text = NULL;
-	char name[32];
-	char *at;
-
-	snprintf(name, sizeof(name), "task/%d/status", tid);
-	if (read_text(pid, name, &text) < 0)
-		return true;
-	at = strstr(text, "\nSeccomp:");
-	return at && strtol(at + 9, NULL, 10) != 0;
-}
-
-int layout_read(struct layout *l, pid_t pid, pid_t tid, size_t size, struct gadget_cache *cache)
+int layout_read(struct layout *l, pid_t pid, size_t size, struct gadget_cache *cache)
 {
 	_cleanup_free_ char *text = NULL;
 	int r = read_text(pid, "maps", &text);
@@ -147,6 +136,7 @@ int layout_read(struct layout *l, pid_t pid, pid_t tid, size_t size, struct gadg
 	if (r < 0)
 		return r;
 	walk(l, pid, text, size, cache);
-	l->filtered = seccomp_on(pid, tid);
+	if (!l->gadgets.syscall)
+		l->gadgets.syscall = find_syscall_insn(pid, l->vdso_start, l->vdso_end);
 	return l->free + size <= WINDOW_END ? 0 : -ENOMEM;
 }

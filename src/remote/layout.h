@@ -12,11 +12,11 @@
 struct layout {
 	struct gadgets gadgets;
 	uint64_t stack_start, stack_end; /* of the main thread; 0: none */
+	uint64_t vdso_start, vdso_end;
 	uint64_t free;                   /* where the area goes */
-	bool filtered;                   /* by seccomp, this thread */
 };
 
-int layout_read(struct layout *l, pid_t pid, pid_t tid, size_t size, struct gadget_cache *cache);
+int layout_read(struct layout *l, pid_t pid, size_t size, struct gadget_cache *cache);
 
 /* Is this where areas go? Far from where the kernel, C libraries, Go, Java and the sanitizers put anything. */
 bool layout_is_ours(uint64_t start, uint64_t end);

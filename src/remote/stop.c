@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,6 +148,29 @@ int stop_read(struct stop *s)
 		return r;
 	read_sud(s);
 	return 0;
+}
+
+int64_t stop_interrupted_call(const struct stop *s)
+{
+	int64_t call = (int64_t)s->regs.gp.orig_rax;
+	struct __attribute__((packed)) {
+		uint8_t mov_eax;
+		uint32_t number;
+		uint16_t syscall;
+	} code;
+
+	if (call != SYS_restart_syscall || remote_read(s->tid, REMOTE(s->regs.gp.rip - sizeof(code)), &code, sizeof(code)) < 0)
+		return call;
+	if (code.mov_eax != 0xb8 || code.syscall != 0x050f)
+		return call;
+	switch (code.number) { /* those that restart that way */
+	case SYS_nanosleep:
+	case SYS_clock_nanosleep:
+	case SYS_poll:
+	case SYS_futex:
+		return code.number;
+	}
+	return call;
 }
 
 int stop_bring_back(struct stop *s)

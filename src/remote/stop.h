@@ -50,6 +50,9 @@ int stop_interrupt(struct stop *s);
 int stop_wait(struct stop *s, int timeout_ms);
 /* Reads registers, mask, rseq and syscall user dispatch of a task just stopped. Part of stop_wait; again, after the task has moved. */
 int stop_read(struct stop *s);
+/* The system call in which the task was stopped, -1: none. For one that an earlier stop made the kernel continue by restart_syscall,
+ * which forgets the number, that is what the program's code says, or 219 (restart_syscall) if it does not say. */
+int64_t stop_interrupted_call(const struct stop *s);
 /* Has the task, which runs, sent back to its stop, and puts its registers and mask back. 0, -ESRCH, -ETIMEDOUT */
 int stop_bring_back(struct stop *s);
 /* Does a STOP_RUNNING task still exist? Sees to signals that no mask holds off (SIGSTOP): to be called now and then. For batch_wait. */

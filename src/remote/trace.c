@@ -11,6 +11,7 @@
 #include "base/macro.h"
 
 #define SYSCALL_STOP (SIGTRAP | 0x80) /* by PTRACE_O_TRACESYSGOOD */
+#define SYSCALL_INSN 2 /* its length */
 #define EVENT(status) ((unsigned int)(status) >> 16)
 
 static int64_t now_us(void)
@@ -112,13 +113,24 @@ static int syscall_stop(struct stop *s)
 	}
 }
 
-int64_t trace_call(struct stop *s, const struct user_regs_struct *gp)
+/* Inside the kernel the number of the call is in orig_rax. */
+static int change_call(struct stop *s, const struct user_regs_struct *gp)
+{
+	struct user_regs_struct inside = *gp;
+
+	inside.orig_rax = gp->rax;
+	inside.rax = -(uint64_t)ENOSYS;
+	inside.rip += SYSCALL_INSN;
+	return ptrace(PTRACE_SETREGS, s->tid, 0, &inside) < 0 ? -errno : 0;
+}
+
+int64_t trace_call(struct stop *s, const struct user_regs_struct *approach, const struct user_regs_struct *gp)
 {
 	struct user_regs_struct after;
 	int r;
 
 	/* Registers before the mask: what they hold knows how to put the mask back, if this is where spore dies. */
-	if (ptrace(PTRACE_SETREGS, s->tid, 0, gp) < 0)
+	if (ptrace(PTRACE_SETREGS, s->tid, 0, approach) < 0)
 		return -errno;
 	r = trace_sigmask_set(s->tid, ~0ull);
 	if (r < 0)
@@ -133,6 +145,10 @@ int64_t trace_call(struct stop *s, const struct user_regs_struct *gp)
 	 * be seen to return -516. PTRACE_SINGLESTEP would leave a trap flag behind when spore dies.
 	 */
 	ptrace(PTRACE_INTERRUPT, s->tid, 0, 0);
+	if (approach != gp)
+		r = change_call(s, gp);
+	if (r < 0)
+		return r;
 	if (ptrace(PTRACE_CONT, s->tid, 0, 0) < 0)
 		return -errno;
 	r = trace_event_stop(s, TRACE_PROMPT_MS);

@@ -17,11 +17,12 @@ int trace_wait(struct stop *s, int timeout_ms, int *status);
 int trace_event_stop(struct stop *s, int timeout_ms);
 
 /*
- * One system call in a task that is in an event stop: `gp` is set as it is, with rip at a `syscall` instruction, and every
- * signal blocked. Ends in an event stop again, before any instruction after that one; registers and mask are the caller's
- * to put back. Result of the call, or a negative errno.
+ * One system call in a task that is in an event stop, with every signal blocked. The task is first set to `approach`, with rip at a
+ * `syscall` instruction, and only once it is inside the kernel to `gp`: until then what `approach` asks for is what it does
+ * if spore dies (rt_sigreturn, best; or the call itself, where approach is gp). Ends in an event stop again, before any
+ * instruction after that one; registers and mask are the caller's to put back. Result of the call, or a negative errno.
  */
-int64_t trace_call(struct stop *s, const struct user_regs_struct *gp);
+int64_t trace_call(struct stop *s, const struct user_regs_struct *approach, const struct user_regs_struct *gp);
 
 /* Puts registers (and mask, if it was touched) of a stopped task back to what *s says. */
 int trace_put_back(struct stop *s);

@@ -76,6 +76,6 @@ void test_kills(void)
 	test_kill("avx", target_avx, 1, n / 3, 3000);
 	test_kill("avx threads", target_avx_threads, 6, n / 3, 6000);
 	test_kill("nanosleep", target_nanosleep, 1, n / 10, 2000);
-	test_kill("seccomp", target_seccomp, 1, n / 6, 2000);
+	test_kill("seccomp", target_seccomp_maps, 1, n / 6, 2000);
 	test_kill("altstack", target_altstack, 1, n / 6, 2000);
 }

@@ -144,8 +144,10 @@ void target_nanosleep(struct seen *s)
 	for (;;) {
 		int64_t start = now_us(), late;
 
-		if (nanosleep(&t, NULL) < 0)
+		if (nanosleep(&t, NULL) < 0) {
 			s->eintr++;
+			continue;
+		}
 		late = now_us() - start - 50000;
 		if (late < 0)
 			s->wrong++;
@@ -221,8 +223,7 @@ void target_avx_threads(struct seen *s)
 
 #define ALLOW(nr) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (nr), 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
-/* Kills for mmap, munmap, futex and everything else that it does not name. */
-void target_seccomp(struct seen *s)
+static void filtered(struct seen *s, bool maps)
 {
 	struct sock_filter f[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -233,6 +234,9 @@ void target_seccomp(struct seen *s)
 		ALLOW(SYS_nanosleep),
 		ALLOW(SYS_clock_nanosleep),
 		ALLOW(SYS_exit_group),
+		ALLOW(maps ? SYS_mmap : SYS_read),
+		ALLOW(maps ? SYS_munmap : SYS_read),
+		ALLOW(maps ? SYS_mprotect : SYS_read),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
 	struct sock_fprog p = { sizeof(f) / sizeof(f[0]), f };
@@ -245,6 +249,18 @@ void target_seccomp(struct seen *s)
 		usleep(200);
 		s->turns++;
 	}
+}
+
+/* Killed for mmap, munmap, futex and everything else that the list does not name. */
+void target_seccomp(struct seen *s)
+{
+	filtered(s, false);
+}
+
+/* May map. When a tracer dies in the microsecond in which a borrowed mmap is about to begin, this one lives, the other does not. */
+void target_seccomp_maps(struct seen *s)
+{
+	filtered(s, true);
 }
 
 static volatile char selector; /* a test program may have a global or two */

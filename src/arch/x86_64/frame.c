@@ -36,7 +36,7 @@ struct frame {
 		uint64_t sigmask;
 	} uc;
 };
-static_assert(sizeof(struct frame) == 8 + 304, "the kernel's rt_sigframe up to its siginfo");
+static_assert(sizeof(struct frame) == FRAME_HEAD, "the kernel's rt_sigframe up to its siginfo");
 
 struct fpx_sw {
 	uint32_t magic1, extended_size;
@@ -56,36 +56,25 @@ static uint64_t xstate_word(const struct task_regs *r, size_t offset)
 	return v;
 }
 
-/* The features to put into a frame. A task that has not used AMX has no room for it, and the kernel refuses a frame that is larger than its room. */
-static uint64_t frame_features(const struct task_regs *r)
+/* A task that has not used AMX has no room for it, and the kernel refuses a frame that is larger than its room. */
+static bool without_amx(const struct task_regs *r)
 {
-	uint64_t enabled = xstate_word(r, FXSAVE_SW);
-
-	if (!(xstate_word(r, XSTATE_BV) & FEATURE_XTILE))
-		enabled &= ~FEATURE_XTILE;
-	return enabled;
+	return (xstate_word(r, FXSAVE_SW) & FEATURE_XTILE) && !(xstate_word(r, XSTATE_BV) & FEATURE_XTILE);
 }
 
-static size_t features_size(uint64_t features)
-{
-	size_t size = FXSAVE_SIZE + 64;
-
-	for (unsigned int i = 2; i < 63; i++) {
-		unsigned int a, b, c, d;
-
-		if (!(features & 1ull << i) || !__get_cpuid_count(0xd, i, &a, &b, &c, &d))
-			continue;
-		size = MAX(size, (size_t)a + b);
-	}
-	return size;
-}
-
-/* Extended state as it goes into the frame; without XSAVE, just the FXSAVE part. */
+/*
+ * Extended state as it goes into the frame; without XSAVE, just the FXSAVE part. AMX's is the last. The processor is
+ * asked only where it has AMX: in a virtual machine CPUID costs tens of microseconds.
+ */
 static size_t frame_xstate_size(const struct task_regs *r)
 {
+	unsigned int size, offset, c, d;
+
 	if (r->xstate_size <= FXSAVE_SIZE)
 		return FXSAVE_SIZE;
-	return MIN(features_size(frame_features(r)), r->xstate_size);
+	if (without_amx(r) && __get_cpuid_count(0xd, 18, &size, &offset, &c, &d))
+		return MIN((size_t)offset, r->xstate_size);
+	return r->xstate_size;
 }
 
 size_t frame_size(const struct task_regs *r)
@@ -125,7 +114,7 @@ static void put_xstate(uint8_t *fpstate, const struct task_regs *r)
 	memcpy(fpstate, r->xstate, MIN(size, r->xstate_size));
 	if (r->xstate_size <= FXSAVE_SIZE)
 		return;
-	sw.xfeatures = frame_features(r);
+	sw.xfeatures = xstate_word(r, FXSAVE_SW) & ~(without_amx(r) ? FEATURE_XTILE : 0);
 	memcpy(fpstate + FXSAVE_SW, &sw, sizeof(sw));
 	memcpy(fpstate + size, &magic2, sizeof(magic2));
 }
@@ -152,4 +141,12 @@ void frame_build(uint8_t *buf, uint64_t at, const struct task_regs *r, uint64_t 
 	memset(buf, 0, frame_size(r));
 	memcpy(buf, &f, sizeof(f));
 	put_xstate(buf + FRAME_FPSTATE, r);
+}
+
+bool frame_is_ours(const uint8_t head[FRAME_HEAD], uint64_t at, uint64_t restorer)
+{
+	struct frame f;
+
+	memcpy(&f, head, sizeof(f));
+	return f.pretcode == restorer && f.uc.ss_flags == ALTSTACK_IGNORE && f.uc.fpstate == at + FRAME_FPSTATE;
 }

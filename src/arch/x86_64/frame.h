@@ -19,5 +19,9 @@ size_t frame_size_max(const struct task_regs *r);
  */
 void frame_build(uint8_t *buf, uint64_t at, const struct task_regs *r, uint64_t sigmask, uint64_t restorer);
 
+/* Is this, at that address, the head of a frame built here? */
+#define FRAME_HEAD 312
+bool frame_is_ours(const uint8_t head[FRAME_HEAD], uint64_t at, uint64_t restorer);
+
 /* The registers with which the interrupted system call starts anew, as the kernel would make them when no signal is handled. */
 struct user_regs_struct gp_restarted(const struct user_regs_struct *gp);

@@ -16,6 +16,7 @@
 
 #define SLOT_RUN  1
 #define SLOT_DONE 2
+#define SLOT_PARK 3
 
 #define OP_MAY_FAIL 1
 #define OP_EXPECT   2
@@ -66,6 +67,8 @@ spore_stub_start:
 	mov	STUB_SLOT_STATE(%rbx), %eax
 	cmp	$SLOT_RUN, %eax
 	je	.Lrun
+	cmp	$SLOT_PARK, %eax
+	je	.Lpark
 
 	/* Both words at once: a batch, or the end of spore. */
 	mov	%rax, STUB_SLOT_WAIT(%rbx)
@@ -98,6 +101,14 @@ spore_stub_start:
 	xor	%r9d, %r9d
 	mov	$SYS_pselect6, %eax
 	syscall
+	jmp	.Lwait
+
+	/*
+	 * About to be stopped, and filtered: not in a system call, for the kernel would restart that if spore died during the
+	 * stop, without a look at `own`, and the filter might kill for it.
+	 */
+.Lpark:
+	pause
 	jmp	.Lwait
 
 .Lrun:
@@ -162,6 +173,8 @@ spore_stub_start:
 	mov	%ebp, STUB_SLOT_FAILED(%rbx)
 .Lanswer:
 	movl	$SLOT_DONE, STUB_SLOT_STATE(%rbx)
+	testl	$FUTEX_OWNER_DIED, (%r12)
+	jnz	.Ldied
 	mov	%rbx, %rdi
 	mov	$FUTEX_WAKE, %esi
 	mov	$INT_MAX, %edx
