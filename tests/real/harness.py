@@ -8,7 +8,6 @@ scenario itself is sound.
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import pty
 import random
@@ -192,7 +191,6 @@ class Terminal:
                 data = b""
             with self.more:
                 self.seen += data
-                self.closed = not data
                 self.more.notify_all()
             if not data:
                 return
@@ -257,13 +255,12 @@ class Spore:
             raise Failure(f"spore {args[0]}: exit {p.returncode}: {(p.stderr.strip() or p.stdout.strip())[-600:]}")
         return p
 
-    def pid_from(self, args, cwd, streams, timeout=180):
+    def pid_from(self, args, cwd, timeout=180):
         """Run a command with -d. Its standard output is the tree's as well, so only the first line is ours."""
         rd, wr = os.pipe()
         with open(self.log, "a") as log:
             print("$ spore", *args, file=log, flush=True)
-            stdin, stdout, stderr = streams or (subprocess.DEVNULL, wr, log)
-            p = subprocess.Popen([self.path, *map(str, args)], cwd=cwd, stdin=stdin, stdout=wr, stderr=log if streams is None else stderr)
+            p = subprocess.Popen([self.path, *map(str, args)], cwd=cwd, stdin=subprocess.DEVNULL, stdout=wr, stderr=log)
         os.close(wr)
         line = bytearray()
         end = time.monotonic() + timeout
@@ -292,6 +289,32 @@ class Spore:
         return " / ".join(lines[-3:])[-600:]
 
 
+class Pump:
+    """Carries what a tree writes to an outside pipe into a file, for one life."""
+
+    def __init__(self, fd, path):
+        self.fd, self.path = fd, path
+        self.thread = threading.Thread(target=self._carry, daemon=True)
+        self.thread.start()
+
+    def _carry(self):
+        while data := os.read(self.fd, 65536):
+            with open(self.path, "ab") as f:
+                f.write(data)
+
+    def empty(self):
+        """Everything written so far is in the file."""
+        waiting = lambda: struct.unpack("i", fcntl.ioctl(self.fd, termios.FIONREAD, b"\0" * 4))[0]
+        wait_until(lambda: not waiting(), 5, "empty pipe")
+        time.sleep(0.05)
+
+    def end(self):
+        self.thread.join(10)
+        if self.thread.is_alive():
+            raise Failure("the tree is gone, and something holds its standard output open")
+        os.close(self.fd)
+
+
 class Session:
     """One run of a scenario: start, then any number of (save, restore), then finish."""
 
@@ -309,6 +332,7 @@ class Session:
         self.stopped = []
         self.freezer = Freezer(self.nonce) if spore is None else None
         self.outer = []             # read ends that must stay open: a tree's own standard output
+        self.pump = None            # with --streams pipe: what reads it
 
     # the environment is set by env(1), inside, so that spore itself never carries the tree's nonce
     def argv(self):
@@ -324,15 +348,33 @@ class Session:
             self.root = wait_until(lambda: root_of(self.nonce), 20, "start on a terminal")
         elif self.spore and self.mode == "run":
             inner = ["sh", "-c", 'exec "$@" </dev/null >stdout 2>stderr', "sh", *argv]
-            self.root, rd = self.spore.pid_from(["run", "-d", "--", *inner], self.work, None)
-            self.outer.append(rd)
+            if self.options.streams == "pipe":
+                inner = ["sh", "-c", 'exec "$@" 2>stderr', "sh", *argv]
+            self.root, rd = self.spore.pid_from(["run", "-d", "--", *inner], self.work)
+            self.listen(rd)
         else:
-            with open(f"{self.work}/stdout", "ab") as out, open(f"{self.work}/stderr", "ab") as err:
+            rd = None
+            with contextlib.ExitStack() as stack:
+                err = stack.enter_context(open(f"{self.work}/stderr", "ab"))
+                if self.options.streams == "pipe":
+                    rd, wr = os.pipe()
+                    out = stack.enter_context(open(wr, "wb"))
+                else:
+                    out = stack.enter_context(open(f"{self.work}/stdout", "ab"))
                 self.popen = subprocess.Popen(argv, cwd=self.work, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                               env=self.scenario.environ(), start_new_session=True,
                                               preexec_fn=enter)
             self.root = self.popen.pid
+            if rd is not None:
+                self.listen(rd)
         self.begin = time.monotonic()
+
+    def listen(self, fd):
+        """What comes from an outside pipe belongs to the result, or to nobody."""
+        if self.options.streams == "pipe":
+            self.pump = Pump(fd, f"{self.work}/stdout")
+        else:
+            self.outer.append(fd)
 
     def alive(self):
         """Is the tree still at work? Notes the processor time on the way."""
@@ -365,6 +407,8 @@ class Session:
         self.alive()
         if self.spore is None:
             self.freeze()
+            if self.pump:
+                self.pump.empty()
             if copy_to:
                 copy_files(self.work, copy_to)
             self.lives.append(self.cpu)
@@ -374,6 +418,8 @@ class Session:
         pids = descendants(self.root)
         if copy_to:
             self.spore.call("isolate", self.root)
+            if self.pump:
+                self.pump.empty()
             copy_files(self.work, copy_to)
             self.spore.call("checkpoint", self.root, image)
             kill_all(descendants(self.root))
@@ -396,6 +442,9 @@ class Session:
             self.terminal.wait()
             self.terminal.close()
             self.terminal = None
+        if self.pump:
+            self.pump.end()
+            self.pump = None
         for fd in self.outer:
             os.close(fd)
         self.outer = []
@@ -409,8 +458,8 @@ class Session:
             if self.terminal.poll() is not None:
                 raise Failure(f"spore restore: exit {self.terminal.status}: {bytes(self.terminal.seen)[-400:]!r}")
         else:
-            self.root, rd = self.spore.pid_from(["restore", "-d", image], self.work, None)
-            self.outer.append(rd)
+            self.root, rd = self.spore.pid_from(["restore", "-d", image], self.work)
+            self.listen(rd)
 
     def freeze(self):
         """Root first, and last to go on: a shell with job control must not see its children stop."""
@@ -441,6 +490,9 @@ class Session:
             time.sleep(0.01)
         if self.terminal:
             self.status = self.terminal.status
+        if self.pump:
+            self.pump.end()
+            self.pump = None
         self.lives.append(self.cpu)
         self.wall = time.monotonic() - self.begin
 

@@ -35,6 +35,7 @@ def parse():
     p.add_argument("--spore", default=os.environ.get("SPORE"), help="the command to test")
     p.add_argument("--no-spore", action="store_true", help="freeze and thaw instead of checkpoint and restore")
     p.add_argument("--mode", choices=["host", "run"], default="host", help="started by the harness, or by `spore run`")
+    p.add_argument("--streams", choices=["file", "pipe"], default="file", help="standard output: a file, or a pipe to outside")
     p.add_argument("--size", choices=["small", "full"], default="small")
     p.add_argument("--repeat", type=int, default=1, metavar="N", help="checkpoint, kill, restore N times on the same tree")
     p.add_argument("--twice", action="store_true", help="restore twice from one image, the files put back between")

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from faults import KillAt
-from harness import TREE, Failure, descendants, is_gone, kill_all, pids_with, root_of, wait_until
+from harness import Failure, descendants, is_gone, kill_all, pids_with, root_of, wait_until
 from lib import copy_files, image_is_sound, put_back, target
 
 MARK = "SPORE_TRIAL"        # in the environment of spore, and so of what it starts
