@@ -103,11 +103,12 @@ extern const struct maker_group maker_groups[];
 #define UNTIL(cond)                                                                                           \
 	({                                                                                                    \
 		int n_ = 5000;                                                                                \
-		while (!(cond) && n_--)                                                                       \
+		bool is_;                                                                                     \
+                                                                                                              \
+		while (!(is_ = (cond)) && n_--)                                                               \
 			nap(2);                                                                               \
-		!!(cond);                                                                                     \
+		is_;                                                                                          \
 	})
-
 int maker_fail(const char *file, int line, const char *what);
 int maker_differ(const char *file, int line, const char *a, long long av, const char *b, long long bv);
 int maker_skip(const char *what);

@@ -5,18 +5,22 @@
 
 #include <sys/random.h>
 
-#define GROUPS(G)                                                                                             \
-	G(task)                                                                                               \
-	G(thread)                                                                                             \
-	G(signal)                                                                                             \
-	G(timer)                                                                                              \
-	G(session)                                                                                          \
-	G(cpu)                                                                                              \
-	G(futex)                                                                                            \
-	G(sleep)                                                                                            \
-	G(memory)                                                                                           \
-	G(file)                                                                                             \
-	G(pipe)
+#define GROUPS(G)                                                                                            \
+	G(task)                                                                                              \
+	G(thread)                                                                                            \
+	G(session)                                                                                           \
+	G(cpu)                                                                                               \
+	G(futex)                                                                                             \
+	G(signal)                                                                                            \
+	G(sleep)                                                                                             \
+	G(timer)                                                                                             \
+	G(identity)                                                                                          \
+	G(limit)                                                                                             \
+	G(seccomp)                                                                                           \
+	G(memory)                                                                                            \
+	G(file)                                                                                              \
+	G(pipe)                                                                                              \
+	G(event)
 
 #define DECLARE(g) extern const struct maker makers_##g[];
 GROUPS(DECLARE)

@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Who a process is and what it may do, and how it is called. credentials(7), capabilities(7), prctl(2), personality(2). */
+
+#include "maker.h"
+
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <sys/fsuid.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+
+static const char status_file[] = "/proc/self/status";
+
+static pid_t kid;
+
+/* Users and groups, all different. */
+
+static int uids_make(struct maker_ctx *ctx)
+{
+	CHECK(!syscall(SYS_setresuid, 1001, 1002, 1003));
+	return 0;
+}
+
+static int uids_use(struct maker_ctx *ctx)
+{
+	uid_t r, e, s;
+
+	CHECK(!getresuid(&r, &e, &s));
+	SAME(r, 1001);
+	SAME(e, 1002);
+	SAME(s, 1003);
+	SAME(setfsuid((uid_t)-1), 1002);
+	SAME(setuid(0), -1);
+	CHECK(!seteuid(1003));
+	return 0;
+}
+
+static int gids_make(struct maker_ctx *ctx)
+{
+	static const gid_t groups[] = { 7, 2000, 65534, 100000, 5 };
+
+	CHECK(!setgroups(5, groups));
+	CHECK(!setresgid(2001, 2002, 2003));
+	return 0;
+}
+
+static int gids_use(struct maker_ctx *ctx)
+{
+	gid_t r, e, s, groups[10];
+
+	CHECK(!getresgid(&r, &e, &s));
+	SAME(r, 2001);
+	SAME(e, 2002);
+	SAME(s, 2003);
+	SAME(getgroups(10, groups), 5);
+	SAME(groups[0] + groups[1] + groups[2] + groups[3] + groups[4], 5 + 7 + 2000 + 65534 + 100000);
+	return 0;
+}
+
+static int nogroups_make(struct maker_ctx *ctx)
+{
+	return setgroups(0, NULL);
+}
+
+static int nogroups_use(struct maker_ctx *ctx)
+{
+	SAME(getgroups(0, NULL), 0);
+	return 0;
+}
+
+static int fsids_make(struct maker_ctx *ctx)
+{
+	setfsuid(1005);
+	setfsgid(1006);
+	return 0;
+}
+
+static int fsids_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+	int fd = open(in_dir(ctx, "mine"), O_CREAT | O_WRONLY, 0600);
+
+	CHECK(fd >= 0 && !fstat(fd, &st));
+	SAME(st.st_uid, 1005);
+	SAME(st.st_gid, 1006);
+	SAME(setfsuid(0), 1005);
+	SAME(setfsgid(0), 1006);
+	SAME(geteuid(), 0);
+	return 0;
+}
+
+/* An ordinary user, in a child of ours that stays root, and in a whole tree. */
+static int user_make(struct maker_ctx *ctx)
+{
+	CHECK(!setgroups(0, NULL));
+	CHECK(!setgid(1000));
+	CHECK(!setuid(1000));
+	return 0;
+}
+
+static int user_use(struct maker_ctx *ctx)
+{
+	SAME(getuid(), 1000);
+	SAME(proc_number(status_file, "CapEff", 16), 0);
+	SAME(proc_number(status_file, "CapPrm", 16), 0);
+	SAME(open("/etc/shadow", O_RDONLY), -1);
+	SAME(errno, EACCES);
+	SAME(setuid(0), -1);
+	return 0;
+}
+
+static int user_kid_make(struct maker_ctx *ctx)
+{
+	return kid_start(ctx, user_make, user_use, NULL);
+}
+
+/* Capabilities: each set another. */
+
+static int set_caps(uint64_t eff, uint64_t prm, uint64_t inh)
+{
+	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct d[2] = { { (uint32_t)eff, (uint32_t)prm, (uint32_t)inh },
+		{ (uint32_t)(eff >> 32), (uint32_t)(prm >> 32), (uint32_t)(inh >> 32) } };
+
+	return (int)syscall(SYS_capset, &h, d);
+}
+
+#define BIT(c) (1ull << (c))
+#define FOUR (BIT(CAP_CHOWN) | BIT(CAP_KILL) | BIT(CAP_SETUID) | BIT(CAP_BPF))
+
+static int caps_make(struct maker_ctx *ctx)
+{
+	CHECK(!set_caps(BIT(CAP_KILL) | BIT(CAP_BPF), FOUR, BIT(CAP_CHOWN) | BIT(CAP_BPF)));
+	return 0;
+}
+
+static int caps_use(struct maker_ctx *ctx)
+{
+	SAME(proc_number(status_file, "CapEff", 16), BIT(CAP_KILL) | BIT(CAP_BPF));
+	SAME(proc_number(status_file, "CapPrm", 16), FOUR);
+	SAME(proc_number(status_file, "CapInh", 16), BIT(CAP_CHOWN) | BIT(CAP_BPF));
+	SAME(sethostname("x", 1), -1);
+	SAME(errno, EPERM);
+	return 0;
+}
+
+static int ambient_make(struct maker_ctx *ctx)
+{
+	CHECK(!set_caps(FOUR, FOUR, FOUR));
+	CHECK(!prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_KILL, 0, 0));
+	CHECK(!prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_BPF, 0, 0));
+	return 0;
+}
+
+static int ambient_use(struct maker_ctx *ctx)
+{
+	SAME(proc_number(status_file, "CapAmb", 16), BIT(CAP_KILL) | BIT(CAP_BPF));
+	SAME(proc_number(status_file, "CapInh", 16), FOUR);
+	return 0;
+}
+
+static int bounding_make(struct maker_ctx *ctx)
+{
+	CHECK(!prctl(PR_CAPBSET_DROP, CAP_SYS_BOOT));
+	CHECK(!prctl(PR_CAPBSET_DROP, CAP_MKNOD));
+	return 0;
+}
+
+static int bounding_use(struct maker_ctx *ctx)
+{
+	SAME(prctl(PR_CAPBSET_READ, CAP_SYS_BOOT), 0);
+	SAME(prctl(PR_CAPBSET_READ, CAP_MKNOD), 0);
+	SAME(prctl(PR_CAPBSET_READ, CAP_KILL), 1);
+	return 0;
+}
+
+enum { BITS = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_CAP_AMBIENT_RAISE };
+
+static int securebits_make(struct maker_ctx *ctx)
+{
+	return prctl(PR_SET_SECUREBITS, BITS);
+}
+
+static int securebits_use(struct maker_ctx *ctx)
+{
+	SAME(prctl(PR_GET_SECUREBITS), BITS);
+	SAME(prctl(PR_SET_SECUREBITS, 0), -1);
+	CHECK(!prctl(PR_SET_SECUREBITS, BITS & ~SECBIT_NO_SETUID_FIXUP));
+	return 0;
+}
+
+static int keepcaps_make(struct maker_ctx *ctx)
+{
+	return prctl(PR_SET_KEEPCAPS, 1);
+}
+
+static int keepcaps_use(struct maker_ctx *ctx)
+{
+	uint64_t had = (uint64_t)proc_number(status_file, "CapPrm", 16);
+
+	SAME(prctl(PR_GET_KEEPCAPS), 1);
+	CHECK(!setuid(1000));
+	SAME(proc_number(status_file, "CapPrm", 16), had);
+	return 0;
+}
+
+/* A user who kept some capabilities, ambient too. */
+static int user_caps_make(struct maker_ctx *ctx)
+{
+	CHECK(!prctl(PR_SET_KEEPCAPS, 1));
+	CHECK(!setresuid(1000, 1000, 1000));
+	CHECK(!set_caps(BIT(CAP_NET_BIND_SERVICE), BIT(CAP_NET_BIND_SERVICE), BIT(CAP_NET_BIND_SERVICE)));
+	CHECK(!prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0));
+	CHECK(!prctl(PR_SET_KEEPCAPS, 0));
+	return 0;
+}
+
+static int user_caps_use(struct maker_ctx *ctx)
+{
+	SAME(getuid(), 1000);
+	SAME(proc_number(status_file, "CapEff", 16), BIT(CAP_NET_BIND_SERVICE));
+	SAME(proc_number(status_file, "CapPrm", 16), BIT(CAP_NET_BIND_SERVICE));
+	SAME(proc_number(status_file, "CapAmb", 16), BIT(CAP_NET_BIND_SERVICE));
+	SAME(prctl(PR_GET_KEEPCAPS), 0);
+	return 0;
+}
+
+static int nnp_make(struct maker_ctx *ctx)
+{
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static int nnp_use(struct maker_ctx *ctx)
+{
+	SAME(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
+	return 0;
+}
+
+/* Not dumpable because the kernel made it so, at a change of identity; and dumpable in spite of one. */
+
+static int dumpable_make(struct maker_ctx *ctx)
+{
+	CHECK(!setresuid(1000, 1000, 0));
+	if (ctx->arg)
+		CHECK(!prctl(PR_SET_DUMPABLE, 1));
+	ctx->arg = prctl(PR_GET_DUMPABLE);
+	return 0;
+}
+
+static int dumpable_use(struct maker_ctx *ctx)
+{
+	SAME(prctl(PR_GET_DUMPABLE), ctx->arg);
+	return 0;
+}
+
+/* Single numbers that prctl and /proc set: how to set, how to read, which value. */
+
+enum { SET_MDWE = 65, GET_MDWE = 66, SET_MERGE = 67, GET_MERGE = 68 };
+
+static int write_proc(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n = write(fd, text, strlen(text));
+
+	close(fd);
+	return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+static const struct number {
+	int set, get;
+	long value;
+} numbers[] = {
+	{ PR_SET_TIMERSLACK, PR_GET_TIMERSLACK, 123456 },
+	{ PR_SET_THP_DISABLE, PR_GET_THP_DISABLE, 1 },
+	{ PR_SET_IO_FLUSHER, PR_GET_IO_FLUSHER, 1 },
+	{ SET_MDWE, GET_MDWE, 1 },
+	{ SET_MERGE, GET_MERGE, 1 },
+};
+
+static int number_make(struct maker_ctx *ctx)
+{
+	const struct number *n = &numbers[ctx->arg];
+
+	NEED(prctl(n->set, n->value, 0, 0, 0) >= 0);
+	SAME(prctl(n->get, 0, 0, 0, 0), n->value);
+	return 0;
+}
+
+static int number_use(struct maker_ctx *ctx)
+{
+	SAME(prctl(numbers[ctx->arg].get, 0, 0, 0, 0), numbers[ctx->arg].value);
+	return 0;
+}
+
+static int mce_make(struct maker_ctx *ctx)
+{
+	NEED(!prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
+	return 0;
+}
+
+static int mce_use(struct maker_ctx *ctx)
+{
+	SAME(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0), PR_MCE_KILL_EARLY);
+	return 0;
+}
+
+static int speculation_make(struct maker_ctx *ctx)
+{
+	NEED(!prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, PR_SPEC_DISABLE, 0, 0));
+	return 0;
+}
+
+static int speculation_use(struct maker_ctx *ctx)
+{
+	SAME(prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0), PR_SPEC_PRCTL | PR_SPEC_DISABLE);
+	return 0;
+}
+
+static int oom_make(struct maker_ctx *ctx)
+{
+	return write_proc("/proc/self/oom_score_adj", "321");
+}
+
+static int oom_use(struct maker_ctx *ctx)
+{
+	CHECK(file_has("/proc/self/oom_score_adj", "321"));
+	return 0;
+}
+
+static int filter_make(struct maker_ctx *ctx)
+{
+	return write_proc("/proc/self/coredump_filter", "0x5a");
+}
+
+static int filter_use(struct maker_ctx *ctx)
+{
+	CHECK(file_has("/proc/self/coredump_filter", "0000005a"));
+	return 0;
+}
+
+static int umask_make(struct maker_ctx *ctx)
+{
+	umask(0137);
+	return 0;
+}
+
+static int umask_use(struct maker_ctx *ctx)
+{
+	SAME(umask(0), 0137);
+	return 0;
+}
+
+/* Personality. arg: which; the whole of it, with neighbours. */
+
+static int personality_make(struct maker_ctx *ctx)
+{
+	CHECK(personality((unsigned long)ctx->arg) >= 0);
+	return 0;
+}
+
+static int personality_use(struct maker_ctx *ctx)
+{
+	SAME(personality(0xffffffff), ctx->arg);
+	return 0;
+}
+
+/* Told when the parent dies. */
+
+static volatile sig_atomic_t told;
+
+static void on_usr1(int sig)
+{
+	told++;
+}
+
+static int mourner_make(struct maker_ctx *ctx)
+{
+	CHECK(signal(SIGUSR1, on_usr1) != SIG_ERR);
+	shared(ctx)->value[0] = getpid();
+	return prctl(PR_SET_PDEATHSIG, SIGUSR1);
+}
+
+static int mourner_use(struct maker_ctx *ctx)
+{
+	int sig = 0;
+
+	CHECK(!prctl(PR_GET_PDEATHSIG, &sig));
+	SAME(sig, SIGUSR1);
+	CHECK(UNTIL(told == 1));
+	return 0;
+}
+
+static int parent_make(struct maker_ctx *ctx)
+{
+	return kid_start(ctx, mourner_make, mourner_use, NULL);
+}
+
+static int parent_use(struct maker_ctx *ctx)
+{
+	return 0; /* ends at once, its child does not */
+}
+
+static int pdeathsig_make(struct maker_ctx *ctx)
+{
+	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
+	return kid_start(ctx, parent_make, parent_use, NULL);
+}
+
+static int pdeathsig_use(struct maker_ctx *ctx)
+{
+	TRY(kids_finish(ctx));
+	return reap_ok((pid_t)shared(ctx)->value[0]);
+}
+
+/* Where a process is. */
+
+static int cwd_make(struct maker_ctx *ctx)
+{
+	CHECK(!mkdir(in_dir(ctx, "here and\tthere"), 0755));
+	return chdir(ctx->path);
+}
+
+static int cwd_use(struct maker_ctx *ctx)
+{
+	struct stat a, b;
+
+	CHECK(!stat(".", &a) && !stat(ctx->path, &b));
+	SAME(a.st_ino, b.st_ino);
+	CHECK(!close(open("../relative", O_CREAT | O_WRONLY, 0600)));
+	CHECK(!access(in_dir(ctx, "relative"), F_OK));
+	return 0;
+}
+
+static int cwd_gone_make(struct maker_ctx *ctx)
+{
+	TRY(cwd_make(ctx));
+	return rmdir(ctx->path);
+}
+
+static int cwd_gone_use(struct maker_ctx *ctx)
+{
+	char path[1000];
+
+	SAME(syscall(SYS_getcwd, path, sizeof(path)), -1);
+	SAME(errno, ENOENT);
+	return 0;
+}
+
+/* Root and working directory elsewhere, in a child: we need ours. */
+
+static int chroot_kid_make(struct maker_ctx *ctx)
+{
+	CHECK(!mkdir(in_dir(ctx, "jail"), 0755));
+	CHECK(!chroot(ctx->path));
+	CHECK(!chdir("/"));
+	return close(open("/inside", O_CREAT | O_WRONLY, 0600));
+}
+
+static int chroot_kid_use(struct maker_ctx *ctx)
+{
+	char path[100];
+
+	CHECK(!access("/inside", F_OK));
+	CHECK(access("/proc", F_OK));
+	CHECK(getcwd(path, sizeof(path)) && !strcmp(path, "/"));
+	return 0;
+}
+
+static int chroot_make(struct maker_ctx *ctx)
+{
+	return kid_start(ctx, chroot_kid_make, chroot_kid_use, NULL);
+}
+
+/* What it is called. */
+
+static int name_make(struct maker_ctx *ctx)
+{
+	return prctl(PR_SET_NAME, "a) R (\n\\b");
+}
+
+static int name_use(struct maker_ctx *ctx)
+{
+	char name[17] = "";
+
+	CHECK(!prctl(PR_GET_NAME, name));
+	SAME(strcmp(name, "a) R (\n\\b"), 0);
+	return 0;
+}
+
+/* Argument and environment areas written over, as setproctitle does. */
+
+extern char **environ;
+
+static int title_make(struct maker_ctx *ctx)
+{
+	char *start = NULL, *found;
+	FILE *f = fopen("/proc/self/stat", "re");
+	char text[1024] = "";
+	unsigned long a = 0, b = 0;
+	int field = 3;
+
+	CHECK(f && fread(text, 1, sizeof(text) - 1, f));
+	fclose(f);
+	found = strrchr(text, ')');
+	for (found += 2; field < 48 && found; field++)
+		found = strchr(found, ' ') + 1;
+	CHECK(found && sscanf(found, "%lu %lu", &a, &b) == 2);
+	start = (char *)a;
+	CHECK(b - a > 30);
+	memset(start, 0, b - a);
+	strcpy(start, "maker: a title of its own");
+	return 0;
+}
+
+static int title_use(struct maker_ctx *ctx)
+{
+	CHECK(file_has("/proc/self/cmdline", "maker: a title of its own"));
+	return 0;
+}
+
+/* The same by prctl: the areas lie elsewhere. */
+
+static int areas_make(struct maker_ctx *ctx)
+{
+	struct prctl_mm_map m = { 0 };
+	char *args = malloc(64), *env = malloc(64); /* has to be anonymous memory */
+	FILE *f = fopen("/proc/self/stat", "re");
+	char text[1024] = "", *p;
+
+	CHECK(args && env && f && fread(text, 1, sizeof(text) - 1, f));
+	fclose(f);
+	p = strrchr(text, ')') + 2;
+	for (int field = 3; field < 53; field++, p = strchr(p, ' ') ? strchr(p, ' ') + 1 : p) {
+		unsigned long n = strtoul(p, NULL, 10);
+
+		switch (field) {
+		case 26:
+			m.start_code = n;
+			break;
+		case 27:
+			m.end_code = n;
+			break;
+		case 28:
+			m.start_stack = n;
+			break;
+		case 45:
+			m.start_data = n;
+			break;
+		case 46:
+			m.end_data = n;
+			break;
+		case 47:
+			m.start_brk = n;
+			break;
+		}
+	}
+	memcpy(args, "moved\0away", 11);
+	memcpy(env, "LIFE=new", 9);
+	m.brk = (uintptr_t)sbrk(0);
+	m.arg_start = (uintptr_t)args;
+	m.arg_end = m.arg_start + 11;
+	m.env_start = (uintptr_t)env;
+	m.env_end = m.env_start + 9;
+	m.exe_fd = (unsigned)-1;
+	NEED(!prctl(PR_SET_MM, PR_SET_MM_MAP, &m, sizeof(m), 0));
+	return 0;
+}
+
+static int areas_use(struct maker_ctx *ctx)
+{
+	char text[100] = "";
+	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+
+	SAME(read(fd, text, sizeof(text)), 11);
+	CHECK(!memcmp(text, "moved\0away", 11));
+	close(fd);
+	CHECK(file_has("/proc/self/environ", "LIFE=new"));
+	return 0;
+}
+
+/* An executable that has lost its name. */
+
+static int exe_make(struct maker_ctx *ctx)
+{
+	char copy[700], path[64], to[1000] = "";
+	int in = open("/proc/self/exe", O_RDONLY), out;
+	struct stat st;
+
+	snprintf(copy, sizeof(copy), "%s", in_dir(ctx, "copy"));
+	out = open(copy, O_CREAT | O_WRONLY | O_EXCL, 0755);
+	CHECK(in >= 0 && out >= 0 && !fstat(in, &st));
+	for (ssize_t n; (n = copy_file_range(in, NULL, out, NULL, (size_t)st.st_size, 0)) > 0;)
+		;
+	close(in);
+	close(out);
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid) {
+		in_dir(ctx, "exit-now");
+		execl(copy, "copy", "--wait", ctx->path, "5", NULL);
+		_exit(99);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/exe", kid);
+	CHECK(UNTIL(readlink(path, to, sizeof(to) - 1) > 0 && strstr(to, "/copy")));
+	nap(20);
+	CHECK(!unlink(copy));
+	return 0;
+}
+
+static int exe_use(struct maker_ctx *ctx)
+{
+	char path[64], to[1000] = "";
+	int status;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", kid);
+	CHECK(readlink(path, to, sizeof(to) - 1) > 0);
+	CHECK(strstr(to, "(deleted)"));
+	CHECK(!close(open(in_dir(ctx, "exit-now"), O_CREAT | O_WRONLY, 0600)));
+	SAME(waitpid(kid, &status, 0), kid);
+	SAME(status, 5 << 8);
+	return 0;
+}
+
+#define ROW(name, what, of) { name, what, of##_make, of##_use }
+
+const struct maker makers_identity[] = {
+	ROW("uids", "real, effective and saved user, all different", uids),
+	ROW("gids", "the same for groups, and five supplementary ones", gids),
+	ROW("no-groups", "no supplementary group", nogroups),
+	ROW("fsids", "a file system user and group of its own", fsids),
+	ROW("user", "an ordinary user", user),
+	{ "user-child", "an ordinary user below root", user_kid_make },
+	ROW("capabilities", "three sets that differ", caps),
+	ROW("ambient", "ambient capabilities", ambient),
+	ROW("bounding", "a smaller bounding set", bounding),
+	ROW("securebits", "securebits, some locked", securebits),
+	ROW("keepcaps", "PR_SET_KEEPCAPS", keepcaps),
+	ROW("user-capabilities", "an ordinary user with a capability", user_caps),
+	ROW("no-new-privs", "no_new_privs", nnp),
+	{ "setuid-undumpable", "not dumpable, by a change of identity", dumpable_make, dumpable_use, 0, 0 },
+	{ "setuid-dumpable", "dumpable in spite of one", dumpable_make, dumpable_use, 0, 1 },
+	{ "timerslack", "timer slack", number_make, number_use, 0, 0 },
+	{ "thp-disable", "PR_SET_THP_DISABLE", number_make, number_use, 0, 1 },
+	{ "io-flusher", "PR_SET_IO_FLUSHER", number_make, number_use, MAKER_MAY_REFUSE, 2 },
+	{ "mdwe", "memory-deny-write-execute", number_make, number_use, MAKER_MAY_REFUSE, 3 },
+	{ "memory-merge", "PR_SET_MEMORY_MERGE", number_make, number_use, MAKER_MAY_REFUSE, 4 },
+	{ "mce-kill", "early machine check kill", mce_make, mce_use, MAKER_MAY_REFUSE },
+	{ "speculation", "store bypass disabled", speculation_make, speculation_use, MAKER_MAY_REFUSE },
+	ROW("oom-score-adj", "out-of-memory score", oom),
+	ROW("coredump-filter", "core dump filter", filter),
+	ROW("umask", "umask", umask),
+	{ "no-randomize", "ADDR_NO_RANDOMIZE", personality_make, personality_use, 0, ADDR_NO_RANDOMIZE },
+	{ "read-implies-exec", "READ_IMPLIES_EXEC", personality_make, personality_use, 0, READ_IMPLIES_EXEC },
+	{ "personality", "five flags of personality", personality_make, personality_use, 0,
+		UNAME26 | MMAP_PAGE_ZERO | STICKY_TIMEOUTS | WHOLE_SECONDS | ADDR_COMPAT_LAYOUT },
+	ROW("pdeathsig", "a child that is told of its parent's death", pdeathsig),
+	ROW("cwd", "a working directory", cwd),
+	{ "cwd-deleted", "a deleted one", cwd_gone_make, cwd_gone_use, MAKER_MAY_REFUSE, 0, "deleted" },
+	{ "chroot", "another root directory", chroot_make },
+	ROW("name", "a name with odd characters", name),
+	ROW("title", "arguments written over", title),
+	ROW("areas", "arguments and environment elsewhere", areas),
+	{ "exe-deleted", "a deleted executable", exe_make, exe_use, MAKER_MAY_REFUSE },
+	{ 0 },
+};
