@@ -6,6 +6,7 @@ is given. The backend is the spore command, or, with --no-spore, a cgroup's free
 scenario itself is sound.
 """
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -79,6 +80,23 @@ def tree_cpu(root):
 def is_gone(pid):
     s = stat_of(pid)
     return s is None or s[0] in (b"Z", b"X")
+
+
+def adopt():
+    """What loses its parent becomes our child, so that the dead can be buried and their pids are free again for a restore."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)     # PR_SET_CHILD_SUBREAPER
+
+
+def bury(pids, timeout=10):
+    """Wait until these killed processes are gone, and reap those that have become our children."""
+    def left():
+        for pid in pids:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        return [p for p in pids if stat_of(p) is not None]
+    with contextlib.suppress(Failure):
+        wait_until(lambda: not left(), timeout, "burial", 0.005)
+    return [p for p in pids if not is_gone(p)]
 
 
 def pids_with(name, value):
@@ -428,9 +446,9 @@ class Session:
         self.lives.append(self.cpu)
         self.cpu = self.base = 0.0
         self.reap()
-        left = [p for p in pids if not is_gone(p)]
+        left = bury(pids)
         if left:
-            wait_until(lambda: all(is_gone(p) for p in left), 10, f"death of pids {left} after checkpoint --kill")
+            raise Failure(f"still there after the checkpoint and the kill: {left}")
         if copy_to:
             self.spore.call("unisolate", self.root, ok=range(256))      # nothing is left of it: only what was kept for it
 
@@ -499,8 +517,9 @@ class Session:
     def close(self):
         """Nothing of this session outlives it."""
         self.thaw()
-        kill_all(pids_with(TREE, self.nonce))
-        if self.root and not is_gone(self.root) and is_init(self.root):
+        pids = [p for p in pids_with(TREE, self.nonce) if p != self.root]
+        kill_all(pids)
+        if self.root and (is_init(self.root) or self.root in pids_with(TREE, self.nonce)):
             kill_all([self.root])
         if self.terminal:
             self.terminal.close()
@@ -510,6 +529,7 @@ class Session:
         for fd in self.outer:
             os.close(fd)
         self.outer = []
+        bury(pids, 1)
         if self.freezer:
             self.freezer.remove()
 

@@ -86,6 +86,7 @@ def main():
         return 2
     if options.spore:
         options.spore = os.path.abspath(options.spore)
+    harness.adopt()
     verdicts = [one(known[n], options) for n in options.names or known]
     count = {v: verdicts.count(v) for v in ("passed", "failed", "skipped")}
     print(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from harness import TREE, Failure, Spore, descendants, is_gone, kill_all, pids_with, put_back, copy_files, read_lines, root_of, stat_of, \
+from harness import TREE, Failure, Spore, bury, descendants, is_gone, kill_all, pids_with, put_back, copy_files, read_lines, root_of, stat_of, \
     wait_until
 
 COUNTERS = ["errors", "spinner", "sleeper", "ping", "pong", "epoll"]
@@ -88,18 +88,20 @@ class Target:
             self.popen = subprocess.Popen([trial.program(program), *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.dir,
                                           env={**os.environ, TREE: self.nonce}, start_new_session=True)
         self.root = self.popen.pid
+        self.known = set()      # every process of it that we have seen, to be buried
 
     def reap(self):
         if self.popen:
             self.popen.wait(30)
             self.popen = None
+        bury([p for p in self.known if is_gone(p)], 2)
 
     def counters(self):
         with open(f"{self.dir}/progress", "rb") as f:
             return dict(zip(COUNTERS, struct.unpack("6Q", f.read(48).ljust(48, b"\0"))))
 
     def wait_ready(self, which=("spinner",)):
-        wait_until(lambda: os.path.exists(f"{self.dir}/progress") and all(self.counters()[c] > 3 for c in which), 20, "start of the target")
+        wait_until(lambda: self.pids() and os.path.exists(f"{self.dir}/progress") and all(self.counters()[c] > 3 for c in which), 20, "start of the target")
 
     def errors(self):
         return read_lines(f"{self.dir}/errors")
@@ -121,7 +123,9 @@ class Target:
         return True
 
     def pids(self):
-        return [p for p in pids_with(TREE, self.nonce) if not is_gone(p)]
+        found = [p for p in pids_with(TREE, self.nonce) if not is_gone(p)]
+        self.known.update(p for p in found if p != self.root or not self.popen)
+        return found
 
     def close(self):
         for _ in range(50):

@@ -8,7 +8,6 @@ run.py --count 10 kill-restore fewer of each, to see that it works
 run.py real-full -- xz vim     what stands behind -- picks scenarios, or components for drop-field
 """
 import argparse
-import ctypes
 import importlib
 import os
 import shutil
@@ -20,11 +19,10 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "../real")]
-from harness import Failure, Skip      # noqa: E402
-from lib import Trial                  # noqa: E402
+from harness import Failure, Skip, adopt       # noqa: E402
+from lib import Trial                          # noqa: E402
 
 MODULES = ["kill", "space", "flip", "blocked", "scope", "programs", "drop"]
-PR_SET_CHILD_SUBREAPER = 36
 
 
 def trials():
@@ -99,8 +97,7 @@ def main():
     if unknown or not os.path.exists(options.spore):
         print(f"run.py: unknown: {' '.join(unknown)}" if unknown else f"run.py: no {options.spore}: build it first, or --spore PATH", file=sys.stderr)
         return 2
-    # what a killed spore leaves behind becomes our child, and is seen
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt()     # so what a killed spore leaves behind becomes our child, and is seen
     verdicts = [one(n, known[n], options) for n in options.trials or known]
     bad = sum("failed" in v for v in verdicts)
     print(f"{verdicts.count('passed')} passed, {bad} failed, {verdicts.count('skipped')} skipped")
