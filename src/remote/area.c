@@ -38,6 +38,21 @@ static_assert(sizeof(struct slot) == STUB_SLOT_SIZE, "the size of a slot is know
 SAME(struct area_head, inside, STUB_HEAD_INSIDE - STUB_HEAD);
 SAME(struct area_head, size, STUB_HEAD_SIZE - STUB_HEAD);
 
+/* The lowest bit of a link says that the word at its end is a priority-inheritance lock. */
+static struct robust_list *link_target(const struct robust_list *link)
+{
+	return (struct robust_list *)((uintptr_t)link & ~(uintptr_t)1);
+}
+
+/* The C library's own entries are linked backward too. */
+static void set_back_link(const struct robust_list_head *head, struct robust_list *link, struct robust_list *back)
+{
+	struct robust_list *target = link_target(link);
+
+	if (target != &head->list)
+		((struct robust_list **)target)[-1] = back;
+}
+
 /*
  * The C library registered a robust list for this thread, and the kernel takes only one: so the area's word joins that
  * list, in the shape that the C library gives its own entries (a link forward; before it, one back, which it writes when
@@ -61,8 +76,10 @@ static int own_thread(struct area *a)
 	a->own = (uint32_t *)((uint8_t *)entry + head->futex_offset);
 	*a->own = (uint32_t)gettid() | FUTEX_WAITERS;
 	entry->next = head->list.next;
+	set_back_link(head, entry, &head->list);
 	/* The kernel walks the list when this thread dies, which may be between any two of these. */
 	__atomic_store_n(&head->list.next, entry, __ATOMIC_RELEASE);
+	set_back_link(head, entry->next, entry);
 	a->entry = entry;
 	return 0;
 }
@@ -75,11 +92,11 @@ static void disown_thread(struct area *a)
 
 	if (!entry || syscall(SYS_get_robust_list, 0, &head, &size) < 0)
 		return;
-	for (at = &head->list; at->next != entry; at = at->next)
-		if (at->next == &head->list)
+	for (at = &head->list; at->next != entry; at = link_target(at->next))
+		if (link_target(at->next) == &head->list)
 			return;
-	/* Not the back link of the next entry: only the C library reads those, of its own mutexes, and it writes them anew. */
 	__atomic_store_n(&at->next, entry->next, __ATOMIC_RELEASE);
+	set_back_link(head, entry->next, at);
 	a->entry = NULL;
 }
 
@@ -152,7 +169,13 @@ void area_free(struct area *a)
 	if (!a->local)
 		return;
 	disown_thread(a);
-	munmap(a->local, a->size);
+	if (!a->entry) {
+		munmap(a->local, a->size);
+	} else {
+		/* Freed by a thread that does not own it: the owner's list still leads here, and must not break off. */
+		munmap(a->local, PAGE_SIZE);
+		munmap(a->local + AREA_SLOTS, a->size - AREA_SLOTS);
+	}
 	if (a->fd >= 0)
 		close(a->fd);
 	pthread_mutex_destroy(&a->lock);

@@ -4,6 +4,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -393,6 +395,55 @@ static void measure(const char *name, target *body)
 	target_end(pid);
 }
 
+/* The areas share a list with the C library's own robust mutexes, and leave it as they found it. */
+static void test_areas(void)
+{
+	struct robust_list_head *head;
+	pthread_mutexattr_t attr;
+	pthread_mutex_t before, between;
+	struct area a[3];
+	size_t size;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&before, &attr);
+	pthread_mutex_init(&between, &attr);
+	syscall(SYS_get_robust_list, 0, &head, &size);
+	CHECK(head->list.next == &head->list);
+	pthread_mutex_lock(&before);
+	CHECK(!area_create(&a[0], REMOTE(0x2c5e00000000), 1 << 20, 4));
+	CHECK(!area_create(&a[1], REMOTE(0x2c5e00000000), 1 << 20, 4));
+	pthread_mutex_lock(&between);
+	CHECK(!area_create(&a[2], REMOTE(0x2c5e00000000), 1 << 20, 4));
+	pthread_mutex_unlock(&before);
+	area_free(&a[1]);
+	CHECK(head->list.next == a[2].entry);
+	pthread_mutex_unlock(&between);
+	CHECK(head->list.next == a[2].entry && head->list.next->next == a[0].entry);
+	CHECK(((struct robust_list *)a[0].entry)->next == &head->list);
+	area_free(&a[2]);
+	area_free(&a[0]);
+	CHECK(head->list.next == &head->list);
+	CHECK(area_create(&a[0], REMOTE(0x2c5e00000000), 4096, 4) == -EINVAL);
+}
+
+static void measure_threads(void)
+{
+	struct seen *s = seen_new();
+	pid_t pid = target_start(target_threads, s);
+	int64_t start, stopped, released;
+	struct stopped p;
+
+	usleep(100000);
+	start = now_us();
+	CHECK(!process_stop(&p, pid));
+	stopped = now_us();
+	process_release(&p);
+	released = now_us();
+	printf("stop of %zu threads %ld us, release %ld us\n", p.n, stopped - start, released - stopped);
+	target_end(pid);
+}
+
 int main(void)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -408,7 +459,9 @@ int main(void)
 	test_target("avx threads", target_avx_threads, 6, true);
 	test_target("seccomp", target_seccomp, 1, true);
 	test_target("altstack", target_altstack, 1, true);
+	test_target("mdwe", target_mdwe, 1, true);
 	test_target("busybox", target_busybox, 1, false);
+	test_areas();
 	test_stopped();
 	test_dispatch();
 	test_rseq();
@@ -417,6 +470,7 @@ int main(void)
 	test_ends();
 	measure("spin", target_spin);
 	measure("nanosleep", target_nanosleep);
+	measure_threads();
 	test_birth();
 	test_kills();
 	return failures ? 1 : 0;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -178,9 +179,38 @@ static int alive(pid_t init)
 	return n;
 }
 
+static struct born *born_new(void)
+{
+	return mmap(NULL, sizeof(struct born), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+/* Killed in the middle of births: whatever there is comes to this process to be reaped, and it must all come. */
+static void test_births_cut_off(int times)
+{
+	struct born *born = born_new();
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	for (int i = 0; i < times; i++) {
+		pid_t spore = fork(), left = 0;
+
+		if (!spore)
+			be_spore(born);
+		usleep((useconds_t)(500 + i * 6000 / times));
+		kill(spore, SIGKILL);
+		for (int ms = 0; ms < 3000 && left >= 0; ms++) {
+			left = waitpid(-1, NULL, __WALL | WNOHANG);
+			if (!left)
+				usleep(1000);
+		}
+		CHECK(left < 0);
+	}
+	prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+	munmap(born, sizeof(*born));
+}
+
 void test_birth(void)
 {
-	struct born *born = mmap(NULL, sizeof(*born), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct born *born = born_new();
 	pid_t spore = fork();
 
 	if (!spore)
@@ -196,5 +226,6 @@ void test_birth(void)
 		usleep(1000);
 	CHECK(!alive(born->init));
 	printf("birth        seed, %d processes, %d threads and a batch in each: %ld us\n", CHILDREN, THREADS, born->us);
+	test_births_cut_off(30);
 	munmap(born, sizeof(*born));
 }

@@ -353,6 +353,13 @@ void target_altstack(struct seen *s)
 	raise(SIGUSR1);
 }
 
+/* Nothing that it could write may ever become executable. */
+void target_mdwe(struct seen *s)
+{
+	prctl(65 /* PR_SET_MDWE */, 1 /* PR_MDWE_REFUSE_EXEC_GAIN */, 0, 0, 0);
+	target_spin(s);
+}
+
 void target_busybox(struct seen *s)
 {
 	s->ready = 1;
