@@ -100,8 +100,8 @@ static void list_files(struct oracle *o, struct files *all)
 	table_free(&numbers);
 }
 
-/* "lock:	1: POSIX  ADVISORY  WRITE 812 00:1f:5511 0 EOF": the order, the file's number and the outer pid
- * go. */
+/* "lock:	1: POSIX  ADVISORY  WRITE 812 00:1f:5511 0 EOF": the order, the file's number and the outer
+ * pid go. */
 static void lock_fact(struct oracle *o, const char *prefix, const char *line)
 {
 	char type[16], mode[16], access[16], start[24], end[24], name[32];

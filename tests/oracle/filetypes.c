@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "oracle.h"
@@ -112,6 +113,21 @@ static int open_again(int dup)
 	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 }
 
+/* Whose times, attributes and contents the file system keeps for nobody else. */
+static void attribute_facts(struct oracle *o, const char *prefix, int dup, const struct stat *st)
+{
+	char names[4096], value[4096], key[300];
+	ssize_t len = flistxattr(dup, names, sizeof(names));
+
+	fact(o, prefix, "modified", "%ld.%09ld", (long)st->st_mtim.tv_sec, (long)st->st_mtim.tv_nsec);
+	for (ssize_t at = 0; at < len; at += strlen(names + at) + 1) {
+		ssize_t n = fgetxattr(dup, names + at, value, sizeof(value));
+
+		snprintf(key, sizeof(key), "attribute %.255s", names + at);
+		fact(o, prefix, key, "%016lx", n < 0 ? 0UL : (unsigned long)hash_bytes(value, n, 0));
+	}
+}
+
 /* A file that has no name has its contents from nowhere else. */
 static void unnamed_facts(struct oracle *o, const char *prefix, int dup, const struct stat *st)
 {
@@ -119,6 +135,7 @@ static void unnamed_facts(struct oracle *o, const char *prefix, int dup, const s
 	uint64_t sum;
 	_close_ int fd = -1;
 
+	attribute_facts(o, prefix, dup, st);
 	if (seals >= 0)
 		fact(o, prefix, "seals", "%#x", seals);
 	if (!o->opt.memory)
@@ -288,6 +305,8 @@ void file_type_facts(struct oracle *o, const struct file *f, const char *prefix,
 	owner_facts(o, prefix, dup);
 	if (S_ISREG(st.st_mode) && (st.st_nlink == 0 || !strncmp(target, "/memfd:", 7)))
 		unnamed_facts(o, prefix, dup, &st);
+	else if (S_ISSOCK(st.st_mode))
+		socket_facts(o, prefix, dup);
 	else if (S_ISFIFO(st.st_mode))
 		pipe_facts(o, prefix, dup, &st);
 	else if (S_ISCHR(st.st_mode) && ioctl(dup, TCGETS2, &termios) == 0)

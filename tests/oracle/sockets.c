@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Sockets: kind, names, options, and the beginning of what waits to be read. */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "oracle.h"
+
+#define IP_LOCAL_PORT_RANGE_ 51 /* since 6.3 */
+
+static void name_fact(struct oracle *o, const char *prefix, const char *key,
+	const struct sockaddr_storage *addr, socklen_t len)
+{
+	const struct sockaddr_un *un = (const void *)addr;
+	const struct sockaddr_in *in = (const void *)addr;
+	const struct sockaddr_in6 *in6 = (const void *)addr;
+	char text[INET6_ADDRSTRLEN] = "";
+	_free_ char *path = NULL;
+
+	switch (addr->ss_family) {
+	case AF_UNIX:
+		path = escape(un->sun_path, len - offsetof(struct sockaddr_un, sun_path));
+		fact(o, prefix, key, "unix %s", *path ? path : "(none)");
+		break;
+	case AF_INET:
+		inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
+		fact(o, prefix, key, "%s port %u", text, ntohs(in->sin_port));
+		break;
+	case AF_INET6:
+		inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
+		fact(o, prefix, key, "%s port %u scope %u flow %u", text, ntohs(in6->sin6_port),
+			in6->sin6_scope_id, in6->sin6_flowinfo);
+		break;
+	default:
+		fact(o, prefix, key, "family %u %016lx", addr->ss_family,
+			(unsigned long)hash_bytes(addr, len, 0));
+		break;
+	}
+}
+
+static void option_fact(struct oracle *o, const char *prefix, int dup, int level, int option)
+{
+	unsigned char value[256];
+	socklen_t len = sizeof(value);
+	char key[40], hex[2 * sizeof(value) + 1] = "";
+
+	if (getsockopt(dup, level, option, value, &len) < 0 || !len)
+		return;
+	for (socklen_t i = 0; i < len; i++)
+		sprintf(hex + 2 * i, "%02x", value[i]);
+	snprintf(key, sizeof(key), "option %d/%d", level, option);
+	fact(o, prefix, key, "%s", hex);
+}
+
+/* Not asked: what reading changes (error), what makes descriptors (peer pidfd), what is drawn by chance or
+ * passes. */
+static bool unsteady_option(int option)
+{
+	static const int list[] = { SO_ERROR, SO_PEERCRED, SO_ATTACH_FILTER, SO_PEERSEC, SO_INCOMING_CPU,
+		SO_INCOMING_NAPI_ID, SO_MEMINFO, SO_COOKIE, SO_NETNS_COOKIE, 77 /* SO_PEERPIDFD */ };
+
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++)
+		if (list[i] == option)
+			return true;
+	return false;
+}
+
+static void option_facts(struct oracle *o, const char *prefix, int dup, int domain, int protocol)
+{
+	static const int ip[] = { IP_TOS, IP_TTL, IP_PKTINFO, IP_RECVERR, IP_RECVTTL, IP_RECVTOS, IP_FREEBIND,
+		IP_MTU_DISCOVER, IP_TRANSPARENT, IP_MINTTL, IP_BIND_ADDRESS_NO_PORT, IP_MULTICAST_TTL,
+		IP_MULTICAST_LOOP, IP_LOCAL_PORT_RANGE_ };
+	static const int ipv6[] = { IPV6_V6ONLY, IPV6_UNICAST_HOPS, IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP,
+		IPV6_RECVPKTINFO, IPV6_RECVERR, IPV6_TCLASS, IPV6_MTU_DISCOVER, IPV6_DONTFRAG };
+	static const int tcp[] = { TCP_NODELAY, TCP_MAXSEG, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL,
+		TCP_KEEPCNT, TCP_SYNCNT, TCP_LINGER2, TCP_DEFER_ACCEPT, TCP_WINDOW_CLAMP, TCP_QUICKACK,
+		TCP_CONGESTION, TCP_USER_TIMEOUT, TCP_FASTOPEN, TCP_NOTSENT_LOWAT, TCP_SAVE_SYN, TCP_INQ };
+
+	for (int option = 1; option < 90; option++)
+		if (!unsteady_option(option))
+			option_fact(o, prefix, dup, SOL_SOCKET, option);
+	for (size_t i = 0; domain == AF_INET && i < ARRAY_SIZE(ip); i++)
+		option_fact(o, prefix, dup, IPPROTO_IP, ip[i]);
+	for (size_t i = 0; domain == AF_INET6 && i < ARRAY_SIZE(ipv6); i++)
+		option_fact(o, prefix, dup, IPPROTO_IPV6, ipv6[i]);
+	for (size_t i = 0; protocol == IPPROTO_TCP && i < ARRAY_SIZE(tcp); i++)
+		option_fact(o, prefix, dup, IPPROTO_TCP, tcp[i]);
+}
+
+static void credentials_fact(struct oracle *o, const char *prefix, int dup)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	char name[32];
+
+	if (getsockopt(dup, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid)
+		fact(o, prefix, "peer", "%s uid %u gid %u", name_of(o, cred.pid, name), cred.uid, cred.gid);
+}
+
+/* A look at the first message or bytes; without room for control data no descriptor comes along. */
+static void queue_fact(struct oracle *o, const char *prefix, int dup)
+{
+	_free_ char *buf = malloc(1 << 16);
+	ssize_t n = recv(dup, buf, 1 << 16, MSG_PEEK | MSG_DONTWAIT);
+
+	if (n >= 0)
+		fact(o, prefix, "waiting", "%zd bytes %016lx", n, (unsigned long)hash_bytes(buf, n, 0));
+}
+
+static int number(int dup, int option)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	getsockopt(dup, SOL_SOCKET, option, &value, &len);
+	return value;
+}
+
+void socket_facts(struct oracle *o, const char *prefix, int dup)
+{
+	struct sockaddr_storage addr = { 0 };
+	socklen_t len = sizeof(addr);
+	int domain = number(dup, SO_DOMAIN), protocol = number(dup, SO_PROTOCOL);
+
+	fact(o, prefix, "socket", "domain %d type %d protocol %d listening %d", domain, number(dup, SO_TYPE),
+		protocol, number(dup, SO_ACCEPTCONN));
+	if (getsockname(dup, (struct sockaddr *)&addr, &len) == 0)
+		name_fact(o, prefix, "name", &addr, len);
+	memset(&addr, 0, sizeof(addr));
+	len = sizeof(addr);
+	if (getpeername(dup, (struct sockaddr *)&addr, &len) == 0)
+		name_fact(o, prefix, "peer name", &addr, len);
+	option_facts(o, prefix, dup, domain, protocol);
+	credentials_fact(o, prefix, dup);
+	/* Peeking moves a peek offset that the program has set, and makes a netlink dump go on. */
+	if ((domain == AF_UNIX || domain == AF_INET || domain == AF_INET6) && number(dup, SO_PEEK_OFF) < 0 &&
+		!number(dup, SO_ACCEPTCONN) && o->opt.memory)
+		queue_fact(o, prefix, dup);
+}
