@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "image/format.h"
 #include "image_sample.h"
 #include "unit.h"
 
@@ -264,6 +265,133 @@ static void test_half_filled(void)
 	fields_free(sample_fields, &s);
 }
 
+/* --- shown
+ * -------------------------------------------------------------------------------------------------------- */
+
+static const struct record_kind point_kind = {
+	.name = "point",
+	.version = 1,
+	.size = sizeof(struct sample_point),
+	.fields = sample_point_fields,
+	.doc = "A point",
+};
+
+static void expect_written(char **text, FILE *out, const char *expected)
+{
+	fclose(out);
+	if (strcmp(*text, expected))
+		fprintf(stderr, "written: %s\nexpected: %s\n", *text, expected);
+	CHECK(!strcmp(*text, expected));
+	free(*text);
+}
+
+#define WRITTEN(expected, call)                                                                              \
+	do {                                                                                                 \
+		char *text_;                                                                                 \
+		size_t size_;                                                                                \
+		FILE *out = open_memstream(&text_, &size_);                                                  \
+		call;                                                                                        \
+		expect_written(&text_, out, expected);                                                       \
+	} while (0)
+
+static void test_json(void)
+{
+	struct sample_point p = { .x = -1, .label = (char *)"\"\\\n\x7f\xc2\x9b\xff\xc3\xa9", .peer = 3 };
+
+	WRITTEN("{\"is\":\"point\",\"v\":1,\"id\":8,\"x\":-1,"
+		"\"label\":\"\\\"\\\\\\u000a\\u007f\\u009b\\udcff\xc3\xa9\",\"peer\":3}",
+		record_json(&point_kind, 8, &p, out));
+	p = (struct sample_point){ 0 };
+	WRITTEN("{\"is\":\"point\",\"v\":1,\"id\":0,\"x\":0,\"label\":null,\"peer\":null}",
+		record_json(&point_kind, 0, &p, out));
+}
+
+static void test_print(void)
+{
+	struct sample_point p = { .x = -1, .label = (char *)"\x1b[2J\n\xff", .peer = 3 };
+
+	WRITTEN("point #8\n  x: -1\n  label: \"\\x1b[2J\\n\\xff\"\n  peer: sample #3\n",
+		record_print(&point_kind, 8, &p, out, 0));
+	p = (struct sample_point){ 0 };
+	WRITTEN(" point\n   x: 0\n   peer: none\n", record_print(&point_kind, 0, &p, out, 1));
+}
+
+static void test_print_full(void)
+{
+	_cleanup_(free_sample)
+	struct sample s = sample_full();
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	record_print(&sample_kind, 1, &s, out, 0);
+	fclose(out);
+	CHECK(strstr(text, "  u16: 0xffff\n") && strstr(text, "  u32: 037777777777\n") &&
+		strstr(text, "  yes: yes\n"));
+	CHECK(strstr(text, "  bytes: 010203ff\n") && strstr(text, "  blob: 300 bytes: 00000") &&
+		strstr(text, "  ref: #1\n"));
+	CHECK(strstr(text, "  inner:\n    x: -7\n") && strstr(text, "    - 1\n        x: 2147483647\n"));
+	CHECK(strstr(text, "  numbers: 0xffffffffffffffff 0x0 0x17 0x18\n"));
+}
+
+static void test_reference(void)
+{
+	static const struct record_kind *const kinds[] = { &sample_kind, NULL };
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	format_reference(kinds, out);
+	fclose(out);
+	CHECK(strstr(text, "### manifest\n") &&
+		strstr(text, "### sample\n\nevery type of field.\nVersion 2."));
+	CHECK(strstr(text, "| `later` | u32 | since version 2: "));
+	CHECK(strstr(text, "| `list.peer` | late reference to sample | its partner |\n"));
+	CHECK(strstr(text, "| `text` | string(15) | "));
+}
+
+#ifdef SPORE_TEST_DROP
+static struct sample decode_dropping(const char *drop)
+{
+	_cleanup_(free_sample)
+	struct sample s = sample_full();
+	_cleanup_(bytes_free)
+	struct bytes b = { 0 };
+	struct sample back;
+	const char *why;
+
+	setenv("SPORE_TEST_DROP", drop, 1);
+	CHECK(record_encode(&sample_kind, 1, &s, &b) == 0);
+	CHECK(record_decode(&sample_kind, b.data, b.size, &back, &why) == 0);
+	unsetenv("SPORE_TEST_DROP");
+	return back;
+}
+
+static void test_drop(void)
+{
+	struct sample s = decode_dropping("sample.u6");
+
+	CHECK(s.u64 == UINT64_MAX);
+	fields_free(sample_fields, &s);
+	s = decode_dropping("sample.u64");
+	CHECK(!s.u64 && s.u32);
+	fields_free(sample_fields, &s);
+	s = decode_dropping("other.u64");
+	CHECK(s.u64);
+	fields_free(sample_fields, &s);
+	s = decode_dropping("sample.list");
+	CHECK(!s.list && !s.n_list);
+	fields_free(sample_fields, &s);
+	s = decode_dropping("sample.list.x");
+	CHECK(s.n_list == 3 && !s.list[1].x && s.list[1].label && s.inner.x == -7);
+	fields_free(sample_fields, &s);
+}
+#else
+static void test_drop(void)
+{
+}
+#endif
+
 int main(void)
 {
 	test_full();
@@ -276,5 +404,10 @@ int main(void)
 	test_flips();
 	test_garbage();
 	test_half_filled();
+	test_json();
+	test_print();
+	test_print_full();
+	test_reference();
+	test_drop();
 	return 0;
 }

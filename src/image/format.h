@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include <stdio.h>
+
+#include "image/record.h"
+
+/* Writes docs/image-format.md: what an image directory is, and every kind of record (NULL-terminated; the
+ * image layer's own are added). */
+void format_reference(const struct record_kind *const kinds[], FILE *out);
