@@ -44,6 +44,7 @@ struct capture {
 	struct problems *ps;
 	struct image_writer *writer;
 	struct identities *identities;
+	struct descriptions *descriptions; /* of this look or stop: object/descriptions.h */
 	struct component_data *data; /* see capture_data() */
 };
 

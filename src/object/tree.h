@@ -37,6 +37,8 @@ struct file_look {
 	uint64_t rdev, size, nlink;
 	int dup;          /* the same description in the keeper, from pidfd_getfd; -1 until file_dup() */
 	object_id file;   /* id of the description: equal for all that share it */
+	int64_t mnt_id;
+	struct description *description; /* object/descriptions.h */
 };
 
 struct process {

@@ -1,22 +1,34 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Every component, one to a line. Within a stage of a restore those of processes come before those of threads, each in this order; where it matters is said.
+ * Every component, one to a line. Within a stage of a restore those of processes come before those of
+ * threads, each in this order; where it matters is said.
  */
 #include "object/component.h"
 
-#define COMPONENTS(X)                                                                                                  \
-	X(signal_actions)                                                                                              \
-	X(directory)                                                                                                   \
-	X(fs)                                                                                                          \
-	X(shared_pending)                                                                                              \
-	X(pending)                                                                                                     \
-	X(sigaltstack)                                                                                                 \
-	X(itimers)                                                                                                     \
-	X(posix_timers)                                                                                                \
-	X(limits)                                                                                                      \
-	X(attributes)                                                                                                  \
-	X(scheduling)                                                                                                  \
-	X(credentials)       /* after what needs privileges */                                                         \
+#define COMPONENTS(X)                                                                                        \
+	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                    \
+	X(file)                                                                                              \
+	X(external) /* before the kinds of files that it may be */                                           \
+	X(memfd)    /* before regular */                                                                     \
+	X(shmem)    /* before regular */                                                                     \
+	X(regular)                                                                                           \
+	X(device)                                                                                            \
+	X(pipe)                                                                                              \
+	X(eventfd)                                                                                           \
+	X(epoll)                                                                                             \
+	X(unsupported) /* the last of the files: matches everything */                                       \
+	X(signal_actions)                                                                                    \
+	X(directory)                                                                                         \
+	X(fs)                                                                                                \
+	X(shared_pending)                                                                                    \
+	X(pending)                                                                                           \
+	X(sigaltstack)                                                                                       \
+	X(itimers)                                                                                           \
+	X(posix_timers)                                                                                      \
+	X(limits)                                                                                            \
+	X(attributes)                                                                                        \
+	X(scheduling)                                                                                        \
+	X(credentials)	     /* after what needs privileges */                                               \
 	X(thread_attributes) /* after credentials, which clear the parent-death signal */
 
 #define DECLARE(name) extern const struct component component_##name;

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "object/descriptions.h"
+
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "object/component.h"
+
+/* Descriptions that only kcmp can tell apart, in its order. */
+struct description_group {
+	struct description_group *next;
+	uint64_t ino, flags;
+	int64_t mnt_id, pos;
+	struct description **list;
+	size_t n, room;
+};
+
+static void open_root(struct descriptions *d)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/root", d->tree->root_pid);
+	d->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (d->root_fd < 0 || fstatat(d->root_fd, "dev/pts", &d->devpts, 0) < 0)
+		d->devpts = (struct stat){ 0 };
+}
+
+int descriptions_new(struct tree *t, struct descriptions **out)
+{
+	struct descriptions *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	d->tree = t;
+	d->last = &d->first;
+	pthread_mutex_init(&d->lock, NULL);
+	pthread_mutex_init(&d->contents_lock, NULL);
+	open_root(d);
+	*out = d;
+	return 0;
+}
+
+static void group_free(struct description_group *g)
+{
+	for (size_t i = 0; i < g->n; i++)
+		free(g->list[i]);
+	free(g->list);
+	free(g);
+}
+
+void descriptions_free(struct descriptions *d)
+{
+	if (!d)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(d->buckets); i++)
+		for (struct description_group *g = d->buckets[i], *next; g; g = next) {
+			next = g->next;
+			group_free(g);
+		}
+	free(d->claimed.ids);
+	close_fd(&d->root_fd);
+	pthread_mutex_destroy(&d->lock);
+	pthread_mutex_destroy(&d->contents_lock);
+	free(d);
+}
+
+static struct description_group *group_of(struct descriptions *d, const struct file_look *f)
+{
+	uint64_t h = (f->ino * 31 + f->flags) * 31 + (uint64_t)f->pos + (uint64_t)f->mnt_id * 1021;
+	struct description_group **g = &d->buckets[(h ^ h >> 17) % ARRAY_SIZE(d->buckets)];
+
+	for (; *g; g = &(*g)->next)
+		if ((*g)->ino == f->ino && (*g)->flags == f->flags && (*g)->pos == f->pos &&
+			(*g)->mnt_id == f->mnt_id)
+			return *g;
+	*g = calloc(1, sizeof(**g));
+	if (*g)
+		**g = (struct description_group){
+			.ino = f->ino, .flags = f->flags, .pos = f->pos, .mnt_id = f->mnt_id
+		};
+	return *g;
+}
+
+/* kcmp's order: -1, 0, 1. A descriptor that went away meanwhile (the tree may run) counts as greater. */
+static int compare(const struct file_look *f, pid_t tid, const struct description *d)
+{
+	long r = syscall(SYS_kcmp, tid, d->tid, KCMP_FILE, f->fd, d->look->fd);
+
+	return r == 0 ? 0 : r == 1 ? -1 : 1;
+}
+
+static struct description *search(
+	const struct description_group *g, const struct file_look *f, pid_t tid, size_t *at)
+{
+	size_t low = 0, high = g->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = compare(f, tid, g->list[middle]);
+
+		if (!order)
+			return g->list[middle];
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	*at = low;
+	return NULL;
+}
+
+static struct description *insert(
+	struct descriptions *d, struct identities *ids, struct description_group *g, size_t at)
+{
+	struct description *new;
+
+	if (g->n == g->room) {
+		size_t room = g->room ? g->room * 2 : 4;
+		struct description **grown = reallocarray(g->list, room, sizeof(*grown));
+
+		if (!grown)
+			return NULL;
+		g->list = grown;
+		g->room = room;
+	}
+	new = calloc(1, sizeof(*new));
+	if (!new)
+		return NULL;
+	memmove(&g->list[at + 1], &g->list[at], (g->n - at) * sizeof(*g->list));
+	g->list[at] = new;
+	g->n++;
+	*d->last = new;
+	d->last = &new->next;
+	new->file = identity_of(ids, "file", ++d->n, 0, 0, NULL);
+	return new;
+}
+
+static int copy_look(struct file_look *f, const struct file_look *from)
+{
+	f->link = strdup(from->link);
+	f->dev = from->dev;
+	f->ino = from->ino;
+	f->mode = from->mode;
+	f->rdev = from->rdev;
+	f->size = from->size;
+	f->nlink = from->nlink;
+	return f->link ? 0 : -ENOMEM;
+}
+
+static int find_locked(struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid,
+	look_fn *look, int dir)
+{
+	struct description_group *g = group_of(d, f);
+	size_t at = 0;
+	int err;
+
+	if (!g)
+		return -ENOMEM;
+	f->description = search(g, f, tid, &at);
+	if (f->description) {
+		f->file = f->description->file;
+		return copy_look(f, f->description->look);
+	}
+	err = look(f, dir);
+	if (err)
+		return err;
+	f->description = insert(d, ids, g, at);
+	if (!f->description)
+		return -ENOMEM;
+	f->description->look = f;
+	f->description->tid = tid;
+	f->file = f->description->file;
+	return 0;
+}
+
+int description_find(struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid,
+	look_fn *look, int dir)
+{
+	int err;
+
+	pthread_mutex_lock(&d->lock);
+	err = find_locked(d, ids, f, tid, look, dir);
+	pthread_mutex_unlock(&d->lock);
+	return err;
+}
+
+static bool claim_locked(struct id_set *set, object_id id)
+{
+	size_t low = 0, high = set->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (set->ids[middle] == id)
+			return false;
+		if (set->ids[middle] < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (set->n == set->room) {
+		size_t room = set->room ? set->room * 2 : 64;
+		object_id *grown = reallocarray(set->ids, room, sizeof(*grown));
+
+		if (!grown)
+			return true;
+		set->ids = grown;
+		set->room = room;
+	}
+	memmove(&set->ids[low + 1], &set->ids[low], (set->n - low) * sizeof(*set->ids));
+	set->ids[low] = id;
+	set->n++;
+	return true;
+}
+
+bool descriptions_claim(struct descriptions *d, object_id id)
+{
+	bool first;
+
+	pthread_mutex_lock(&d->lock);
+	first = claim_locked(&d->claimed, id);
+	pthread_mutex_unlock(&d->lock);
+	return first;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which descriptors of a tree are one and the same open file description, found by kcmp(2). What cannot be
+ * equal (another mount, inode, flags or offset) is never compared; the rest is kept in the order that kcmp
+ * defines, so that ten thousand eventfds cost a binary search each.
+ *
+ * One table for each look and for each stop: between two stops every answer may change.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "image/image.h"
+#include "object/tree.h"
+
+struct identities;
+
+struct description {
+	struct description *next;     /* in the order in which they were found */
+	const struct file_look *look; /* of the first process found to hold it; lives until files_look_free */
+	pid_t tid;
+	object_id file;
+	bool external;	 /* belongs to the outside: src/state/external.c */
+	uint8_t streams; /* bits 0 to 2: standard streams of the root that it is, or whose inode it shares */
+	bool crosses;	 /* has an end outside that is no standard stream */
+};
+
+struct descriptions {
+	struct tree *tree;
+	pthread_mutex_t lock;
+	struct description_group *buckets[1024];
+	struct description *first, **last;
+	uint64_t n;
+	struct id_set {
+		object_id *ids;
+		size_t n, room;
+	} claimed;
+	int root_fd;	    /* O_PATH of the tree's root directory */
+	struct stat devpts; /* of the tree's /dev/pts; st_dev is 0 if it has none */
+	pthread_mutex_t contents_lock;
+	struct page_writer *contents; /* page file of files that only descriptors hold */
+};
+
+int descriptions_new(struct tree *t, struct descriptions **out);
+void descriptions_free(struct descriptions *d); /* takes NULL */
+
+/* Fills f->description and f->file, and the members that link and fstat give: from the first that had it, or
+ * with look(f, dir). From any thread. */
+typedef int look_fn(struct file_look *f, int dir);
+int description_find(struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid,
+	look_fn *look, int dir);
+
+/* True for the first that asks for this id: it saves the object. */
+bool descriptions_claim(struct descriptions *d, object_id id);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "state/contents.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define CHUNK (PAGE_BLOCK * PAGE_SIZE) /* read and written at once */
+
+const struct field extent_fields[] = {
+	FIELD_UINT(struct extent, offset, "offset", "where it begins in the file"),
+	FIELD_UINT(struct extent, length, "length", "bytes"),
+	FIELD_UINT(struct extent, file, "file", "number of the page file"),
+	FIELD_UINT(struct extent, at, "at", "first page in it"),
+	FIELD_END,
+};
+
+/* --- checkpoint
+ * ---------------------------------------------------------------------------------------------------- */
+
+struct saving {
+	struct capture *c;
+	int fd;
+	uint8_t *buffer; /* CHUNK bytes */
+	struct extent *list;
+	size_t n, room;
+};
+
+static int open_writer(struct capture *c)
+{
+	return c->descriptions->contents ? 0 : page_writer_open(c->writer, &c->descriptions->contents);
+}
+
+static int add_extent(struct saving *s, uint64_t offset, uint64_t length, uint64_t at)
+{
+	uint64_t file = page_writer_number(s->c->descriptions->contents);
+	struct extent *last = s->n ? &s->list[s->n - 1] : NULL;
+
+	if (last && last->offset + last->length == offset && last->length % PAGE_SIZE == 0 &&
+		last->at + last->length / PAGE_SIZE == at) {
+		last->length += length;
+		return 0;
+	}
+	if (s->n == s->room) {
+		size_t room = s->room ? s->room * 2 : 4;
+		struct extent *grown = reallocarray(s->list, room, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		s->list = grown;
+		s->room = room;
+	}
+	s->list[s->n++] = (struct extent){ .offset = offset, .length = length, .file = file, .at = at };
+	return 0;
+}
+
+static int save_chunk(struct saving *s, uint64_t offset, size_t length)
+{
+	size_t pages = ALIGN_UP(length, PAGE_SIZE) / PAGE_SIZE;
+	int64_t at;
+
+	memset(s->buffer + length, 0, pages * PAGE_SIZE - length);
+	at = page_writer_append(s->c->descriptions->contents, s->buffer, pages);
+	return at < 0 ? (int)at : add_extent(s, offset, length, (uint64_t)at);
+}
+
+static int save_data(struct saving *s, uint64_t start, uint64_t end)
+{
+	while (start < end) {
+		ssize_t n = pread(s->fd, s->buffer, MIN(end - start, CHUNK), (off_t)start);
+		int err;
+
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		err = save_chunk(s, start, (size_t)n);
+		if (err)
+			return err;
+		start += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int save_all(struct saving *s)
+{
+	off_t at = 0;
+	int err = open_writer(s->c);
+
+	while (!err) {
+		off_t data = lseek(s->fd, at, SEEK_DATA), hole;
+
+		if (data < 0)
+			return errno == ENXIO ? 0 : -errno;
+		hole = lseek(s->fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		data = ALIGN_DOWN(data, (off_t)PAGE_SIZE);
+		err = save_data(s, (uint64_t)data, (uint64_t)hole);
+		at = hole;
+	}
+	return err;
+}
+
+/* The tree's one page file for contents takes one writer at a time. */
+int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n)
+{
+	struct saving s = { .c = c };
+	_cleanup_free_ uint8_t *buffer = malloc(CHUNK);
+	_cleanup_fd_ int own = reopen(fd, O_RDONLY); /* an offset of its own */
+	int err;
+
+	if (!buffer || own < 0)
+		return !buffer ? -ENOMEM : own;
+	s.buffer = buffer;
+	s.fd = own;
+	pthread_mutex_lock(&c->descriptions->contents_lock);
+	err = save_all(&s);
+	pthread_mutex_unlock(&c->descriptions->contents_lock);
+	*extents = s.list;
+	*n = s.n;
+	return err;
+}
+
+/* --- restore
+ * ------------------------------------------------------------------------------------------------------- */
+
+static int check_extent(const struct restore *r, const struct extent *e, uint64_t size)
+{
+	uint64_t pages = e->length / PAGE_SIZE + (e->length % PAGE_SIZE != 0), available;
+
+	if (e->file >= r->image->n_page_files || e->length > size || e->offset > size - e->length)
+		return -EBADMSG;
+	available = page_file_pages(r->image, (unsigned int)e->file);
+	return e->at > available || pages > available - e->at ? -EBADMSG : 0;
+}
+
+static int copy_range(int from, uint64_t at, int to, uint64_t offset, uint64_t length)
+{
+	_cleanup_free_ uint8_t *buffer = malloc(CHUNK);
+
+	if (!buffer)
+		return -ENOMEM;
+	while (length) {
+		ssize_t n = pread(from, buffer, MIN(length, CHUNK), (off_t)at), written = 0;
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EBADMSG;
+		while (written < n) {
+			ssize_t w =
+				pwrite(to, buffer + written, (size_t)(n - written), (off_t)offset + written);
+
+			if (w < 0)
+				return -errno;
+			written += w;
+		}
+		at += (uint64_t)n;
+		offset += (uint64_t)n;
+		length -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static int restore_extent(struct restore *r, int fd, const struct extent *e, uint64_t size)
+{
+	unsigned int file = (unsigned int)e->file;
+	int err = check_extent(r, e, size);
+
+	if (!err)
+		err = page_file_verify(
+			r->image, file, e->at, ALIGN_UP(e->length, PAGE_SIZE) / PAGE_SIZE, r->ps);
+	if (!err)
+		err = copy_range(page_file_fd(r->image, file), e->at * PAGE_SIZE, fd, e->offset, e->length);
+	return err;
+}
+
+int contents_restore(
+	struct restore *r, int fd, const struct extent *extents, size_t n, uint64_t size, const char *what)
+{
+	int err = ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
+
+	for (size_t i = 0; i < n && !err; i++)
+		err = restore_extent(r, fd, &extents[i], size);
+	if (err)
+		return failed(r->ps, BLAME(.object = what), err, "its contents cannot be put back: %s",
+			strerror(-err));
+	return 0;
+}

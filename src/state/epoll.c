@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * epoll(7): which files are watched, under which number, for what. fdinfo lists them; kcmp(2) KCMP_EPOLL_TFD
+ * tells which description is meant, for a number may have been closed or reused since. fs/eventpoll.c;
+ * tools/testing/selftests/filesystems/epoll.
+ */
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "state/descriptors.h"
+#include "state/fdinfo.h"
+#include "state/files.h"
+
+struct epoll_target {
+	uint64_t fd;
+	object_id file;
+	uint64_t events;
+	uint64_t data;
+};
+
+struct epoll_state {
+	struct epoll_target *targets;
+	size_t n;
+};
+
+static const struct field target_fields[] = {
+	FIELD_UINT(struct epoll_target, fd, "fd", "number under which it was added"),
+	FIELD_REF(struct epoll_target, file, "file", "file", REF_LATE, "the description that is watched"),
+	FIELD_HEX(struct epoll_target, events, "events",
+		"events and flags; no events: a one-shot target that has fired"),
+	FIELD_HEX(struct epoll_target, data, "data", "what epoll_wait returns for it"),
+	FIELD_END,
+};
+
+static const struct field epoll_fields[] = {
+	FIELD_LIST(struct epoll_state, targets, n, "targets", target_fields, "in the order of fdinfo"),
+	FIELD_END,
+};
+
+/* --- checkpoint
+ * ---------------------------------------------------------------------------------------------------- */
+
+static bool epoll_matches(const struct file_look *f)
+{
+	return !strcmp(f->link, "anon_inode:[eventpoll]");
+}
+
+/* A number added twice (closed and reused in between) has several targets: `nth` counts them. */
+static bool is_target(const struct file_look *epoll, int tfd, uint32_t nth, pid_t tid, int fd)
+{
+	struct kcmp_epoll_slot slot = { .efd = (uint32_t)epoll->fd, .tfd = (uint32_t)tfd, .toff = nth };
+
+	return !syscall(SYS_kcmp, tid, epoll->description->tid, KCMP_EPOLL_TFD, fd, &slot);
+}
+
+/* Most likely what the number stands for now; else any description of the tree with that inode. */
+static object_id find_target(
+	struct capture *c, const struct file_look *f, const struct fdinfo_epoll *t, uint32_t nth)
+{
+	const struct process *p = f->process;
+
+	for (size_t i = 0; i < p->n_files; i++)
+		if (p->files[i].fd == t->fd && is_target(f, t->fd, nth, f->description->tid, t->fd))
+			return p->files[i].file;
+	for (const struct description *d = c->descriptions->first; d; d = d->next)
+		if ((!t->ino || d->look->ino == t->ino) && is_target(f, t->fd, nth, d->tid, d->look->fd))
+			return d->file;
+	return 0;
+}
+
+static uint32_t times_seen(const struct epoll_state *s, uint64_t fd)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		n += s->targets[i].fd == fd;
+	return n;
+}
+
+static int add_target(
+	struct capture *c, const struct file_look *f, const struct fdinfo_epoll *t, struct epoll_state *s)
+{
+	struct epoll_target *grown = reallocarray(s->targets, s->n + 1, sizeof(*grown));
+	object_id file;
+
+	if (!grown)
+		return -ENOMEM;
+	s->targets = grown;
+	file = find_target(c, f, t, times_seen(s, (uint64_t)t->fd));
+	if (!file && !c->writer)
+		return 0; /* the tree runs: it may have been closed a moment ago */
+	if (!file)
+		return refused(c->ps,
+			BLAME_FILE(f, .remedy = "let the program remove it from the epoll (EPOLL_CTL_DEL)"),
+			"watches a file, added as descriptor %d, that no process of the tree has open any "
+			"more",
+			t->fd);
+	grown[s->n++] = (struct epoll_target){
+		.fd = (uint64_t)t->fd, .file = file, .events = t->events, .data = t->data
+	};
+	return 0;
+}
+
+/* kcmp's slot names the epoll by the number of the process that was found to hold it first. */
+static int epoll_capture(struct capture *c, const struct file_look *f, void *state)
+{
+	const struct file_look *first = f->description->look;
+	const char *at = f->info, *value;
+
+	while ((value = fdinfo_next(&at, "tfd"))) {
+		struct fdinfo_epoll t;
+		int err = fdinfo_epoll_parse(value, &t);
+
+		if (!err)
+			err = add_target(c, first, &t, state);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* --- restore
+ * ------------------------------------------------------------------------------------------------------- */
+
+static int epoll_open(struct restore *r, const struct record *rec, const struct file_state *file)
+{
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	return file_settle(fd < 0 ? -errno : fd, file);
+}
+
+static int epoll_validate(struct restore *r, const struct record *rec)
+{
+	const struct epoll_state *s = rec->state;
+
+	for (size_t i = 0; i < s->n; i++)
+		if (s->targets[i].fd >= 1u << 30 || s->targets[i].events > UINT32_MAX)
+			return failed(r->ps, BLAME(.object = "epoll"), -EBADMSG,
+				"the image has an epoll with an impossible target");
+	return 0;
+}
+
+/*
+ * The number is part of the key under which a target is found, so it is added from inside a task that has the
+ * file there: for a moment, if the number is otherwise used or free in this process. A copy of what stands at
+ * the number is kept above all others.
+ */
+static void ctl_add(struct build *b, int epfd, const struct epoll_target *t)
+{
+	struct epoll_event event = { .events = (uint32_t)t->events, .data.u64 = t->data };
+	struct remote_addr at = batch_copy(b->batch, &event, sizeof(event));
+
+	batch_call(b->batch, "EPOLL_CTL_ADD", SYS_epoll_ctl, (uint64_t)epfd, EPOLL_CTL_ADD, t->fd, at.v);
+}
+
+/* The number at which what is fetched arrives: the lowest free one. */
+static uint64_t arrival(const struct build *b)
+{
+	const struct descriptors_state *s = descriptors_of(b->restore, b->process->id);
+	uint64_t lowest = 0;
+
+	for (size_t i = 0; s && i < s->n && s->list[i].fd == lowest; i++)
+		lowest++;
+	return lowest == (uint64_t)b->process->keeper_fd ? lowest + 1 : lowest;
+}
+
+static void add_fetched(struct build *b, int epfd, int keeper_fd, const struct epoll_target *t)
+{
+	uint32_t fetched = build_fetch(b, "fetching an epoll target", keeper_fd);
+
+	if (arrival(b) == t->fd) {
+		ctl_add(b, epfd, t);
+		return;
+	}
+	batch_use(b->batch, batch_call(b->batch, "dup3 of an epoll target", SYS_dup3, 0, t->fd, O_CLOEXEC), 0,
+		fetched);
+	ctl_add(b, epfd, t);
+	batch_use(b->batch, batch_call(b->batch, "close", SYS_close, 0), 0, fetched);
+}
+
+static int add_displacing(struct build *b, int epfd, const struct epoll_target *t, int keeper_fd)
+{
+	uint64_t aside = (uint64_t)b->process->keeper_fd + 1;
+	uint32_t saved, put_back, flags;
+
+	/* Where nothing stands at the number, each of these fails, and nothing has to be put back. */
+	flags = batch_call(b->batch, "F_GETFD", SYS_fcntl, t->fd, F_GETFD);
+	batch_may_fail(b->batch, flags);
+	saved = batch_call(
+		b->batch, "F_DUPFD of what is in the way", SYS_fcntl, t->fd, F_DUPFD_CLOEXEC, aside);
+	batch_may_fail(b->batch, saved);
+	add_fetched(b, epfd, keeper_fd, t);
+	batch_call(b->batch, "close", SYS_close, t->fd);
+	put_back = batch_call(b->batch, "dup2 back", SYS_dup2, 0, t->fd);
+	batch_use(b->batch, put_back, 0, saved);
+	batch_may_fail(b->batch, put_back);
+	put_back = batch_call(b->batch, "F_SETFD", SYS_fcntl, t->fd, F_SETFD, 0);
+	batch_use(b->batch, put_back, 2, flags);
+	batch_may_fail(b->batch, put_back);
+	put_back = batch_call(b->batch, "close", SYS_close, 0);
+	batch_use(b->batch, put_back, 0, saved);
+	batch_may_fail(b->batch, put_back);
+	return 0;
+}
+
+static bool stands_there(const struct build *b, const struct epoll_target *t)
+{
+	const struct descriptors_state *s = descriptors_of(b->restore, b->process->id);
+
+	for (size_t i = 0; s && i < s->n; i++)
+		if (s->list[i].fd == t->fd)
+			return s->list[i].file == t->file;
+	return false;
+}
+
+static int add(struct build *b, int epfd, const struct epoll_target *t)
+{
+	int keeper_fd;
+
+	if (stands_there(b, t)) {
+		ctl_add(b, epfd, t);
+		return 0;
+	}
+	keeper_fd = restore_file(b->restore, t->file);
+	return keeper_fd < 0 ? keeper_fd : add_displacing(b, epfd, t, keeper_fd);
+}
+
+static int epoll_attach(struct build *b, const struct record *rec, const struct file_state *file, int fd)
+{
+	const struct epoll_state *s = rec->state;
+
+	/* fdinfo lists a red-black tree sorted by file: any order gives the same. */
+	for (size_t i = 0; i < s->n; i++) {
+		int err = add(b, fd, &s->targets[i]);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+const struct component component_epoll = {
+	.kind = { .name = "epoll",
+		.version = 1,
+		.size = sizeof(struct epoll_state),
+		.fields = epoll_fields,
+		.doc = "an epoll and what it watches",
+		.sources = "epoll(7); fs/eventpoll.c; tools/testing/selftests/filesystems/epoll" },
+	.scope = SCOPE_BACKING,
+	.matches = epoll_matches,
+	.by_description = true,
+	.capture_file = epoll_capture,
+	.validate = epoll_validate,
+	.open = epoll_open,
+	.attach = epoll_attach,
+};

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What belongs to the outside: the standard streams and the terminal of the tree's root. */
+#pragma once
+
+#include "state/files.h"
+
+/* src/state/outside.c: fills description->external, ->streams and ->crosses of every description. */
+int outside_find(struct capture *c);
+
+/* Is the device number that of a terminal, /dev/tty and /dev/ptmx aside? */
+bool is_terminal_device(uint64_t rdev);
+
+/* Which streams an image wants from outside: bits 0 to 2 standard streams, bit 3 the terminal. */
+uint32_t external_wants(const struct image *img);
+
+/* The inode of the socket that a unix socket is connected to; 0: none, or not known. */
+uint64_t unix_peer_inode(uint64_t inode);

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An open file description: open(2), fcntl(2). What it stands on is a record of its own; several descriptors,
+ * of several processes, may refer to one description. fs/file_table.c, fs/fcntl.c;
+ * tools/testing/selftests/core/.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "state/files.h"
+#include "state/regular.h"
+
+#define F_GETOWNER_UIDS_ 17
+
+static const struct field file_fields[] = {
+	FIELD_REF(struct file_state, backing, "backing", NULL, REF_STRONG, "what it stands on"),
+	FIELD_OCTAL(struct file_state, flags, "flags", "access mode and status flags, as F_GETFL has them"),
+	FIELD_INT(struct file_state, pos, "pos", "offset"),
+	FIELD_INT(struct file_state, owner, "owner",
+		"F_GETOWN_EX: thread, process or process group in the tree's pid namespace"),
+	FIELD_UINT(struct file_state, owner_type, "owner_type",
+		"F_GETOWN_EX: 0 thread, 1 process, 2 process group"),
+	FIELD_UINT(struct file_state, owner_uid, "owner_uid",
+		"F_GETOWNER_UIDS: real user id of who set the owner"),
+	FIELD_UINT(struct file_state, owner_euid, "owner_euid",
+		"F_GETOWNER_UIDS: effective user id of who set the owner"),
+	FIELD_UINT(struct file_state, signal, "signal", "F_GETSIG"),
+	FIELD_END,
+};
+
+/* --- checkpoint
+ * ---------------------------------------------------------------------------------------------------- */
+
+const struct component *backing_component(const struct file_look *f)
+{
+	for (size_t i = 0; components[i]; i++)
+		if (components[i]->scope == SCOPE_BACKING && components[i]->matches &&
+			components[i]->matches(f))
+			return components[i];
+	return NULL;
+}
+
+object_id backing_id(struct capture *c, const struct file_look *f)
+{
+	const struct component *k = backing_component(f);
+
+	if (!k)
+		return 0;
+	if (k->by_description)
+		return identity_of(c->identities, k->kind.name, f->file, 0, 0, NULL);
+	return identity_of(c->identities, k->kind.name, f->dev, f->ino, 1, NULL);
+}
+
+int backing_save(struct capture *c, struct file_look *f, object_id *out)
+{
+	const struct component *k = backing_component(f);
+	_cleanup_free_ void *state = NULL;
+	int err;
+
+	*out = backing_id(c, f);
+	if (!*out)
+		return refused(c->ps, BLAME_FILE(f), "spore does not know this kind of file");
+	if (!descriptions_claim(c->descriptions, *out))
+		return 0;
+	state = calloc(1, k->kind.size);
+	if (!state)
+		return -ENOMEM;
+	err = k->capture_file(c, f, state);
+	if (!err && c->writer)
+		err = image_add(c->writer, &k->kind, *out, state);
+	fields_free(k->kind.fields, state);
+	return err;
+}
+
+static int64_t group_in_tree(const struct tree *t, pid_t pgrp)
+{
+	for (size_t i = 0; i < t->n_processes; i++)
+		if (t->processes[i]->stat.pgrp == pgrp)
+			return t->processes[i]->status.pgid_in_ns;
+	return 0;
+}
+
+static int64_t owner_in_tree(const struct tree *t, const struct f_owner_ex *owner)
+{
+	const struct process *p;
+	const struct thread *thread;
+
+	switch (owner->type) {
+	case F_OWNER_TID:
+		thread = tree_find_tid(t, owner->pid);
+		return thread ? thread->vtid : 0;
+	case F_OWNER_PID:
+		p = tree_find(t, owner->pid);
+		return p ? p->vpid : 0;
+	default:
+		return group_in_tree(t, owner->pid);
+	}
+}
+
+static int capture_owner(struct capture *c, struct file_look *f, struct file_state *s)
+{
+	struct f_owner_ex owner = { 0 };
+	uid_t uids[2] = { 0 };
+	int fd, sig;
+
+	if (f->flags & O_PATH)
+		return 0;
+	fd = file_dup(c, f);
+	if (fd < 0)
+		return fd;
+	sig = fcntl(fd, F_GETSIG);
+	s->signal = sig > 0 ? (uint64_t)sig : 0;
+	if (fcntl(fd, F_GETOWN_EX, &owner) < 0 || !owner.pid)
+		return 0;
+	s->owner = owner_in_tree(c->tree, &owner);
+	s->owner_type = (uint64_t)owner.type;
+	if (!s->owner)
+		return refused(c->ps,
+			BLAME_FILE(f, .remedy = "let the program set the owner again (F_SETOWN)"),
+			"its signals (F_SETOWN) go to process %d, which is outside the tree", owner.pid);
+	fcntl(fd, F_GETOWNER_UIDS_, uids);
+	s->owner_uid = uids[0];
+	s->owner_euid = uids[1];
+	return 0;
+}
+
+/* While the tree runs, a descriptor may be closed, or its process end, between two looks: nothing to complain
+ * of. */
+static bool went_away(const struct capture *c, int err)
+{
+	return !c->writer && (err == -EBADF || err == -ESRCH || err == -ENOENT);
+}
+
+int file_save(struct capture *c, struct file_look *f)
+{
+	struct file_state s = { .flags = f->flags, .pos = f->pos };
+	int err;
+
+	if (!descriptions_claim(c->descriptions, f->file))
+		return 0;
+	err = backing_save(c, f, &s.backing);
+	if (!err)
+		err = capture_owner(c, f, &s);
+	close_fd(&f->dup);
+	if (!err && c->writer)
+		err = image_add(c->writer, &component_file.kind, f->file, &s);
+	if (went_away(c, err))
+		return 0;
+	if (err && err != -ENOTSUP)
+		failed(c->ps, BLAME_FILE(f), err, "cannot be saved: %s", strerror(-err));
+	return err;
+}
+
+/* --- restore
+ * ------------------------------------------------------------------------------------------------------- */
+
+static int file_validate(struct restore *r, const struct record *rec)
+{
+	const struct file_state *s = rec->state;
+	const struct record *backing = image_find(r->image, s->backing);
+
+	if (backing && backing->kind == &component_regular.kind)
+		return regular_validate_use(r, backing, s);
+	return 0;
+}
+
+int reopen(int fd, uint64_t flags)
+{
+	char path[32];
+	int opened;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	flags &= ~(uint64_t)(O_CREAT | O_EXCL | O_NOFOLLOW | O_ASYNC);
+	opened = open(path, (int)flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NOCTTY));
+	return opened < 0 ? -errno : opened;
+}
+
+#define SETTABLE (O_APPEND | O_DIRECT | O_NOATIME | O_NONBLOCK)
+
+int file_settle(int fd, const struct file_state *file)
+{
+	int now, err;
+
+	if (fd < 0 || file->flags & O_PATH)
+		return fd;
+	now = fcntl(fd, F_GETFL);
+	if (now >= 0 && ((uint64_t)now & SETTABLE) != (file->flags & SETTABLE) &&
+		fcntl(fd, F_SETFL, (int)((file->flags & SETTABLE) | ((uint64_t)now & O_ASYNC))) < 0)
+		goto failed;
+	if (file->pos && lseek(fd, file->pos, SEEK_SET) < 0 && errno != ESPIPE)
+		goto failed;
+	return fd;
+failed:
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+int fdinfo_of_dup(int fd, char **text)
+{
+	char name[32];
+	size_t size;
+
+	snprintf(name, sizeof(name), "/proc/self/fdinfo/%d", fd);
+	return procfs_read(AT_FDCWD, name, text, &size);
+}
+
+const struct component component_file = {
+	.kind = { .name = "file",
+		.version = 1,
+		.size = sizeof(struct file_state),
+		.fields = file_fields,
+		.doc = "an open file description: what open(2) makes and dup(2), fork(2) and SCM_RIGHTS "
+		       "share",
+		.sources = "fcntl(2); fs/file_table.c, fs/fcntl.c; tools/testing/selftests/core" },
+	.scope = SCOPE_OTHER,
+	.validate = file_validate,
+};

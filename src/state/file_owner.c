@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* To whom a description sends its signals: fcntl(2) F_SETOWN, F_SETSIG, O_ASYNC; fs/fcntl.c. */
+#include "state/file_owner.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "state/files.h"
+
+struct owning {
+	int fd;
+	struct f_owner_ex owner;
+	uid_t uid, euid;
+	int signal;
+	bool async;
+};
+
+/* The kernel notes the user ids of who sets the owner, and checks them when it sends a signal: hence a child
+ * that takes those. Raw calls, because the C library would change them for every thread. */
+static int own(void *arg)
+{
+	const struct owning *o = arg;
+	int flags;
+
+	if (syscall(SYS_setresuid, o->uid, o->euid, -1) < 0)
+		return -errno;
+	if (o->signal && fcntl(o->fd, F_SETSIG, o->signal) < 0)
+		return -errno;
+	if (o->owner.pid && fcntl(o->fd, F_SETOWN_EX, &o->owner) < 0)
+		return -errno;
+	if (!o->async)
+		return 0;
+	flags = fcntl(o->fd, F_GETFL);
+	return flags < 0 || fcntl(o->fd, F_SETFL, flags | O_ASYNC) < 0 ? -errno : 0;
+}
+
+/* In the keeper's pid namespace; 0: no such task. */
+static pid_t owner_pid(const struct restore *r, const struct file_state *s)
+{
+	for (size_t i = 0; i < r->n_processes; i++) {
+		const struct new_process *p = r->processes[i];
+
+		if (s->owner_type != F_OWNER_TID && p->vpid == s->owner)
+			return p->pid;
+		for (size_t k = 0; s->owner_type == F_OWNER_TID && k < p->n_threads; k++)
+			if (p->threads[k].vtid == s->owner)
+				return p->threads[k].tid;
+	}
+	return 0;
+}
+
+int file_own(struct build *b, object_id id, const struct file_state *s)
+{
+	struct owning o = { .uid = (uid_t)s->owner_uid,
+		.euid = (uid_t)s->owner_euid,
+		.signal = (int)s->signal,
+		.async = s->flags & O_ASYNC };
+	int err;
+
+	if (!s->owner && !s->signal && !o.async)
+		return 0;
+	if (s->owner) {
+		o.owner = (struct f_owner_ex){ .type = (int)s->owner_type, .pid = owner_pid(b->restore, s) };
+		if (!o.owner.pid)
+			return changed(b->ps, BLAME(.pid = b->process->pid),
+				"the owner of a descriptor (F_SETOWN), process or group %lld, does not exist "
+				"any more",
+				(long long)s->owner);
+	}
+	o.fd = restore_file(b->restore, id);
+	if (o.fd < 0)
+		return o.fd;
+	err = call_in_child(own, &o);
+	return err ? failed(b->ps, BLAME(.pid = b->process->pid), err,
+			     "the owner of a descriptor cannot be set (F_SETOWN): %s", strerror(-err))
+		   : 0;
+}

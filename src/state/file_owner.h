@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "object/component.h"
+
+/* F_SETOWN_EX, F_SETSIG and O_ASYNC of a description, in the keeper: every process is born. */
+int file_own(struct build *b, object_id id, const struct file_state *s);

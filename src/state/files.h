@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the components of files share with each other and offer the engine. */
+#pragma once
+
+#include <sys/stat.h>
+
+#include "object/component.h"
+#include "object/descriptions.h"
+#include "state/components.h"
+
+/* --- for the engine, checkpoint
+ * ---------------------------------------------------------------------------------------- */
+
+/*
+ * Reads the descriptors of c->process into process->files; from several workers. When that was done for every
+ * process, files_look_done tells apart what is the tree's own and what belongs to the outside; only then may
+ * components look (the tree runs; c->writer is NULL) or capture (in the stop).
+ */
+int files_look(struct capture *c);
+int files_look_done(struct capture *c); /* once for the tree */
+void files_look_free(struct process *p);
+
+/* --- components of files
+ * ------------------------------------------------------------------------------------------------ */
+
+/* Saves the description with what it stands on, once: c->process is one that holds it. Without c->writer,
+ * only refuses what cannot be carried. */
+int file_save(struct capture *c, struct file_look *f);
+/* The component of what a descriptor stands on: the first that matches. */
+const struct component *backing_component(const struct file_look *f);
+/* Saves what f stands on, once, and returns its id. */
+int backing_save(struct capture *c, struct file_look *f, object_id *out);
+/* The id under which it is saved. */
+object_id backing_id(struct capture *c, const struct file_look *f);
+
+/* The same inode as the descriptor fd, opened anew with these flags (F_GETFL's). Descriptor or negative
+ * errno. */
+int reopen(int fd, uint64_t flags);
+/* A freshly opened description gets the offset and those flags that open cannot give. Returns fd, or closes
+ * it and returns negative errno. */
+int file_settle(int fd, const struct file_state *file);
+
+/* Calls fn(arg) in a short-lived child that shares all memory and descriptors with this process, but outlives
+ * it: what must not be left half done. The caller waits. fn may only make system calls. Returns what fn
+ * returned. */
+int call_in_child(int (*fn)(void *arg), void *arg);
+
+/* fdinfo of a descriptor in the keeper, read again. */
+int fdinfo_of_dup(int fd, char **text);
+
+/* --- paths
+ * -------------------------------------------------------------------------------------------------------------------
+ */
+
+/* What the path names in the tree (never following a last link). 0 or negative errno. */
+int tree_open(const struct capture *c, const char *path, int flags);
+int tree_stat(const struct capture *c, const char *path, struct stat *st);
+
+#define BLAME_FILE(f, ...) BLAME_PROCESS((f)->process, .object = file_name(f).s, __VA_ARGS__)

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What can be told only when the descriptors of every process are known. */
+#include <linux/kcmp.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "state/external.h"
+
+struct table {
+	struct process *p;
+	uint64_t key; /* of its contents: equal for processes that share it */
+	size_t place; /* in the tree: parents first */
+};
+
+static uint64_t key_of(const struct process *p)
+{
+	uint64_t h = p->n_files;
+
+	for (size_t i = 0; i < p->n_files; i++)
+		h = (h ^ p->files[i].file ^ (uint64_t)p->files[i].fd << 32 ^
+			    (uint64_t)p->files[i].cloexec << 63) *
+		    0x9e3779b97f4a7c15ull;
+	return h;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const struct table *x = a, *y = b;
+	long r;
+
+	if (x->key != y->key)
+		return x->key < y->key ? -1 : 1;
+	if (x == y)
+		return 0;
+	r = syscall(SYS_kcmp, x->p->pid, y->p->pid, KCMP_FILES, 0, 0);
+	if (r == 1 || r == 2)
+		return r == 1 ? -1 : 1;
+	return x->place < y->place ? -1 : 1;
+}
+
+/* process->descriptors: the id of the first process that has the table. */
+static int find_shared_tables(struct capture *c)
+{
+	struct tree *t = c->tree;
+	struct table *tables = calloc(t->n_processes + 1, sizeof(*tables));
+	size_t n = 0;
+
+	if (!tables)
+		return -ENOMEM;
+	for (size_t i = 0; i < t->n_processes; i++) {
+		t->processes[i]->descriptors = t->processes[i]->id;
+		if (!t->processes[i]->zombie)
+			tables[n++] = (struct table){
+				.p = t->processes[i], .key = key_of(t->processes[i]), .place = i
+			};
+	}
+	qsort(tables, n, sizeof(*tables), compare);
+	for (size_t i = 1; i < n; i++)
+		if (tables[i].key == tables[i - 1].key &&
+			!syscall(SYS_kcmp, tables[i].p->pid, tables[i - 1].p->pid, KCMP_FILES, 0, 0))
+			tables[i].p->descriptors = tables[i - 1].p->descriptors;
+	free(tables);
+	return 0;
+}
+
+int files_look_done(struct capture *c)
+{
+	int err = find_shared_tables(c);
+
+	return err ? err : outside_find(c);
+}

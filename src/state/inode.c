@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "state/inode.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "state/regular.h"
+
+static bool may_be_mapped(const struct component *k)
+{
+	return k && (k == &component_regular || k == &component_memfd || k == &component_shmem ||
+			    k == &component_device);
+}
+
+static int look_at_mapping(struct capture *c, int map_fd, struct file_look *f)
+{
+	char name[16];
+	struct stat st;
+	_cleanup_fd_ int dir = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	snprintf(name, sizeof(name), "%d", map_fd);
+	if (dir < 0 || fstat(map_fd, &st) < 0)
+		return -errno;
+	*f = (struct file_look){ .process = c->process,
+		.fd = -1,
+		.dup = map_fd,
+		.flags = O_RDONLY,
+		.dev = st.st_dev,
+		.ino = st.st_ino,
+		.mode = st.st_mode,
+		.rdev = st.st_rdev,
+		.size = (uint64_t)st.st_size,
+		.nlink = st.st_nlink };
+	return procfs_link(dir, name, &f->link);
+}
+
+static int save(struct capture *c, const struct proc_map *map, struct file_look *f, object_id *out)
+{
+	char object[256];
+
+	snprintf(object, sizeof(object), "mapping %" PRIx64 "-%" PRIx64 " (%s)", map->start, map->end,
+		f->link);
+	if (!may_be_mapped(backing_component(f)))
+		return refused(c->ps, BLAME_PROCESS(c->process, .object = object),
+			"a mapping of a kind of file that spore cannot carry");
+	return backing_save(c, f, out);
+}
+
+int inode_backing_for_mapping(struct capture *c, const struct proc_map *map, int map_fd, object_id *out)
+{
+	struct file_look f;
+	int err = look_at_mapping(c, map_fd, &f);
+
+	if (!err)
+		err = save(c, map, &f, out);
+	free(f.link);
+	return err;
+}
+
+int backing_validate_mapping(struct restore *r, object_id backing)
+{
+	const struct record *rec = image_find(r->image, backing);
+
+	if (!rec || !may_be_mapped(component_of(rec->kind)))
+		return failed(r->ps, BLAME(.object = "mapping"), -EBADMSG,
+			"the image maps something that cannot be mapped");
+	return rec->kind == &component_regular.kind ? regular_validate_mapping(r, rec) : 0;
+}
+
+int backing_open(struct restore *r, object_id backing, uint64_t flags)
+{
+	const struct record *rec = image_find(r->image, backing);
+	const struct component *k = rec ? component_of(rec->kind) : NULL;
+	struct file_state file = { .backing = backing, .flags = flags };
+
+	if (!may_be_mapped(k))
+		return failed(r->ps, BLAME(.object = "mapping"), -EBADMSG,
+			"the image maps something that cannot be mapped");
+	return k->open(r, rec, &file);
+}

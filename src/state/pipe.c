@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Pipes and fifos, with what is in them: pipe(7), fifo(7), tee(2); fs/pipe.c. */
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/cleanup.h"
+#include "state/files.h"
+
+struct pipe_piece {
+	struct blob data;
+};
+
+struct pipe_state {
+	char *path; /* a fifo's; NULL: a pipe */
+	bool unlinked;
+	uint64_t mode, uid, gid;
+	uint64_t capacity;
+	bool had_writer;	   /* a fifo: a reader whom no writer ever met sees no hang-up */
+	struct pipe_piece *pieces; /* as a reader gets them: packets, or all in one */
+	size_t n_pieces;
+};
+
+static const struct field piece_fields[] = {
+	FIELD_BLOB(struct pipe_piece, data, "data", "bytes that one read returns"),
+	FIELD_END,
+};
+
+static const struct field pipe_fields[] = {
+	FIELD_STRING(
+		struct pipe_state, path, "path", "a fifo's, in the tree's root directory; a pipe has none"),
+	FIELD_BOOL(struct pipe_state, unlinked, "unlinked", "the fifo has no name any more"),
+	FIELD_OCTAL(struct pipe_state, mode, "mode", "type and permissions"),
+	FIELD_UINT(struct pipe_state, uid, "uid", "owner"),
+	FIELD_UINT(struct pipe_state, gid, "gid", "group"),
+	FIELD_UINT(struct pipe_state, capacity, "capacity", "F_GETPIPE_SZ"),
+	FIELD_BOOL(struct pipe_state, had_writer, "had_writer",
+		"the fifo has or had a writer: a reader without one sees a hang-up"),
+	FIELD_LIST(struct pipe_state, pieces, n_pieces, "pieces", piece_fields, "unread contents"),
+	FIELD_END,
+};
+
+/* --- checkpoint
+ * ---------------------------------------------------------------------------------------------------- */
+
+static bool pipe_matches(const struct file_look *f)
+{
+	return S_ISFIFO(f->mode) && !(f->flags & O_PATH && f->link[0] == '/');
+}
+
+static int name_fifo(struct capture *c, const struct file_look *f, struct pipe_state *s)
+{
+	static const char deleted[] = " (deleted)";
+	size_t len = strlen(f->link), cut = strlen(deleted);
+	struct stat st;
+
+	if (f->link[0] != '/')
+		return 0;
+	s->path = strdup(f->link);
+	if (!s->path)
+		return -ENOMEM;
+	if (!tree_stat(c, f->link, &st) && st.st_dev == f->dev && st.st_ino == f->ino)
+		return 0;
+	if (len <= cut || strcmp(f->link + len - cut, deleted) || f->nlink)
+		return refused(c->ps, BLAME_FILE(f), "no path of the tree leads to this fifo any more");
+	s->path[len - cut] = '\0';
+	s->unlinked = true;
+	return 0;
+}
+
+static int add_piece(struct pipe_state *s, const void *data, size_t size)
+{
+	struct pipe_piece *grown = reallocarray(s->pieces, s->n_pieces + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	s->pieces = grown;
+	grown[s->n_pieces].data = (struct blob){ .data = malloc(size), .size = size };
+	if (!grown[s->n_pieces].data.data)
+		return -ENOMEM;
+	memcpy(grown[s->n_pieces++].data.data, data, size);
+	return 0;
+}
+
+/* Each read of a packet ends where the packet does; other contents come in one piece. */
+static int read_pieces(int fd, size_t total, struct pipe_state *s)
+{
+	_cleanup_free_ void *buffer = malloc(total);
+
+	if (!buffer)
+		return -ENOMEM;
+	while (total) {
+		ssize_t n = read(fd, buffer, total);
+		int err;
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		err = add_piece(s, buffer, (size_t)n);
+		if (err)
+			return err;
+		total -= (size_t)n;
+	}
+	return 0;
+}
+
+static void close_pair(int (*pair)[2])
+{
+	close_fd(&(*pair)[0]);
+	close_fd(&(*pair)[1]);
+}
+
+/* tee(2) leaves what it copies, and the bounds of packets, in a pipe with as many slots. */
+static int copy_contents(int fd, struct pipe_state *s, size_t total)
+{
+	_cleanup_(close_pair)
+	int copy[2] = { -1, -1 };
+	_cleanup_fd_ int reader = -1;
+	ssize_t n;
+
+	if (pipe2(copy, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	if (fcntl(copy[1], F_SETPIPE_SZ, (int)s->capacity) < 0)
+		return -errno;
+	/* Of a descriptor that only writes, a second one is opened: nobody can wait for a reader while there
+	 * is something to read. */
+	if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY) {
+		reader = reopen(fd, O_RDONLY | O_NONBLOCK);
+		if (reader < 0)
+			return reader;
+		fd = reader;
+	}
+	n = tee(fd, copy[1], total, SPLICE_F_NONBLOCK);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == total ? read_pieces(copy[0], total, s) : -EIO;
+}
+
+static bool hung_up(int fd)
+{
+	struct pollfd p = { .fd = fd };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
+}
+
+static bool is_written_to(const struct capture *c, const struct file_look *f)
+{
+	for (const struct description *d = c->descriptions->first; d; d = d->next)
+		if (d->look->dev == f->dev && d->look->ino == f->ino &&
+			(d->look->flags & O_ACCMODE) != O_RDONLY && !(d->look->flags & O_PATH))
+			return true;
+	return false;
+}
+
+static int capture_queue(struct capture *c, const struct file_look *f, int fd, struct pipe_state *s)
+{
+	int capacity = fcntl(fd, F_GETPIPE_SZ), total = 0, err = 0;
+
+	if (capacity < 0 || ioctl(fd, FIONREAD, &total) < 0)
+		return -errno;
+	s->capacity = (uint64_t)capacity;
+	s->had_writer = s->path && (total > 0 || is_written_to(c, f) || hung_up(fd));
+	if (total > 0 && c->writer)
+		err = copy_contents(fd, s, (size_t)total);
+	return err ? failed(c->ps, BLAME_FILE(f), err, "the contents of the pipe cannot be read: %s",
+			     strerror(-err))
+		   : 0;
+}
+
+static int pipe_capture(struct capture *c, const struct file_look *f, void *state)
+{
+	struct pipe_state *s = state;
+	_cleanup_fd_ int own = -1;
+	struct stat st;
+	int fd = file_dup(c, f), err;
+
+	if (fd < 0)
+		return fd;
+	if (f->description->crosses)
+		return refused(c->ps, BLAME_FILE(f, .remedy = "name a tree that holds both ends"),
+			"a pipe whose other end is outside the tree, and which is no standard stream of its "
+			"root");
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	s->mode = st.st_mode;
+	s->uid = st.st_uid;
+	s->gid = st.st_gid;
+	err = name_fifo(c, f, s);
+	if (err)
+		return err;
+	if (f->flags & O_PATH) {
+		own = reopen(fd, O_RDWR | O_NONBLOCK);
+		fd = own;
+	}
+	return fd < 0 ? fd : capture_queue(c, f, fd, s);
+}
+
+/* --- restore
+ * ------------------------------------------------------------------------------------------------------- */
+
+static int pipe_validate(struct restore *r, const struct record *rec)
+{
+	const struct pipe_state *s = rec->state;
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+
+	if (!s->path || s->unlinked)
+		return 0;
+	fd = restore_open(r, s->path, O_PATH | O_NOFOLLOW, 0);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return refused(r->ps, BLAME(.object = s->path, .remedy = "put it back (mkfifo)"),
+			"the fifo is missing");
+	if (!S_ISFIFO(st.st_mode))
+		return refused(r->ps, BLAME(.object = s->path, .remedy = "put it back (mkfifo)"),
+			"this is no fifo any more");
+	return 0;
+}
+
+static int open_unlinked_fifo(struct restore *r, const struct pipe_state *s, int flags)
+{
+	const char *slash = strrchr(s->path, '/');
+	_cleanup_free_ char *dir_path = slash ? strndup(s->path, (size_t)(slash - s->path)) : NULL;
+	_cleanup_fd_ int dir = -1;
+	int fd;
+
+	if (!dir_path)
+		return slash ? -ENOMEM : -EBADMSG;
+	dir = restore_open(r, dir_path[0] ? dir_path : "/", O_PATH | O_DIRECTORY, 0);
+	if (dir < 0)
+		return dir;
+	if (mkfifoat(dir, slash + 1, 0600) < 0)
+		return -errno;
+	fd = openat(dir, slash + 1, flags | O_CLOEXEC);
+	fd = fd < 0 ? -errno : fd;
+	unlinkat(dir, slash + 1, 0);
+	return fd;
+}
+
+/* fd[0] reads, fd[1] writes; of a fifo both are one. A pipe's two are given away as they are: only they lack
+ * O_LARGEFILE. */
+static int make_pipe(struct restore *r, const struct pipe_state *s, struct made *made)
+{
+	if (made->fd[0] >= 0)
+		return 0;
+	if (!s->path) {
+		if (pipe2(made->fd, O_CLOEXEC) < 0)
+			return -errno;
+	} else {
+		int flags = (s->had_writer ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOFOLLOW;
+		int fd = s->unlinked ? open_unlinked_fifo(r, s, flags)
+				     : restore_open(r, s->path, (uint64_t)flags, 0);
+
+		if (fd < 0)
+			return fd;
+		made->fd[0] = fd;
+	}
+	if ((!s->path || s->unlinked) && (fchown(made->fd[0], (uid_t)s->uid, (gid_t)s->gid) < 0 ||
+						 fchmod(made->fd[0], s->mode & 07777) < 0))
+		return -errno;
+	/* Above the limit of unprivileged users only what has been so before. */
+	return s->capacity && fcntl(made->fd[0], F_SETPIPE_SZ, (int)MIN(s->capacity, (uint64_t)INT32_MAX)) < 0
+		       ? -errno
+		       : 0;
+}
+
+#define KERNEL_O_LARGEFILE 0100000
+
+static int open_end(const struct pipe_state *s, const struct made *made, const struct file_state *file)
+{
+	int end = (file->flags & O_ACCMODE) == O_WRONLY;
+	int fd;
+
+	if (s->path || file->flags & (KERNEL_O_LARGEFILE | O_PATH) || (file->flags & O_ACCMODE) == O_RDWR)
+		return reopen(made->fd[0], file->flags | (file->flags & O_PATH ? 0 : O_NONBLOCK));
+	fd = fcntl(made->fd[end], F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static int pipe_open(struct restore *r, const struct record *rec, const struct file_state *file)
+{
+	const struct pipe_state *s = rec->state;
+	struct made *made = restore_made(r, rec->id);
+	int err;
+
+	if (!made)
+		return -ENOMEM;
+	err = make_pipe(r, s, made);
+	if (err)
+		return failed(r->ps, BLAME(.object = s->path ? s->path : "pipe"), err,
+			"the pipe cannot be made: %s", strerror(-err));
+	return file_settle(open_end(s, made, file), file);
+}
+
+/* Packets are kept apart by a writer in packet mode (O_DIRECT). */
+static bool has_packets(const struct restore *r, object_id id, const struct pipe_state *s)
+{
+	size_t n;
+	const struct record *files = image_records(r->image, &component_file.kind, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct file_state *file = files[i].state;
+
+		if (file->backing == id && file->flags & O_DIRECT)
+			return true;
+	}
+	return s->n_pieces > 1;
+}
+
+static int pipe_fill(struct restore *r, const struct record *rec)
+{
+	const struct pipe_state *s = rec->state;
+	const struct made *made = restore_made(r, rec->id);
+	_cleanup_fd_ int fd = -1;
+
+	if (!made || made->fd[0] < 0 || !s->n_pieces)
+		return 0;
+	fd = reopen(made->fd[0], O_WRONLY | O_NONBLOCK | (has_packets(r, rec->id, s) ? O_DIRECT : 0));
+	if (fd < 0)
+		return failed(
+			r->ps, BLAME(.object = "pipe"), fd, "the pipe cannot be filled: %s", strerror(-fd));
+	for (size_t i = 0; i < s->n_pieces; i++) {
+		const struct blob *data = &s->pieces[i].data;
+
+		if (write(fd, data->data, data->size) != (ssize_t)data->size)
+			return failed(
+				r->ps, BLAME(.object = "pipe"), -EBADMSG, "the pipe's contents do not fit");
+	}
+	return 0;
+}
+
+const struct component component_pipe = {
+	.kind = { .name = "pipe",
+		.version = 1,
+		.size = sizeof(struct pipe_state),
+		.fields = pipe_fields,
+		.doc = "a pipe or a fifo, with what is in it",
+		.sources = "pipe(7), fifo(7); fs/pipe.c" },
+	.scope = SCOPE_BACKING,
+	.matches = pipe_matches,
+	.capture_file = pipe_capture,
+	.validate = pipe_validate,
+	.open = pipe_open,
+	.fill = pipe_fill,
+};

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Opening files again, and the question whether they are still what they were. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include <spore.h>
+#include "state/regular.h"
+
+/* --- validate
+ * -------------------------------------------------------------------------------------------------------- */
+
+#define WHO(s, ...) BLAME(.object = (s)->path, __VA_ARGS__)
+
+static bool is_name_kept(const struct regular_state *s)
+{
+	return !s->unlinked && !s->pseudo;
+}
+
+int regular_validate(struct restore *r, const struct record *rec)
+{
+	const struct regular_state *s = rec->state;
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+
+	if (!s->path || s->path[0] != '/')
+		return failed(
+			r->ps, BLAME(.object = "regular"), -EBADMSG, "the image has a file without a path");
+	if (!is_name_kept(s))
+		return 0;
+	fd = restore_open(r, s->path, O_PATH | O_NOFOLLOW, 0);
+	if (fd == -ENOENT || fd == -ENOTDIR)
+		return refused(r->ps, WHO(s, .remedy = "put the file back"), "the file is missing");
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return failed(r->ps, WHO(s), fd < 0 ? fd : -errno, "the file cannot be opened: %s",
+			strerror(fd < 0 ? -fd : errno));
+	if ((st.st_mode & S_IFMT) != (s->mode & S_IFMT))
+		return refused(
+			r->ps, WHO(s, .remedy = "put the file back"), "this is another type of file now");
+	return 0;
+}
+
+/* What became of a file since: a descriptor of it and its stat. False if it is as it was, or regular_validate
+ * has named what is wrong. */
+static bool look_again(struct restore *r, const struct regular_state *s, int *fd, struct stat *st)
+{
+	if (!is_name_kept(s) || !S_ISREG(s->mode))
+		return false;
+	*fd = restore_open(r, s->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+	if (*fd < 0 || fstat(*fd, st) < 0 || !S_ISREG(st->st_mode))
+		return false;
+	return (uint64_t)st->st_size != s->size || st->st_mtim.tv_sec != s->mtime_s ||
+	       (uint64_t)st->st_mtim.tv_nsec != s->mtime_ns;
+}
+
+static bool hash_is(int fd, uint64_t size, const struct blob *saved)
+{
+	struct blob now = { 0 };
+	bool same = saved->size && !fingerprint_hash(fd, size, &now) && blob_equal(&now, saved);
+
+	free(now.data);
+	return same;
+}
+
+/* Each file is complained of once. */
+static bool first_complaint(struct restore *r, const struct record *rec)
+{
+	struct made *made = restore_made(r, rec->id);
+
+	if (!made || made->data)
+		return false;
+	made->data = calloc(1, 1);
+	return true;
+}
+
+#define REMEDY_CHANGED "put the file back, or restore with --changed-files"
+
+static int refuse_written(struct restore *r, const struct regular_state *s, const struct stat *st)
+{
+	if ((uint64_t)st->st_size < s->size)
+		return refused(r->ps, WHO(s, .remedy = REMEDY_CHANGED),
+			"the file is shorter than it was: %" PRIu64 " bytes instead of %" PRIu64,
+			(uint64_t)st->st_size, s->size);
+	return refused(r->ps, WHO(s, .remedy = REMEDY_CHANGED),
+		"the file is open for writing and was written since the checkpoint (%" PRIu64
+		" bytes then, %" PRIu64 " now)",
+		s->size, (uint64_t)st->st_size);
+}
+
+/* A reader meets changes made by others as it would have without a checkpoint; a writer goes on from what it
+ * wrote itself. */
+int regular_validate_use(struct restore *r, const struct record *rec, const struct file_state *file)
+{
+	const struct regular_state *s = rec->state;
+	bool writes = (file->flags & O_ACCMODE) != O_RDONLY;
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+	bool grown;
+
+	if (file->flags & O_PATH || r->flags & SPORE_RESTORE_CHANGED_FILES || !look_again(r, s, &fd, &st))
+		return 0;
+	grown = (uint64_t)st.st_size > s->size;
+	if ((uint64_t)st.st_size >= s->size && hash_is(fd, s->size, &s->hash) &&
+		(!grown || !writes || file->flags & O_APPEND))
+		return 0;
+	if (writes && grown && file->flags & O_APPEND && !s->hash.size)
+		return 0;
+	if (!first_complaint(r, rec))
+		return 0;
+	if (writes || (uint64_t)st.st_size < s->size)
+		return refuse_written(r, s, &st);
+	return changed(r->ps, WHO(s),
+		"the file, open for reading, was modified since the checkpoint (%" PRIu64
+		" bytes then, %" PRIu64 " now)",
+		s->size, (uint64_t)st.st_size);
+}
+
+static int refuse_mapped(
+	struct restore *r, const struct regular_state *s, const struct stat *st, bool other_build)
+{
+	if ((uint64_t)st->st_size < s->size)
+		return refused(r->ps, WHO(s, .remedy = "put the file back"),
+			"the file is mapped, and shorter than it was: %" PRIu64 " bytes instead of %" PRIu64,
+			(uint64_t)st->st_size, s->size);
+	if (other_build)
+		return refused(r->ps, WHO(s, .remedy = "put the file back"),
+			"the file is mapped, and is another build now (its build-id differs)");
+	return refused(r->ps, WHO(s, .remedy = REMEDY_CHANGED),
+		"the file is mapped, and its contents may differ: it was modified since the checkpoint");
+}
+
+int regular_validate_mapping(struct restore *r, const struct record *rec)
+{
+	const struct regular_state *s = rec->state;
+	struct blob id = { 0 };
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+	bool other_build = false;
+
+	if (!look_again(r, s, &fd, &st))
+		return 0;
+	if (s->build_id.size) {
+		fingerprint_build_id(fd, &id);
+		other_build = !blob_equal(&id, &s->build_id);
+		free(id.data);
+		if (!other_build && (uint64_t)st.st_size == s->size)
+			return 0;
+	}
+	if ((uint64_t)st.st_size >= s->size && hash_is(fd, s->size, &s->hash))
+		return 0;
+	if (r->flags & SPORE_RESTORE_CHANGED_FILES && !other_build && (uint64_t)st.st_size >= s->size)
+		return 0;
+	return first_complaint(r, rec) ? refuse_mapped(r, s, &st, other_build) : 0;
+}
+
+/* --- files without a name
+ * ---------------------------------------------------------------------------------------- */
+
+static bool is_tmpfile(uint64_t flags)
+{
+	return (flags & O_TMPFILE) == O_TMPFILE;
+}
+
+/* Flags that F_GETFL shows, but that opening through /proc/self/fd cannot give. Only a file made with
+ * O_TMPFILE may get a name later. */
+static bool only_by_name(uint64_t flags)
+{
+	return is_tmpfile(flags) || flags & O_NOFOLLOW;
+}
+
+static uint64_t creation_flags(const struct restore *r, object_id id)
+{
+	size_t n;
+	const struct record *files = image_records(r->image, &component_file.kind, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct file_state *file = files[i].state;
+
+		if (file->backing == id && only_by_name(file->flags) && !(file->flags & O_PATH))
+			return file->flags & ~(uint64_t)O_ASYNC;
+	}
+	return O_RDWR;
+}
+
+static int open_parent(struct restore *r, const struct regular_state *s, const char **base)
+{
+	const char *slash = strrchr(s->path, '/');
+	_cleanup_free_ char *dir = strndup(s->path, (size_t)(slash - s->path));
+	int fd;
+
+	*base = slash + 1;
+	if (!dir)
+		return -ENOMEM;
+	fd = restore_open(r, dir[0] ? dir : "/", O_PATH | O_DIRECTORY, 0);
+	if (fd != -ENOENT)
+		return fd;
+	changed(r->ps, WHO(s), "its directory is gone: the file, which has no name, is made in / instead");
+	return restore_open(r, "/", O_PATH | O_DIRECTORY, 0);
+}
+
+static int create_directory(int dir, const char *base, uint64_t flags)
+{
+	int fd;
+
+	if (mkdirat(dir, base, 0700) < 0)
+		return -errno;
+	fd = openat(dir, base, (int)(flags & ~(uint64_t)O_ACCMODE) | O_DIRECTORY | O_CLOEXEC);
+	fd = fd < 0 ? -errno : fd;
+	unlinkat(dir, base, AT_REMOVEDIR);
+	return fd;
+}
+
+/* Under the old name for a moment, so that /proc/PID/fd shows it; where the name is taken, without any. */
+static int create_file(
+	struct restore *r, const struct regular_state *s, int dir, const char *base, uint64_t flags)
+{
+	int fd = openat(dir, is_tmpfile(flags) ? "." : base,
+		(int)flags | O_CLOEXEC | (is_tmpfile(flags) ? 0 : O_CREAT | O_EXCL), 0600);
+
+	if (is_tmpfile(flags))
+		return fd < 0 ? -errno : fd;
+	if (fd >= 0) {
+		unlinkat(dir, base, 0);
+		return fd;
+	}
+	if (errno != EEXIST)
+		return -errno;
+	changed(r->ps, WHO(s), "its name is taken by another file: /proc/PID/fd will show another one");
+	fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+static int give_attributes(int fd, const struct regular_state *s)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+		{ .tv_sec = s->mtime_s, .tv_nsec = (long)(s->mtime_ns % 1000000000) } };
+
+	if (fchown(fd, (uid_t)s->uid, (gid_t)s->gid) < 0 || fchmod(fd, (mode_t)s->mode & 07777) < 0 ||
+		futimens(fd, times) < 0)
+		return -errno;
+	return 0;
+}
+
+static int create_unlinked(struct restore *r, const struct record *rec)
+{
+	const struct regular_state *s = rec->state;
+	uint64_t flags = creation_flags(r, rec->id);
+	_cleanup_fd_ int dir = -1, fd = -1, writer = -1;
+	const char *base;
+	int err = 0;
+
+	dir = open_parent(r, s, &base);
+	if (dir < 0)
+		return dir;
+	fd = S_ISDIR(s->mode) ? create_directory(dir, base, flags) : create_file(r, s, dir, base, flags);
+	if (fd < 0)
+		return fd;
+	writer = reopen(fd, S_ISREG(s->mode) ? O_RDWR : O_RDONLY);
+	if (writer < 0)
+		return writer;
+	if (S_ISREG(s->mode))
+		err = contents_restore(r, writer, s->extents, s->n_extents, s->size, s->path);
+	if (!err)
+		err = give_attributes(writer, s);
+	return err ? err : take_fd(&fd);
+}
+
+static int open_unlinked(struct restore *r, const struct record *rec, uint64_t flags)
+{
+	struct made *made = restore_made(r, rec->id);
+	int fd;
+
+	if (!made)
+		return -ENOMEM;
+	if (made->fd[0] < 0) {
+		fd = create_unlinked(r, rec);
+		if (fd < 0)
+			return fd;
+		made->fd[0] = fd;
+	}
+	/* Only the first description that needs it can be the one that the file was made with. */
+	if (!only_by_name(flags) || flags & O_PATH || made->data)
+		return reopen(made->fd[0], is_tmpfile(flags) ? flags & ~(uint64_t)O_TMPFILE : flags);
+	made->data = calloc(1, 1);
+	fd = fcntl(made->fd[0], F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+/* --- opening
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+int regular_open(struct restore *r, const struct record *rec, uint64_t flags)
+{
+	const struct regular_state *s = rec->state;
+	int fd;
+
+	if (s->unlinked)
+		return open_unlinked(r, rec, flags);
+	flags &= ~(uint64_t)(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC);
+	/* A file that got a name after O_TMPFILE: the flag is still seen, but would open another file. */
+	if (is_tmpfile(flags))
+		flags &= ~(uint64_t)O_TMPFILE;
+	fd = restore_open(r, s->path,
+		flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags | O_NOCTTY, 0);
+	if (fd < 0)
+		failed(r->ps, WHO(s), fd, "cannot be opened: %s", strerror(-fd));
+	return fd;
+}
+
+int regular_open_file(struct restore *r, const struct record *rec, const struct file_state *file)
+{
+	return file_settle(regular_open(r, rec, file->flags), file);
+}
