@@ -3,11 +3,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <xxhash.h>
 
 #include "image/directory.h"
 
-#define RESERVE_LEAST (4ul << 20)
+#define RESERVE_LEAST (1ul << 20)
 #define RESERVE_MOST  (64ul << 20)
 
 struct page_writer {
@@ -63,15 +64,27 @@ int page_writer_open(struct image_writer *w, struct page_writer **out)
 	return p->error;
 }
 
+/* A step grows with the file and, lest what several writers reserve beyond their need be what fills the disk,
+ * shrinks with its free room. */
+static uint64_t reserve_step(const struct page_writer *p)
+{
+	uint64_t step = MAX(p->reserved, RESERVE_LEAST);
+	struct statfs fs;
+
+	if (fstatfs(p->fd, &fs) < 0)
+		return 0;
+	step = MIN(step, RESERVE_MOST);
+	return MIN(step, fs.f_bavail * (uint64_t)fs.f_bsize / 64);
+}
+
 /* Reserving room in large steps is what makes several threads on one file system scale. Where it cannot be
  * had, the write will tell. */
 static void reserve(struct page_writer *p, uint64_t end)
 {
-	uint64_t step = MAX(p->reserved, RESERVE_LEAST);
-
-	step = MIN(step, RESERVE_MOST);
 	while (p->reserved < end) {
-		if (fallocate(p->fd, 0, (off_t)p->reserved, (off_t)step) < 0) {
+		uint64_t step = ALIGN_DOWN(reserve_step(p), PAGE_SIZE);
+
+		if (step < RESERVE_LEAST || fallocate(p->fd, 0, (off_t)p->reserved, (off_t)step) < 0) {
 			p->reserved = UINT64_MAX; /* do not try again */
 			return;
 		}
