@@ -192,3 +192,22 @@ void format_reference(const struct record_kind *const kinds[], FILE *out)
 	for (size_t i = 0; kinds[i]; i++)
 		put_kind(kinds[i], out);
 }
+
+static void put_names(const struct field *table, const char *path, FILE *out)
+{
+	char below[256];
+
+	for (const struct field *f = table; f->type != FIELD_TYPE_END; f++) {
+		snprintf(below, sizeof(below), "%s.%s", path, f->name);
+		if (f->type != FIELD_TYPE_STRUCT) /* its members are what can be lost */
+			fprintf(out, "%s\n", below);
+		if (f->sub)
+			put_names(f->sub, below, out);
+	}
+}
+
+void format_field_names(const struct record_kind *const kinds[], FILE *out)
+{
+	for (size_t i = 0; kinds[i]; i++)
+		put_names(kinds[i]->fields, kinds[i]->name, out);
+}

@@ -64,7 +64,7 @@ static int read_file(struct opening *o, const struct manifest_file *file, struct
 {
 	_cleanup_fd_ int fd = -1;
 	uint8_t checksum[16];
-	uint64_t size;
+	uint64_t size = 0;
 	int r = open_file(o, file->name, &fd, &size);
 
 	if (r < 0)
@@ -86,7 +86,7 @@ static int read_manifest(struct opening *o)
 	struct bytes b = { 0 };
 	_cleanup_fd_ int fd = -1;
 	const char *why = "cannot be read";
-	uint64_t size;
+	uint64_t size = 0;
 	int r;
 
 	if (faccessat(o->img->dir_fd, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
@@ -324,7 +324,7 @@ static int open_page_file(struct opening *o, const struct manifest_file *file)
 	struct image *img = o->img;
 	struct page_file *pf = &img->private->page_files[img->n_page_files];
 	unsigned int number;
-	uint64_t size;
+	uint64_t size = 0;
 	int r;
 
 	if (!page_file_name(file->name, &number) || number != img->n_page_files)

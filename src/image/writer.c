@@ -141,7 +141,7 @@ int image_add(struct image_writer *w, const struct record_kind *k, object_id id,
 {
 	_cleanup_(bytes_free)
 	struct bytes record = { 0 };
-	struct kind_file *f;
+	struct kind_file *f = NULL;
 	int r = record_encode(k, id, state, &record); /* outside the lock: workers add records all the time */
 
 	LOCKED(&w->lock);
@@ -268,7 +268,7 @@ static int take_directory(struct image_writer *w, int dir_fd, bool force)
 
 static int write_head(struct image_writer *w)
 {
-	struct kind_file *f;
+	struct kind_file *f = NULL;
 	int r = head_fill(&w->head);
 
 	if (r < 0)

@@ -350,6 +350,20 @@ static void test_reference(void)
 	CHECK(strstr(text, "| `text` | string(15) | "));
 }
 
+static void test_field_names(void)
+{
+	static const struct record_kind *const kinds[] = { &point_kind, &sample_kind, NULL };
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	format_field_names(kinds, out);
+	fclose(out);
+	CHECK(!strncmp(text, "point.x\npoint.label\npoint.peer\nsample.u8\n", 41));
+	CHECK(strstr(text, "\nsample.inner.x\n") && strstr(text, "\nsample.list\nsample.list.x\n"));
+	CHECK(!strstr(text, "\nsample.inner\n"));
+}
+
 #ifdef SPORE_TEST_DROP
 static struct sample decode_dropping(const char *drop)
 {
@@ -408,6 +422,7 @@ int main(void)
 	test_print();
 	test_print_full();
 	test_reference();
+	test_field_names();
 	test_drop();
 	return 0;
 }
