@@ -87,7 +87,9 @@ static void search(struct found *f, pid_t pid, const struct exec_mapping *m)
 	_cleanup_free_ uint8_t *chunk = malloc(CHUNK);
 
 	f->syscall_ret = f->restorer = NOWHERE;
-	for (uint64_t at = m->start; chunk && at < m->end; at += CHUNK - OVERLAP) {
+	if (!chunk)
+		return;
+	for (uint64_t at = m->start; at < m->end; at += CHUNK - OVERLAP) {
 		size_t n = MIN(CHUNK, m->end - at);
 
 		if (remote_read(pid, REMOTE(at), chunk, n) < 0)
@@ -132,7 +134,9 @@ uint64_t find_syscall_insn(pid_t pid, uint64_t start, uint64_t end)
 	_cleanup_free_ uint8_t *chunk = malloc(CHUNK);
 	uint64_t found = NOWHERE;
 
-	for (uint64_t at = start; chunk && at < end && found == NOWHERE; at += CHUNK - OVERLAP) {
+	if (!chunk)
+		return 0;
+	for (uint64_t at = start; at < end && found == NOWHERE; at += CHUNK - OVERLAP) {
 		size_t n = MIN(CHUNK, end - at);
 
 		if (remote_read(pid, REMOTE(at), chunk, n) < 0)

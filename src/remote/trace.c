@@ -11,7 +11,8 @@
 #include "base/macro.h"
 
 #define SYSCALL_STOP (SIGTRAP | 0x80) /* by PTRACE_O_TRACESYSGOOD */
-#define SYSCALL_INSN 2 /* its length */
+#define EAGER        40 /* how often to look again without a sleep */
+#define SYSCALL_INSN 2  /* its length */
 #define EVENT(status) ((unsigned int)(status) >> 16)
 
 static int64_t now_us(void)
@@ -28,12 +29,14 @@ static int64_t now_us(void)
  */
 static void pause_before(int attempt)
 {
-	struct timespec t = { 0, 20000l << MIN((attempt - 40) / 8, 5) };
+	struct timespec t = { 0, 20000 };
 
-	if (attempt < 40)
+	if (attempt < EAGER) {
 		sched_yield();
-	else
-		nanosleep(&t, NULL);
+		return;
+	}
+	t.tv_nsec <<= MIN((attempt - EAGER) / 8, 5);
+	nanosleep(&t, NULL);
 }
 
 int trace_wait(struct stop *s, int timeout_ms, int *status)
@@ -49,9 +52,9 @@ int trace_wait(struct stop *s, int timeout_ms, int *status)
 			s->state = STOP_GONE;
 			return -ESRCH;
 		}
-		if (attempt == 40)
+		if (attempt == EAGER)
 			end = now_us() + timeout_ms * INT64_C(1000);
-		if (attempt > 40 && now_us() >= end)
+		if (!timeout_ms || (attempt > EAGER && now_us() >= end))
 			return -ETIMEDOUT;
 		pause_before(attempt);
 	}

@@ -368,6 +368,22 @@ static void test_ends(void)
 	CHECK(stop_seize(&stop, pid, 0) == -ESRCH);
 }
 
+/* A parent inside vfork does not stop, nor can it be let go; the stop comes with the child's end. */
+static void test_vfork(void)
+{
+	struct seen *s = seen_new();
+	struct stop stop;
+	pid_t pid = target_start(target_vfork, s);
+
+	CHECK(!stop_seize(&stop, pid, 0) && !stop_interrupt(&stop));
+	CHECK(stop_wait(&stop, 50) == -ETIMEDOUT && stop.state == STOP_SEIZED);
+	CHECK(!stop_wait(&stop, 2000) && stop.state == STOP_STOPPED);
+	CHECK(!s->turns);
+	stop_release(&stop);
+	CHECK(goes_on(s));
+	target_end(pid);
+}
+
 static void measure(const char *name, target *body)
 {
 	struct seen *s = seen_new();
@@ -468,6 +484,7 @@ int main(void)
 	test_signals();
 	test_failing_batch();
 	test_ends();
+	test_vfork();
 	measure("spin", target_spin);
 	measure("nanosleep", target_nanosleep);
 	measure_threads();

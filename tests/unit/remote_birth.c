@@ -4,9 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -40,7 +43,21 @@ static int64_t now_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static pid_t start_seed(const struct area *a, int seed_fd)
+/* As before 5.16: no futex_waitv. */
+static void become_old(void)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 449, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog p = { sizeof(f) / sizeof(f[0]), f };
+
+	prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p);
+}
+
+static pid_t start_seed(const struct area *a, int seed_fd, bool old)
 {
 	char argument[80], *argv[] = { (char *)"seed", argument, NULL }, *envp[] = { NULL };
 	struct clone_args args = { .flags = CLONE_NEWPID, .exit_signal = SIGCHLD };
@@ -51,6 +68,8 @@ static pid_t start_seed(const struct area *a, int seed_fd)
 	if (!pid) {
 		dup2(a->fd, AREA_FD);
 		dup2(seed_fd, SEED_FD);
+		if (old)
+			become_old();
 		syscall(SYS_execveat, seed_fd, "", argv, envp, AT_EMPTY_PATH);
 		_exit(126);
 	}
@@ -134,7 +153,29 @@ static void last_call(struct area *a, pid_t pid)
 	free(maps);
 }
 
-static void be_spore(struct born *born)
+/* A process without a C library has nothing to borrow but its vDSO. */
+static void inject_into_seed(pid_t pid)
+{
+	struct stopped p;
+	struct injection in;
+	struct problems ps;
+	struct batch b;
+
+	problems_init(&ps);
+	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], 1, 4096, NULL, &ps))) {
+		CHECK(!in.outer && !in.gadgets.syscall_ret && in.gadgets.syscall);
+		CHECK(!inject_enter(&in, &p.list[0], 0));
+		batch_init(&b, &in.area);
+		batch_expect(&b, batch_call(&b, "getpid", SYS_getpid), 1);
+		run(&b, area_slot(&in.area, 0), 0);
+		CHECK(!inject_leave(&in, &p.list[0]));
+		inject_end(&in);
+	}
+	process_release(&p);
+	problems_free(&ps);
+}
+
+static void be_spore(struct born *born, bool old)
 {
 	struct area a;
 	int seed = seed_open();
@@ -144,12 +185,13 @@ static void be_spore(struct born *born)
 	failures = 0;
 	if (CHECK(seed >= 0) && CHECK(!r)) {
 		start = now_us();
-		born->init = start_seed(&a, seed);
+		born->init = start_seed(&a, seed, old);
 		give_birth(&a);
 		ask_all(&a);
 		born->us = now_us() - start;
 		exec_again(&a);
 		last_call(&a, born->init);
+		inject_into_seed(born->init);
 		ask_all(&a);
 		area_reset(&a);
 		ask_all(&a);
@@ -194,7 +236,7 @@ static void test_births_cut_off(int times)
 		pid_t spore = fork(), left = 0;
 
 		if (!spore)
-			be_spore(born);
+			be_spore(born, false);
 		usleep((useconds_t)(500 + i * 6000 / times));
 		kill(spore, SIGKILL);
 		for (int ms = 0; ms < 3000 && left >= 0; ms++) {
@@ -208,13 +250,13 @@ static void test_births_cut_off(int times)
 	munmap(born, sizeof(*born));
 }
 
-void test_birth(void)
+static void test_births(const char *name, bool old)
 {
 	struct born *born = born_new();
 	pid_t spore = fork();
 
 	if (!spore)
-		be_spore(born);
+		be_spore(born, old);
 	for (int i = 0; i < 20000 && !born->ready; i++)
 		usleep(1000);
 	CHECK(born->ready);
@@ -225,7 +267,13 @@ void test_birth(void)
 	for (int i = 0; i < 2000 && alive(born->init); i++)
 		usleep(1000);
 	CHECK(!alive(born->init));
-	printf("birth        seed, %d processes, %d threads and a batch in each: %ld us\n", CHILDREN, THREADS, born->us);
-	test_births_cut_off(30);
+	printf("%-12s seed, %d processes, %d threads and a batch in each: %ld us\n", name, CHILDREN, THREADS, born->us);
 	munmap(born, sizeof(*born));
+}
+
+void test_birth(void)
+{
+	test_births("birth", false);
+	test_births("no waitv", true);
+	test_births_cut_off(30);
 }

@@ -366,3 +366,16 @@ void target_busybox(struct seen *s)
 	execlp("busybox", "busybox", "sh", "-c", "while :; do :; done", NULL);
 	s->wrong++;
 }
+
+void target_vfork(struct seen *s)
+{
+	s->ready = 1;
+	if (!vfork()) {
+		struct timespec t = { 0, 300000000 };
+
+		nanosleep(&t, NULL);
+		_exit(0);
+	}
+	for (;;)
+		s->turns++;
+}

@@ -27,4 +27,4 @@ void target_end(pid_t pid);
 struct seen *seen_new(void);
 
 target target_spin, target_avx, target_nanosleep, target_epoll, target_stopped, target_threads, target_avx_threads,
-	target_seccomp, target_seccomp_maps, target_dispatch, target_rseq, target_altstack, target_mdwe, target_busybox;
+	target_seccomp, target_seccomp_maps, target_dispatch, target_rseq, target_altstack, target_mdwe, target_busybox, target_vfork;
