@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -360,6 +359,8 @@ int inject_enter(struct injection *in, struct stop *s, size_t i)
 /* A filtered task is stopped outside of any call (stub.S says why). Unless its batch hangs: then there is nothing to lose. */
 static void park(struct injection *in, const struct stop *s)
 {
+	const struct timespec wakes_up = { 0, 20000 };
+
 	for (size_t i = 0; i < in->area.n_slots; i++) {
 		struct slot *slot = area_slot(&in->area, i);
 
@@ -367,7 +368,7 @@ static void park(struct injection *in, const struct stop *s)
 			continue;
 		__atomic_store_n(&slot->state, SLOT_PARK, __ATOMIC_SEQ_CST);
 		futex_wake(&slot->state, 1);
-		sched_yield();
+		nanosleep(&wakes_up, NULL);
 	}
 }
 

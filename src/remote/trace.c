@@ -2,7 +2,6 @@
 #include "remote/trace.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -11,8 +10,8 @@
 #include "base/macro.h"
 
 #define SYSCALL_STOP (SIGTRAP | 0x80) /* by PTRACE_O_TRACESYSGOOD */
-#define EAGER        40 /* how often to look again without a sleep */
-#define SYSCALL_INSN 2  /* its length */
+#define EAGER        8 /* how often to look again without a sleep */
+#define SYSCALL_INSN 2 /* its length */
 #define EVENT(status) ((unsigned int)(status) >> 16)
 
 static int64_t now_us(void)
@@ -25,17 +24,16 @@ static int64_t now_us(void)
 
 /*
  * A wait with a timeout does not exist, and SIGCHLD belongs to the program that uses the library. Most stops come within
- * microseconds, so give the processor away a few times first, then sleep longer and longer.
+ * microseconds, so look a few times at once, then sleep longer and longer. Not sched_yield: on a busy processor
+ * each one puts this thread a whole slice behind everybody else (measured: 12 ms for an injection in place of 0.9).
  */
 static void pause_before(int attempt)
 {
-	struct timespec t = { 0, 20000 };
+	struct timespec t = { 0, 3000 };
 
-	if (attempt < EAGER) {
-		sched_yield();
+	if (attempt < EAGER)
 		return;
-	}
-	t.tv_nsec <<= MIN((attempt - EAGER) / 8, 5);
+	t.tv_nsec <<= MIN((attempt - EAGER) / 8, 7);
 	nanosleep(&t, NULL);
 }
 
