@@ -144,8 +144,7 @@ static int refuse_dumpable(struct capture *c)
 
 static int credentials_look(struct capture *c)
 {
-	if (is_leader(c) && !looks_dumpable(c->process) &&
-		ids_are_those_of_exec(c->process, &c->process->status))
+	if (!looks_dumpable(c->process) && ids_are_those_of_exec(c->process, &c->process->status))
 		refuse_dumpable(c);
 	return 0;
 }

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How much is left of a sleep that a stop interrupts. The kernel keeps the deadline to itself, so when the
+ * sleep began is read while it lasts, and what was once known is remembered from one checkpoint to the next.
+ */
+#pragma once
+
+#include "arch/x86_64/restart.h"
+#include "image/field.h"
+#include "object/tree.h"
+
+extern const struct field restart_fields[]; /* of struct restart_state */
+
+/* The scheduler's clock of each CPU against CLOCK_MONOTONIC. One for each worker; zeroed. */
+struct sleep_clock {
+	struct {
+		bool known;
+		int64_t ahead; /* of CLOCK_MONOTONIC, in ns */
+	} cpu[64];
+};
+
+/* What a thread was seen to do just before it was stopped. */
+struct sleep_seen {
+	int32_t nr;	  /* the call that it sleeps in with a timeout that counts from its start; 0: none */
+	int64_t since;	  /* CLOCK_MONOTONIC; 0: not known */
+	int64_t switches; /* how often it had gone to sleep */
+};
+
+/* Before the stop: proc_fd is /proc/PID/task/TID. Cheap for a thread that runs, or sleeps for no set time. */
+void sleep_look(int proc_fd, struct sleep_clock *clock, struct sleep_seen *seen);
+
+/* --- from one checkpoint to the next: /run/spore/sleeps-PID-STARTTIME
+ * ------------------------------------------------------------ */
+
+struct sleep_note {
+	int32_t tid, nr;
+	int64_t deadline; /* CLOCK_MONOTONIC */
+	uint64_t rip, rsp, arguments[4];
+};
+
+struct sleep_notes {
+	struct sleep_note *list;
+	size_t n;
+};
+
+/* What is known of the process's sleeps; empty when nothing is. */
+void sleep_notes_load(pid_t pid, uint64_t starttime, struct sleep_notes *notes);
+/* Replaces the file by these (those in the future), or removes it when there are none. Failure only means a
+ * full timeout later. */
+void sleep_notes_store(pid_t pid, uint64_t starttime, const struct sleep_notes *notes);
+void sleep_notes_free(struct sleep_notes *notes);
+int sleep_note_add(struct sleep_notes *notes, pid_t tid, const struct restart_state *s,
+	const struct user_regs_struct *gp);
+
+/*
+ * At once after the stop, before anything runs in the task: winds back what only the stop interrupted (in
+ * s->regs, which is also what the image takes) and says what is left of a sleep that the kernel remembers.
+ * before: the notes that were loaded; after: gets this one's note.
+ */
+void sleep_settle(struct stop *s, int proc_fd, const struct sleep_seen *seen,
+	const struct sleep_notes *before, struct sleep_notes *after, struct restart_state *out);

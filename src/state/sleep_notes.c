@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "state/sleep.h"
+
+#define RUN_DIR "/run/spore"
+#define MOST	65536 /* of threads whose notes are read */
+
+static int64_t monotonic_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+static void path_of(char path[static 96], pid_t pid, uint64_t starttime, const char *end)
+{
+	snprintf(path, 96, RUN_DIR "/sleeps-%d-%llu%s", pid, (unsigned long long)starttime, end);
+}
+
+void sleep_notes_free(struct sleep_notes *notes)
+{
+	free(notes->list);
+	*notes = (struct sleep_notes){ 0 };
+}
+
+int sleep_note_add(struct sleep_notes *notes, pid_t tid, const struct restart_state *s,
+	const struct user_regs_struct *gp)
+{
+	struct sleep_note *grown = reallocarray(notes->list, notes->n + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	notes->list = grown;
+	notes->list[notes->n++] = (struct sleep_note){
+		.tid = tid,
+		.nr = s->nr,
+		.deadline = monotonic_now() + s->left,
+		.rip = gp->rip,
+		.rsp = gp->rsp,
+		.arguments = { gp->rdi, gp->rsi, gp->rdx, gp->r10 },
+	};
+	return 0;
+}
+
+/* Only what root wrote: the numbers decide how long a program sleeps. */
+static bool is_ours(int fd, struct stat *st)
+{
+	return fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_uid == geteuid() && !(st->st_mode & 022);
+}
+
+void sleep_notes_load(pid_t pid, uint64_t starttime, struct sleep_notes *notes)
+{
+	_cleanup_fd_ int fd = -1;
+	char path[96];
+	struct stat st;
+	size_t n;
+
+	*notes = (struct sleep_notes){ 0 };
+	path_of(path, pid, starttime, "");
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || !is_ours(fd, &st))
+		return;
+	n = MIN((size_t)st.st_size / sizeof(*notes->list), (size_t)MOST);
+	notes->list = calloc(n + 1, sizeof(*notes->list));
+	if (notes->list &&
+		read(fd, notes->list, n * sizeof(*notes->list)) == (ssize_t)(n * sizeof(*notes->list)))
+		notes->n = n;
+}
+
+void sleep_notes_store(pid_t pid, uint64_t starttime, const struct sleep_notes *notes)
+{
+	_cleanup_fd_ int fd = -1;
+	char path[96], temporary[96];
+	size_t size = notes->n * sizeof(*notes->list);
+
+	path_of(path, pid, starttime, "");
+	if (!notes->n) {
+		unlink(path);
+		return;
+	}
+	path_of(temporary, pid, starttime, "~");
+	mkdir(RUN_DIR, 0700);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return;
+	if (write(fd, notes->list, size) != (ssize_t)size || rename(temporary, path) < 0)
+		unlink(temporary);
+}
