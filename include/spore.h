@@ -122,6 +122,7 @@ struct spore_checkpoint_result {
 };
 
 #define SPORE_RESTORE_CHANGED_FILES (1u << 0) /* restore although a file open for writing was written since */
+#define SPORE_RESTORE_RUN           (1u << 1) /* and unisolate: one step, so that a caller that dies leaves all or nothing */
 
 struct spore_restore_options {
 	const struct spore_listener *listener;
@@ -144,7 +145,7 @@ struct spore_restore_result {
 
 struct spore_unisolate_options {
 	const struct spore_listener *listener;
-	uint64_t reserved;
+	const char *cgroup; /* not NULL: the tree is that of this cgroup, as it was isolated */
 };
 
 SPORE_API int spore_isolate_with(pid_t pid, const struct spore_isolate_options *options, size_t size);

@@ -19,25 +19,64 @@
 #define SPORE_LIBEXECDIR "/usr/local/libexec/spore"
 #endif
 
-int process_starttime(pid_t pid, uint64_t *out)
+static int read_starttime(pid_t pid, uint64_t *out, char *state)
 {
 	_cleanup_free_ char *text = NULL;
-	uint64_t start;
-	char path[64], state, *after;
+	char path[64], *after;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	if (file_read_all(AT_FDCWD, path, &text, NULL) < 0)
 		return -ESRCH;
 	after = strrchr(text, ')'); /* the name may hold anything, also a bracket */
-	if (!after || sscanf(after + 1,
-			      " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
-			      "%" SCNu64,
-			      &state, &start) != 2)
+	if (!after ||
+		sscanf(after + 1,
+			" %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
+			state, out) != 2)
 		return -ESRCH;
+	return 0;
+}
+
+int process_starttime_any(pid_t pid, uint64_t *out)
+{
+	uint64_t start;
+	char state;
+	int r = read_starttime(pid, &start, &state);
+
+	if (r == 0)
+		*out = start;
+	return r;
+}
+
+int process_starttime(pid_t pid, uint64_t *out)
+{
+	uint64_t start;
+	char state;
+	int r = read_starttime(pid, &start, &state);
+
+	if (r < 0)
+		return r;
 	if (state == 'Z' || state == 'X')
 		return -ESRCH;
 	*out = start;
 	return 0;
+}
+
+pid_t pidfd_pid(int pidfd)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *line;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	r = file_read_all(AT_FDCWD, path, &text, NULL);
+	if (r < 0)
+		return r;
+	line = strstr(text, "\nPid:");
+	if (!line)
+		return -EBADF;
+	r = atoi(line + strlen("\nPid:"));
+	return r > 0 ? r : -ESRCH;
 }
 
 void process_name(pid_t pid, char out[static 32])

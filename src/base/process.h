@@ -8,6 +8,10 @@
 /* Field 22 of /proc/PID/stat, in clock ticks since boot: with the pid, the identity of a process. -ESRCH; a
  * zombie counts as gone. */
 int process_starttime(pid_t pid, uint64_t *out);
+/* The same, for a zombie too. */
+int process_starttime_any(pid_t pid, uint64_t *out);
+/* The pid behind a pidfd, as this process counts. -ESRCH it has been reaped. */
+pid_t pidfd_pid(int pidfd);
 /* Its name (comm), or "?" */
 void process_name(pid_t pid, char out[static 32]);
 /* The inode of its pid namespace (where its own pid counts). */

@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "cli/cli.h"
 #include "engine/container.h"
+#include "kernel/cgroup.h"
 
 void target_free(struct target *t)
 {
@@ -50,7 +51,7 @@ static int find_cgroup(const char *word, struct target *out)
 	char mount[PATH_MAX], full[PATH_MAX * 2];
 	struct stat st;
 
-	if (container_cgroup_mount(mount, sizeof(mount)) < 0)
+	if (cgroup2_mount_point(mount, sizeof(mount)) < 0)
 		return -ENOENT;
 	if (strncmp(word, mount, strlen(mount)) == 0 && word[strlen(mount)] == '/')
 		word += strlen(mount);

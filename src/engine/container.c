@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
@@ -16,13 +15,12 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/macro.h"
 #include "base/file.h"
 #include "engine/container_mounts.h"
+#include "kernel/cgroup.h"
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
@@ -84,24 +82,6 @@ int container_enter_time(const struct container_spec *spec, struct problems *ps)
 /* --- cgroup
  * ------------------------------------------------------------------------------------------------------- */
 
-/* Where distributions mount it; told by the file system's type, since it may stand beside version 1. System
- * calls only. */
-int container_cgroup_mount(char *out, size_t size)
-{
-	static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/cgroup2",
-		"/mnt/cgroup2" };
-	struct statfs sfs;
-
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
-		if (statfs(places[i], &sfs) == 0 && sfs.f_type == CGROUP2_SUPER_MAGIC) {
-			if (strlen(places[i]) >= size)
-				return -ENAMETOOLONG;
-			strcpy(out, places[i]);
-			return 0;
-		}
-	return -ENOENT;
-}
-
 /* mkdir -p of mount + path. */
 static int make_cgroup_path(const char *mount, const char *path)
 {
@@ -137,7 +117,7 @@ int container_make_cgroup(struct container_spec *spec, struct problems *ps)
 	char mount[PATH_MAX];
 	int r;
 
-	if (container_cgroup_mount(mount, sizeof(mount)) < 0)
+	if (cgroup2_mount_point(mount, sizeof(mount)) < 0)
 		return 0;
 	if (spec->cgroup)
 		path = strdup(spec->cgroup);
@@ -166,7 +146,7 @@ int container_remove_cgroup(const struct container_spec *spec)
 {
 	char mount[PATH_MAX], full[PATH_MAX * 2];
 
-	if (!spec->cgroup || container_cgroup_mount(mount, sizeof(mount)) < 0)
+	if (!spec->cgroup || cgroup2_mount_point(mount, sizeof(mount)) < 0)
 		return 0;
 	snprintf(full, sizeof(full), "%s%s", mount, spec->cgroup);
 	return rmdir(full) < 0 && errno != ENOENT ? -errno : 0;
@@ -226,7 +206,7 @@ static int enter_cgroup(const struct container_spec *spec)
 
 	if (!spec->cgroup)
 		return 0;
-	r = container_cgroup_mount(mount, sizeof(mount));
+	r = cgroup2_mount_point(mount, sizeof(mount));
 	if (r < 0)
 		return r;
 	r = join_cgroup(mount, spec->cgroup);

@@ -35,8 +35,6 @@ int container_enter_time(const struct container_spec *spec, struct problems *ps)
  * permission, leaves it NULL and returns 0. */
 int container_make_cgroup(struct container_spec *spec, struct problems *ps);
 int container_remove_cgroup(const struct container_spec *spec);
-/* Where cgroup2 is mounted. -ENOENT */
-int container_cgroup_mount(char *out, size_t size);
 /* The executable of the reaping init, as this process finds it. -ENOENT */
 int container_init_path(char *out, size_t size);
 /* Where it stands under another root directory (container_setup binds it there). */
