@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* container_mounts PID [ROOT]: is the mount table of PID that of a container (whose root is ROOT)? Prints what is not. Exit status: 0 yes, 3 no. */
+/* container_mounts PID [ROOT]: is the mount table of PID that of a container (whose root is ROOT)? Prints
+ * what is not. Exit status: 0 yes, 3 no. */
 #include <stdio.h>
 #include <stdlib.h>
 

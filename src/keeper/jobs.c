@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Calls, from their request to their result: who may ask for what, and what each leaves behind. */
+#include <errno.h>
+#include <malloc.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/process.h"
+#include "engine/container.h"
+#include "keeper/keeper.h"
+
+/* --- beginning
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* The tree that a fresh keeper is to work for. */
+static int take_target(struct keeper *k, struct job *j)
+{
+	int r;
+
+	if (j->req.cgroup[0]) {
+		j->pid = 0;
+		r = tree_id_of_cgroup(j->req.cgroup, &k->id);
+	} else {
+		if (j->fds[REQUEST_PIDFD] < 0)
+			return -EPROTO;
+		j->pid = pidfd_pid(j->fds[REQUEST_PIDFD]);
+		r = j->pid < 0 ? j->pid : tree_id_of_pid(j->pid, &k->id);
+		k->root_fd = take_fd(&j->fds[REQUEST_PIDFD]);
+	}
+	if (r < 0)
+		return r;
+	k->tree_pid = j->pid;
+	r = door_claim(DOOR_KEEPER, &k->id);
+	if (r < 0)
+		return r;
+	k->keeper_door = r;
+	return 0;
+}
+
+/* May this call begin, in the role that the keeper has? */
+static int admit(struct keeper *k, struct job *j)
+{
+	bool fresh = !k->isolated && !k->child;
+
+	if ((j->req.call == CALL_CHECKPOINT || j->req.call == CALL_RESTORE) && j->fds[REQUEST_DIR] < 0)
+		return -EBADF;
+	j->pid = k->tree_pid;
+	switch (j->req.call) {
+	case CALL_RESTORE:
+		return fresh ? 0 : -EINVAL;
+	case CALL_UNISOLATE:
+		return k->isolated ? 0 : -ESRCH;
+	case CALL_ISOLATE:
+		if (k->isolated)
+			return -EALREADY;
+		return fresh ? take_target(k, j) : -EBUSY;
+	case CALL_CHECK:
+	case CALL_CHECKPOINT:
+		if (k->isolated)
+			return 0;
+		return fresh ? take_target(k, j) : -EBUSY;
+	default:
+		return -EPROTO;
+	}
+}
+
+void job_begin(struct keeper *k, int sock, const struct request *req, int fds[REQUEST_N_FDS])
+{
+	struct job *j = &k->job;
+	int r;
+
+	j->req = *req;
+	memcpy(j->fds, fds, sizeof(j->fds));
+	memset(&j->reply, 0, sizeof(j->reply));
+	j->tied = !k->isolated;
+	j->client_gone = false;
+	r = admit(k, j);
+	if (r < 0) {
+		report_result(sock, r);
+		request_close(j->fds);
+		close(sock);
+		return;
+	}
+	j->sock = sock;
+	j->active = true;
+	problems_init(&j->ps);
+	eventfd_write(k->start_fd, 1);
+}
+
+/* --- ending
+ * ------------------------------------------------------------------------------------------------------- */
+
+static void note_isolated(struct container_entry *e, void *data)
+{
+	e->isolated = *(bool *)data;
+}
+
+static void note_checkpoint(struct container_entry *e, void *data)
+{
+	e->last_checkpoint = (uint64_t)time(NULL);
+}
+
+static void set_isolated(struct keeper *k, bool isolated)
+{
+	k->isolated = isolated;
+	if (k->tree_pid)
+		container_note(k->tree_pid, note_isolated, &isolated);
+}
+
+void isolation_end(struct keeper *k)
+{
+	int sock, fd = k->keeper_door;
+
+	set_isolated(k, false);
+	k->keeper_door = -1;
+	if (fd >= 0)
+		door_hide(DOOR_KEEPER, &k->id);
+	while (fd >= 0 && (sock = door_accept(fd)) >= 0) {
+		report_result(sock, -EBUSY);
+		close(sock);
+	}
+	close_fd(&fd);
+	if (k->engine)
+		engine_thread_end_engine(k);
+	malloc_trim(0);
+}
+
+static void after_restore(struct keeper *k, struct job *j)
+{
+	int door;
+
+	k->tree_pid = j->pid;
+	parent_adopt(k, j->sock);
+	if (j->req.flags & SPORE_RESTORE_RUN) {
+		if (k->engine)
+			engine_thread_end_engine(k);
+		malloc_trim(0);
+		return;
+	}
+	door = door_claim(DOOR_KEEPER, &k->id);
+	if (door >= 0)
+		k->keeper_door = door;
+	set_isolated(k, true);
+}
+
+static void after(struct keeper *k, struct job *j)
+{
+	bool done = j->reply.result == 0;
+
+	switch (j->req.call) {
+	case CALL_RESTORE:
+		if (done)
+			after_restore(k, j);
+		break;
+	case CALL_ISOLATE:
+		if (done)
+			set_isolated(k, true);
+		break;
+	case CALL_UNISOLATE:
+		if (!engine_root(k->engine) || done)
+			isolation_end(k);
+		break;
+	case CALL_CHECKPOINT:
+		if (done && k->tree_pid)
+			container_note(k->tree_pid, note_checkpoint, NULL);
+		if (done && (j->req.flags & SPORE_CHECKPOINT_KILL) && k->isolated)
+			isolation_end(k);
+		break;
+	default:
+		break;
+	}
+}
+
+/* A one-call keeper shuts its door before it answers, so that the client's next call finds no keeper that is
+ * about to end. */
+void job_finish(struct keeper *k)
+{
+	struct job *j = &k->job;
+	uint32_t call = j->req.call;
+	struct reply reply = j->reply; /* before the thread is used again */
+	int r;
+
+	after(k, j);
+	if (!k->isolated && k->keeper_door >= 0)
+		isolation_end(k);
+	report_problems(j->sock, &j->ps);
+	r = reply_send(j->sock, &reply, call == CALL_RESTORE && reply.result == 0 ? k->root_fd : -1, true);
+	problems_free(&j->ps);
+	request_close(j->fds);
+	close_fd(&j->sock);
+	j->active = false;
+	if (r < 0 && call == CALL_RESTORE && reply.result == 0 && k->isolated)
+		job_abandon(k); /* nobody knows of it */
+}
+
+void job_abandon(struct keeper *k)
+{
+	pid_t built = k->job.req.call == CALL_RESTORE ? __atomic_load_n(&k->job.pid, __ATOMIC_SEQ_CST) : 0;
+
+	if (built > 0)
+		kill_tree(built);
+	if (k->keeper_door >= 0)
+		door_hide(DOOR_KEEPER, &k->id);
+	if (k->parent_door >= 0)
+		door_hide(DOOR_PARENT, &k->id);
+	_exit(1);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The keeper: what must outlive one command. One process for one tree, in one of three roles, or two of them
+ *at once:
+ *
+ *	for one call      checkpoint and check of a tree that nobody isolates; ends with the call, and with
+ *its client isolation         from isolate (or restore) to unisolate; found behind DOOR_KEEPER parent of a
+ *restored root: reaps it, answers spore_wait; found behind DOOR_PARENT
+ *
+ * The main thread talks; the engine thread does everything that the engine does, since ptrace belongs to a
+ *thread. They hand over by two eventfds: the job belongs to the engine thread from the first to the second.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "api/door.h"
+#include "api/protocol.h"
+#include "base/problem.h"
+#include "engine/engine.h"
+
+struct job {
+	bool active;
+	bool tied; /* must not outlive its client */
+	bool client_gone;
+	int sock; /* of the client */
+	struct request req;
+	int fds[REQUEST_N_FDS];
+	pid_t pid; /* the tree's root; 0: a cgroup */
+	struct problems ps;
+	struct reply reply;
+};
+
+struct keeper {
+	struct engine *engine; /* of the engine thread */
+	struct job job;
+	int start_fd, done_fd; /* eventfds */
+	pthread_t thread;
+
+	struct tree_id id;
+	int keeper_door, parent_door; /* listening; -1: not in that role */
+	bool isolated;
+
+	pid_t tree_pid; /* as the register knows it; 0: a cgroup */
+	int root_fd;	/* pidfd of the tree's root; -1: none, or a cgroup */
+	pid_t child;	/* a root that was restored and is not yet reaped; 0: none */
+	bool child_ended;
+	int restorer_fd; /* pidfd of who restored it: while it lives, the status is kept for it */
+	int *waiters;
+	size_t n_waiters;
+
+	pthread_mutex_t report_lock;
+	uint64_t last_progress_ns;
+};
+
+/* engine_thread.c */
+int engine_thread_start(struct keeper *k);
+/* Frees the engine, in its thread; the thread stays. */
+void engine_thread_end_engine(struct keeper *k);
+
+/* report.c: what the client is told. Progress and log lines are dropped when it is slow. */
+void report_progress(void *keeper, const char *phase, uint64_t done, uint64_t total);
+void report_log(void *keeper, const char *line);
+void report_problems(int sock, const struct problems *ps);
+void report_result(int sock, int result); /* an answer that is only that */
+
+/* jobs.c */
+void job_begin(struct keeper *k, int sock, const struct request *req, int fds[REQUEST_N_FDS]);
+void job_finish(struct keeper *k);
+/* The client of a tied job has gone: ends this process, and what it built. */
+void job_abandon(struct keeper *k) __attribute__((noreturn));
+/* No more isolation: this door is shut, those who wait in front of it told. */
+void isolation_end(struct keeper *k);
+
+/* parent.c */
+void parent_adopt(struct keeper *k, int client);
+void parent_add_waiter(struct keeper *k, int sock);
+void parent_child_ended(struct keeper *k);
+void parent_end(struct keeper *k); /* reaps, and tells all waiters */
+
+/* kill_tree.c: ends a process with all its descendants, stopped or running. */
+void kill_tree(pid_t root);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* spore-keeper FD: started by libspore, with a socket to its first client. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "keeper/keeper.h"
+
+#define FIRST_SOCKET 3
+
+/* Only the socket, as 3, and /dev/null as the standard streams: whatever else the client had open is not the
+ * keeper's. */
+static int set_descriptors(int sock)
+{
+	int fd;
+
+	if (sock != FIRST_SOCKET && dup2(sock, FIRST_SOCKET) < 0)
+		return -errno;
+	if (fcntl(FIRST_SOCKET, F_SETFD, FD_CLOEXEC) < 0 ||
+		syscall(SYS_close_range, FIRST_SOCKET + 1, ~0u, 0) < 0)
+		return -errno;
+	for (fd = 0; fd < 3; fd++)
+		close(fd);
+	if (open("/dev/null", O_RDWR) != 0 || dup(0) != 1 || dup(0) != 2)
+		return -EIO;
+	return chdir("/") < 0 ? -errno : 0;
+}
+
+static void set_timeouts(int sock)
+{
+	struct timeval hear = { .tv_sec = 2 }, tell = { .tv_sec = 30 };
+
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &hear, sizeof(hear));
+	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &tell, sizeof(tell));
+}
+
+/* One request of a connection; the socket belongs to what it asks for. */
+static void hear(struct keeper *k, int sock)
+{
+	int fds[REQUEST_N_FDS];
+	struct request req;
+	int r;
+
+	set_timeouts(sock);
+	r = request_receive(sock, &req, fds);
+	if (r == 0 && req.call == CALL_WAIT) {
+		request_close(fds);
+		parent_add_waiter(k, sock);
+		return;
+	}
+	if (r == 0 && !k->job.active) {
+		job_begin(k, sock, &req, fds);
+		return;
+	}
+	if (r == 0)
+		request_close(fds);
+	report_result(sock, r < 0 ? r : -EBUSY);
+	close(sock);
+}
+
+enum { JOB_DONE, JOB_CLIENT, KEEPER_DOOR, PARENT_DOOR, ROOT, RESTORER, N_POLLS };
+
+static void job_events(struct keeper *k, const struct pollfd *p)
+{
+	eventfd_t n;
+
+	if (p[JOB_DONE].revents && eventfd_read(k->done_fd, &n) == 0) {
+		job_finish(k);
+		return;
+	}
+	if (!(p[JOB_CLIENT].revents & (POLLHUP | POLLERR | POLLIN)))
+		return;
+	if (k->job.tied)
+		job_abandon(k);
+	k->job.client_gone = true; /* an isolation outlives it */
+}
+
+static void door_events(struct keeper *k, int door, const struct pollfd *p)
+{
+	int sock;
+
+	if (!p->revents)
+		return;
+	sock = door_accept(door);
+	if (sock >= 0)
+		hear(k, sock);
+}
+
+static void tree_events(struct keeper *k, const struct pollfd *p)
+{
+	if (p[ROOT].revents) {
+		if (k->isolated)
+			isolation_end(k);
+		if (k->child)
+			parent_child_ended(k);
+	} else if (p[RESTORER].revents) {
+		if (k->child_ended)
+			parent_end(k);
+		close_fd(&k->restorer_fd);
+	}
+}
+
+/* While a job runs, the engine alone looks after the tree. */
+static int turn(struct keeper *k)
+{
+	bool busy = k->job.active, client = busy && !k->job.client_gone;
+	struct pollfd p[N_POLLS] = {
+		[JOB_DONE] = { .fd = k->done_fd, .events = POLLIN },
+		[JOB_CLIENT] = { .fd = client ? k->job.sock : -1, .events = POLLIN },
+		[KEEPER_DOOR] = { .fd = k->keeper_door, .events = POLLIN },
+		[PARENT_DOOR] = { .fd = k->parent_door, .events = POLLIN },
+		[ROOT] = { .fd = busy || k->child_ended ? -1 : k->root_fd, .events = POLLIN },
+		[RESTORER] = { .fd = busy ? -1 : k->restorer_fd, .events = POLLIN },
+	};
+
+	if (poll(p, N_POLLS, -1) < 0)
+		return errno == EINTR ? 0 : -errno;
+	if (busy)
+		job_events(k, p);
+	else
+		tree_events(k, p);
+	door_events(k, k->keeper_door, &p[KEEPER_DOOR]);
+	door_events(k, k->parent_door, &p[PARENT_DOOR]);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct keeper k = {
+		.keeper_door = -1, .parent_door = -1, .root_fd = -1, .restorer_fd = -1, .job.sock = -1
+	};
+	int r;
+
+	if (argc != 2 || set_descriptors(atoi(argv[1])) < 0)
+		return 2;
+	umask(077);
+	prctl(PR_SET_NAME, "spore-keeper");
+	pthread_mutex_init(&k.report_lock, NULL);
+	r = engine_thread_start(&k);
+	if (r < 0) {
+		report_result(FIRST_SOCKET, r);
+		return 1;
+	}
+	hear(&k, FIRST_SOCKET);
+	while (r == 0 && (k.job.active || k.isolated || k.child))
+		r = turn(&k);
+	/* The engine thread waits for a call that will not come: exit ends it. */
+	return r < 0;
+}

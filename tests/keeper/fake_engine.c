@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An engine that only looks like one, so that the keeper, its protocol and the calls of libspore can be
+ * tested by themselves. A tree is its root: isolated by SIGSTOP, restored by fork. timeout_ms is the knob: 1
+ * is refused, twice; from 100 on, the call takes as many milliseconds.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "engine/engine.h"
+#include "isolate/watchdog.h"
+
+struct engine {
+	struct engine_events events;
+	pid_t root;
+};
+
+int engine_new(const struct engine_events *events, struct engine **out)
+{
+	*out = calloc(1, sizeof(**out));
+	if (!*out)
+		return -ENOMEM;
+	(*out)->events = *events;
+	return 0;
+}
+
+void engine_free(struct engine *e)
+{
+	if (e && e->root)
+		kill(e->root, SIGCONT);
+	free(e);
+}
+
+pid_t engine_root(const struct engine *e)
+{
+	return e->root;
+}
+
+static int act(struct engine *e, pid_t pid, uint32_t knob, struct problems *ps)
+{
+	e->events.log(e->events.data, "a line of the log");
+	if (knob == 1) {
+		refused(ps,
+			BLAME(.pid = pid, .process = "fake", .object = "fd 5 (socket:[1])",
+				.remedy = "close it"),
+			"first");
+		return refused(ps, BLAME(.pid = pid, .process = "fake"), "second");
+	}
+	for (uint32_t ms = 0; knob >= 100 && ms < knob; ms += 10) {
+		e->events.progress(e->events.data, "sleeping", ms, knob);
+		usleep(10000);
+	}
+	return 0;
+}
+
+int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+{
+	return act(e, pid, timeout_ms, ps);
+}
+
+int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+{
+	int r = act(e, pid, timeout_ms, ps);
+
+	if (r < 0)
+		return r;
+	kill(pid, SIGSTOP);
+	e->root = pid;
+	return 0;
+}
+
+int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms,
+	uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
+{
+	int r = act(e, pid, timeout_ms, ps);
+
+	if (r < 0)
+		return r;
+	changed(ps, BLAME(.pid = pid), "a note");
+	*result = (struct spore_checkpoint_result){
+		.stop_us = 1, .total_us = 2, .pages = 3, .bytes = 4, .tasks = 5
+	};
+	return file_replace(new_dir_fd, "manifest", "fake\n");
+}
+
+int engine_unisolate(struct engine *e, struct problems *ps)
+{
+	kill(e->root, SIGCONT);
+	e->root = 0;
+	return 0;
+}
+
+/* The child says on its standard output that it runs, and exits with 42. */
+static void restored(const struct engine_outside *outside)
+{
+	dup2(outside->stdio[1], 1);
+	raise(SIGSTOP);
+	if (write(1, "runs\n", 5) < 0)
+		_exit(1);
+	usleep(100000);
+	_exit(42);
+}
+
+/* In the directory: "slow" has it take a second between birth and commit. */
+pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
+	struct spore_restore_result *result, struct problems *ps)
+{
+	_cleanup_(watchdog_end)
+	struct watchdog w = WATCHDOG_NONE;
+	siginfo_t info;
+	pid_t pid;
+
+	if (faccessat(dir_fd, "manifest", F_OK, 0) < 0)
+		return failed(ps, NULL, -ENOENT, "no image in the directory");
+	if (watchdog_start(&w) < 0)
+		return failed(ps, NULL, -EIO, "no watchdog");
+	pid = fork();
+	if (pid == 0)
+		restored(outside);
+	watchdog_add(&w, pid);
+	waitid(P_PID, (id_t)pid, &info, WSTOPPED | WNOWAIT);
+	if (faccessat(dir_fd, "slow", F_OK, 0) == 0)
+		sleep(1);
+	watchdog_commit(&w);
+	*result = (struct spore_restore_result){ .tasks = 1 };
+	e->root = pid;
+	return pid;
+}
+
+int engine_wants(int dir_fd, uint32_t *wants, struct problems *ps)
+{
+	*wants = 0;
+	return 0;
+}
