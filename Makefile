@@ -7,8 +7,15 @@ all: $(BUILD)/build.ninja
 $(BUILD)/build.ninja:
 	@meson setup $(BUILD)
 
+demo: all
+	@./demo
+
+# `./check` installs what this needs first
 check: all
 	@meson test -C $(BUILD) --print-errorlogs
+
+bench: all
+	@BUILD=$(abspath $(BUILD)) bench/run.py $(ARGS)
 
 # T=NAME for one of them; docs/trials.md
 trials: all
@@ -20,4 +27,4 @@ install: all
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all check trials install clean
+.PHONY: all demo check bench trials install clean
