@@ -7,18 +7,8 @@
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define MIN(a, b)                                                                                                      \
-	({                                                                                                             \
-		__typeof__(a) a_ = (a);                                                                                \
-		__typeof__(b) b_ = (b);                                                                                \
-		a_ < b_ ? a_ : b_;                                                                                     \
-	})
-#define MAX(a, b)                                                                                                      \
-	({                                                                                                             \
-		__typeof__(a) a_ = (a);                                                                                \
-		__typeof__(b) b_ = (b);                                                                                \
-		a_ > b_ ? a_ : b_;                                                                                     \
-	})
+#define MIN(a, b) ((a) < (b) ? (a) : (b)) /* arguments without side effects */
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define ALIGN_UP(x, a) (((x) + (a) - 1) & ~((__typeof__(x))(a) - 1))
 #define ALIGN_DOWN(x, a) ((x) & ~((__typeof__(x))(a) - 1))
 

@@ -91,6 +91,8 @@ struct restore {
 	int terminal;
 	int64_t clock_shift_ns; /* what the tree's CLOCK_MONOTONIC lost: 0 in a time namespace; else new minus old. Added to absolute monotonic times */
 	struct made *made;    /* see restore_made() */
+	struct mapped_file *mapped; /* backings opened for mapping: memory_build.c */
+	size_t n_mapped;
 };
 
 /* What a build function gets. */
@@ -146,6 +148,7 @@ struct component {
 };
 
 extern const struct component *const components[]; /* src/state/components.c; NULL-terminated */
+extern const struct record_kind *const record_kinds[]; /* of all of them; NULL-terminated */
 const struct component *component_of(const struct record_kind *k);
 
 /* --- what components may call (src/object/) -------------------------------------------------------------------------------- */

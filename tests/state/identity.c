@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Who a process is and what it may do, and how it is called. credentials(7), capabilities(7), prctl(2),
- * personality(2). */
+/* Who a process is and what it may do, and how it is called. credentials(7), capabilities(7), prctl(2), personality(2). */
 
 #include "maker.h"
 
@@ -128,7 +127,7 @@ static int set_caps(uint64_t eff, uint64_t prm, uint64_t inh)
 }
 
 #define BIT(c) (1ull << (c))
-#define FOUR   (BIT(CAP_CHOWN) | BIT(CAP_KILL) | BIT(CAP_SETUID) | BIT(CAP_BPF))
+#define FOUR (BIT(CAP_CHOWN) | BIT(CAP_KILL) | BIT(CAP_SETUID) | BIT(CAP_BPF))
 
 static int caps_make(struct maker_ctx *ctx)
 {
@@ -584,7 +583,7 @@ static int areas_use(struct maker_ctx *ctx)
 
 static int exe_make(struct maker_ctx *ctx)
 {
-	char copy[700];
+	char copy[700], path[64], to[1000] = "";
 	int in = open("/proc/self/exe", O_RDONLY), out;
 	struct stat st;
 
@@ -595,14 +594,16 @@ static int exe_make(struct maker_ctx *ctx)
 		;
 	close(in);
 	close(out);
-	CHECK(!mkfifo(in_dir(ctx, "exit-now"), 0600));
 	kid = fork();
 	CHECK(kid >= 0);
 	if (!kid) {
+		in_dir(ctx, "exit-now");
 		execl(copy, "copy", "--wait", ctx->path, "5", NULL);
 		_exit(99);
 	}
-	TRY(until_blocked_in(kid, SYS_openat));
+	snprintf(path, sizeof(path), "/proc/%d/exe", kid);
+	CHECK(UNTIL(readlink(path, to, sizeof(to) - 1) > 0 && strstr(to, "/copy")));
+	nap(20);
 	CHECK(!unlink(copy));
 	return 0;
 }
@@ -615,16 +616,13 @@ static int exe_use(struct maker_ctx *ctx)
 	snprintf(path, sizeof(path), "/proc/%d/exe", kid);
 	CHECK(readlink(path, to, sizeof(to) - 1) > 0);
 	CHECK(strstr(to, "(deleted)"));
-	CHECK(open(ctx->path, O_RDWR) >= 0);
+	CHECK(!close(open(in_dir(ctx, "exit-now"), O_CREAT | O_WRONLY, 0600)));
 	SAME(waitpid(kid, &status, 0), kid);
 	SAME(status, 5 << 8);
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
-	}
+#define ROW(name, what, of) { name, what, of##_make, of##_use }
 
 const struct maker makers_identity[] = {
 	ROW("uids", "real, effective and saved user, all different", uids),

@@ -3,9 +3,6 @@
 
 #include "maker.h"
 
-#include <limits.h>
-#include <linux/futex.h>
-
 static struct maker_shared own; /* of a maker without children */
 static struct maker_shared *report = &own;
 
@@ -14,8 +11,8 @@ int maker_fail(const char *file, int line, const char *what)
 	const char *base = strrchr(file, '/');
 
 	if (!report->text[0])
-		snprintf(report->text, sizeof(report->text), "%s:%d: not so: %s (errno: %s)",
-			base ? base + 1 : file, line, what, strerror(errno));
+		snprintf(report->text, sizeof(report->text), "%s:%d: not so: %s (errno: %s)", base ? base + 1 : file,
+			line, what, strerror(errno));
 	return 1;
 }
 
@@ -24,9 +21,9 @@ int maker_differ(const char *file, int line, const char *a, long long av, const 
 	const char *base = strrchr(file, '/');
 
 	if (!report->text[0])
-		snprintf(report->text, sizeof(report->text),
-			"%s:%d: %s is %lld (0x%llx), and %s is %lld (0x%llx)", base ? base + 1 : file, line,
-			a, av, (unsigned long long)av, b, bv, (unsigned long long)bv);
+		snprintf(report->text, sizeof(report->text), "%s:%d: %s is %lld (0x%llx), and %s is %lld (0x%llx)",
+			base ? base + 1 : file, line, a, av, (unsigned long long)av, b, bv,
+			(unsigned long long)bv);
 	return 1;
 }
 
@@ -44,18 +41,6 @@ void nap(int ms)
 
 	while (nanosleep(&t, &t) && errno == EINTR)
 		;
-}
-
-void wait_for(_Atomic int *word)
-{
-	while (!*word)
-		syscall(SYS_futex, word, FUTEX_WAIT, 0, NULL, NULL, 0);
-}
-
-void let_go(_Atomic int *word)
-{
-	*word = 1;
-	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 int64_t now_ns(clockid_t clock)
@@ -103,7 +88,8 @@ _Noreturn void kid_live(struct maker_ctx *ctx, maker_step *make, maker_step *use
 	if (r)
 		_exit(r);
 	ctx->shared->up++;
-	wait_for(&ctx->shared->go);
+	while (!ctx->shared->go)
+		nap(10);
 	r = use ? use(ctx) : 0;
 	_exit(r);
 }
@@ -113,8 +99,7 @@ int kid_up(struct maker_ctx *ctx, int before, pid_t pid)
 	for (int i = 0; i < 5000 && ctx->shared->up <= before; i++) {
 		siginfo_t si = { 0 };
 
-		if (pid > 0 && !waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) &&
-			si.si_pid) {
+		if (pid > 0 && !waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) && si.si_pid) {
 			if (si.si_code == CLD_EXITED && si.si_status == MAKER_SKIP)
 				return MAKER_SKIP;
 			CHECK(!"a child ended before it was ready");
@@ -153,7 +138,7 @@ int kids_finish(struct maker_ctx *ctx)
 {
 	int r = 0;
 
-	let_go(&shared(ctx)->go);
+	shared(ctx)->go = 1;
 	for (int i = 0; i < ctx->n_kids; i++)
 		r |= reap_ok(ctx->kids[i]);
 	ctx->n_kids = 0;
@@ -177,8 +162,7 @@ int until_blocked_in(pid_t tid, long nr)
 
 		if (f)
 			fclose(f);
-		if (got && line[0] >= '0' && line[0] <= '9' &&
-			(atol(line) == nr || atol(line) == SYS_restart_syscall))
+		if (got && line[0] >= '0' && line[0] <= '9' && (atol(line) == nr || atol(line) == SYS_restart_syscall))
 			return 0;
 		nap(2);
 	}

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* System calls that are filtered, forbidden or diverted. seccomp(2),
- * Documentation/admin-guide/syscall-user-dispatch. */
+/* System calls that are filtered, forbidden or diverted. seccomp(2), Documentation/admin-guide/syscall-user-dispatch. */
 
 #include "maker.h"
 
@@ -127,7 +126,8 @@ static pthread_t thread;
 static void *unfiltered(void *arg)
 {
 	up = 1;
-	wait_for(&go);
+	while (!go)
+		nap(5);
 	answer = syscall(SYS_setdomainname, NULL, -1) == -1 ? errno : 0;
 	return NULL;
 }
@@ -144,7 +144,7 @@ static int threads_use(struct maker_ctx *ctx)
 {
 	SAME(syscall(SYS_setdomainname, NULL, -1), -1);
 	SAME(errno, 44);
-	let_go(&go);
+	go = 1;
 	SAME(pthread_join(thread, NULL), 0);
 	SAME(answer, ctx->arg ? 44 : EINVAL);
 	return 0;
@@ -154,9 +154,8 @@ static int threads_use(struct maker_ctx *ctx)
 
 static int deadly_kid(struct maker_ctx *ctx)
 {
-	static const long calls[] = { SYS_munmap, SYS_mmap, SYS_mprotect, SYS_prctl, SYS_ptrace, SYS_socket,
-		SYS_connect, SYS_sendmsg, SYS_recvmsg, SYS_kill, SYS_tgkill, SYS_clone, SYS_openat,
-		SYS_rt_sigreturn };
+	static const long calls[] = { SYS_munmap, SYS_mmap, SYS_mprotect, SYS_prctl, SYS_ptrace, SYS_socket, SYS_connect,
+		SYS_sendmsg, SYS_recvmsg, SYS_kill, SYS_tgkill, SYS_clone, SYS_openat, SYS_rt_sigreturn };
 
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		if (calls[i] != SYS_prctl || ctx->arg)
@@ -282,10 +281,7 @@ static int diverted_make(struct maker_ctx *ctx)
 	return kid_up(ctx, 0, kid);
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
-	}
+#define ROW(name, what, of) { name, what, of##_make, of##_use }
 
 const struct maker makers_seccomp[] = {
 	ROW("filter", "a filter", filter),

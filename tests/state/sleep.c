@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Threads asleep in a system call with a timeout: none may end early, nor with EINTR, nor begin its wait
- * anew. Each has slept half its time when it is ready. And threads asleep without a timeout, until something
- * comes.
+ * Threads asleep in a system call with a timeout: none may end early, nor with EINTR, nor begin its wait anew. Each has slept
+ * half its time when it is ready. And threads asleep without a timeout, until something comes.
  */
 
 #include "maker.h"
@@ -36,22 +35,15 @@ static int expired(long r, int want)
 static int by_nanosleep(int ms)
 {
 	struct timespec t = span(ms), rem = { 0 };
-	long r;
 
-	/* The C library has no wrapper of it. The number as an immediate operand is how the oracle knows a
-	 * restarted call. */
-	__asm__ volatile("mov %[nr], %%eax\n syscall"
-			 : "=&a"(r)
-			 : [nr] "i"(SYS_nanosleep), "D"(&t), "S"(&rem)
-			 : "memory", "rcx", "r11");
-	return r ? (int)-r : 0;
+	return expired(syscall(SYS_nanosleep, &t, &rem), 0);
 }
 
 static int by_clock_nanosleep(int ms)
 {
 	struct timespec t = span(ms);
 
-	return clock_nanosleep(CLOCK_BOOTTIME, 0, &t, NULL);
+	return expired(syscall(SYS_clock_nanosleep, CLOCK_BOOTTIME, 0, &t, NULL), 0);
 }
 
 static int by_clock_nanosleep_abs(int ms)
@@ -318,31 +310,25 @@ static int forever_use(struct maker_ctx *ctx)
 {
 	TRY(until_blocked_in(thread_tid, forever_nr));
 	if (ctx->shared)
-		let_go(&ctx->shared->go);
+		ctx->shared->go = 1;
 	SAME(write(fds[1], "x", 1), 1);
 	SAME(pthread_join(thread, NULL), 0);
 	SAME(result, 0);
 	return 0;
 }
 
-#define TIMED(name, i, flags)                                                                                \
-	{                                                                                                    \
-		name, "half a sleep by " name, timed_make, timed_use, flags, i                               \
-	}
-#define FOREVER(name, nr, flags)                                                                             \
-	{                                                                                                    \
-		name "-forever", name " without a timeout", forever_make, forever_use, flags, nr             \
-	}
+#define TIMED(name, i, flags) { name, "half a sleep by " name, timed_make, timed_use, flags, i }
+#define FOREVER(name, nr, flags) { name "-forever", name " without a timeout", forever_make, forever_use, flags, nr }
 
 const struct maker makers_sleep[] = {
-	TIMED("nanosleep", 0, MAKER_BUSY),
-	TIMED("clock_nanosleep", 1, MAKER_BUSY),
+	TIMED("nanosleep", 0, 0),
+	TIMED("clock_nanosleep", 1, 0),
 	TIMED("clock_nanosleep-absolute", 2, 0),
 	TIMED("clock_nanosleep-realtime", 3, 0),
 	TIMED("poll", 4, 0),
-	TIMED("ppoll", 5, MAKER_BUSY),
-	TIMED("select", 6, MAKER_BUSY),
-	TIMED("pselect", 7, MAKER_BUSY),
+	TIMED("ppoll", 5, 0),
+	TIMED("select", 6, 0),
+	TIMED("pselect", 7, 0),
 	TIMED("futex", 8, 0),
 	TIMED("futex-absolute", 9, 0),
 	TIMED("epoll_wait", 10, MAKER_NO_STOP),

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Processes: who is whose child, what is dead, what is stopped, what is shared. clone(2), wait(2), prctl(2).
- */
+/* Processes: who is whose child, what is dead, what is stopped, what is shared. clone(2), wait(2), prctl(2). */
 
 #include "maker.h"
 
@@ -92,13 +91,13 @@ static int orphan_of_ours_use(struct maker_ctx *ctx)
 	CHECK(!prctl(PR_GET_CHILD_SUBREAPER, &on));
 	SAME(on, 1);
 	SAME(shared(ctx)->value[0], getpid());
-	let_go(&shared(ctx)->go);
+	shared(ctx)->go = 1;
 	return reap_ok((pid_t)shared(ctx)->value[2]);
 }
 
 static int orphan_of_init_use(struct maker_ctx *ctx)
 {
-	let_go(&shared(ctx)->go);
+	shared(ctx)->go = 1;
 	CHECK(UNTIL(shared(ctx)->flag[0]));
 	CHECK(UNTIL(kill((pid_t)shared(ctx)->value[2], 0) && errno == ESRCH));
 	return 0;
@@ -335,14 +334,20 @@ static int stopped_pending_use(struct maker_ctx *ctx)
 
 static int execed_make(struct maker_ctx *ctx)
 {
-	CHECK(!mkfifo(in_dir(ctx, "exit-now"), 0600));
+	char path[64], comm[64];
+
 	kid = fork();
 	CHECK(kid >= 0);
 	if (!kid) {
+		in_dir(ctx, "exit-now");
 		execl("/proc/self/exe", "a-name-of-its-own", "--wait", ctx->path, "5", NULL);
 		_exit(99);
 	}
-	return until_blocked_in(kid, SYS_openat);
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", kid);
+	snprintf(comm, sizeof(comm), "a-name-of-its-own");
+	CHECK(UNTIL(file_has(path, comm)));
+	nap(20);
+	return 0;
 }
 
 static int execed_use(struct maker_ctx *ctx)
@@ -351,7 +356,7 @@ static int execed_use(struct maker_ctx *ctx)
 
 	SAME(setpgid(kid, kid), -1);
 	SAME(errno, EACCES);
-	CHECK(open(ctx->path, O_RDWR) >= 0);
+	CHECK(close(open(in_dir(ctx, "exit-now"), O_CREAT | O_WRONLY, 0600)) == 0);
 	SAME(waitpid(kid, &status, 0), kid);
 	SAME(status, 5 << 8);
 	return 0;
@@ -374,8 +379,7 @@ static int unexeced_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
-/* A parent inside vfork: its child has its memory until it calls exec or ends. arg: for how many
- * milliseconds, 0: until told. */
+/* A parent inside vfork: its child has its memory until it calls exec or ends. arg: for how many milliseconds, 0: until told. */
 
 static int in_vfork(struct maker_ctx *ctx)
 {
@@ -388,13 +392,11 @@ static int in_vfork(struct maker_ctx *ctx)
 	do {
 		p = vfork();
 		if (!p) {
-			struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
+			struct timespec t = { 0, 10000000 };
 
 			s->flag[0] = 1;
-			if (ms)
+			for (long i = 0; ms ? i < ms / 10 : !s->go; i++)
 				nanosleep(&t, NULL);
-			else
-				wait_for(&s->go);
 			_exit(6);
 		}
 		CHECK(p > 0);
@@ -428,7 +430,8 @@ static int clone_body(void *arg)
 	struct maker_shared *s = clone_ctx->shared;
 
 	s->up++;
-	wait_for(&s->go);
+	while (!s->go)
+		nap(5);
 	if (clone_ctx->arg & CLONE_FILES)
 		far_fd = open("/dev/zero", O_RDONLY);
 	s->value[0] = far_fd;
@@ -456,7 +459,7 @@ static int shares_use(struct maker_ctx *ctx)
 	struct sigaction sa;
 	char cwd[64] = "";
 
-	let_go(&shared(ctx)->go);
+	shared(ctx)->go = 1;
 	TRY(reap_ok(kid));
 	if (ctx->arg & CLONE_FILES) {
 		char c = 1;
@@ -497,7 +500,7 @@ static int exit_signal_use(struct maker_ctx *ctx)
 
 	SAME(waitpid(-1, &status, WNOHANG), -1);
 	SAME(errno, ECHILD);
-	let_go(&shared(ctx)->go);
+	shared(ctx)->go = 1;
 	SAME(waitpid(kid, &status, __WCLONE), kid);
 	SAME(status, 0);
 	SAME(handled, ctx->arg == SIGUSR1);
@@ -518,32 +521,23 @@ const struct maker makers_task[] = {
 	{ "zombie-kill", "a zombie killed by SIGKILL", zombie_make, zombie_use, 0, SIGKILL },
 	{ "zombie-many", "twenty zombies", zombies_make, zombies_use },
 	{ "zombie-below", "a zombie of a child", zombie_below_make },
-	{ "stopped-sigstop", "a stopped child, not waited for", stopped_make, stopped_unreported_use,
-		MAKER_NO_STOP, SIGSTOP },
-	{ "stopped-sigtstp", "the same by SIGTSTP", stopped_make, stopped_unreported_use, MAKER_NO_STOP,
-		SIGTSTP },
-	{ "stopped-waited", "a stopped child, waited for", stopped_reported_make, stopped_reported_use,
-		MAKER_NO_STOP, SIGSTOP },
-	{ "continued", "a continued child, not waited for", continued_make, continued_use, MAKER_NO_STOP,
+	{ "stopped-sigstop", "a stopped child, not waited for", stopped_make, stopped_unreported_use, MAKER_NO_STOP, SIGSTOP },
+	{ "stopped-sigtstp", "the same by SIGTSTP", stopped_make, stopped_unreported_use, MAKER_NO_STOP, SIGTSTP },
+	{ "stopped-waited", "a stopped child, waited for", stopped_reported_make, stopped_reported_use, MAKER_NO_STOP,
 		SIGSTOP },
-	{ "stopped-pending", "a stopped child with a signal pending", stopped_pending_make,
-		stopped_pending_use, MAKER_NO_STOP },
+	{ "continued", "a continued child, not waited for", continued_make, continued_use, MAKER_NO_STOP, SIGSTOP },
+	{ "stopped-pending", "a stopped child with a signal pending", stopped_pending_make, stopped_pending_use,
+		MAKER_NO_STOP },
 	{ "unexeced", "a child that never called exec", unexeced_make, unexeced_use },
 	{ "execed", "a child that called exec", execed_make, execed_use },
-	{ "vfork-brief", "a parent often inside vfork, for 200 ms", vfork_make, NULL, MAKER_RESTLESS, 200 },
-	{ "vfork-long", "a parent inside vfork for as long as it takes", vfork_make, NULL, MAKER_MAY_REFUSE,
-		0, "vfork" },
-	{ "shares-files", "two processes with one descriptor table", shares_make, shares_use,
-		MAKER_MAY_REFUSE, CLONE_FILES },
-	{ "shares-fs", "two processes with one directory and umask", shares_make, shares_use,
-		MAKER_MAY_REFUSE, CLONE_FS },
-	{ "shares-vm", "two processes with one memory", shares_make, shares_use,
-		MAKER_MAY_REFUSE | MAKER_BUSY, CLONE_VM },
-	{ "shares-all", "two processes with one memory, table, directory and handlers", shares_make,
-		shares_use, MAKER_MAY_REFUSE | MAKER_BUSY,
-		CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND },
-	{ "exit-signal-usr1", "a child whose end is told by SIGUSR1", exit_signal_make, exit_signal_use, 0,
-		SIGUSR1 },
+	{ "vfork-brief", "a parent often inside vfork, for 200 ms", vfork_make, NULL, 0, 200 },
+	{ "vfork-long", "a parent inside vfork for as long as it takes", vfork_make, NULL, MAKER_MAY_REFUSE, 0, "vfork" },
+	{ "shares-files", "two processes with one descriptor table", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_FILES },
+	{ "shares-fs", "two processes with one directory and umask", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_FS },
+	{ "shares-vm", "two processes with one memory", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_VM },
+	{ "shares-all", "two processes with one memory, table, directory and handlers", shares_make, shares_use,
+		MAKER_MAY_REFUSE, CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND },
+	{ "exit-signal-usr1", "a child whose end is told by SIGUSR1", exit_signal_make, exit_signal_use, 0, SIGUSR1 },
 	{ "exit-signal-none", "a child whose end is not told", exit_signal_make, exit_signal_use, 0, 0 },
 	{ 0 },
 };

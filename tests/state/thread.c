@@ -20,7 +20,8 @@ static void *own_thing(void *arg, int (*set)(int), int (*check)(int))
 	if (set(i))
 		bad++;
 	ready++;
-	wait_for(&go);
+	while (!go)
+		nap(5);
 	if (check(i))
 		bad++;
 	return (void *)(intptr_t)(i + 1000);
@@ -39,7 +40,7 @@ static int join_all(int n)
 {
 	void *answer;
 
-	let_go(&go);
+	go = 1;
 	for (int i = 0; i < n; i++) {
 		SAME(pthread_join(threads[i], &answer), 0);
 		SAME((intptr_t)answer, i + 1000);
@@ -48,18 +49,18 @@ static int join_all(int n)
 	return 0;
 }
 
-#define OWN(thing, n)                                                                                        \
-	static void *thing##_run(void *arg)                                                                  \
-	{                                                                                                    \
-		return own_thing(arg, thing##_set, thing##_check);                                           \
-	}                                                                                                    \
-	static int thing##_make(struct maker_ctx *ctx)                                                       \
-	{                                                                                                    \
-		return start_all(n, thing##_run);                                                            \
-	}                                                                                                    \
-	static int thing##_use(struct maker_ctx *ctx)                                                        \
-	{                                                                                                    \
-		return join_all(n);                                                                          \
+#define OWN(thing, n)                                                                                         \
+	static void *thing##_run(void *arg)                                                                   \
+	{                                                                                                     \
+		return own_thing(arg, thing##_set, thing##_check);                                            \
+	}                                                                                                     \
+	static int thing##_make(struct maker_ctx *ctx)                                                        \
+	{                                                                                                     \
+		return start_all(n, thing##_run);                                                             \
+	}                                                                                                     \
+	static int thing##_use(struct maker_ctx *ctx)                                                         \
+	{                                                                                                     \
+		return join_all(n);                                                                           \
 	}
 
 static pid_t tids[64];
@@ -339,7 +340,7 @@ static int joining_use(struct maker_ctx *ctx)
 {
 	void *answer;
 
-	let_go(&go);
+	go = 1;
 	SAME(pthread_join(threads[1], &answer), 0);
 	SAME((intptr_t)answer, 1000);
 	return 0;
@@ -357,7 +358,7 @@ static int detached_use(struct maker_ctx *ctx)
 {
 	char path[64];
 
-	let_go(&go);
+	go = 1;
 	for (int i = 0; i < N; i++) {
 		snprintf(path, sizeof(path), "/proc/self/task/%d", tids[i]);
 		CHECK(UNTIL(access(path, F_OK)));
@@ -456,10 +457,7 @@ static int spin_use(struct maker_ctx *ctx)
 	return join_all(2);
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
-	}
+#define ROW(name, what, of) { name, what, of##_make, of##_use }
 
 const struct maker makers_thread[] = {
 	ROW("many", "fifty threads, their numbers and handles", id),
@@ -473,8 +471,7 @@ const struct maker makers_thread[] = {
 	ROW("tls", "thread-local storage", tls),
 	ROW("key", "thread-specific data with destructors", key),
 	{ "uid", "an identity each", uid_make, uid_use, MAKER_MAY_REFUSE },
-	{ "unshared-fs", "a thread with a working directory of its own", unshared_make, unshared_use,
-		MAKER_MAY_REFUSE },
+	{ "unshared-fs", "a thread with a working directory of its own", unshared_make, unshared_use, MAKER_MAY_REFUSE },
 	ROW("joining", "a thread asleep in a join", joining),
 	ROW("detached", "detached threads", detached),
 	ROW("holes", "numbers that do not follow each other", holes),

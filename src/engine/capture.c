@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/capture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "engine/pages.h"
+#include "object/identity.h"
+#include "object/component.h"
+#include "object/descriptions.h"
+#include "state/files.h"
+#include "state/memory.h"
+#include "state/process.h"
+
+#define BATCH_TIMEOUT_MS 10000
+#define ARENA_PROCESS    (96 * 1024)
+#define ARENA_THREAD     (8 * 1024)
+
+/* --- what all workers share ---------------------------------------------------------------------------------------------- */
+
+struct pass {
+	struct capturing *c;
+	struct identities *ids;
+	struct memory_plan *plans; /* one for each process */
+	struct descriptions *descriptions;
+	struct gadget_cache *gadgets;
+	int (*fn)(struct pass *pass, size_t process);
+};
+
+static int pass_of_worker(unsigned int worker, void *arg)
+{
+	struct pass *pass = arg;
+	const struct tree *t = pass->c->tree;
+	int error = 0;
+
+	for (size_t i = 0; i < t->n_processes; i++)
+		if (t->processes[i]->worker == worker) {
+			int r = pass->fn(pass, i);
+
+			if (r < 0 && !error)
+				error = r;
+		}
+	return error;
+}
+
+static int pass_run(struct pass *pass, int (*fn)(struct pass *pass, size_t process))
+{
+	pass->fn = fn;
+	return workers_each(pass->c->workers, pass_of_worker, pass);
+}
+
+static struct capture capture_of(struct pass *pass, struct process *p)
+{
+	return (struct capture){ .tree = pass->c->tree, .process = p, .ps = pass->c->ps, .writer = pass->c->writer, .identities = pass->ids, .descriptions = pass->descriptions };
+}
+
+/* Every descriptor of the tree is looked at before any is captured: what is shared with whom must be known. */
+static int look_at_files(struct pass *pass, size_t index)
+{
+	struct capture c = capture_of(pass, pass->c->tree->processes[index]);
+
+	return c.process->zombie ? 0 : files_look(&c);
+}
+
+static int files_of_tree(struct pass *pass)
+{
+	struct capture c = capture_of(pass, pass->c->tree->processes[0]);
+	int r = descriptions_new(pass->c->tree, &pass->descriptions);
+
+	if (r == 0)
+		r = pass_run(pass, look_at_files);
+	c.descriptions = pass->descriptions;
+	return r == 0 ? files_look_done(&c) : r;
+}
+
+static void pass_free(struct pass *pass)
+{
+	for (size_t i = 0; i < pass->c->tree->n_processes; i++)
+		files_look_free(pass->c->tree->processes[i]);
+	for (size_t i = 0; pass->plans && i < pass->c->tree->n_processes; i++)
+		memory_plan_free(&pass->plans[i]);
+	free(pass->plans);
+	descriptions_free(pass->descriptions);
+	gadget_cache_free(pass->gadgets);
+	identities_free(pass->ids);
+}
+
+/* --- who is who -------------------------------------------------------------------------------------------------------------- */
+
+static int identify_thread(struct thread *th)
+{
+	int r;
+
+	proc_status_free(&th->status);
+	r = proc_stat_read(th->proc_fd, &th->stat);
+	if (r == 0)
+		r = proc_status_read(th->proc_fd, &th->status);
+	th->vtid = th->status.pid_in_ns;
+	return r;
+}
+
+static int identify_process(struct pass *pass, size_t index)
+{
+	struct process *p = pass->c->tree->processes[index];
+	int r;
+
+	proc_status_free(&p->status);
+	r = proc_stat_read(p->proc_fd, &p->stat);
+	if (r == 0)
+		r = proc_status_read(p->proc_fd, &p->status);
+	p->vpid = p->status.tgid_in_ns;
+	p->id = identity_of(pass->ids, "process", (uint64_t)p->pid, p->stat.starttime, 0, NULL);
+	for (size_t i = 0; r == 0 && !p->zombie && i < p->n_threads; i++) {
+		r = identify_thread(&p->threads[i]);
+		p->threads[i].process = p;
+		p->threads[i].slot = i;
+		p->threads[i].id = identity_of(pass->ids, "thread", (uint64_t)p->threads[i].tid, p->threads[i].stat.starttime, 0, NULL);
+	}
+	return r == -ENOENT ? -ESRCH : r;
+}
+
+int capture_identify(struct capturing *c, struct identities *ids)
+{
+	struct pass pass = { .c = c, .ids = ids };
+	int r = pass_run(&pass, identify_process);
+	struct tree *t = c->tree;
+
+	if (r == 0 && t->n_processes)
+		t->own_pid_ns = t->processes[0]->vpid == 1 && t->processes[0]->status.ns_depth > 1;
+	return r;
+}
+
+/* --- a look -------------------------------------------------------------------------------------------------------------------- */
+
+static int look_process(struct pass *pass, size_t index)
+{
+	struct capture c = capture_of(pass, pass->c->tree->processes[index]);
+
+	if (c.process->zombie)
+		return 0;
+	memory_look(&c);
+	for (size_t i = 0; components[i]; i++)
+		if (components[i]->look && components[i]->scope != SCOPE_TREE)
+			components[i]->look(&c);
+	return 0;
+}
+
+static int look_at_tree(struct pass *pass)
+{
+	struct capture c = capture_of(pass, pass->c->tree->processes[0]);
+
+	for (size_t i = 0; components[i]; i++)
+		if (components[i]->look && components[i]->scope == SCOPE_TREE)
+			components[i]->look(&c);
+	return pass_run(pass, look_process);
+}
+
+int capture_look(struct capturing *c)
+{
+	struct pass pass = { .c = c, .ids = identities_new() };
+	int r = pass.ids ? capture_identify(c, pass.ids) : -ENOMEM;
+
+	if (r == 0)
+		r = files_of_tree(&pass);
+	if (r == 0)
+		r = look_at_tree(&pass);
+	pass_free(&pass);
+	return r == -ESRCH ? 0 : r; /* tasks come and go while they are looked at; the stop sees to it */
+}
+
+/* --- one process ----------------------------------------------------------------------------------------------------------------- */
+
+/* What a component keeps between ask and capture, for one owner. */
+static size_t scratch_size(void)
+{
+	size_t size = 0;
+
+	for (size_t i = 0; components[i]; i++)
+		size += ALIGN_UP(components[i]->scratch_size, 16ul);
+	return size + MEMORY_SCRATCH;
+}
+
+static struct thread *first_alive(struct process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].stop.state == STOP_STOPPED)
+			return &p->threads[i];
+	return NULL;
+}
+
+/* Everything about the asking of one process. */
+struct asking {
+	struct capture c;
+	struct thread *first;
+	struct batch *batches; /* one for each thread */
+	uint8_t *scratch;      /* one for each thread, of size each */
+	size_t size;
+};
+
+static void ask_thread(struct asking *a, struct thread *th)
+{
+	struct batch *b = &a->batches[th->slot];
+	uint8_t *scratch = a->scratch + th->slot * a->size;
+
+	a->c.thread = th;
+	batch_init(b, &a->c.process->injection.area);
+	for (size_t i = 0; components[i]; i++) {
+		const struct component *k = components[i];
+
+		if (k->ask && (k->scope == SCOPE_THREAD || (k->scope == SCOPE_PROCESS && th == a->first)))
+			k->ask(&a->c, b, scratch);
+		scratch += ALIGN_UP(k->scratch_size, 16ul);
+	}
+	if (th == a->first)
+		memory_ask(&a->c, b, scratch);
+}
+
+static int run_asked(struct asking *a)
+{
+	struct process *p = a->c.process;
+	int error = 0;
+
+	for (size_t i = 0; i < p->n_threads && !error; i++)
+		if (p->threads[i].stop.state == STOP_STOPPED) {
+			ask_thread(a, &p->threads[i]);
+			error = inject_enter(&p->injection, &p->threads[i].stop, i);
+			if (error == 0)
+				error = batch_submit(&a->batches[i], area_slot(&p->injection.area, i));
+		}
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].stop.state == STOP_RUNNING) {
+			int r = batch_wait(&a->batches[i], area_slot(&p->injection.area, i), BATCH_TIMEOUT_MS, stop_alive, &p->threads[i].stop);
+
+			if (r < 0 && !error)
+				error = failed(a->c.ps, BLAME_PROCESS(p), r, "thread %d: %s", p->threads[i].tid,
+					batch_what(&a->batches[i], batch_failed_at(&a->batches[i], area_slot(&p->injection.area, i))));
+		}
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].stop.state == STOP_RUNNING) {
+			int r = inject_leave(&p->injection, &p->threads[i].stop);
+
+			if (r < 0 && !error)
+				error = failed(a->c.ps, BLAME_PROCESS(p), r, "thread %d did not come back", p->threads[i].tid);
+		}
+	return error;
+}
+
+static int capture_component(struct asking *a, const struct component *k, const struct batch *b, void *scratch)
+{
+	_cleanup_free_ void *state = calloc(1, k->kind.size);
+	object_id id = k->scope == SCOPE_THREAD && k == &component_thread ? a->c.thread->id : identity_fresh(a->c.identities);
+	int r;
+
+	if (!state)
+		return -ENOMEM;
+	r = k->capture(&a->c, b, scratch, state);
+	if (r == 0)
+		r = image_add(a->c.writer, &k->kind, id, state);
+	if (k->kind.fields)
+		fields_free(k->kind.fields, state);
+	if (r < 0 && r != -ENOTSUP && !a->c.ps->n_failed)
+		failed(a->c.ps, BLAME_PROCESS(a->c.process, .object = k->kind.name), r, "cannot be captured: %s", strerror(-r));
+	return r == -ENOTSUP || r == CAPTURE_NOTHING ? 0 : r;
+}
+
+static int capture_thread(struct asking *a, struct thread *th)
+{
+	uint8_t *scratch = a->scratch + th->slot * a->size;
+	int error = 0;
+
+	a->c.thread = th;
+	for (size_t i = 0; components[i]; i++) {
+		const struct component *k = components[i];
+		bool gone = th->stop.state == STOP_GONE;
+		int r = 0;
+
+		if (k->capture && ((k->scope == SCOPE_THREAD && (!gone || k == &component_thread)) || (k->scope == SCOPE_PROCESS && th == a->first)))
+			r = capture_component(a, k, &a->batches[th->slot], scratch);
+		if (r < 0 && !error)
+			error = r;
+		scratch += ALIGN_UP(k->scratch_size, 16ul);
+	}
+	return error;
+}
+
+static int capture_asked(struct asking *a, struct memory_plan *plan)
+{
+	struct process *p = a->c.process;
+	int r = run_asked(a), error = 0;
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < p->n_threads; i++) {
+		r = capture_thread(a, &p->threads[i]);
+		if (r < 0 && !error)
+			error = r;
+	}
+	a->c.thread = a->first;
+	r = memory_capture(&a->c, &a->batches[a->first->slot], a->scratch + a->first->slot * a->size + a->size - MEMORY_SCRATCH, plan);
+	if (r < 0 && !error && r != -ENOTSUP)
+		error = r;
+	return error;
+}
+
+static int capture_alive(struct pass *pass, struct process *p, struct memory_plan *plan)
+{
+	struct asking a = { .c = capture_of(pass, p), .first = first_alive(p), .size = scratch_size() };
+	int r;
+
+	if (!a.first)
+		return failed(pass->c->ps, BLAME_PROCESS(p), -ESRCH, "it is ending");
+	a.batches = calloc(p->n_threads, sizeof(*a.batches));
+	a.scratch = calloc(p->n_threads, a.size);
+	r = a.batches && a.scratch ? 0 : -ENOMEM;
+	if (r == 0)
+		r = inject_begin(&p->injection, p->pid, &a.first->stop, p->n_threads, ARENA_PROCESS + p->n_threads * ARENA_THREAD, pass->gadgets, pass->c->ps);
+	if (r == 0) {
+		p->injected = true;
+		r = capture_asked(&a, plan);
+		inject_end(&p->injection);
+		p->injected = false;
+	}
+	for (size_t i = 0; a.batches && i < p->n_threads; i++)
+		batch_free(&a.batches[i]);
+	free(a.batches);
+	free(a.scratch);
+	return r;
+}
+
+static int capture_process(struct pass *pass, size_t index)
+{
+	struct process *p = pass->c->tree->processes[index];
+	struct capture c = capture_of(pass, p);
+	int r = process_save(&c);
+
+	if (r == 0 && !p->zombie)
+		r = capture_alive(pass, p, &pass->plans[index]);
+	if (r < 0 && !pass->c->ps->n_failed && !pass->c->ps->n_refused)
+		failed(pass->c->ps, BLAME_PROCESS(p), r, "cannot be captured: %s", strerror(-r));
+	return r;
+}
+
+/* --- the tree ----------------------------------------------------------------------------------------------------------------------- */
+
+static int capture_tree_components(struct pass *pass)
+{
+	struct asking a = { .c = capture_of(pass, pass->c->tree->processes[0]) };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && components[i]; i++)
+		if (components[i]->scope == SCOPE_TREE && components[i]->capture)
+			r = capture_component(&a, components[i], NULL, NULL);
+	return r;
+}
+
+static int add_memory_records(struct pass *pass)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < pass->c->tree->n_processes; i++)
+		if (pass->plans[i].state.of) {
+			struct memory_state s = pass->plans[i].state;
+
+			s.inherited = pass->plans[i].inherited.list;
+			s.n_inherited = pass->plans[i].inherited.n;
+			s.guards = pass->plans[i].guards.list;
+			s.n_guards = pass->plans[i].guards.n;
+			r = image_add(pass->c->writer, &component_memory.kind, identity_fresh(pass->ids), &s);
+		}
+	return r;
+}
+
+static int capture_all(struct pass *pass)
+{
+	struct problems *ps = pass->c->ps;
+	int r = capture_identify(pass->c, pass->ids);
+
+	if (r == 0)
+		r = files_of_tree(pass);
+	if (r == 0)
+		r = pass_run(pass, capture_process);
+	if (r == 0 && !ps->first_error)
+		r = capture_tree_components(pass);
+	if (r == 0 && ps->first_error)
+		r = ps->first_error;
+	if (r == 0)
+		r = pages_copy(pass->c, pass->plans);
+	if (r == 0)
+		r = add_memory_records(pass);
+	return r;
+}
+
+int capture_tree(struct capturing *c)
+{
+	struct pass pass = { .c = c, .ids = identities_new(), .gadgets = gadget_cache_new() };
+	int r = -ENOMEM;
+
+	pass.plans = calloc(c->tree->n_processes, sizeof(*pass.plans));
+	if (pass.ids && pass.gadgets && pass.plans)
+		r = capture_all(&pass);
+	pass_free(&pass);
+	return r;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a checkpoint does with a stopped tree: ask every task, capture every component, copy the pages. */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/workers.h"
+#include "image/image.h"
+#include "object/tree.h"
+
+struct identities;
+
+struct capturing {
+	struct tree *tree;
+	struct workers *workers;
+	struct problems *ps;
+	const struct engine_events *events;
+	struct image_writer *writer;
+	uint64_t pages; /* saved */
+};
+
+/* Names and ids of all tasks; reads what /proc says of each. To be called once the tree is stopped, or for a look. */
+int capture_identify(struct capturing *c, struct identities *ids);
+/* Every component's look over every process: refusals are in ps. */
+int capture_look(struct capturing *c);
+/* The tree is stopped. Everything but the commit. */
+int capture_tree(struct capturing *c);

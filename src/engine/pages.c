@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/pages.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define ITEM_PAGES 4096 /* 16 MiB: what a worker takes at a time */
+
+/* A stretch of one process's ranges. Items are taken in order, and their runs joined in order. */
+struct item {
+	size_t process;
+	struct page_range *ranges;
+	size_t n_ranges;
+	struct page_runs runs;
+};
+
+struct copying {
+	struct capturing *c;
+	struct item *items;
+	size_t n_items, room;
+	atomic_size_t next;
+	atomic_ulong saved, done;
+	uint64_t total;
+	struct page_writer **writers; /* one for each worker */
+};
+
+static int item_add(struct copying *k, size_t process, struct page_range *ranges, size_t n)
+{
+	if (k->n_items == k->room) {
+		struct item *grown = reallocarray(k->items, k->room ? 2 * k->room : 64, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		k->items = grown;
+		k->room = k->room ? 2 * k->room : 64;
+	}
+	k->items[k->n_items++] = (struct item){ .process = process, .ranges = ranges, .n_ranges = n };
+	return 0;
+}
+
+/* Cuts ranges larger than an item, so that each item is a slice of the list. */
+static int cut_ranges(struct page_ranges *r)
+{
+	struct page_ranges cut = { 0 };
+
+	for (size_t i = 0; i < r->n; i++)
+		for (uint64_t done = 0; done < r->list[i].pages; done += ITEM_PAGES) {
+			if (cut.n == cut.room) {
+				struct page_range *grown = reallocarray(cut.list, cut.room ? 2 * cut.room : r->n + 64, sizeof(*grown));
+
+				if (!grown) {
+					free(cut.list);
+					return -ENOMEM;
+				}
+				cut.list = grown;
+				cut.room = cut.room ? 2 * cut.room : r->n + 64;
+			}
+			cut.list[cut.n++] = (struct page_range){ r->list[i].start + done * PAGE_SIZE, MIN(r->list[i].pages - done, (uint64_t)ITEM_PAGES) };
+		}
+	free(r->list);
+	*r = cut;
+	return 0;
+}
+
+static int divide_plan(struct copying *k, size_t process, struct memory_plan *plan)
+{
+	int r = cut_ranges(&plan->present);
+
+	for (size_t i = 0; r == 0 && i < plan->present.n;) {
+		uint64_t pages = 0;
+		size_t n = 0;
+
+		while (i + n < plan->present.n && (!n || pages + plan->present.list[i + n].pages <= ITEM_PAGES))
+			pages += plan->present.list[i + n++].pages;
+		k->total += pages;
+		r = item_add(k, process, &plan->present.list[i], n);
+		i += n;
+	}
+	return r;
+}
+
+static void tell_progress(struct copying *k, const struct item *item)
+{
+	uint64_t pages = 0;
+
+	for (size_t i = 0; i < item->n_ranges; i++)
+		pages += item->ranges[i].pages;
+	pages += atomic_fetch_add(&k->done, pages);
+	if (k->c->events && k->c->events->progress)
+		k->c->events->progress(k->c->events->data, "memory", pages * PAGE_SIZE, k->total * PAGE_SIZE);
+}
+
+static int copy_of_worker(unsigned int worker, void *arg)
+{
+	struct copying *k = arg;
+	_cleanup_free_ uint8_t *buffer = aligned_alloc(PAGE_SIZE, PAGE_BLOCK * PAGE_SIZE);
+	int r = buffer ? 0 : -ENOMEM;
+
+	while (r == 0) {
+		size_t i = atomic_fetch_add(&k->next, 1);
+		struct item *item = &k->items[i];
+		struct process *p;
+		uint64_t saved = 0;
+
+		if (i >= k->n_items)
+			break;
+		p = k->c->tree->processes[item->process];
+		if (!k->writers[worker])
+			r = page_writer_open(k->c->writer, &k->writers[worker]);
+		if (r == 0)
+			r = pages_save(p->pid, item->ranges, item->n_ranges, k->writers[worker], buffer, &item->runs, &saved);
+		if (r < 0 && !k->c->ps->n_failed)
+			failed(k->c->ps, BLAME_PROCESS(p, .object = "memory"), r, "its pages cannot be saved: %s", strerror(-r));
+		atomic_fetch_add(&k->saved, saved);
+		tell_progress(k, item);
+	}
+	return r;
+}
+
+static int join_runs(struct copying *k, struct memory_plan *plans)
+{
+	for (size_t i = 0; i < k->n_items; i++) {
+		struct memory_state *s = &plans[k->items[i].process].state;
+		size_t n = k->items[i].runs.n;
+		struct page_run *grown;
+
+		if (!n)
+			continue;
+		grown = reallocarray(s->runs, s->n_runs + n, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		s->runs = grown;
+		memcpy(s->runs + s->n_runs, k->items[i].runs.list, n * sizeof(*grown));
+		s->n_runs += n;
+	}
+	return 0;
+}
+
+int pages_copy(struct capturing *c, struct memory_plan *plans)
+{
+	struct copying k = { .c = c };
+	int r = 0;
+
+	k.writers = calloc(workers_count(c->workers), sizeof(*k.writers));
+	if (!k.writers)
+		return -ENOMEM;
+	for (size_t i = 0; r == 0 && i < c->tree->n_processes; i++)
+		if (plans[i].state.of)
+			r = divide_plan(&k, i, &plans[i]);
+	if (r == 0)
+		r = workers_each(c->workers, copy_of_worker, &k);
+	if (r == 0)
+		r = join_runs(&k, plans);
+	c->pages = k.saved;
+	for (size_t i = 0; i < k.n_items; i++)
+		free(k.items[i].runs.list);
+	free(k.items);
+	free(k.writers);
+	return r;
+}

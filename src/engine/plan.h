@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* From an image to a plan: which tasks are to be born, by whom, and where the stub's area lies. Nothing is built yet. */
+#pragma once
+
+#include "engine/workers.h"
+#include "object/component.h"
+#include "state/memory.h"
+#include "state/process.h"
+
+/*
+ * How a process gets its parent, group and session: by whom it is born, and when. A stand-in is a short-lived process
+ * with the number of a session's leader that is dead: whoever it gives birth to with CLONE_PARENT is its parent's child, in its session.
+ */
+struct birth {
+	struct new_process *creator;  /* whose batch has the clone3; NULL: the root */
+	bool early;                   /* before the creator calls setsid */
+	struct stand_in *stand_in;    /* not NULL: born by it */
+	bool sibling;                 /* CLONE_PARENT: the creator is not its parent */
+	bool forked;                  /* shares memory by fork; else a fresh exec */
+	pid_t born_session;           /* the session it is born in */
+	bool born, made;
+};
+
+struct stand_in {
+	pid_t number;
+	struct new_process *parent;
+	struct slot *slot;
+	struct stand_in *next;
+};
+
+struct plan {
+	struct restore *r;
+	struct stand_in *sessions; /* dead session leaders */
+	const struct memory_state **memories; /* by process */
+	size_t n_slots;
+};
+
+static inline struct birth *birth_of(const struct new_process *p)
+{
+	return p->birth;
+}
+
+static inline const struct process_state *process_of(const struct new_process *p)
+{
+	return p->record->state;
+}
+
+/* Fills r->processes, their threads and births, chooses the area, validates every record. */
+int plan_make(struct plan *plan, struct restore *r);
+void plan_free(struct plan *plan);
+const struct memory_state *plan_memory(const struct plan *plan, const struct new_process *p);

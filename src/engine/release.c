@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/release.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#include "remote/birth.h"
+
+#define STOP_TIMEOUT_MS 10000
+
+struct holding {
+	struct plan *plan;
+	struct restore *r;
+	bool root; /* which half of the second pass */
+	int (*fn)(struct holding *h, struct new_process *p);
+};
+
+static int each_of_worker(struct holding *h, unsigned int worker, unsigned int workers)
+{
+	int error = 0;
+
+	for (size_t i = worker; i < h->r->n_processes && error == 0; i += workers)
+		if (!h->r->processes[i]->zombie)
+			error = h->fn(h, h->r->processes[i]);
+	return error;
+}
+
+struct spread {
+	struct holding *h;
+	unsigned int workers;
+};
+
+static int spread_of_worker(unsigned int worker, void *arg)
+{
+	struct spread *s = arg;
+
+	return each_of_worker(s->h, worker, s->workers);
+}
+
+static int each_process(struct holding *h, struct workers *w, int (*fn)(struct holding *h, struct new_process *p))
+{
+	struct spread s = { h, workers_count(w) };
+
+	h->fn = fn;
+	return workers_each(w, spread_of_worker, &s);
+}
+
+static const struct thread_state *state_of(const struct new_thread *t)
+{
+	return t->record->state;
+}
+
+static int hold_failed(struct holding *h, struct new_thread *t, int error, const char *what)
+{
+	return failed(h->r->ps, BLAME(.pid = t->vtid, .process = state_of(t)->name), error, "%s: %s", what, strerror(-error));
+}
+
+static int seize_all(struct holding *h, struct new_process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++) {
+		struct new_thread *t = &p->threads[i];
+		int r;
+
+		if (state_of(t)->exited)
+			continue;
+		t->stop = (struct stop){ .tid = t->tid };
+		r = stop_seize(&t->stop, t->tid, PTRACE_O_EXITKILL);
+		if (r == 0)
+			r = stop_interrupt(&t->stop);
+		if (r < 0)
+			return hold_failed(h, t, r, "the new task cannot be traced");
+	}
+	for (size_t i = 0; i < p->n_threads; i++) {
+		struct new_thread *t = &p->threads[i];
+		int r;
+
+		if (state_of(t)->exited)
+			continue;
+		r = stop_wait(&t->stop, STOP_TIMEOUT_MS);
+		if (r < 0)
+			return hold_failed(h, t, r, "the new task does not stop");
+	}
+	return 0;
+}
+
+/* A system call instruction of the program's own: in its vDSO, else anywhere in its code. */
+static uint64_t find_insn(const struct memory_state *m, pid_t pid)
+{
+	for (int vdso = 1; vdso >= 0; vdso--)
+		for (size_t i = 0; i < m->n_areas; i++) {
+			const struct memory_area *a = &m->areas[i];
+			uint64_t at;
+
+			if ((a->kind == AREA_VDSO) != (vdso == 1) || !(a->prot & PROT_EXEC))
+				continue;
+			at = find_syscall_insn(pid, a->start, a->end);
+			if (at)
+				return at;
+		}
+	return 0;
+}
+
+static struct new_thread *first_alive(struct new_process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (!state_of(&p->threads[i])->exited)
+			return &p->threads[i];
+	return NULL;
+}
+
+static int unmap_area(struct holding *h, struct new_process *p)
+{
+	const struct area *a = &h->r->area;
+	struct new_thread *t = first_alive(p);
+	uint64_t insn = find_insn(plan_memory(h->plan, p), p->pid);
+	int64_t r;
+
+	if (!insn)
+		return hold_failed(h, t, -ENOEXEC, "no system call instruction in its memory");
+	r = birth_last_call(t->tid, insn, SYS_munmap, (const uint64_t[6]){ a->base.v, a->size });
+	return r < 0 ? hold_failed(h, t, (int)r, "the shared area cannot be unmapped") : 0;
+}
+
+/* What stop_release puts back is what the program had. */
+static int give_registers(struct holding *h, struct new_thread *t)
+{
+	const struct thread_state *s = state_of(t);
+	struct task_regs regs = { .xstate = s->xstate.data, .xstate_size = s->xstate.size };
+	int r;
+
+	memcpy(&regs.gp, &s->regs, sizeof(regs.gp));
+	r = task_regs_set(t->tid, &regs);
+	if (r < 0)
+		return hold_failed(h, t, r, "its registers cannot be set");
+	t->stop.regs.gp = regs.gp;
+	t->stop.sigmask = s->blocked;
+	t->stop.regs_dirty = true;
+	t->stop.rseq.rseq = REMOTE(s->rseq);
+	t->stop.rseq_cs = s->rseq_cs;
+	t->stop.sud = (struct sud_config){ s->dispatch_mode, s->dispatch_selector, s->dispatch_offset, s->dispatch_len };
+	t->stop.sud_off = s->dispatch_mode != 0;
+	return 0;
+}
+
+static int hold(struct holding *h, struct new_process *p)
+{
+	int r = seize_all(h, p);
+
+	if (r == 0)
+		r = unmap_area(h, p);
+	for (size_t i = 0; r == 0 && i < p->n_threads; i++)
+		if (!state_of(&p->threads[i])->exited)
+			r = give_registers(h, &p->threads[i]);
+	return r;
+}
+
+int release_hold(struct plan *plan, struct workers *w)
+{
+	struct holding h = { .plan = plan, .r = plan->r };
+
+	return each_process(&h, w, hold);
+}
+
+static int forgive(struct holding *h, struct new_process *p)
+{
+	if ((p == h->r->processes[0]) != h->root)
+		return 0;
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].stop.state == STOP_STOPPED)
+			ptrace(PTRACE_SETOPTIONS, p->threads[i].tid, 0, PTRACE_O_TRACESYSGOOD);
+	return 0;
+}
+
+static int let_go(struct holding *h, struct new_process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++) {
+		stop_release(&p->threads[i].stop);
+		task_regs_free(&p->threads[i].stop.regs);
+	}
+	return 0;
+}
+
+/*
+ * The keeper's death kills each task until it is forgiven; the root is last, for where it is pid 1 of a pid namespace its death is
+ * everyone's. So before that moment nothing is left of the tree, and after it all of it goes on.
+ */
+void release_run(struct restore *r, struct workers *w)
+{
+	struct holding h = { .r = r };
+
+	each_process(&h, w, forgive);
+	h.root = true;
+	each_process(&h, w, forgive);
+	each_process(&h, w, let_go);
+}

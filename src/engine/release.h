@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The end of a restore: every task is taken out of the stub, given its registers and held; then all are let go at once. */
+#pragma once
+
+#include "engine/plan.h"
+
+/* Until release_run, the death of the keeper kills every task that is held. */
+int release_hold(struct plan *plan, struct workers *w);
+/* Lets the tree run: from the first task let go on, nothing can fail. */
+void release_run(struct restore *r, struct workers *w);

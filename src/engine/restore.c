@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/restore.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "engine/birth.h"
+#include "engine/first.h"
+#include "engine/release.h"
+#include "engine/stages.h"
+#include "isolate/watchdog.h"
+#include "remote/birth.h"
+#include "state/tree.h"
+
+struct restored {
+	struct restore r;
+	struct plan plan;
+	struct container_spec container;
+	struct watchdog watchdog;
+	const struct tree_state *tree;
+	int keeper_fd, seed_fd;
+	bool running;
+};
+
+/* --- checking the pages while the tree is built ------------------------------------------------------------------------------- */
+
+struct verifying {
+	pthread_t thread;
+	bool started;
+	const struct image *image;
+	struct problems *ps;
+	int error;
+};
+
+static void *verify_main(void *arg)
+{
+	struct verifying *v = arg;
+
+	v->error = image_verify_pages(v->image, v->ps);
+	return NULL;
+}
+
+static void verify_start(struct verifying *v)
+{
+	v->started = pthread_create(&v->thread, NULL, verify_main, v) == 0;
+	if (!v->started)
+		verify_main(v);
+}
+
+static int verify_end(struct verifying *v)
+{
+	if (v->started)
+		pthread_join(v->thread, NULL);
+	v->started = false;
+	return v->error;
+}
+
+/* --- namespaces and clocks ------------------------------------------------------------------------------------------------------ */
+
+static int64_t now_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
+}
+
+static char *copy_or_null(const char *s)
+{
+	return s ? strdup(s) : NULL;
+}
+
+/* The tree's clocks go on from where they were: a time namespace makes up for what has passed, or not yet passed, here. */
+static int enter_namespaces(struct restored *t)
+{
+	struct container_spec *spec = &t->container;
+	int r;
+
+	*spec = (struct container_spec){
+		.name = copy_or_null(t->tree->name),
+		.hostname = copy_or_null(t->tree->hostname),
+		.domainname = copy_or_null(t->tree->domainname),
+		.root = copy_or_null(t->tree->directory),
+		.net = copy_or_null(t->tree->network),
+		.init = t->tree->init,
+		.time_ns = true,
+		.monotonic_offset_ns = (int64_t)t->tree->monotonic_ns - now_ns(CLOCK_MONOTONIC),
+		.boottime_offset_ns = (int64_t)t->tree->boottime_ns - now_ns(CLOCK_BOOTTIME),
+	};
+	r = t->tree->container ? container_make_cgroup(spec, t->r.ps) : 0;
+	if (r == 0)
+		r = container_enter_time(spec, t->r.ps);
+	return r;
+}
+
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* --- the first process ------------------------------------------------------------------------------------------------------------- */
+
+static int start_first(struct restored *t)
+{
+	struct restore *r = &t->r;
+	struct first f = { .restore = r, .slot = r->processes[0]->threads[0].slot };
+	char path[32];
+
+	t->keeper_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	t->seed_fd = seed_open();
+	if (t->keeper_fd < 0 || t->seed_fd < 0)
+		return failed(r->ps, NULL, -errno, "the keeper's own descriptors: %m");
+	f.keeper_fd = t->keeper_fd;
+	f.seed_fd = t->seed_fd;
+	f.number = r->processes[0]->vpid;
+	f.container = t->tree->container ? &t->container : NULL;
+	r->root_pid = first_start(&f);
+	if (r->root_pid < 0)
+		return r->root_pid;
+	watchdog_add(&t->watchdog, r->root_pid);
+	snprintf(path, sizeof(path), "/proc/%d/root", r->root_pid);
+	r->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return r->root_fd < 0 ? failed(r->ps, NULL, -errno, "the new root directory: %m") : 0;
+}
+
+/* --- all ------------------------------------------------------------------------------------------------------------------------------ */
+
+static int prepare(struct restored *t, int dir_fd)
+{
+	struct restore *r = &t->r;
+	int error = image_open(dir_fd, record_kinds, r->ps, &r->image);
+
+	if (error < 0)
+		return error;
+	t->tree = tree_state_of(r->image);
+	if (!t->tree)
+		return failed(r->ps, NULL, -EBADMSG, "the image is damaged: nothing in it says what tree it is of");
+	r->made = calloc(r->image->n_records + 1, sizeof(*r->made));
+	if (!r->made)
+		return failed(r->ps, NULL, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < r->image->n_records; i++)
+		r->made[i].fd[0] = r->made[i].fd[1] = -1;
+	r->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC); /* for validation; the new tree's own later */
+	return plan_make(&t->plan, r);
+}
+
+static int build(struct restored *t, struct workers *w)
+{
+	struct restore *r = &t->r;
+	struct verifying verifying = { .image = r->image, .ps = r->ps };
+	int error;
+
+	verify_start(&verifying);
+	raise_descriptor_limit();
+	error = enter_namespaces(t);
+	if (error == 0)
+		error = watchdog_start(&t->watchdog);
+	close_fd(&r->root_fd);
+	if (error == 0)
+		error = start_first(t);
+	if (error == 0)
+		error = births(&t->plan);
+	if (error == 0)
+		error = stages(&t->plan);
+	if (verify_end(&verifying) < 0 && error == 0)
+		error = verifying.error;
+	if (error == 0)
+		error = release_hold(&t->plan, w);
+	return error;
+}
+
+static void fill_result(struct restored *t, uint64_t start, struct spore_restore_result *result)
+{
+	size_t tasks = 0;
+
+	for (size_t i = 0; i < t->r.n_processes; i++)
+		tasks += t->r.processes[i]->n_threads;
+	*result = (struct spore_restore_result){
+		.total_us = clock_us() - start,
+		.tasks = tasks,
+		.new_pid_namespace = t->tree->own_pid_namespace,
+	};
+	for (unsigned int i = 0; i < t->r.image->n_page_files; i++)
+		result->pages += page_file_pages(t->r.image, i);
+	result->bytes = result->pages * PAGE_SIZE;
+}
+
+int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w, const struct engine_events *events,
+	struct spore_restore_result *result, struct problems *ps, struct restored **out)
+{
+	uint64_t start = clock_us();
+	struct restored *t = calloc(1, sizeof(*t));
+	int error;
+
+	if (!t)
+		return failed(ps, NULL, -ENOMEM, "out of memory");
+	t->keeper_fd = t->seed_fd = -1;
+	t->watchdog = WATCHDOG_NONE;
+	t->r = (struct restore){ .ps = ps, .root_fd = -1, .flags = flags, .terminal = outside->terminal };
+	memcpy(t->r.stdio, outside->stdio, sizeof(t->r.stdio));
+	error = prepare(t, dir_fd);
+	if (error == 0)
+		error = build(t, w);
+	if (error < 0) {
+		restored_free(t);
+		return error;
+	}
+	fill_result(t, start, result);
+	*out = t;
+	return 0;
+}
+
+void restored_release(struct restored *t, struct workers *w)
+{
+	release_run(&t->r, w);
+	watchdog_commit(&t->watchdog);
+	t->running = true;
+}
+
+pid_t restored_root(const struct restored *t)
+{
+	return t->r.root_pid;
+}
+
+static void close_made(struct restore *r)
+{
+	for (size_t i = 0; r->made && r->image && i < r->image->n_records; i++) {
+		close_fd(&r->made[i].fd[0]);
+		close_fd(&r->made[i].fd[1]);
+		free(r->made[i].data);
+	}
+	free(r->made);
+	r->made = NULL;
+}
+
+static void kill_tree(struct restore *r)
+{
+	for (size_t i = r->n_processes; i-- > 0;)
+		if (r->processes[i]->pid > 0 && i > 0)
+			kill(r->processes[i]->pid, SIGKILL);
+	if (r->root_pid > 0) {
+		kill(r->root_pid, SIGKILL);
+		waitpid(r->root_pid, NULL, __WALL);
+	}
+}
+
+void restored_free(struct restored *t)
+{
+	struct restore *r;
+
+	if (!t)
+		return;
+	r = &t->r;
+	if (!t->running)
+		kill_tree(r);
+	watchdog_end(&t->watchdog);
+	close_made(r);
+	memory_close_mapped(r);
+	for (size_t i = 0; i < r->n_processes; i++) {
+		free(r->processes[i]->threads);
+		free(r->processes[i]->birth);
+		free(r->processes[i]);
+	}
+	free(r->processes);
+	plan_free(&t->plan);
+	if (r->area.local)
+		area_free(&r->area);
+	image_free(r->image);
+	container_spec_free(&t->container);
+	close_fd(&r->root_fd);
+	close_fd(&t->keeper_fd);
+	close_fd(&t->seed_fd);
+	free(t);
+}

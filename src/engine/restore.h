@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/workers.h"
+#include "object/component.h"
+
+/* A tree that has been built and is held. */
+struct restored;
+
+int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w, const struct engine_events *events,
+	struct spore_restore_result *result, struct problems *ps, struct restored **out);
+void restored_release(struct restored *t, struct workers *w);
+pid_t restored_root(const struct restored *t);
+/* Takes NULL. A tree that was not let go is killed. */
+void restored_free(struct restored *t);

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/stages.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "engine/tasks.h"
+
+/* --- which records are whose --------------------------------------------------------------------------------------------------- */
+
+struct owned {
+	object_id of;
+	size_t order; /* of the component in the table */
+	const struct component *component;
+	const struct record *record;
+};
+
+struct staging {
+	struct plan *plan;
+	struct owned *owned; /* sorted by owner, then by the order of the table */
+	size_t n;
+};
+
+static int compare_owned(const void *a, const void *b)
+{
+	const struct owned *x = a, *y = b;
+
+	if (x->of != y->of)
+		return x->of < y->of ? -1 : 1;
+	return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static size_t order_of(const struct component *k)
+{
+	size_t i = 0;
+
+	while (components[i] && components[i] != k)
+		i++;
+	return i;
+}
+
+static int find_owned(struct staging *s)
+{
+	const struct image *img = s->plan->r->image;
+
+	s->owned = calloc(img->n_records + 1, sizeof(*s->owned));
+	if (!s->owned)
+		return failed(s->plan->r->ps, NULL, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < img->n_records; i++) {
+		const struct component *k = component_of(img->records[i].kind);
+
+		if (k && (k->scope == SCOPE_PROCESS || k->scope == SCOPE_THREAD))
+			s->owned[s->n++] = (struct owned){ *(const object_id *)img->records[i].state, order_of(k), k, &img->records[i] };
+	}
+	qsort(s->owned, s->n, sizeof(*s->owned), compare_owned);
+	return 0;
+}
+
+static const struct owned *owned_of(const struct staging *s, object_id of, size_t *n)
+{
+	size_t low = 0, high = s->n;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (s->owned[mid].of < of)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (*n = 0; low + *n < s->n && s->owned[low + *n].of == of; (*n)++)
+		;
+	return &s->owned[low];
+}
+
+/* --- one stage --------------------------------------------------------------------------------------------------------------------- */
+
+static const char *const stage_names[] = {
+	[STAGE_NAMESPACES] = "namespaces", [STAGE_BIRTH] = "birth", [STAGE_CREATE] = "creation of files", [STAGE_CONNECT] = "descriptors",
+	[STAGE_ATTACH] = "attaching", [STAGE_ARM] = "signals and timers", [STAGE_IDENTITY] = "identity",
+};
+
+static int build_owned(struct staging *s, struct build *b, object_id of, enum stage stage)
+{
+	size_t n;
+	const struct owned *o = owned_of(s, of, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (o[i].component->build[stage]) {
+			int r = o[i].component->build[stage](b, o[i].record->state);
+
+			if (r < 0)
+				return s->plan->r->ps->first_error ? r : failed(s->plan->r->ps, BLAME(.pid = b->process->vpid, .object = o[i].component->kind.name), r, "cannot be restored: %s", strerror(-r));
+		}
+	return 0;
+}
+
+static bool has_ended(const struct new_thread *t)
+{
+	return t->record && ((const struct thread_state *)t->record->state)->exited && t != &t->process->threads[0];
+}
+
+static int stage_of_process(struct staging *s, struct step *step, struct new_process *p, enum stage stage)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < p->n_threads; i++) {
+		struct build b;
+
+		if (has_ended(&p->threads[i]))
+			continue;
+		if (!step_add(step, &p->threads[i]))
+			return -ENOMEM;
+		b = step_build(step, &p->threads[i]);
+		if (i == 0)
+			r = build_owned(s, &b, p->id, stage);
+		if (r == 0)
+			r = build_owned(s, &b, p->threads[i].id, stage);
+		if (i == 0 && stage == STAGE_ATTACH)
+			batch_call(b.batch, "close of the keeper's pidfd", SYS_close, (uint64_t)p->keeper_fd);
+	}
+	return r;
+}
+
+static int stage_run(struct staging *s, enum stage stage)
+{
+	struct restore *r = s->plan->r;
+	struct step step = { .plan = s->plan, .name = stage_names[stage] };
+	int error = 0;
+
+	for (size_t i = 0; error == 0 && i < r->n_processes; i++)
+		if (!r->processes[i]->zombie)
+			error = stage_of_process(s, &step, r->processes[i], stage);
+	if (error < 0) {
+		free(step.tasks);
+		return error;
+	}
+	return step_run(&step);
+}
+
+/* --- what the engine itself does ------------------------------------------------------------------------------------------------------ */
+
+static int finish_memories(struct plan *plan)
+{
+	struct step step = { .plan = plan, .name = "memory" };
+
+	for (size_t i = 0; i < plan->r->n_processes; i++) {
+		struct new_process *p = plan->r->processes[i];
+		struct build b;
+
+		if (p->zombie)
+			continue;
+		if (!step_add(&step, &p->threads[0]))
+			return -ENOMEM;
+		b = step_build(&step, &p->threads[0]);
+		memory_finish(&b, plan_memory(plan, p));
+	}
+	return step_run(&step);
+}
+
+/* In the keeper: every open file description, then what is in their queues. */
+static int create_files(struct plan *plan)
+{
+	struct restore *r = plan->r;
+
+	for (size_t i = 0; i < r->image->n_records; i++)
+		if (!strcmp(r->image->records[i].kind->name, "file")) {
+			int fd = restore_file(r, r->image->records[i].id);
+
+			if (fd < 0)
+				return r->ps->first_error ? fd : failed(r->ps, NULL, fd, "an open file cannot be made: %s", strerror(-fd));
+		}
+	for (size_t i = 0; i < r->image->n_records; i++) {
+		const struct component *k = component_of(r->image->records[i].kind);
+		int error = k && k->fill ? k->fill(r, &r->image->records[i]) : 0;
+
+		if (error < 0)
+			return r->ps->first_error ? error : failed(r->ps, BLAME(.object = k->kind.name), error, "its contents cannot be put back: %s", strerror(-error));
+	}
+	return 0;
+}
+
+/* --- zombies, stopped processes, leaders that have gone ------------------------------------------------------------------------------------ */
+
+/* By the signal or the status that it had. The core dump that it may have made is not made again. */
+static void add_end(struct batch *b, const struct process_state *s)
+{
+	uint64_t signal = s->exit_code & 0x7f, none = 0;
+	struct rlimit no_core = { 0, 0 };
+
+	if (s->name)
+		batch_call(b, "prctl(PR_SET_NAME)", SYS_prctl, PR_SET_NAME, batch_string(b, s->name).v);
+	if (!signal) {
+		batch_call(b, "exit", SYS_exit_group, s->exit_code >> 8);
+		return;
+	}
+	batch_call(b, "prlimit", SYS_prlimit64, 0, RLIMIT_CORE, batch_copy(b, &no_core, sizeof(no_core)).v, 0);
+	batch_call(b, "kill", SYS_kill, s->pid, signal);
+	batch_call(b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(b, &none, sizeof(none)).v, 0, sizeof(none));
+}
+
+static uint32_t add_waitid(struct batch *b, pid_t pid, int options)
+{
+	return batch_call(b, "waitid", SYS_waitid, P_PID, (uint64_t)pid, 0, (uint64_t)options, 0);
+}
+
+/* A child's end or stop, which was told to its parent in the tree's first life, is not to be told again. */
+static void add_forget_signals(struct batch *b)
+{
+	struct timespec now = { 0, 0 };
+	uint64_t all = ~0ull;
+
+	for (int i = 0; i < 2; i++)
+		batch_may_fail(b, batch_call(b, "rt_sigtimedwait", SYS_rt_sigtimedwait, batch_copy(b, &all, sizeof(all)).v, 0,
+					    batch_copy(b, &now, sizeof(now)).v, sizeof(all)));
+}
+
+static int end_zombies(struct plan *plan)
+{
+	struct step step = { .plan = plan, .name = "zombies" };
+	struct restore *r = plan->r;
+
+	for (size_t i = 0; i < r->n_processes; i++) {
+		struct new_process *p = r->processes[i];
+		struct batch b;
+		int error;
+
+		if (!p->zombie)
+			continue;
+		batch_init(&b, &r->area);
+		add_end(&b, process_of(p));
+		error = batch_submit(&b, p->threads[0].slot);
+		batch_free(&b);
+		if (error < 0)
+			return failed(r->ps, BLAME(.pid = p->vpid), error, "cannot be made a zombie");
+		if (!p->parent)
+			continue;
+		if (!step_add(&step, &p->parent->threads[0]))
+			return -ENOMEM;
+		add_waitid(&p->parent->threads[0].batch, p->vpid, WEXITED | WNOWAIT);
+		add_forget_signals(&p->parent->threads[0].batch);
+		error = step_run(&step);
+		if (error < 0)
+			return error;
+	}
+	return 0;
+}
+
+static int stop_processes(struct plan *plan)
+{
+	struct step step = { .plan = plan, .name = "job control" };
+	struct restore *r = plan->r;
+
+	for (size_t i = 0; i < r->n_processes; i++) {
+		struct new_process *p = r->processes[i];
+		int error;
+
+		if (!process_of(p)->stopped || p->zombie)
+			continue;
+		if (kill(p->pid, SIGSTOP) < 0)
+			return failed(r->ps, BLAME(.pid = p->vpid), -errno, "cannot be stopped: %m");
+		if (!p->parent)
+			continue;
+		if (!step_add(&step, &p->parent->threads[0]))
+			return -ENOMEM;
+		add_waitid(&p->parent->threads[0].batch, p->vpid, WSTOPPED);
+		error = step_run(&step);
+		if (error < 0)
+			return error;
+	}
+	return 0;
+}
+
+static int end_leaders(struct plan *plan)
+{
+	struct restore *r = plan->r;
+
+	for (size_t i = 0; i < r->n_processes; i++) {
+		struct new_process *p = r->processes[i];
+		struct batch b;
+		int error;
+
+		if (p->zombie || !((const struct thread_state *)p->threads[0].record->state)->exited)
+			continue;
+		batch_init(&b, &r->area);
+		batch_call(&b, "exit of the leader", SYS_exit, 0);
+		error = batch_submit(&b, p->threads[0].slot);
+		batch_free(&b);
+		if (error < 0)
+			return failed(r->ps, BLAME(.pid = p->vpid), error, "its leader cannot be ended");
+	}
+	return 0;
+}
+
+/* --- all --------------------------------------------------------------------------------------------------------------------------------------- */
+
+static int run_all(struct staging *s)
+{
+	static const enum stage before_zombies[] = { STAGE_CREATE, STAGE_CONNECT, STAGE_ATTACH }, after[] = { STAGE_ARM, STAGE_IDENTITY };
+	int r = finish_memories(s->plan);
+
+	if (r == 0)
+		r = create_files(s->plan);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(before_zombies); i++)
+		r = stage_run(s, before_zombies[i]);
+	if (r == 0)
+		r = end_zombies(s->plan);
+	if (r == 0)
+		r = stop_processes(s->plan);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(after); i++)
+		r = stage_run(s, after[i]);
+	if (r == 0)
+		r = end_leaders(s->plan);
+	return r;
+}
+
+int stages(struct plan *plan)
+{
+	struct staging s = { .plan = plan };
+	int r = find_owned(&s);
+
+	if (r == 0)
+		r = run_all(&s);
+	free(s.owned);
+	return r;
+}

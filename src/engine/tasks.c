@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/tasks.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define STEP_TIMEOUT_MS (30 * 60 * 1000) /* reading memory from a slow disk may take long; a task that dies is noticed at once */
+
+struct batch *step_add(struct step *s, struct new_thread *task)
+{
+	if (s->n == s->room) {
+		struct new_thread **grown = reallocarray(s->tasks, s->room ? 2 * s->room : 64, sizeof(*grown));
+
+		if (!grown) {
+			failed(s->plan->r->ps, NULL, -ENOMEM, "out of memory");
+			return NULL;
+		}
+		s->tasks = grown;
+		s->room = s->room ? 2 * s->room : 64;
+	}
+	batch_init(&task->batch, &s->plan->r->area);
+	s->tasks[s->n++] = task;
+	return &task->batch;
+}
+
+struct build step_build(struct step *s, struct new_thread *task)
+{
+	return (struct build){
+		.restore = s->plan->r,
+		.process = task->process,
+		.thread = task,
+		.batch = &task->batch,
+		.ps = s->plan->r->ps,
+	};
+}
+
+static bool task_alive(void *arg)
+{
+	const struct new_thread *task = arg;
+	struct proc_stat st;
+	int dir, r;
+
+	if (!task->process->pid) /* its number is not known yet */
+		return true;
+	dir = procfs_open_pid(task->process->pid);
+	r = dir < 0 ? dir : proc_stat_read(dir, &st);
+	close_fd(&dir);
+	return r == 0 && st.state != 'Z' && st.state != 'X';
+}
+
+static int tell_failure(struct plan *plan, const struct batch *b, const struct slot *slot, pid_t vpid, const char *name, int error)
+{
+	uint32_t at = batch_failed_at(b, slot);
+
+	if (b->error)
+		return failed(plan->r->ps, BLAME(.pid = vpid), b->error, "%s cannot be prepared: %s", name, strerror(-b->error));
+	if (error == -ESRCH)
+		return failed(plan->r->ps, BLAME(.pid = vpid), error, "the task died during %s", name);
+	if (at < b->n)
+		return failed(plan->r->ps, BLAME(.pid = vpid), error, "%s: %s: %s", name, batch_what(b, at), strerror(-error));
+	return failed(plan->r->ps, BLAME(.pid = vpid), error, "%s: %s", name, strerror(-error));
+}
+
+int step_run(struct step *s)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		int r = batch_submit(&s->tasks[i]->batch, s->tasks[i]->slot);
+
+		if (r < 0 && !first)
+			first = tell_failure(s->plan, &s->tasks[i]->batch, s->tasks[i]->slot, s->tasks[i]->vtid, s->name, r);
+		if (r < 0)
+			s->tasks[i] = NULL;
+	}
+	for (size_t i = 0; i < s->n; i++) {
+		struct new_thread *t = s->tasks[i];
+		int r;
+
+		if (!t)
+			continue;
+		r = batch_wait(&t->batch, t->slot, STEP_TIMEOUT_MS, task_alive, t);
+		if (r < 0) {
+			r = tell_failure(s->plan, &t->batch, t->slot, t->vtid, s->name, r);
+			first = first ? first : r;
+		}
+		batch_free(&t->batch);
+	}
+	free(s->tasks);
+	s->tasks = NULL;
+	s->n = s->room = 0;
+	area_reset(&s->plan->r->area);
+	return first;
+}
+
+int run_alone(struct plan *plan, struct batch *b, struct slot *slot, const char *name)
+{
+	int r = batch_submit(b, slot);
+
+	if (r == 0)
+		r = batch_wait(b, slot, STEP_TIMEOUT_MS, NULL, NULL);
+	return r < 0 ? tell_failure(plan, b, slot, 0, name, r) : 0;
+}

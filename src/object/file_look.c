@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "object/component.h"
+
+/* A descriptor that another worker opened at the same time serves as well: the later one is closed. */
+static int keep_first(int *where, int fd)
+{
+	int none = -1;
+
+	if (__atomic_compare_exchange_n(where, &none, fd, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return fd;
+	close(fd);
+	return none;
+}
+
+static int process_pidfd(struct process *p)
+{
+	int fd = __atomic_load_n(&p->pid_fd, __ATOMIC_ACQUIRE);
+
+	if (fd >= 0)
+		return fd;
+	fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+	return fd < 0 ? -errno : keep_first(&p->pid_fd, fd);
+}
+
+int file_dup(struct capture *c, const struct file_look *f)
+{
+	int *where = (int *)&f->dup; /* a look is constant but for what it keeps */
+	int pid_fd, fd = __atomic_load_n(where, __ATOMIC_ACQUIRE);
+
+	if (fd >= 0)
+		return fd;
+	pid_fd = process_pidfd(f->process);
+	if (pid_fd < 0)
+		return pid_fd;
+	fd = (int)syscall(SYS_pidfd_getfd, pid_fd, f->fd, 0);
+	return fd < 0 ? -errno : keep_first(where, fd);
+}
+
+struct object_name file_name(const struct file_look *f)
+{
+	struct object_name n;
+
+	snprintf(n.s, sizeof(n.s), "fd %d (%.170s)", f->fd, f->link ? f->link : "?");
+	return n;
+}

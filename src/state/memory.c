@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * memory: the address space of a process. proc_pid_maps(5), proc_pid_smaps(5), PR_SET_MM_MAP in prctl(2); mm/mmap.c, fs/proc/task_mmu.c;
+ * selftests/mm. The record says what is mapped and where its pages lie in the page files.
+ */
+#include "state/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <xxhash.h>
+
+#include "base/cleanup.h"
+#include "state/inode.h"
+
+static const struct field area_fields[] = {
+	FIELD_HEX(struct memory_area, start, "start", "first address"),
+	FIELD_HEX(struct memory_area, end, "end", "first address behind"),
+	FIELD_UINT(struct memory_area, kind, "kind", "0 anonymous, 1 private mapping of a backing, 2 shared one, 3 vDSO, 4 the kernel's data before it"),
+	FIELD_UINT(struct memory_area, prot, "prot", "PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4"),
+	FIELD_HEX(struct memory_area, flags, "flags",
+		"grows down 1, locked 2, sequential 4, random 8, not forked 0x10, not dumped 0x20, huge pages 0x40, no huge pages 0x80, mergeable 0x100, wiped on fork "
+		"0x200, no reserve 0x400, sealed 0x800, droppable 0x1000, may be written 0x2000, sync 0x4000"),
+	FIELD_HEX(struct memory_area, offset, "offset", "in the backing, bytes"),
+	FIELD_REF(struct memory_area, backing, "backing", NULL, REF_STRONG, "the file or shared memory mapped"),
+	FIELD_STRING(struct memory_area, name, "name", "given by PR_SET_VMA_ANON_NAME"),
+	FIELD_END,
+};
+
+static const struct field run_fields[] = {
+	FIELD_HEX(struct page_run, start, "start", "address"),
+	FIELD_UINT(struct page_run, pages, "pages", "how many"),
+	FIELD_UINT(struct page_run, file, "file", "number of the page file"),
+	FIELD_UINT(struct page_run, at, "at", "first page in it"),
+	FIELD_END,
+};
+
+static const struct field range_fields[] = {
+	FIELD_HEX(struct page_range, start, "start", "address"),
+	FIELD_UINT(struct page_range, pages, "pages", "how many"),
+	FIELD_END,
+};
+
+static const struct field memory_fields[] = {
+	FIELD_REF(struct memory_state, of, "of", "process", REF_STRONG, "whose memory"),
+	FIELD_REF(struct memory_state, exe, "exe", NULL, REF_STRONG, "/proc/PID/exe"),
+	FIELD_HEX(struct memory_state, start_code, "start_code", "of PR_SET_MM_MAP, as are the next"),
+	FIELD_HEX(struct memory_state, end_code, "end_code", ""),
+	FIELD_HEX(struct memory_state, start_data, "start_data", ""),
+	FIELD_HEX(struct memory_state, end_data, "end_data", ""),
+	FIELD_HEX(struct memory_state, start_brk, "start_brk", ""),
+	FIELD_HEX(struct memory_state, brk, "brk", ""),
+	FIELD_HEX(struct memory_state, start_stack, "start_stack", ""),
+	FIELD_HEX(struct memory_state, arg_start, "arg_start", ""),
+	FIELD_HEX(struct memory_state, arg_end, "arg_end", ""),
+	FIELD_HEX(struct memory_state, env_start, "env_start", ""),
+	FIELD_HEX(struct memory_state, env_end, "env_end", ""),
+	FIELD_BLOB(struct memory_state, auxv, "auxv", "the auxiliary vector"),
+	FIELD_BOOL(struct memory_state, lock_future, "lock_future", "mlockall(MCL_FUTURE)"),
+	FIELD_HEX(struct memory_state, vdso_hash, "vdso_hash", "XXH3 of the vDSO that the program was given"),
+	FIELD_REF(struct memory_state, forked_from, "forked_from", "process", REF_LATE, "never called exec since it was forked from this process, and may share pages with it"),
+	FIELD_LIST(struct memory_state, areas, n_areas, "areas", area_fields, "mappings, by address"),
+	FIELD_LIST(struct memory_state, runs, n_runs, "runs", run_fields, "pages that stand in page files; other pages are zero, or the backing's"),
+	FIELD_LIST(struct memory_state, inherited, n_inherited, "inherited", range_fields, "pages equal to those of forked_from at the same address"),
+	FIELD_LIST(struct memory_state, guards, n_guards, "guards", range_fields, "guard pages (MADV_GUARD_INSTALL)"),
+	FIELD_END,
+};
+
+/* --- reading the mappings -------------------------------------------------------------------------------------------- */
+
+static const struct {
+	char name[3];
+	unsigned int flag;
+} vm_flags[] = {
+	{ "gd", AREA_GROWSDOWN }, { "lo", AREA_LOCKED }, { "sr", AREA_SEQUENTIAL }, { "rr", AREA_RANDOM }, { "dc", AREA_DONTFORK },
+	{ "dd", AREA_DONTDUMP }, { "hg", AREA_HUGEPAGE }, { "nh", AREA_NOHUGEPAGE }, { "mg", AREA_MERGEABLE }, { "wf", AREA_WIPEONFORK },
+	{ "nr", AREA_NORESERVE }, { "sl", AREA_SEALED }, { "dp", AREA_DROPPABLE }, { "mw", AREA_MAYWRITE }, { "sf", AREA_SYNC },
+};
+
+/* Flags that name what cannot be carried. */
+static const struct {
+	char name[3];
+	const char *what;
+} refused_flags[] = {
+	{ "ht", "huge pages of hugetlbfs" },
+	{ "pf", "device memory" },
+	{ "io", "device memory" },
+	{ "um", "memory under userfaultfd" },
+	{ "uw", "memory under userfaultfd" },
+	{ "ui", "memory under userfaultfd" },
+	{ "ss", "a shadow stack" },
+};
+
+static bool has_flag(const char *line, const char *flag)
+{
+	for (const char *f = line; f && *f && *f != '\n'; f += strcspn(f, " \n"), f += *f == ' ')
+		if (f[0] == flag[0] && f[1] == flag[1])
+			return true;
+	return false;
+}
+
+static bool is_special(const struct proc_map *m)
+{
+	return !strcmp(m->name, "[vdso]") || !strcmp(m->name, "[vvar]") || !strcmp(m->name, "[vvar_vclock]") || !strcmp(m->name, "[vsyscall]");
+}
+
+static const char *refused_mapping(const struct proc_map *m, const char *flags)
+{
+	if (is_special(m))
+		return NULL;
+	if (!strncmp(m->name, "/SYSV", 5) && m->shared)
+		return "a System V shared memory segment";
+	if (!strcmp(m->name, "/[aio]"))
+		return "an asynchronous I/O context (io_setup)";
+	if (!strncmp(m->name, "anon_inode:", 11))
+		return m->name;
+	if (!strcmp(m->name, "/secretmem"))
+		return "memfd_secret memory";
+	if (!strncmp(m->name, "/anon_hugepage", 14))
+		return "huge pages of hugetlbfs";
+	for (size_t i = 0; flags && i < ARRAY_SIZE(refused_flags); i++)
+		if (has_flag(flags, refused_flags[i].name))
+			return refused_flags[i].what;
+	return NULL;
+}
+
+static int refuse_mapping(struct capture *c, const struct proc_map *m, const char *what)
+{
+	char object[192];
+
+	snprintf(object, sizeof(object), "mapping %lx-%lx (%.100s)", m->start, m->end, m->name);
+	return refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = "unmap it before the checkpoint, or leave this process out of the tree"),
+		"%s cannot be carried", what);
+}
+
+int memory_look(struct capture *c)
+{
+	struct proc_map *maps = NULL;
+	size_t n = 0;
+	int r = proc_maps_read(c->process->proc_fd, &maps, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		const char *what = refused_mapping(&maps[i], NULL);
+
+		if (what)
+			refuse_mapping(c, &maps[i], what);
+	}
+	proc_maps_free(maps, n);
+	return r == -ESRCH || r == -ENOENT ? 0 : r;
+}
+
+static const char *const private_names[] = { "[heap]", "[stack]" };
+
+static bool is_anonymous(const struct proc_map *m)
+{
+	if (m->shared)
+		return false;
+	if (!*m->name || !strncmp(m->name, "[anon:", 6))
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(private_names); i++)
+		if (!strcmp(m->name, private_names[i]))
+			return true;
+	return false;
+}
+
+static int area_name(const struct proc_map *m, struct memory_area *a)
+{
+	const char *start = !strncmp(m->name, "[anon:", 6) ? m->name + 6 : !strncmp(m->name, "[anon_shmem:", 12) ? m->name + 12 : NULL;
+
+	if (!start)
+		return 0;
+	a->name = strndup(start, strlen(start) - 1);
+	return a->name ? 0 : -ENOMEM;
+}
+
+/* A kernel object mapped by several processes is the same backing wherever it is met: see state/inode.h. */
+static int area_backing(struct capture *c, const struct proc_map *m, struct memory_area *a)
+{
+	char path[64];
+	_cleanup_fd_ int fd = -1;
+
+	snprintf(path, sizeof(path), "map_files/%lx-%lx", m->start, m->end);
+	fd = openat(c->process->proc_fd, path, (a->flags & AREA_MAYWRITE && m->shared ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	if (fd < 0)
+		fd = openat(c->process->proc_fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return failed(c->ps, BLAME_PROCESS(c->process, .object = m->name), -errno, "the mapped file cannot be opened: %m");
+	return inode_backing_for_mapping(c, m, fd, &a->backing);
+}
+
+static int area_from_map(struct capture *c, const struct proc_map *m, const char *flags, struct memory_area *a)
+{
+	int r;
+
+	*a = (struct memory_area){ .start = m->start, .end = m->end, .prot = (uint64_t)m->prot, .offset = m->offset };
+	for (size_t i = 0; flags && i < ARRAY_SIZE(vm_flags); i++)
+		if (has_flag(flags, vm_flags[i].name))
+			a->flags |= vm_flags[i].flag;
+	if (!strcmp(m->name, "[vdso]")) {
+		a->kind = AREA_VDSO;
+		return 0;
+	}
+	if (is_special(m)) {
+		a->kind = AREA_VVAR;
+		return 0;
+	}
+	if (!m->shared)
+		a->flags &= ~AREA_MAYWRITE;
+	r = area_name(m, a);
+	if (r < 0)
+		return r;
+	if (is_anonymous(m)) {
+		a->kind = AREA_ANON;
+		a->offset = 0;
+		return 0;
+	}
+	a->kind = m->shared ? AREA_SHARED : AREA_PRIVATE;
+	return area_backing(c, m, a);
+}
+
+static bool is_injected(const struct capture *c, const struct proc_map *m)
+{
+	const struct area *a = &c->process->injection.area;
+
+	return c->process->injected && m->start >= a->base.v && m->end <= a->base.v + a->size;
+}
+
+static int add_area(struct capture *c, struct memory_state *s, const struct proc_map *m, const char *flags)
+{
+	const char *what = refused_mapping(m, flags);
+	struct memory_area *grown;
+	int r;
+
+	if (is_injected(c, m)) { /* ours was mapped under mlockall(MCL_FUTURE) if it is locked: the only sign of it */
+		s->lock_future |= flags && has_flag(flags, "lo");
+		return 0;
+	}
+	if (!strcmp(m->name, "[vsyscall]"))
+		return 0;
+	if (what) {
+		refuse_mapping(c, m, what);
+		return 0;
+	}
+	if (!(s->n_areas & (s->n_areas - 1))) {
+		grown = reallocarray(s->areas, s->n_areas ? 2 * s->n_areas : 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		s->areas = grown;
+	}
+	r = area_from_map(c, m, flags, &s->areas[s->n_areas]);
+	if (r == 0)
+		s->n_areas++;
+	else
+		free(s->areas[s->n_areas].name);
+	return r == -ENOTSUP ? 0 : r;
+}
+
+/* smaps is a maps line followed by lines "Key: value" for each mapping, of which only VmFlags is wanted. */
+static int read_areas(struct capture *c, struct memory_state *s)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = procfs_read(c->process->proc_fd, "smaps", &text, NULL);
+
+	for (char *at = text; r == 0 && at && *at;) {
+		char *line_end = strchrnul(at, '\n'), *flags = *line_end ? strstr(line_end, "\nVmFlags: ") : NULL, *next;
+		struct proc_map *m = NULL;
+		size_t n = 0;
+
+		if (!flags)
+			return failed(c->ps, BLAME_PROCESS(c->process), -EINVAL, "/proc/%d/smaps has no VmFlags", c->process->pid);
+		*line_end = '\0';
+		flags += strlen("\nVmFlags: ");
+		next = strchrnul(flags, '\n');
+		r = proc_maps_parse(at, &m, &n);
+		if (r == 0 && n)
+			r = add_area(c, s, m, flags);
+		proc_maps_free(m, n);
+		at = *next ? next + 1 : next;
+	}
+	return r;
+}
+
+/* --- pages ----------------------------------------------------------------------------------------------------------- */
+
+/* Of one range of present pages: those whose frame the parent has at the same address are shared by fork. */
+static int split_shared(struct memory_plan *plan, int own_fd, int parent_fd, const struct page_range *range)
+{
+	uint64_t own[256], theirs[256];
+
+	for (uint64_t done = 0; done < range->pages;) {
+		uint64_t n = MIN(range->pages - done, (uint64_t)ARRAY_SIZE(own)), start = range->start + done * PAGE_SIZE;
+		int r = pages_frames(own_fd, start, n, own);
+
+		if (r == 0)
+			r = pages_frames(parent_fd, start, n, theirs);
+		for (uint64_t i = 0; r == 0 && i < n; i++)
+			r = page_ranges_add(own[i] && own[i] == theirs[i] ? &plan->inherited : &plan->present, start + i * PAGE_SIZE, 1);
+		if (r < 0)
+			return r;
+		done += n;
+	}
+	return 0;
+}
+
+static bool holds_own_pages(const struct memory_area *a)
+{
+	return a->kind == AREA_ANON || a->kind == AREA_PRIVATE;
+}
+
+static int find_pages(struct capture *c, struct memory_plan *plan)
+{
+	struct process *parent = plan->state.forked_from ? c->process->parent : NULL;
+	_cleanup_fd_ int own = openat(c->process->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int theirs = parent ? openat(parent->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC) : -1;
+	struct page_ranges all = { 0 };
+	int r = own < 0 ? -errno : 0;
+
+	for (size_t i = 0; r == 0 && i < plan->state.n_areas; i++) {
+		const struct memory_area *a = &plan->state.areas[i];
+
+		if (holds_own_pages(a))
+			r = pages_present(own, a->start, a->end, theirs >= 0 ? &all : &plan->present, &plan->guards);
+	}
+	for (size_t i = 0; r == 0 && i < all.n; i++)
+		r = split_shared(plan, own, theirs, &all.list[i]);
+	free(all.list);
+	return r;
+}
+
+/* --- capture ----------------------------------------------------------------------------------------------------------- */
+
+void memory_ask(struct capture *c, struct batch *b, void *scratch)
+{
+	*(uint32_t *)scratch = batch_call(b, "brk", SYS_brk, 0);
+}
+
+static int capture_exe(struct capture *c, struct memory_state *s)
+{
+	_cleanup_fd_ int fd = openat(c->process->proc_fd, "exe", O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *name = NULL;
+	struct proc_map m = { 0 };
+	struct stat st;
+	size_t len;
+	int r;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return failed(c->ps, BLAME_PROCESS(c->process, .object = "exe"), -errno, "its executable cannot be opened: %m");
+	r = procfs_link(c->process->proc_fd, "exe", &name);
+	if (r < 0)
+		return r;
+	len = strlen(name);
+	m = (struct proc_map){ .name = name, .inode = st.st_ino, .dev_major = major(st.st_dev), .dev_minor = minor(st.st_dev) };
+	if (len > 10 && !strcmp(name + len - 10, " (deleted)")) {
+		m.deleted = true;
+		name[len - 10] = '\0';
+	}
+	return inode_backing_for_mapping(c, &m, fd, &s->exe);
+}
+
+static int hash_vdso(struct capture *c, struct memory_state *s)
+{
+	for (size_t i = 0; i < s->n_areas; i++) {
+		_cleanup_free_ uint8_t *bytes = NULL;
+		size_t size = s->areas[i].end - s->areas[i].start;
+		struct iovec to, from = { (void *)s->areas[i].start, size };
+
+		if (s->areas[i].kind != AREA_VDSO)
+			continue;
+		bytes = malloc(size);
+		if (!bytes)
+			return -ENOMEM;
+		to = (struct iovec){ bytes, size };
+		if (process_vm_readv(c->process->pid, &to, 1, &from, 1, 0) != (ssize_t)size)
+			return failed(c->ps, BLAME_PROCESS(c->process, .object = "vDSO"), -errno, "cannot be read: %m");
+		s->vdso_hash = XXH3_64bits(bytes, size);
+	}
+	return 0;
+}
+
+static void copy_stat(struct memory_state *s, const struct proc_stat *st)
+{
+	s->start_code = st->startcode;
+	s->end_code = st->endcode;
+	s->start_data = st->start_data;
+	s->end_data = st->end_data;
+	s->start_brk = st->start_brk;
+	s->start_stack = st->startstack;
+	s->arg_start = st->arg_start;
+	s->arg_end = st->arg_end;
+	s->env_start = st->env_start;
+	s->env_end = st->env_end;
+}
+
+int memory_capture(struct capture *c, const struct batch *b, const void *scratch, struct memory_plan *plan)
+{
+	struct memory_state *s = &plan->state;
+	struct process *p = c->process;
+	char *auxv = NULL;
+	int r;
+
+	s->of = p->id;
+	s->forked_from = (p->stat.flags & PF_FORKNOEXEC) && p->parent && !p->parent->zombie ? p->parent->id : 0;
+	copy_stat(s, &p->stat);
+	s->brk = (uint64_t)batch_result(b, *(const uint32_t *)scratch);
+	r = procfs_read(p->proc_fd, "auxv", &auxv, &s->auxv.size);
+	s->auxv.data = (uint8_t *)auxv;
+	if (r == 0)
+		r = read_areas(c, s);
+	if (r == 0)
+		r = capture_exe(c, s);
+	if (r == 0)
+		r = hash_vdso(c, s);
+	if (r == 0)
+		r = find_pages(c, plan);
+	if (r < 0 && r != -ENOTSUP)
+		failed(c->ps, BLAME_PROCESS(p, .object = "memory"), r, "cannot be captured: %s", strerror(-r));
+	return r;
+}
+
+void memory_plan_free(struct memory_plan *plan)
+{
+	/* The state's lists of ranges are borrowed from the plan. */
+	plan->state.inherited = NULL;
+	plan->state.guards = NULL;
+	fields_free(memory_fields, &plan->state);
+	free(plan->present.list);
+	free(plan->inherited.list);
+	free(plan->guards.list);
+	*plan = (struct memory_plan){ 0 };
+}
+
+const struct component component_memory = {
+	.kind = {
+		.name = "memory",
+		.version = 1,
+		.size = sizeof(struct memory_state),
+		.fields = memory_fields,
+		.doc = "the address space of a process",
+		.sources = "mmap(2), madvise(2), prctl(2) PR_SET_MM_MAP; mm/mmap.c; selftests/mm",
+		.critical = true,
+	},
+	.scope = SCOPE_OTHER, /* the engine drives it: pages are copied by every worker */
+};

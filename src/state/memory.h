@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The memory of a process: what memory.c (the record), memory_pages.c (saving pages) and memory_build.c (making it again) share. */
+#pragma once
+
+#include "object/component.h"
+
+enum area_kind {
+	AREA_ANON,    /* private anonymous, the heap and stacks included */
+	AREA_PRIVATE, /* a private mapping of a backing: its unmodified pages stay with the file */
+	AREA_SHARED,  /* a shared mapping of a backing */
+	AREA_VDSO,
+	AREA_VVAR,    /* the kernel's data pages before the vDSO */
+};
+
+/* What a program asked for with madvise, mlock and mmap: from VmFlags of smaps. */
+#define AREA_GROWSDOWN   (1u << 0)
+#define AREA_LOCKED      (1u << 1)
+#define AREA_SEQUENTIAL  (1u << 2)
+#define AREA_RANDOM      (1u << 3)
+#define AREA_DONTFORK    (1u << 4)
+#define AREA_DONTDUMP    (1u << 5)
+#define AREA_HUGEPAGE    (1u << 6)
+#define AREA_NOHUGEPAGE  (1u << 7)
+#define AREA_MERGEABLE   (1u << 8)
+#define AREA_WIPEONFORK  (1u << 9)
+#define AREA_NORESERVE   (1u << 10)
+#define AREA_SEALED      (1u << 11)
+#define AREA_DROPPABLE   (1u << 12)
+#define AREA_MAYWRITE    (1u << 13) /* a shared mapping that may be made writable: its file was open for writing */
+#define AREA_SYNC        (1u << 14)
+
+struct memory_area {
+	uint64_t start, end;
+	uint64_t kind; /* enum area_kind */
+	uint64_t prot; /* PROT_* */
+	uint64_t flags; /* AREA_* */
+	uint64_t offset; /* in the backing */
+	object_id backing;
+	char *name; /* PR_SET_VMA_ANON_NAME; NULL: none */
+};
+
+/* Pages that are in a page file. */
+struct page_run {
+	uint64_t start; /* address */
+	uint64_t pages;
+	uint64_t file;  /* number of the page file */
+	uint64_t at;    /* page in it */
+};
+
+struct page_range {
+	uint64_t start;
+	uint64_t pages;
+};
+
+struct memory_state {
+	object_id of;
+	object_id exe;       /* backing of the executable */
+	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;
+	uint64_t arg_start, arg_end, env_start, env_end;
+	struct blob auxv;
+	bool lock_future;    /* mlockall(MCL_FUTURE) */
+	uint64_t vdso_hash;  /* XXH3 of the vDSO's bytes */
+	object_id forked_from; /* the process with whom pages are still shared by fork: its memory is made first, and this one forked from it */
+	struct memory_area *areas;
+	size_t n_areas;
+	struct page_run *runs; /* sorted by address */
+	size_t n_runs;
+	struct page_range *inherited; /* pages equal to those of forked_from, not saved again */
+	size_t n_inherited;
+	struct page_range *guards; /* MADV_GUARD_INSTALL */
+	size_t n_guards;
+};
+
+extern const struct component component_memory;
+
+/* The pages of [start, end) that hold something of the process's own: appended to ranges. Zero-filled ones may be among them. */
+struct page_ranges {
+	struct page_range *list;
+	size_t n, room;
+};
+int page_ranges_add(struct page_ranges *r, uint64_t start, uint64_t pages); /* joins neighbours */
+int pages_present(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present, struct page_ranges *guards);
+/* Page frame numbers (0: none) of the pages of a range. */
+int pages_frames(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t *frames);
+
+/* Copies ranges of pages of a stopped process to a page file; zero pages are left out. Runs are appended. buffer: PAGE_BLOCK pages. */
+struct page_runs {
+	struct page_run *list;
+	size_t n, room;
+};
+int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer, struct page_runs *runs,
+	uint64_t *saved);
+
+/* --- restore: memory_build.c --------------------------------------------------------------------------------------- */
+
+/* Descriptors of a task that is being made. Those of page files and backings follow; only the keeper's pidfd survives the making of the memory. */
+enum bare_fd {
+	BARE_FD_KEEPER,
+	BARE_FD_AREA,
+	BARE_FD_SEED,
+	BARE_FD_FIRST,
+};
+
+/* The mappings that the kernel gives a new program: vvar (in pieces) and vDSO. */
+struct vdso_pieces {
+	struct page_range list[4];
+	size_t n;
+};
+int vdso_pieces_of(pid_t pid, struct vdso_pieces *out);
+
+/* Makes the memory in a process that has just exec'ed the seed: everything of the seed's goes. */
+int memory_make_bare(struct build *b, const struct memory_state *m, const struct vdso_pieces *seed);
+/* Makes it in a process that was forked from one whose memory is `parent`. */
+int memory_make_forked(struct build *b, const struct memory_state *m, const struct memory_state *parent);
+/* After every birth: final protections, advice and locks. */
+int memory_finish(struct build *b, const struct memory_state *m);
+/* Closes what the keeper opened for mapping, once all memory is made. */
+void memory_close_mapped(struct restore *r);
+/* Is what the mappings need here, and the same vDSO? */
+int memory_validate(struct restore *r, const struct record *rec);
+
+/* --- checkpoint ---------------------------------------------------------------------------------------------------- */
+
+/* One process's memory, captured inside the stop; its pages are then copied by all workers, and the record is added last. */
+struct memory_plan {
+	struct memory_state state;
+	struct page_ranges present; /* to be saved */
+	struct page_ranges inherited, guards;
+};
+
+/* Refuses the mappings that cannot be carried; from /proc/PID/maps alone. */
+int memory_look(struct capture *c);
+void memory_ask(struct capture *c, struct batch *b, void *scratch);
+#define MEMORY_SCRATCH 8
+/* c->process, in its stop, its area mapped. parent: the plan of the process's parent, or NULL. */
+int memory_capture(struct capture *c, const struct batch *b, const void *scratch, struct memory_plan *plan);
+void memory_plan_free(struct memory_plan *plan);

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which pages of a process are its own, and copying them out. PAGEMAP_SCAN where the kernel has it (6.7), else /proc/PID/pagemap. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "kernel/uapi.h"
+#include "state/memory.h"
+
+#define PM_PRESENT (1ull << 63)
+#define PM_SWAPPED (1ull << 62)
+#define PM_FILE    (1ull << 61)
+#define PM_FRAME   ((1ull << 55) - 1)
+
+int page_ranges_add(struct page_ranges *r, uint64_t start, uint64_t pages)
+{
+	struct page_range *last = r->n ? &r->list[r->n - 1] : NULL;
+
+	if (last && last->start + last->pages * PAGE_SIZE == start) {
+		last->pages += pages;
+		return 0;
+	}
+	if (r->n == r->room) {
+		struct page_range *grown = reallocarray(r->list, r->room ? 2 * r->room : 32, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		r->list = grown;
+		r->room = r->room ? 2 * r->room : 32;
+	}
+	r->list[r->n++] = (struct page_range){ start, pages };
+	return 0;
+}
+
+/* -EINVAL, -ENOTTY: this kernel does not know the call or a category. */
+static int scan(int pagemap_fd, uint64_t start, uint64_t end, bool guards_known, struct page_ranges *present, struct page_ranges *guards)
+{
+	struct page_region vec[512];
+	const uint64_t guard = guards_known ? SPORE_PAGE_IS_GUARD : 0;
+
+	while (start < end) {
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg),
+			.start = start,
+			.end = end,
+			.vec = (uintptr_t)vec,
+			.vec_len = 512,
+			.category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO,
+			.category_mask = PAGE_IS_FILE | PAGE_IS_PFNZERO,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
+			.return_mask = PAGE_IS_PRESENT | guard,
+		};
+		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg);
+
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++) {
+			struct page_ranges *to = vec[i].categories & guard ? guards : present;
+			int r = page_ranges_add(to, vec[i].start, (vec[i].end - vec[i].start) / PAGE_SIZE);
+
+			if (r < 0)
+				return r;
+		}
+		if (arg.walk_end <= start)
+			break;
+		start = arg.walk_end;
+	}
+	return 0;
+}
+
+static int read_entries(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t *entries)
+{
+	size_t want = pages * sizeof(*entries), got = 0;
+
+	while (got < want) {
+		ssize_t n = pread(pagemap_fd, (uint8_t *)entries + got, want - got, (off_t)(start / PAGE_SIZE * sizeof(*entries) + got));
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		got += (size_t)n;
+	}
+	return 0;
+}
+
+static int scan_pagemap(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present)
+{
+	uint64_t entries[512];
+
+	while (start < end) {
+		uint64_t pages = MIN((end - start) / PAGE_SIZE, ARRAY_SIZE(entries));
+		int r = read_entries(pagemap_fd, start, pages, entries);
+
+		for (uint64_t i = 0; r == 0 && i < pages; i++)
+			if ((entries[i] & PM_SWAPPED) || ((entries[i] & PM_PRESENT) && !(entries[i] & PM_FILE)))
+				r = page_ranges_add(present, start + i * PAGE_SIZE, 1);
+		if (r < 0)
+			return r;
+		start += pages * PAGE_SIZE;
+	}
+	return 0;
+}
+
+int pages_present(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present, struct page_ranges *guards)
+{
+	size_t n = present->n;
+	int r = scan(pagemap_fd, start, end, true, present, guards);
+
+	if (r == -EINVAL && present->n == n)
+		r = scan(pagemap_fd, start, end, false, present, guards);
+	if ((r == -EINVAL || r == -ENOTTY) && present->n == n)
+		r = scan_pagemap(pagemap_fd, start, end, present);
+	return r;
+}
+
+int pages_frames(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t *frames)
+{
+	int r = read_entries(pagemap_fd, start, pages, frames);
+
+	for (uint64_t i = 0; r == 0 && i < pages; i++)
+		frames[i] = (frames[i] & PM_PRESENT) && !(frames[i] & PM_FILE) ? frames[i] & PM_FRAME : 0;
+	return r;
+}
+
+static bool page_is_zero(const uint8_t *page)
+{
+	const uint64_t *w = (const uint64_t *)page;
+
+	for (size_t i = 0; i < PAGE_SIZE / sizeof(*w); i += 8)
+		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7])
+			return false;
+	return true;
+}
+
+static int runs_add(struct page_runs *runs, struct page_run run)
+{
+	struct page_run *last = runs->n ? &runs->list[runs->n - 1] : NULL;
+
+	if (last && last->file == run.file && last->start + last->pages * PAGE_SIZE == run.start && last->at + last->pages == run.at) {
+		last->pages += run.pages;
+		return 0;
+	}
+	if (runs->n == runs->room) {
+		struct page_run *grown = reallocarray(runs->list, runs->room ? 2 * runs->room : 32, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		runs->list = grown;
+		runs->room = runs->room ? 2 * runs->room : 32;
+	}
+	runs->list[runs->n++] = run;
+	return 0;
+}
+
+/* A buffer of pages gathered from several ranges, with the address that each came from. */
+struct gather {
+	uint8_t *buffer;
+	uint64_t address[PAGE_BLOCK];
+	uint64_t pages;
+	struct iovec from[PAGE_BLOCK];
+	size_t n_from;
+};
+
+/* Fills the buffer from *at in the ranges on; *at and *done move. */
+static void gather_next(struct gather *g, const struct page_range *ranges, size_t n, size_t *at, uint64_t *done)
+{
+	g->pages = 0;
+	g->n_from = 0;
+	while (*at < n && g->pages < PAGE_BLOCK) {
+		uint64_t start = ranges[*at].start + *done * PAGE_SIZE;
+		uint64_t pages = MIN(ranges[*at].pages - *done, (uint64_t)PAGE_BLOCK - g->pages);
+
+		g->from[g->n_from++] = (struct iovec){ (void *)start, pages * PAGE_SIZE };
+		for (uint64_t i = 0; i < pages; i++)
+			g->address[g->pages++] = start + i * PAGE_SIZE;
+		*done += pages;
+		if (*done == ranges[*at].pages) {
+			(*at)++;
+			*done = 0;
+		}
+	}
+}
+
+/* Writes the buffer without its zero pages: each stretch of others is one append. */
+static int gather_save(struct gather *g, struct page_writer *w, struct page_runs *runs, uint64_t *saved)
+{
+	for (uint64_t i = 0; i < g->pages;) {
+		uint64_t n = 0;
+		int64_t at;
+		int r = 0;
+
+		while (i < g->pages && page_is_zero(g->buffer + i * PAGE_SIZE))
+			i++;
+		while (i + n < g->pages && !page_is_zero(g->buffer + (i + n) * PAGE_SIZE))
+			n++;
+		if (!n)
+			break;
+		at = page_writer_append(w, g->buffer + i * PAGE_SIZE, n);
+		if (at < 0)
+			return (int)at;
+		for (uint64_t k = 0; r == 0 && k < n; k++)
+			r = runs_add(runs, (struct page_run){ g->address[i + k], 1, page_writer_number(w), (uint64_t)at + k });
+		if (r < 0)
+			return r;
+		*saved += n;
+		i += n;
+	}
+	return 0;
+}
+
+int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer, struct page_runs *runs,
+	uint64_t *saved)
+{
+	struct gather g = { .buffer = buffer };
+	size_t at = 0;
+	uint64_t done = 0;
+
+	while (at < n) {
+		struct iovec to;
+		ssize_t got;
+		int r;
+
+		gather_next(&g, ranges, n, &at, &done);
+		to = (struct iovec){ buffer, g.pages * PAGE_SIZE };
+		got = process_vm_readv(pid, &to, 1, g.from, g.n_from, 0);
+		if (got != (ssize_t)to.iov_len)
+			return got < 0 ? -errno : -EFAULT;
+		r = gather_save(&g, w, runs, saved);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

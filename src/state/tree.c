@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tree: the namespaces and clocks of the whole tree. namespaces(7), time_namespaces(7), pid_namespaces(7); kernel/time/namespace.c; selftests/timens. */
+#include "state/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+
+static const struct field tree_fields[] = {
+	FIELD_REF(struct tree_state, root, "root", "process", REF_STRONG, "the process whose descendants the tree is"),
+	FIELD_BOOL(struct tree_state, own_pid_namespace, "own_pid_namespace", "the root is pid 1 of a pid namespace of its own"),
+	FIELD_BOOL(struct tree_state, container, "container", "in namespaces that spore made"),
+	FIELD_STRING(struct tree_state, name, "name", "of the container"),
+	FIELD_STRING(struct tree_state, hostname, "hostname", "of its uts namespace"),
+	FIELD_STRING(struct tree_state, domainname, "domainname", "of its uts namespace"),
+	FIELD_STRING(struct tree_state, directory, "directory", "its root directory on the host, if not the host's own"),
+	FIELD_STRING(struct tree_state, network, "network", "host, none or the path of a network namespace"),
+	FIELD_BOOL(struct tree_state, init, "init", "pid 1 is spore's reaping init"),
+	FIELD_UINT(struct tree_state, monotonic_ns, "monotonic_ns", "CLOCK_MONOTONIC of the tree when it was saved"),
+	FIELD_UINT(struct tree_state, boottime_ns, "boottime_ns", "CLOCK_BOOTTIME"),
+	FIELD_UINT(struct tree_state, realtime_ns, "realtime_ns", "CLOCK_REALTIME, which a restore does not set"),
+	FIELD_END,
+};
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* "monotonic  S  N" and "boottime S N": what a time namespace adds to the host's clocks. */
+static int64_t offset_of(const char *text, const char *name)
+{
+	const char *line = text ? strstr(text, name) : NULL;
+	long long s = 0, ns = 0;
+
+	if (!line || sscanf(line + strlen(name), "%lld %lld", &s, &ns) != 2)
+		return 0;
+	return s * 1000000000ll + ns;
+}
+
+static void capture_clocks(struct capture *c, struct tree_state *s)
+{
+	_cleanup_fd_ int self = procfs_open_pid(getpid());
+	_cleanup_free_ char *theirs = NULL, *ours = NULL;
+
+	procfs_read(c->process->proc_fd, "timens_offsets", &theirs, NULL);
+	procfs_read(self, "timens_offsets", &ours, NULL);
+	s->monotonic_ns = clock_ns(CLOCK_MONOTONIC) + (uint64_t)(offset_of(theirs, "monotonic") - offset_of(ours, "monotonic"));
+	s->boottime_ns = clock_ns(CLOCK_BOOTTIME) + (uint64_t)(offset_of(theirs, "boottime") - offset_of(ours, "boottime"));
+	s->realtime_ns = clock_ns(CLOCK_REALTIME);
+}
+
+static int copy_string(char **to, const char *from)
+{
+	*to = from && *from ? strdup(from) : NULL;
+	return from && *from && !*to ? -ENOMEM : 0;
+}
+
+/* The names of the tree's uts namespace, which this thread visits for a moment. */
+static int capture_names(struct capture *c, struct tree_state *s)
+{
+	_cleanup_fd_ int own = open("/proc/thread-self/ns/uts", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int theirs = openat(c->process->proc_fd, "ns/uts", O_RDONLY | O_CLOEXEC);
+	struct utsname names;
+	int r;
+
+	if (own < 0 || theirs < 0 || setns(theirs, CLONE_NEWUTS) < 0)
+		return failed(c->ps, BLAME_PROCESS(c->process, .object = "uts namespace"), -errno, "cannot be entered: %m");
+	r = uname(&names) < 0 ? -errno : 0;
+	if (setns(own, CLONE_NEWUTS) < 0)
+		return failed(c->ps, NULL, -errno, "cannot go back to the host's uts namespace: %m");
+	if (r == 0)
+		r = copy_string(&s->hostname, names.nodename);
+	if (r == 0 && strcmp(names.domainname, "(none)"))
+		r = copy_string(&s->domainname, names.domainname);
+	return r;
+}
+
+static int tree_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
+{
+	const struct container_spec *spec = c->tree->container ? &c->tree->container->spec : NULL;
+	struct tree_state *s = state;
+	int r;
+
+	s->root = c->tree->processes[0]->id;
+	s->own_pid_namespace = c->tree->own_pid_ns;
+	capture_clocks(c, s);
+	if (!spec)
+		return 0;
+	s->container = true;
+	s->init = spec->init;
+	r = capture_names(c, s);
+	if (r == 0)
+		r = copy_string(&s->name, c->tree->container->name);
+	if (r == 0)
+		r = copy_string(&s->directory, spec->root);
+	if (r == 0)
+		r = copy_string(&s->network, spec->net);
+	return r;
+}
+
+const struct tree_state *tree_state_of(const struct image *img)
+{
+	size_t n;
+	struct record *rec = image_records(img, &component_tree.kind, &n);
+
+	return n == 1 ? rec->state : NULL;
+}
+
+const struct component component_tree = {
+	.kind = {
+		.name = "tree",
+		.version = 1,
+		.size = sizeof(struct tree_state),
+		.fields = tree_fields,
+		.doc = "the tree as a whole: its root, namespaces and clocks",
+		.sources = "namespaces(7), time_namespaces(7); kernel/time/namespace.c; selftests/timens",
+		.critical = true,
+	},
+	.scope = SCOPE_TREE,
+	.capture = tree_capture,
+};

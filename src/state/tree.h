@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The one record about the tree as a whole. */
+#pragma once
+
+#include "engine/container.h"
+#include "object/component.h"
+
+struct tree_state {
+	object_id root;
+	bool own_pid_namespace; /* the root is pid 1 of its own */
+	bool container;         /* made by `spore run`: what follows says how */
+	char *name, *hostname, *domainname, *directory, *network;
+	bool init;
+	uint64_t monotonic_ns, boottime_ns, realtime_ns; /* the tree's clocks when it was saved */
+};
+
+extern const struct component component_tree;
+const struct tree_state *tree_state_of(const struct image *img); /* NULL: none */
