@@ -38,14 +38,21 @@ int terminal_open(struct terminal *t)
 		return -errno;
 	*t = (struct terminal){ .master = take_fd(&master), .slave = take_fd(&slave) };
 	copy_size(t);
-	if (tcgetattr(STDIN_FILENO, &t->saved) == 0) {
-		struct termios raw = t->saved;
-
+	if (tcgetattr(STDIN_FILENO, &t->saved) == 0)
 		tcsetattr(t->slave, TCSANOW, &t->saved);
-		cfmakeraw(&raw);
-		t->raw = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
-	}
 	return 0;
+}
+
+void terminal_take(struct terminal *t)
+{
+	struct termios raw;
+
+	if (t->master < 0 || tcgetattr(STDIN_FILENO, &t->saved) < 0)
+		return;
+	copy_size(t);
+	raw = t->saved;
+	cfmakeraw(&raw);
+	t->raw = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
 }
 
 void terminal_close(struct terminal *t)

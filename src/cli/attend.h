@@ -15,6 +15,8 @@ struct terminal {
 
 /* A pty with the size and settings of the user's terminal, if standard input is one. 0 or negative errno. */
 int terminal_open(struct terminal *t);
+/* From here on the user's terminal is raw: what is typed goes to the pty. Nothing to do without a pty. */
+void terminal_take(struct terminal *t);
 /* Gives the user's terminal back as it was; closes the pty. */
 void terminal_close(struct terminal *t);
 

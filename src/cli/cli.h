@@ -51,6 +51,7 @@ struct target {
 int target_find(const char *command, const char *word,
 	struct target *out); /* 0, or an exit status when it has been said what is wrong */
 void target_free(struct target *t);
+bool is_cgroup(const char *word);
 
 /* Exits as a process with this wait status did: with its status, or by its signal. */
 void exit_like(int wait_status) __attribute__((noreturn));

@@ -17,9 +17,8 @@ static void print_json(const struct container_entry *list, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		printf("%s\n  {\"name\": ", i ? "," : "");
 		json_string(stdout, list[i].name);
-		printf(", \"pid\": %d, \"state\": \"%s\", \"restored\": %s, \"last_checkpoint\": ",
-			(int)list[i].pid, list[i].isolated ? "isolated" : "running",
-			list[i].restored ? "true" : "false");
+		printf(", \"pid\": %d, \"state\": \"%s\", \"restored\": %s, \"last_checkpoint\": ", (int)list[i].pid,
+			list[i].isolated ? "isolated" : "running", list[i].restored ? "true" : "false");
 		if (list[i].last_checkpoint)
 			printf("%" PRIu64 "}", list[i].last_checkpoint);
 		else

@@ -9,6 +9,13 @@
 static const struct command *const commands[] = {
 	&command_run,
 	&command_list,
+	&command_checkpoint,
+	&command_restore,
+	&command_isolate,
+	&command_unisolate,
+	&command_check,
+	&command_inspect,
+	&command_verify,
 };
 
 static const struct command *find(const char *name)

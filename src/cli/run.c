@@ -37,8 +37,7 @@ static bool good_name(const char *name)
 {
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
 
-	return *name && *name != '.' && *name != '-' &&
-	       strlen(name) < sizeof((struct container_entry){ 0 }.name) &&
+	return *name && *name != '.' && *name != '-' && strlen(name) < sizeof((struct container_entry){ 0 }.name) &&
 	       name[strspn(name, letters)] == '\0' && name[strspn(name, "0123456789")] != '\0';
 }
 
@@ -60,8 +59,7 @@ static int set_root(struct run_options *o, const char *dir)
 static int set_net(struct run_options *o, const char *net)
 {
 	if (strcmp(net, "host") && strcmp(net, "none") && net[0] != '/')
-		return say_usage(
-			"run", "--net wants host, none or the path of a network namespace, not %s", net);
+		return say_usage("run", "--net wants host, none or the path of a network namespace, not %s", net);
 	free(o->entry.spec.net);
 	o->entry.spec.net = strdup(net);
 	return 0;
@@ -199,15 +197,13 @@ static int prepare(struct run_options *o, struct problems *ps)
 		snprintf(o->entry.name, sizeof(o->entry.name), "run-%d", (int)getpid());
 	if (container_find_name(o->entry.name, &other) == 0) {
 		container_spec_free(&other.spec);
-		return failed(ps,
-			BLAME(.pid = other.pid, .process = o->entry.name, .remedy = "choose another name"),
+		return failed(ps, BLAME(.pid = other.pid, .process = o->entry.name, .remedy = "choose another name"),
 			-EEXIST, "a container of that name runs already");
 	}
 	spec->name = strdup(o->entry.name);
 	spec->time_ns = access("/proc/self/ns/time", F_OK) == 0;
 	if (spec->init && container_init_path(o->init_path, sizeof(o->init_path)) < 0)
-		return failed(ps,
-			BLAME(.object = "spore-init", .remedy = "install it beside spore, or use --no-init"),
+		return failed(ps, BLAME(.object = "spore-init", .remedy = "install it beside spore, or use --no-init"),
 			-ENOENT, "not found");
 	r = container_make_cgroup(spec, ps);
 	return r < 0 ? r : container_enter_time(spec, ps);
@@ -241,8 +237,7 @@ static int wait_started(int failure_fd, const struct run_options *o, struct prob
 		return failed(ps, NULL, -EIO, "the container did not start");
 	failure.what[sizeof(failure.what) - 1] = '\0';
 	if (strcmp(failure.what, "exec") == 0)
-		return failed(
-			ps, BLAME(.object = o->command[0]), -failure.error, "%s", strerror(failure.error));
+		return failed(ps, BLAME(.object = o->command[0]), -failure.error, "%s", strerror(failure.error));
 	return failed(ps, NULL, -failure.error, "%s: %s", failure.what, strerror(failure.error));
 }
 
@@ -283,8 +278,10 @@ static void tidy(const struct run_options *o)
 /* The root's wait status, or -1. */
 static int stay(struct run_options *o, pid_t pid, int pidfd)
 {
-	int status, r = attend(pidfd, &o->terminal, &o->passed);
+	int status, r;
 
+	terminal_take(&o->terminal);
+	r = attend(pidfd, &o->terminal, &o->passed);
 	if (r < 0 || waitpid(pid, &status, 0) != pid)
 		return -1;
 	return status;

@@ -63,6 +63,15 @@ static int find_cgroup(const char *word, struct target *out)
 	return 0;
 }
 
+bool is_cgroup(const char *word)
+{
+	struct target t = { 0 };
+	bool found = find_cgroup(word, &t) == 0;
+
+	target_free(&t);
+	return found;
+}
+
 int target_find(const char *command, const char *word, struct target *out)
 {
 	struct container_entry e = { 0 };
@@ -78,8 +87,7 @@ int target_find(const char *command, const char *word, struct target *out)
 	}
 	if (find_cgroup(word, out) == 0)
 		return STATUS_DONE;
-	say_error(command,
-		"%s: no process, container or cgroup of that name; `spore list` shows the containers", word);
+	say_error(command, "%s: no process, container or cgroup of that name; `spore list` shows the containers", word);
 	return STATUS_FAILED;
 }
 

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* spore check */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "cli/cli.h"
+#include "cli/features.h"
+#include "cli/image.h"
+#include "cli/json.h"
+#include "cli/talk.h"
+
+/* The closed list of what is changed by name, since the kernel has no setter: docs/coverage.md */
+static const char *const changed_always[] = {
+	"start times and processor time used, as /proc shows them, begin anew",
+	"inode numbers of pipes, sockets, memfds and namespaces are new",
+};
+
+static int check_kernel(bool json)
+{
+	int status = STATUS_DONE;
+	struct utsname u;
+
+	uname(&u);
+	if (json)
+		printf("{\"kernel\": \"%s\", \"features\": [", u.release);
+	else
+		printf("Linux %s\n", u.release);
+	for (size_t i = 0; features[i].name; i++) {
+		const struct feature *f = &features[i];
+		bool there = f->probe();
+
+		if (!there && f->need == NEEDED)
+			status = STATUS_REFUSED;
+		if (json)
+			printf("%s{\"name\": \"%s\", \"needed\": %s, \"there\": %s}", i ? ", " : "", f->name,
+				f->need == NEEDED ? "true" : "false", there ? "true" : "false");
+		else
+			printf("  %-18s %-8s since %-5s %s\n", f->name,
+				there		    ? "yes"
+				: f->need == NEEDED ? "MISSING"
+						    : "no",
+				f->since, f->use);
+	}
+	if (json)
+		printf("], \"ok\": %s}\n", status == STATUS_DONE ? "true" : "false");
+	else if (status)
+		printf("spore cannot work here: what is MISSING is needed\n");
+	return status;
+}
+
+static int check_tree(const char *word, bool json)
+{
+	_cleanup_(target_free)
+	struct target t = { 0 };
+	_cleanup_(talk_free)
+	struct talk talk;
+	struct spore_isolate_options o = { 0 };
+	int r, status;
+
+	talk_begin(&talk, "check");
+	status = target_find("check", word, &t);
+	if (status)
+		return status;
+	o.listener = &talk.listener;
+	o.cgroup = t.cgroup;
+	r = spore_check_with(t.pid, &o, sizeof(o));
+	status = talk_end(&talk, r, word);
+	if (json) {
+		printf("{\"pid\": %d, \"ok\": %s, ", (int)t.pid, r == 0 ? "true" : "false");
+		talk_json(&talk);
+		printf("}\n");
+	} else if (r == 0) {
+		printf("%s can be saved\n", word);
+		for (size_t i = 0; i < ARRAY_SIZE(changed_always); i++)
+			printf("  changed by a restore: %s\n", changed_always[i]);
+	} else if (talk.n_refused) {
+		printf("%s cannot be saved: %zu obstacle%s\n", word, talk.n_refused, talk.n_refused == 1 ? "" : "s");
+	}
+	return status;
+}
+
+static int run(int argc, char **argv)
+{
+	static const struct option options[] = { { "json", no_argument, NULL, 'j' }, { 0 } };
+	bool json = false;
+	struct stat st;
+	int c;
+
+	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (c != 'j')
+			return say_bad_option("check", c, argv);
+		json = true;
+	}
+	if (argc - optind > 1)
+		return say_usage("check", "it takes one PID or DIR");
+	if (optind == argc)
+		return check_kernel(json);
+	if (argv[optind][strspn(argv[optind], "0123456789")] && stat(argv[optind], &st) == 0 && S_ISDIR(st.st_mode) &&
+		!is_cgroup(argv[optind]))
+		return image_check("check", argv[optind], json);
+	return check_tree(argv[optind], json);
+}
+
+const struct command command_check = {
+	.name = "check",
+	.usage = "[--json] [PID|DIR]",
+	.summary = "what this kernel offers; whether a tree can be saved; whether an image can be restored",
+	.help = "Every obstacle at once, each on a line of standard error. The tree is not stopped for longer than a "
+		"look takes.\n",
+	.run = run,
+};

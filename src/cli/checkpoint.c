@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* spore checkpoint */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/talk.h"
+
+struct checkpoint_options {
+	const char *parent;
+	bool json;
+	struct spore_checkpoint_options call;
+	const char *who, *dir;
+};
+
+static int parse(int argc, char **argv, struct checkpoint_options *o)
+{
+	static const struct option options[] = {
+		{ "parent", required_argument, NULL, 'p' },
+		{ "kill", no_argument, NULL, 'k' },
+		{ "force", no_argument, NULL, 'f' },
+		{ "json", no_argument, NULL, 'j' },
+		{ 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
+		if (c == 'p')
+			o->parent = optarg;
+		else if (c == 'k')
+			o->call.flags |= SPORE_CHECKPOINT_KILL;
+		else if (c == 'f')
+			o->call.flags |= SPORE_CHECKPOINT_FORCE;
+		else if (c == 'j')
+			o->json = true;
+		else
+			return say_bad_option("checkpoint", c, argv);
+	}
+	if (argc - optind != 2)
+		return say_usage("checkpoint", "it takes PID and DIR");
+	o->who = argv[optind];
+	o->dir = argv[optind + 1];
+	return 0;
+}
+
+/* A descriptor, or -1 when it has been said what is wrong. */
+static int open_new_dir(const char *dir, bool *made)
+{
+	int fd;
+
+	*made = mkdir(dir, 0700) == 0;
+	if (!*made && errno != EEXIST) {
+		say_error("checkpoint", "%s: %s", dir, strerror(errno));
+		return -1;
+	}
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		say_error("checkpoint", "%s: %s", dir, strerror(errno));
+	return fd;
+}
+
+static void print_result(const struct checkpoint_options *o, const struct target *t,
+	const struct spore_checkpoint_result *r, const struct talk *talk)
+{
+	if (o->json) {
+		printf("{\"pid\": %d, \"dir\": ", (int)t->pid);
+		json_string(stdout, o->dir);
+		printf(", \"stop_us\": %" PRIu64 ", \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64
+		       ", \"bytes\": %" PRIu64 ", \"tasks\": %" PRIu64 ", ",
+			r->stop_us, r->total_us, r->pages, r->bytes, r->tasks);
+		talk_json(talk);
+		printf("}\n");
+		return;
+	}
+	printf("%s saved in %s: %" PRIu64 " task%s, %.1f MiB; stopped for %.1f ms, %.1f ms in all\n", o->who, o->dir,
+		r->tasks, r->tasks == 1 ? "" : "s", (double)r->bytes / 1048576, (double)r->stop_us / 1000,
+		(double)r->total_us / 1000);
+}
+
+static int save(struct checkpoint_options *o, const struct target *t)
+{
+	struct spore_checkpoint_result result = { 0 };
+	_cleanup_(talk_free)
+	struct talk talk;
+	_cleanup_fd_ int dir = -1;
+	_cleanup_fd_ int parent = -1;
+	bool made;
+	int r, status;
+
+	if (o->parent) {
+		parent = open(o->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (parent < 0) {
+			say_error("checkpoint", "--parent %s: %s", o->parent, strerror(errno));
+			return STATUS_FAILED;
+		}
+	}
+	talk_begin(&talk, "checkpoint");
+	dir = open_new_dir(o->dir, &made);
+	if (dir < 0)
+		return STATUS_FAILED;
+	o->call.listener = &talk.listener;
+	o->call.cgroup = t->cgroup;
+	o->call.result = &result;
+	r = spore_checkpoint_with(parent, dir, t->pid, &o->call, sizeof(o->call));
+	status = talk_end(&talk, r, r == -EEXIST || r == -ENOTEMPTY ? o->dir : o->who);
+	if (r < 0 && made)
+		rmdir(o->dir);
+	if (r == 0)
+		print_result(o, t, &result, &talk);
+	return status;
+}
+
+static int run(int argc, char **argv)
+{
+	_cleanup_(target_free)
+	struct target t = { 0 };
+	struct checkpoint_options o = { 0 };
+	int status = parse(argc, argv, &o);
+
+	if (status == 0)
+		status = target_find("checkpoint", o.who, &t);
+	return status ? status : save(&o, &t);
+}
+
+const struct command command_checkpoint = {
+	.name = "checkpoint",
+	.usage = "[--parent OLD] [--kill] [--force] [--json] PID DIR",
+	.summary = "saves a tree into DIR; it goes on running",
+	.help = "  --parent OLD  saves only what changed since the image OLD\n"
+		"  --kill        ends the tree when the image is complete\n"
+		"  --force       overwrites an image that DIR holds\n"
+		"  --json        prints one object: pid, stop_us, total_us, pages, bytes, tasks, problems\n"
+		"\nDIR is made if it is missing.\n",
+	.run = run,
+};

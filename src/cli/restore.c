@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* spore restore */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "cli/attend.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cli/talk.h"
+#include "engine/engine.h"
+
+#define WANTS_TERMINAL 8u
+
+struct restore_options {
+	bool detach, isolated, json;
+	uint32_t flags;
+	const char *dir;
+	struct terminal terminal;
+};
+
+static int parse(int argc, char **argv, struct restore_options *o)
+{
+	static const struct option options[] = {
+		{ "detach", no_argument, NULL, 'd' },
+		{ "isolated", no_argument, NULL, 'i' },
+		{ "changed-files", no_argument, NULL, 'c' },
+		{ "json", no_argument, NULL, 'j' },
+		{ 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, ":d", options, NULL)) != -1) {
+		if (c == 'd')
+			o->detach = true;
+		else if (c == 'i')
+			o->isolated = true;
+		else if (c == 'c')
+			o->flags |= SPORE_RESTORE_CHANGED_FILES;
+		else if (c == 'j')
+			o->json = true;
+		else
+			return say_bad_option("restore", c, argv);
+	}
+	if (argc - optind != 1)
+		return say_usage("restore", "it takes DIR");
+	o->dir = argv[optind];
+	return 0;
+}
+
+/* Detached, as in spore run -d: files stay, the terminal and pipes do not. */
+static int stream_for(int fd, const struct restore_options *o)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -1;
+	if (!o->detach)
+		return o->terminal.slave >= 0 && isatty(fd) ? o->terminal.slave : fd;
+	return isatty(fd) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ? -1 : fd;
+}
+
+/* A pty if the tree had the user's terminal: the one of this user is relayed to, never handed over. */
+static int prepare_terminal(struct restore_options *o, int dir)
+{
+	uint32_t wants = 0;
+	struct problems ps;
+	int status = STATUS_DONE, r;
+
+	problems_init(&ps);
+	r = engine_wants(dir, &wants, &ps);
+	if (r < 0)
+		status = say_problems("restore", &ps, STATUS_FAILED);
+	problems_free(&ps);
+	if (r < 0 || o->detach || !(wants & WANTS_TERMINAL))
+		return status;
+	r = terminal_open(&o->terminal);
+	if (r < 0) {
+		say_error("restore", "cannot make a terminal: %s", strerror(-r));
+		return STATUS_FAILED;
+	}
+	return STATUS_DONE;
+}
+
+static void print_json(
+	const struct restore_options *o, pid_t pid, const struct spore_restore_result *r, const struct talk *talk)
+{
+	printf("{\"pid\": %d, \"dir\": ", (int)pid);
+	json_string(stdout, o->dir);
+	printf(", \"stop_us\": 0, \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64 ", \"bytes\": %" PRIu64
+	       ", \"tasks\": %" PRIu64 ", \"new_pid_namespace\": %s, ",
+		r->total_us, r->pages, r->bytes, r->tasks, r->new_pid_namespace ? "true" : "false");
+	talk_json(talk);
+	printf("}\n");
+	fflush(stdout);
+}
+
+static pid_t restore(struct restore_options *o, int dir, int *status)
+{
+	_cleanup_(talk_free)
+	struct talk talk;
+	struct spore_restore_result result = { 0 };
+	struct spore_restore_options call = {
+		.flags = o->flags | (o->isolated ? 0 : SPORE_RESTORE_RUN),
+		.has_stdio = 1,
+		.has_terminal = o->terminal.slave >= 0,
+		.terminal = o->terminal.slave,
+		.result = &result,
+	};
+	pid_t pid;
+
+	talk_begin(&talk, "restore");
+	call.listener = &talk.listener;
+	for (int fd = 0; fd < 3; fd++)
+		call.stdio[fd] = stream_for(fd, o);
+	pid = spore_restore_with(dir, 0, &call, sizeof(call));
+	*status = talk_end(&talk, pid, o->dir);
+	if (pid < 0)
+		return pid;
+	if (o->json)
+		print_json(o, pid, &result, &talk);
+	else if (o->detach)
+		printf("%d\n", (int)pid);
+	return pid;
+}
+
+/* The tree in the foreground. Returns an exit status only if that fails. */
+static int stay(struct restore_options *o, pid_t pid)
+{
+	_cleanup_fd_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	sigset_t passed, before;
+	int status, r;
+
+	attend_block(&passed, &before);
+	terminal_take(&o->terminal);
+	r = pidfd < 0 ? -errno : attend(pidfd, &o->terminal, &passed);
+	if (r == 0)
+		r = spore_wait(pid, &status);
+	terminal_close(&o->terminal);
+	if (r == 0)
+		exit_like(status);
+	say_error("restore", "the tree's end was missed: %s", strerror(-r));
+	return STATUS_FAILED;
+}
+
+static int run(int argc, char **argv)
+{
+	struct restore_options o = { .terminal = TERMINAL_NONE };
+	_cleanup_fd_ int dir = -1;
+	int status = parse(argc, argv, &o);
+	pid_t pid;
+
+	if (status)
+		return status;
+	dir = open(o.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0) {
+		say_error("restore", "%s: %s", o.dir, strerror(errno));
+		return STATUS_FAILED;
+	}
+	status = prepare_terminal(&o, dir);
+	if (status)
+		return status;
+	pid = restore(&o, dir, &status);
+	if (pid > 0 && !o.detach)
+		status = stay(&o, pid);
+	terminal_close(&o.terminal);
+	return status;
+}
+
+const struct command command_restore = {
+	.name = "restore",
+	.usage = "[-d] [--isolated] [--changed-files] [--json] DIR",
+	.summary = "brings a saved tree back, and stays with it until it ends",
+	.help = "  -d, --detach     prints the pid of its root and returns; the terminal and pipes are then /dev/null "
+		"for the tree\n"
+		"  --isolated       leaves it isolated: it goes on at `spore unisolate`\n"
+		"  --changed-files  restores although a file that is open for writing was written since\n"
+		"  --json           prints one object: pid, total_us, pages, bytes, tasks, problems\n"
+		"\nIn the foreground signals are passed on, and spore exits as the tree's root does. A tree that had "
+		"the user's\n"
+		"terminal gets one of its own, which is relayed.\n",
+	.run = run,
+};
