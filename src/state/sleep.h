@@ -7,7 +7,8 @@
 
 #include "arch/x86_64/restart.h"
 #include "image/field.h"
-#include "object/tree.h"
+#include "kernel/procfs.h"
+#include "remote/stop.h"
 
 extern const struct field restart_fields[]; /* of struct restart_state */
 
@@ -17,13 +18,6 @@ struct sleep_clock {
 		bool known;
 		int64_t ahead; /* of CLOCK_MONOTONIC, in ns */
 	} cpu[64];
-};
-
-/* What a thread was seen to do just before it was stopped. */
-struct sleep_seen {
-	int32_t nr;	  /* the call that it sleeps in with a timeout that counts from its start; 0: none */
-	int64_t since;	  /* CLOCK_MONOTONIC; 0: not known */
-	int64_t switches; /* how often it had gone to sleep */
 };
 
 /* Before the stop: proc_fd is /proc/PID/task/TID. Cheap for a thread that runs, or sleeps for no set time. */

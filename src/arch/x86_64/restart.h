@@ -27,6 +27,13 @@ struct restart_state {
 			 or it is not known */
 };
 
+/* What a thread was seen to do just before it was stopped. */
+struct sleep_seen {
+	int32_t nr;	  /* the call that it sleeps in with a timeout that counts from its start; 0: none */
+	int64_t since;	  /* CLOCK_MONOTONIC; 0: not known */
+	int64_t switches; /* how often it had gone to sleep */
+};
+
 #define RESTART_NR_UNKNOWN 219
 
 /* Is it stopped at a -4 that it would not have seen without the stop? */
