@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "engine/container.h"
+#include "state/sleep.h"
 
 #define ROUND_WAIT_MS 50 /* for one task to stop, before others are let go for its sake */
 #define BREATH_US     2000
@@ -211,8 +212,19 @@ static int look_for_threads(struct halt *h, struct process *p, size_t *n_new)
 	return 0;
 }
 
+/* When a sleep began can be seen only while it lasts. */
+static void look_at_sleeps(struct process *p)
+{
+	struct sleep_clock clock = { 0 };
+
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].stop.state == STOP_NONE)
+			sleep_look(p->threads[i].proc_fd, &clock, &p->threads[i].seen);
+}
+
 static int seize_new(struct halt *h, struct process *p)
 {
+	look_at_sleeps(p);
 	for (size_t i = 0; i < p->n_threads; i++) {
 		struct thread *th = &p->threads[i];
 		int r;
@@ -483,9 +495,35 @@ int tree_find_tasks(struct tree *t, struct workers *w, struct problems *ps)
 	return halt_run(t, w, false, 10000, ps);
 }
 
+/* Before anything else runs in the tasks: what only the stop interrupted is wound back, and what is left of each sleep is noted. */
+static int settle_of_worker(unsigned int worker, void *arg)
+{
+	struct tree *t = arg;
+
+	for (size_t i = 0; i < t->n_processes; i++) {
+		struct process *p = t->processes[i];
+		struct sleep_notes before = { 0 }, after = { 0 };
+
+		if (p->worker != worker || p->zombie)
+			continue;
+		sleep_notes_load(p->pid, p->stat.starttime, &before);
+		for (size_t k = 0; k < p->n_threads; k++)
+			if (p->threads[k].stop.state == STOP_STOPPED)
+				sleep_settle(&p->threads[k].stop, p->threads[k].proc_fd, &p->threads[k].seen, &before, &after, &p->threads[k].restart);
+		if (before.n || after.n)
+			sleep_notes_store(p->pid, p->stat.starttime, &after);
+		sleep_notes_free(&before);
+		sleep_notes_free(&after);
+	}
+	return 0;
+}
+
 int tree_stop(struct tree *t, struct workers *w, uint32_t timeout_ms, struct problems *ps)
 {
 	int r = halt_run(t, w, true, timeout_ms, ps);
+
+	if (r == 0)
+		r = workers_each(w, settle_of_worker, t);
 
 	if (r < 0)
 		tree_release(t, w);

@@ -8,7 +8,9 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
+#include "base/cleanup.h"
 #include "remote/birth.h"
+#include "state/sleep.h"
 
 #define STOP_TIMEOUT_MS 10000
 
@@ -125,6 +127,24 @@ static int unmap_area(struct holding *h, struct new_process *p)
 	return r < 0 ? hold_failed(h, t, (int)r, "the shared area cannot be unmapped") : 0;
 }
 
+/* The registers of a sleeper depend on whether its sleep, begun again in the stub, still lasts. */
+static void resume_sleep(struct new_thread *t, struct user_regs_struct *gp)
+{
+	const struct thread_state *s = state_of(t);
+	int64_t result = 0;
+	bool armed, ended;
+
+	if (!s->restart.block)
+		return;
+	armed = t->asleep && restart_is_armed(&s->restart, &t->stop.regs.gp);
+	ended = t->asleep && !armed && __atomic_load_n(&t->slot->state, __ATOMIC_ACQUIRE) == SLOT_DONE;
+	if (ended)
+		result = batch_result(&t->batch, 0);
+	restart_resume(&s->restart, gp, armed, ended ? &result : NULL);
+	if (t->asleep)
+		batch_free(&t->batch);
+}
+
 /* What stop_release puts back is what the program had. */
 static int give_registers(struct holding *h, struct new_thread *t)
 {
@@ -133,6 +153,7 @@ static int give_registers(struct holding *h, struct new_thread *t)
 	int r;
 
 	memcpy(&regs.gp, &s->regs, sizeof(regs.gp));
+	resume_sleep(t, &regs.gp);
 	r = task_regs_set(t->tid, &regs);
 	if (r < 0)
 		return hold_failed(h, t, r, "its registers cannot be set");
@@ -146,6 +167,22 @@ static int give_registers(struct holding *h, struct new_thread *t)
 	return 0;
 }
 
+/* For the next checkpoint, which cannot ask the kernel. */
+static void note_sleeps(struct new_process *p)
+{
+	int dir = procfs_open_pid(p->pid);
+	struct sleep_notes notes = { 0 };
+	struct proc_stat st;
+
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (state_of(&p->threads[i])->restart.block)
+			sleep_note_add(&notes, p->threads[i].tid, &state_of(&p->threads[i])->restart, &p->threads[i].stop.regs.gp);
+	if (notes.n && dir >= 0 && proc_stat_read(dir, &st) == 0)
+		sleep_notes_store(p->pid, st.starttime, &notes);
+	sleep_notes_free(&notes);
+	close_fd(&dir);
+}
+
 static int hold(struct holding *h, struct new_process *p)
 {
 	int r = seize_all(h, p);
@@ -155,6 +192,8 @@ static int hold(struct holding *h, struct new_process *p)
 	for (size_t i = 0; r == 0 && i < p->n_threads; i++)
 		if (!state_of(&p->threads[i])->exited)
 			r = give_registers(h, &p->threads[i]);
+	if (r == 0)
+		note_sleeps(p);
 	return r;
 }
 

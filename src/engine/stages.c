@@ -278,6 +278,31 @@ static int stop_processes(struct plan *plan)
 	return 0;
 }
 
+/* A sleep that the kernel goes on with by itself has to be begun in the new task; it is found asleep when it is taken out of the stub. */
+static int begin_sleeps(struct plan *plan)
+{
+	struct restore *r = plan->r;
+
+	for (size_t i = 0; i < r->n_processes; i++)
+		for (size_t k = 0; !r->processes[i]->zombie && k < r->processes[i]->n_threads; k++) {
+			struct new_thread *t = &r->processes[i]->threads[k];
+			const struct thread_state *s = t->record->state;
+			struct user_regs_struct gp;
+			int error;
+
+			if (s->exited || !restart_needs_rearm(&s->restart))
+				continue;
+			memcpy(&gp, &s->regs, sizeof(gp));
+			batch_init(&t->batch, &r->area);
+			restart_rearm(&t->batch, &s->restart, &gp);
+			error = batch_submit(&t->batch, t->slot);
+			t->asleep = true;
+			if (error < 0)
+				return failed(r->ps, BLAME(.pid = t->vtid), error, "its sleep cannot be begun again");
+		}
+	return 0;
+}
+
 static int end_leaders(struct plan *plan)
 {
 	struct restore *r = plan->r;
@@ -318,6 +343,8 @@ static int run_all(struct staging *s)
 		r = stage_run(s, after[i]);
 	if (r == 0)
 		r = end_leaders(s->plan);
+	if (r == 0)
+		r = begin_sleeps(s->plan);
 	return r;
 }
 

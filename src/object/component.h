@@ -61,6 +61,7 @@ struct new_thread {
 	struct slot *slot;
 	struct stop stop;
 	struct batch batch; /* of the stage under way */
+	bool asleep;        /* its last batch is the sleep that it was saved in */
 };
 
 struct new_process {

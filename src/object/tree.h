@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "arch/x86_64/restart.h"
 #include "base/problem.h"
 #include "image/field.h"
 #include "kernel/procfs.h"
@@ -21,6 +22,8 @@ struct thread {
 	struct proc_stat stat;
 	struct proc_status status; /* read inside the stop */
 	struct stop stop;
+	struct sleep_seen seen;       /* just before the stop */
+	struct restart_state restart; /* what the stop interrupted */
 	size_t slot;
 };
 

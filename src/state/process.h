@@ -33,6 +33,7 @@ struct thread_state {
 	uint64_t dispatch_mode, dispatch_selector, dispatch_offset, dispatch_len;
 	uint64_t robust_list, robust_list_len;
 	uint64_t clear_child_tid;
+	struct restart_state restart;
 };
 
 extern const struct component component_process, component_thread;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "state/process.h"
+#include "state/sleep.h"
 
 #define REG(name) FIELD_HEX(struct regs_state, name, #name, "")
 
@@ -40,6 +41,7 @@ static const struct field thread_fields[] = {
 	FIELD_HEX(struct thread_state, robust_list, "robust_list", "head of the list of robust futexes"),
 	FIELD_UINT(struct thread_state, robust_list_len, "robust_list_len", "its size"),
 	FIELD_HEX(struct thread_state, clear_child_tid, "clear_child_tid", "cleared and woken when the thread ends"),
+	FIELD_STRUCT(struct thread_state, restart, "restart", restart_fields, "the system call that the stop interrupted"),
 	FIELD_END,
 };
 
@@ -84,6 +86,7 @@ static int thread_capture(struct capture *c, const struct batch *b, void *scratc
 	if (s->exited)
 		return 0;
 	memcpy(&s->regs, &stop->regs.gp, sizeof(s->regs));
+	s->restart = th->restart;
 	s->blocked = stop->sigmask;
 	s->rseq = stop->rseq.rseq.v;
 	s->rseq_size = stop->rseq.size;
