@@ -66,7 +66,7 @@ struct maker {
 	maker_step *use; /* NULL: let the children go on and expect 0 of each */
 	unsigned flags;
 	long arg;
-	const char *refusal; /* what the refusal has to mention, where that is certain */
+	const char *refusal; /* what a refusal has to mention: a regular expression */
 };
 
 struct maker_group {

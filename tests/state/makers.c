@@ -20,7 +20,11 @@
 	G(memory)                                                                                            \
 	G(file)                                                                                              \
 	G(pipe)                                                                                              \
-	G(event)
+	G(pty)                                                                                               \
+	G(event)                                                                                             \
+	G(memfd)                                                                                             \
+	G(lock)                                                                                              \
+	G(refuse)
 
 #define DECLARE(g) extern const struct maker makers_##g[];
 GROUPS(DECLARE)

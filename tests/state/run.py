@@ -18,6 +18,7 @@ import fnmatch
 import json
 import os
 import random
+import re
 import select
 import shutil
 import signal
@@ -253,7 +254,7 @@ class Run:
             raise Failure(f"refused: {err.strip()}")
         if not err.strip():
             raise Failure("refused, and nothing said")
-        if self.maker.refusal and self.maker.refusal.lower() not in err.lower():
+        if self.maker.refusal and not re.search(self.maker.refusal, err, re.IGNORECASE):
             raise Failure(f"the refusal does not name '{self.maker.refusal}': {err.strip()}")
         if os.path.exists(os.path.join(self.image, "manifest")):
             raise Failure("refused, and yet there is an image")
@@ -461,6 +462,9 @@ def main():
         return 0
     if os.geteuid():
         print("the makers need root")
+        return SKIP
+    if opts.spore and "checkpoint" not in subprocess.run([opts.spore, "help"], capture_output=True, text=True).stdout:
+        print("this spore has no checkpoint")
         return SKIP
     count = run_all(makers, opts)
     return 1 if count["FAIL"] else 0

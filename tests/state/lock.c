@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Locks on files: whom they exclude, who waits. flock(2), fcntl(2): record locks, OFD locks, leases. */
+
+#include "maker.h"
+
+#include <sys/file.h>
+
+enum kind { FLOCK, POSIX, OFD };
+
+static int fd = -1, far_end[2];
+static pid_t kid;
+
+static int open_file(struct maker_ctx *ctx)
+{
+	fd = open(in_dir(ctx, "locked"), O_CREAT | O_RDWR, 0644);
+	CHECK(fd >= 0);
+	return 0;
+}
+
+/* Locks bytes 10 to 29, or all by flock. */
+static int lock(int f, int kind, bool exclusive, bool wait, off_t start, off_t len)
+{
+	struct flock l = { .l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = len };
+
+	if (kind == FLOCK)
+		return flock(f, (exclusive ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB));
+	return fcntl(f, kind == OFD ? (wait ? F_OFD_SETLKW : F_OFD_SETLK) : (wait ? F_SETLKW : F_SETLK), &l);
+}
+
+static int unlock(int f, int kind)
+{
+	struct flock l = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	return kind == FLOCK ? flock(f, LOCK_UN) : fcntl(f, kind == OFD ? F_OFD_SETLK : F_SETLK, &l);
+}
+
+/* May somebody else lock it? Asked in a process and by an open of its own. */
+static int others(struct maker_ctx *ctx, int kind, bool shared_ok, bool exclusive_ok)
+{
+	int status;
+	pid_t p = fork();
+
+	CHECK(p >= 0);
+	if (!p) {
+		int f = open(in_dir(ctx, "locked"), O_RDWR);
+		bool s = !lock(f, kind, false, false, 10, 20);
+		bool e;
+
+		unlock(f, kind);
+		e = !lock(f, kind, true, false, 10, 20);
+		_exit(f < 0 ? 99 : (s ? 1 : 0) | (e ? 2 : 0));
+	}
+	SAME(waitpid(p, &status, 0), p);
+	SAME(WEXITSTATUS(status), (shared_ok ? 1 : 0) | (exclusive_ok ? 2 : 0));
+	return 0;
+}
+
+/* arg: kind, +16 if exclusive */
+
+static int held_make(struct maker_ctx *ctx)
+{
+	TRY(open_file(ctx));
+	CHECK(!lock(fd, (int)ctx->arg & 15, ctx->arg & 16, false, 10, 20));
+	return 0;
+}
+
+static int held_use(struct maker_ctx *ctx)
+{
+	int kind = (int)ctx->arg & 15;
+
+	TRY(others(ctx, kind, !(ctx->arg & 16), false));
+	CHECK(!unlock(fd, kind));
+	return others(ctx, kind, true, true);
+}
+
+/* Held by one process, waited for by another. */
+
+static int waiter(struct maker_ctx *ctx)
+{
+	int f;
+
+	close(fd);
+	f = open(in_dir(ctx, "locked"), O_RDWR);
+	shared(ctx)->value[0] = getpid();
+	shared(ctx)->up++;
+	CHECK(!lock(f, (int)ctx->arg & 15, true, true, 10, 20));
+	SAME(shared(ctx)->flag[0], 1);
+	return 0;
+}
+
+static int waited_make(struct maker_ctx *ctx)
+{
+	static const long calls[] = { SYS_flock, SYS_fcntl, SYS_fcntl };
+
+	TRY(held_make(ctx));
+	shared(ctx);
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid)
+		_exit(waiter(ctx));
+	TRY(kid_up(ctx, 0, kid));
+	return until_blocked_in(kid, calls[ctx->arg & 15]);
+}
+
+static int waited_use(struct maker_ctx *ctx)
+{
+	SAME(waitpid(kid, NULL, WNOHANG), 0);
+	shared(ctx)->flag[0] = 1;
+	CHECK(!unlock(fd, (int)ctx->arg & 15));
+	return reap_ok(kid);
+}
+
+/* Held through a descriptor that a child has too: it ends with the last of them (flock, OFD). arg: kind */
+
+static int closes(struct maker_ctx *ctx)
+{
+	TRY(others(ctx, (int)ctx->arg, false, false));
+	return close(fd);
+}
+
+static int inherited_make(struct maker_ctx *ctx)
+{
+	TRY(open_file(ctx));
+	CHECK(!lock(fd, (int)ctx->arg, true, false, 10, 20));
+	TRY(kid_start(ctx, NULL, closes, NULL));
+	return close(fd);
+}
+
+static int inherited_use(struct maker_ctx *ctx)
+{
+	TRY(kids_finish(ctx));
+	return others(ctx, (int)ctx->arg, true, true);
+}
+
+/* A child's record lock is its own: its parent, with the same descriptor, is excluded. */
+
+static int locks_own(struct maker_ctx *ctx)
+{
+	CHECK(!lock(fd, POSIX, true, false, 10, 20));
+	return 0;
+}
+
+static int own_make(struct maker_ctx *ctx)
+{
+	TRY(open_file(ctx));
+	CHECK(!lock(fd, POSIX, true, false, 100, 20));
+	return kid_start(ctx, locks_own, NULL, &kid);
+}
+
+static int own_use(struct maker_ctx *ctx)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 1 };
+
+	CHECK(!fcntl(fd, F_GETLK, &l));
+	SAME(l.l_type, F_WRLCK);
+	SAME(l.l_pid, kid);
+	SAME(l.l_start, 10);
+	SAME(l.l_len, 20);
+	SAME(lock(fd, POSIX, true, false, 10, 1), -1);
+	TRY(kids_finish(ctx));
+	CHECK(!lock(fd, POSIX, true, false, 10, 1));
+	return 0;
+}
+
+/* Many ranges of both types, one to the end of time. arg: POSIX or OFD */
+
+static int ranges_make(struct maker_ctx *ctx)
+{
+	TRY(open_file(ctx));
+	for (int i = 0; i < 20; i++)
+		CHECK(!lock(fd, (int)ctx->arg, i & 1, false, i * 10, 5));
+	CHECK(!lock(fd, (int)ctx->arg, true, false, 1ll << 40, 0));
+	return 0;
+}
+
+static int ranges_use(struct maker_ctx *ctx)
+{
+	int status;
+	pid_t p = fork();
+
+	CHECK(p >= 0);
+	if (!p) {
+		int f = open(in_dir(ctx, "locked"), O_RDWR), wrong = 0;
+
+		for (int i = 0; i < 20; i++) {
+			wrong += lock(f, OFD, false, false, i * 10, 5) != (i & 1 ? -1 : 0);
+			wrong += lock(f, OFD, true, false, i * 10, 5) != -1;
+			wrong += lock(f, OFD, true, false, i * 10 + 5, 5) != 0;
+		}
+		wrong += lock(f, OFD, true, false, 1ll << 50, 1) != -1;
+		wrong += lock(f, OFD, true, false, (1ll << 40) - 1, 1) != 0;
+		_exit(wrong);
+	}
+	SAME(waitpid(p, &status, 0), p);
+	SAME(status, 0);
+	return 0;
+}
+
+/* Two shared holders. */
+static int holds_too(struct maker_ctx *ctx)
+{
+	close(fd);
+	TRY(open_file(ctx));
+	CHECK(!lock(fd, (int)ctx->arg, false, false, 10, 20));
+	return 0;
+}
+
+static int both_make(struct maker_ctx *ctx)
+{
+	TRY(holds_too(ctx));
+	return kid_start(ctx, holds_too, NULL, NULL);
+}
+
+static int both_use(struct maker_ctx *ctx)
+{
+	TRY(others(ctx, (int)ctx->arg, true, false));
+	SAME(lock(fd, (int)ctx->arg, true, false, 10, 20), -1);
+	TRY(kids_finish(ctx));
+	CHECK(!lock(fd, (int)ctx->arg, true, false, 10, 20));
+	return 0;
+}
+
+/* On an unlinked file, by two opens of one process. */
+static int unlinked_make(struct maker_ctx *ctx)
+{
+	TRY(open_file(ctx));
+	far_end[0] = open(ctx->path, O_RDWR);
+	CHECK(!flock(fd, LOCK_EX));
+	return unlink(ctx->path);
+}
+
+static int unlinked_use(struct maker_ctx *ctx)
+{
+	SAME(flock(far_end[0], LOCK_EX | LOCK_NB), -1);
+	CHECK(!close(fd));
+	CHECK(!flock(far_end[0], LOCK_EX | LOCK_NB));
+	return 0;
+}
+
+/* A lease: its holder is told before somebody opens the file. */
+
+static volatile sig_atomic_t told;
+
+static void tell(int sig)
+{
+	told++;
+}
+
+static int lease_make(struct maker_ctx *ctx)
+{
+	CHECK(signal(SIGIO, tell) != SIG_ERR);
+	fd = open(in_dir(ctx, "locked"), O_CREAT | O_RDONLY, 0644);
+	NEED(!fcntl(fd, F_SETLEASE, F_RDLCK));
+	return 0;
+}
+
+static int lease_use(struct maker_ctx *ctx)
+{
+	SAME(fcntl(fd, F_GETLEASE), F_RDLCK);
+	SAME(open(in_dir(ctx, "locked"), O_WRONLY | O_NONBLOCK), -1);
+	SAME(errno, EWOULDBLOCK);
+	CHECK(UNTIL(told == 1));
+	CHECK(!fcntl(fd, F_SETLEASE, F_UNLCK));
+	CHECK(open(in_dir(ctx, "locked"), O_WRONLY | O_NONBLOCK) >= 0);
+	return 0;
+}
+
+#define EXCLUSIVE 16
+#define HELD(name, what, arg) { name, what, held_make, held_use, 0, arg }
+#define WAITED(name, what, kind) { name, what, waited_make, waited_use, 0, (kind) | EXCLUSIVE }
+
+const struct maker makers_lock[] = {
+	HELD("flock-shared", "flock, shared", FLOCK),
+	HELD("flock-exclusive", "flock, exclusive", FLOCK | EXCLUSIVE),
+	WAITED("flock-waited", "flock, waited for by another process", FLOCK),
+	{ "flock-inherited", "flock through a child's descriptor", inherited_make, inherited_use, 0, FLOCK },
+	{ "flock-both", "flock shared by two processes", both_make, both_use, 0, FLOCK },
+	{ "flock-unlinked", "flock on an unlinked file", unlinked_make, unlinked_use },
+	HELD("posix-shared", "a record lock, shared", POSIX),
+	HELD("posix-exclusive", "a record lock, exclusive", POSIX | EXCLUSIVE),
+	WAITED("posix-waited", "a record lock, waited for", POSIX),
+	{ "posix-own", "record locks of a parent and a child on one descriptor", own_make, own_use },
+	{ "posix-ranges", "record locks on twenty ranges", ranges_make, ranges_use, 0, POSIX },
+	{ "posix-both", "a record lock shared by two processes", both_make, both_use, 0, POSIX },
+	HELD("ofd-shared", "an OFD lock, shared", OFD),
+	HELD("ofd-exclusive", "an OFD lock, exclusive", OFD | EXCLUSIVE),
+	WAITED("ofd-waited", "an OFD lock, waited for", OFD),
+	{ "ofd-inherited", "an OFD lock through a child's descriptor", inherited_make, inherited_use, 0, OFD },
+	{ "ofd-ranges", "OFD locks on twenty ranges", ranges_make, ranges_use, 0, OFD },
+	{ "ofd-both", "an OFD lock shared by two processes", both_make, both_use, 0, OFD },
+	{ "lease", "a lease", lease_make, lease_use, MAKER_MAY_REFUSE, 0, "lease" },
+	{ 0 },
+};

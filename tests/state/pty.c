@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Pseudo-terminals with both ends inside: settings, size, what was typed and printed, who is in the foreground. pty(7). */
+
+#include "maker.h"
+
+#include <poll.h>
+#include <pty.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+
+static int master = -1, slave = -1;
+static pid_t kid;
+
+static int open_pair(void)
+{
+	CHECK(!openpty(&master, &slave, NULL, NULL, NULL));
+	return 0;
+}
+
+static int raw(int f)
+{
+	struct termios t;
+
+	CHECK(!tcgetattr(f, &t));
+	cfmakeraw(&t);
+	CHECK(!tcsetattr(f, TCSANOW, &t));
+	return 0;
+}
+
+static int got(int f, const char *want)
+{
+	char c[512] = "";
+	ssize_t n = read(f, c, sizeof(c) - 1);
+
+	SAME(n, strlen(want));
+	CHECK(!memcmp(c, want, (size_t)n));
+	return 0;
+}
+
+static int none(int f)
+{
+	struct pollfd p = { .fd = f, .events = POLLIN };
+
+	SAME(poll(&p, 1, 0), 0);
+	return 0;
+}
+
+/* Its echo, its line editing and its size work on. */
+
+static int plain_make(struct maker_ctx *ctx)
+{
+	struct winsize w = { 33, 101, 400, 300 };
+
+	TRY(open_pair());
+	CHECK(!ioctl(master, TIOCSWINSZ, &w));
+	return 0;
+}
+
+static int plain_use(struct maker_ctx *ctx)
+{
+	struct winsize w;
+
+	CHECK(!ioctl(slave, TIOCGWINSZ, &w));
+	SAME(w.ws_row, 33);
+	SAME(w.ws_col, 101);
+	SAME(w.ws_xpixel, 400);
+	SAME(w.ws_ypixel, 300);
+	CHECK(isatty(slave));
+	SAME(write(master, "typo\177\177o\n", 8), 8);
+	TRY(got(slave, "tyo\n"));
+	TRY(got(master, "typo\b \b\b \bo\r\n"));
+	SAME(write(slave, "out\n", 4), 4);
+	return got(master, "out\r\n");
+}
+
+/* Every setting other than usual. */
+
+static void unusual(struct termios *t)
+{
+	t->c_iflag = INLCR | IGNBRK | IXANY | IUTF8;
+	t->c_oflag = OPOST | OCRNL | TAB3;
+	t->c_cflag = (t->c_cflag & ~(tcflag_t)CBAUD) | B9600 | CSTOPB | PARENB;
+	t->c_lflag = ICANON | ECHOCTL | NOFLSH | TOSTOP;
+	for (int i = 0; i < 17; i++)
+		t->c_cc[i] = (cc_t)(i + 100);
+}
+
+static int settings_make(struct maker_ctx *ctx)
+{
+	struct termios t;
+
+	TRY(open_pair());
+	CHECK(!tcgetattr(slave, &t));
+	unusual(&t);
+	CHECK(!tcsetattr(slave, TCSANOW, &t));
+	return 0;
+}
+
+static int settings_use(struct maker_ctx *ctx)
+{
+	struct termios t, want;
+
+	CHECK(!tcgetattr(slave, &t));
+	want = t;
+	unusual(&want);
+	SAME(t.c_iflag, want.c_iflag);
+	SAME(t.c_oflag, want.c_oflag);
+	SAME(t.c_lflag, want.c_lflag);
+	SAME(t.c_cflag & (CBAUD | CSTOPB), B9600 | CSTOPB);
+	CHECK(!memcmp(t.c_cc, want.c_cc, 17));
+	return 0;
+}
+
+/* Typed and not read: whole lines, the beginning of a line, raw bytes. */
+
+static int typed_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	SAME(write(master, "one\ntwo\n", 8), 8);
+	return got(master, "one\r\ntwo\r\n");
+}
+
+static int typed_use(struct maker_ctx *ctx)
+{
+	TRY(none(master));
+	TRY(got(slave, "one\n"));
+	TRY(got(slave, "two\n"));
+	return none(slave);
+}
+
+static int partial_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	SAME(write(master, "whole\nhal", 9), 9);
+	return got(master, "whole\r\nhal");
+}
+
+static int partial_use(struct maker_ctx *ctx)
+{
+	TRY(got(slave, "whole\n"));
+	TRY(none(slave));
+	SAME(write(master, "x\177f\n", 4), 4);
+	return got(slave, "half\n");
+}
+
+static int raw_typed_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	TRY(raw(slave));
+	SAME(write(master, "\003raw\r\0\377bytes", 13), 13);
+	return none(master);
+}
+
+static int raw_typed_use(struct maker_ctx *ctx)
+{
+	char c[64];
+
+	SAME(read(slave, c, sizeof(c)), 13);
+	CHECK(!memcmp(c, "\003raw\r\0\377bytes", 13));
+	return none(slave);
+}
+
+/* An end of file that waits to be read. */
+static int eof_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	SAME(write(master, "tail\004", 5), 5);
+	return 0;
+}
+
+static int eof_use(struct maker_ctx *ctx)
+{
+	char c[64];
+
+	TRY(got(slave, "tail"));
+	SAME(write(master, "\004", 1), 1);
+	SAME(read(slave, c, sizeof(c)), 0);
+	return 0;
+}
+
+/* Printed and not read. */
+static int printed_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	SAME(write(slave, "printed\n", 8), 8);
+	return 0;
+}
+
+static int printed_use(struct maker_ctx *ctx)
+{
+	TRY(got(master, "printed\r\n"));
+	return none(master);
+}
+
+/* Output held by the terminal. */
+static int held_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	return tcflow(slave, TCOOFF);
+}
+
+static int held_use(struct maker_ctx *ctx)
+{
+	CHECK(!fcntl(slave, F_SETFL, O_NONBLOCK));
+	SAME(write(slave, "x", 1), -1);
+	SAME(errno, EAGAIN);
+	CHECK(!tcflow(slave, TCOON));
+	SAME(write(slave, "x", 1), 1);
+	return got(master, "x");
+}
+
+/* Packet mode, exclusive use, a slave that is still locked. */
+static int packet_make(struct maker_ctx *ctx)
+{
+	int on = 1;
+
+	TRY(open_pair());
+	CHECK(!ioctl(master, TIOCPKT, &on));
+	return 0;
+}
+
+static int packet_use(struct maker_ctx *ctx)
+{
+	char c[16] = "";
+
+	SAME(write(slave, "p", 1), 1);
+	SAME(read(master, c, sizeof(c)), 2);
+	SAME(c[0], TIOCPKT_DATA);
+	SAME(c[1], 'p');
+	CHECK(!tcflush(slave, TCOFLUSH));
+	SAME(read(master, c, sizeof(c)), 1);
+	CHECK(c[0] & TIOCPKT_FLUSHWRITE);
+	return 0;
+}
+
+static int exclusive_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	return ioctl(slave, TIOCEXCL);
+}
+
+static int exclusive_use(struct maker_ctx *ctx)
+{
+	int on = 0;
+
+	CHECK(!ioctl(slave, TIOCGEXCL, &on));
+	SAME(on, 1);
+	return 0;
+}
+
+static int locked_make(struct maker_ctx *ctx)
+{
+	master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	CHECK(master >= 0);
+	return 0;
+}
+
+static int locked_use(struct maker_ctx *ctx)
+{
+	char name[64];
+
+	CHECK(!ptsname_r(master, name, sizeof(name)));
+	SAME(open(name, O_RDWR | O_NOCTTY), -1);
+	SAME(errno, EIO);
+	CHECK(!unlockpt(master));
+	slave = open(name, O_RDWR | O_NOCTTY);
+	CHECK(slave >= 0);
+	SAME(write(slave, "y", 1), 1);
+	return got(master, "y");
+}
+
+/* One end only. */
+static int hungup_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	return close(master);
+}
+
+static int hungup_use(struct maker_ctx *ctx)
+{
+	char c;
+
+	SAME(read(slave, &c, 1), 0);
+	SAME(write(slave, &c, 1), -1);
+	SAME(errno, EIO);
+	return 0;
+}
+
+static int slaveless_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	SAME(write(slave, "last words", 10), 10);
+	return close(slave);
+}
+
+static int slaveless_use(struct maker_ctx *ctx)
+{
+	char c[64];
+
+	TRY(got(master, "last words"));
+	SAME(read(master, c, sizeof(c)), -1);
+	SAME(errno, EIO);
+	return 0;
+}
+
+/* Two pairs: who is who, and their names. */
+static char names[2][64];
+static int other_master, other_slave;
+
+static int two_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	CHECK(!openpty(&other_master, &other_slave, NULL, NULL, NULL));
+	CHECK(!ptsname_r(master, names[0], 64) && !ptsname_r(other_master, names[1], 64));
+	return 0;
+}
+
+static int two_use(struct maker_ctx *ctx)
+{
+	char name[64];
+	struct stat a, b;
+
+	CHECK(!ttyname_r(slave, name, sizeof(name)));
+	SAME(strcmp(name, names[0]), 0);
+	CHECK(!ttyname_r(other_slave, name, sizeof(name)));
+	SAME(strcmp(name, names[1]), 0);
+	CHECK(!stat(names[0], &a) && !fstat(slave, &b));
+	SAME(a.st_rdev, b.st_rdev);
+	SAME(write(slave, "first", 5), 5);
+	SAME(write(other_slave, "second", 6), 6);
+	TRY(got(master, "first"));
+	return got(other_master, "second");
+}
+
+/* A session with a controlling terminal, its shell in the background and a job in the foreground. */
+
+static volatile sig_atomic_t interrupted, resized, hungup;
+
+static void on_signal(int sig)
+{
+	if (sig == SIGINT)
+		interrupted++;
+	if (sig == SIGWINCH)
+		resized++;
+	if (sig == SIGHUP)
+		hungup++;
+}
+
+static int job_make(struct maker_ctx *ctx)
+{
+	CHECK(signal(SIGINT, on_signal) != SIG_ERR);
+	CHECK(signal(SIGWINCH, on_signal) != SIG_ERR);
+	return 0;
+}
+
+static int job_use(struct maker_ctx *ctx)
+{
+	CHECK(UNTIL(interrupted == 1));
+	CHECK(UNTIL(resized == 1));
+	SAME(write(STDOUT_FILENO, "job\n", 4), 4);
+	SAME(tcgetpgrp(STDIN_FILENO), getpgrp());
+	shared(ctx)->flag[1] = 1;
+	return 0;
+}
+
+static int shell_make(struct maker_ctx *ctx)
+{
+	CHECK(setsid() > 0);
+	CHECK(!ioctl(slave, TIOCSCTTY, 0));
+	for (int i = 0; i < 3; i++)
+		CHECK(dup2(slave, i) == i);
+	close(master);
+	close(slave);
+	CHECK(signal(SIGTTOU, SIG_IGN) != SIG_ERR);
+	CHECK(signal(SIGINT, on_signal) != SIG_ERR);
+	CHECK(signal(SIGHUP, on_signal) != SIG_ERR);
+	TRY(kid_start(ctx, job_make, job_use, &kid));
+	CHECK(!setpgid(kid, kid));
+	return tcsetpgrp(STDIN_FILENO, kid);
+}
+
+static int shell_use(struct maker_ctx *ctx)
+{
+	int tty;
+
+	SAME(tcgetpgrp(STDIN_FILENO), kid);
+	SAME(tcgetsid(STDIN_FILENO), getpid());
+	TRY(kids_finish(ctx));
+	SAME(interrupted, 0);
+	CHECK(!tcsetpgrp(STDIN_FILENO, getpgrp()));
+	tty = open("/dev/tty", O_RDWR);
+	CHECK(tty >= 0);
+	SAME(write(tty, "shell\n", 6), 6);
+	CHECK(UNTIL(shared(ctx)->flag[2]));
+	CHECK(UNTIL(hungup == 1));
+	return 0;
+}
+
+static int session_make(struct maker_ctx *ctx)
+{
+	struct winsize w = { .ws_row = 10, .ws_col = 20 };
+
+	TRY(open_pair());
+	CHECK(!ioctl(master, TIOCSWINSZ, &w));
+	TRY(kid_start(ctx, shell_make, shell_use, NULL));
+	return close(slave);
+}
+
+static int session_use(struct maker_ctx *ctx)
+{
+	struct winsize w = { .ws_row = 11, .ws_col = 21 };
+	struct maker_shared *s = shared(ctx);
+	char c[256] = "";
+	ssize_t n = 0;
+
+	SAME(write(master, "\003", 1), 1);
+	CHECK(!ioctl(master, TIOCSWINSZ, &w));
+	s->go = 1;
+	while (!strstr(c, "shell\r\n")) {
+		ssize_t r = read(master, c + n, sizeof(c) - 1 - (size_t)n);
+
+		CHECK(r > 0);
+		n += r;
+	}
+	CHECK(strstr(c, "job\r\n"));
+	CHECK(!close(master));
+	s->flag[2] = 1;
+	return kids_finish(ctx);
+}
+
+/* A process stopped because it read its terminal from the background. */
+
+static int background_kid(struct maker_ctx *ctx)
+{
+	char c;
+
+	shared(ctx)->up++;
+	CHECK(read(STDIN_FILENO, &c, 1) == 1);
+	SAME(c, 'z');
+	return 0;
+}
+
+static int front_make(struct maker_ctx *ctx)
+{
+	siginfo_t si;
+
+	CHECK(setsid() > 0);
+	CHECK(!ioctl(slave, TIOCSCTTY, 0));
+	CHECK(dup2(slave, 0) == 0);
+	close(master);
+	close(slave);
+	CHECK(signal(SIGTTOU, SIG_IGN) != SIG_ERR);
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid) {
+		setpgid(0, 0);
+		_exit(background_kid(ctx));
+	}
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WSTOPPED | WNOWAIT));
+	SAME(si.si_status, SIGTTIN);
+	return 0;
+}
+
+static int front_use(struct maker_ctx *ctx)
+{
+	siginfo_t si = { 0 };
+
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WSTOPPED));
+	SAME(si.si_status, SIGTTIN);
+	CHECK(!tcsetpgrp(STDIN_FILENO, kid));
+	CHECK(!kill(kid, SIGCONT));
+	return reap_ok(kid);
+}
+
+static int background_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	TRY(kid_start(ctx, front_make, front_use, NULL));
+	return close(slave);
+}
+
+static int background_use(struct maker_ctx *ctx)
+{
+	SAME(write(master, "z\n", 2), 2);
+	return kids_finish(ctx);
+}
+
+/* A thread asleep in read, canonical or raw. arg: raw */
+
+static pthread_t thread;
+static pid_t thread_tid;
+static char thread_got[16];
+
+static void *reads(void *arg)
+{
+	thread_tid = tid_self();
+	if (read(slave, thread_got, sizeof(thread_got)) < 0)
+		thread_got[0] = '!';
+	return NULL;
+}
+
+static int reading_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	if (ctx->arg)
+		TRY(raw(slave));
+	TRY(thread_start(&thread, reads, NULL));
+	CHECK(UNTIL(thread_tid));
+	return until_blocked_in(thread_tid, SYS_read);
+}
+
+static int reading_use(struct maker_ctx *ctx)
+{
+	SAME(write(master, "hello\n", ctx->arg ? 5 : 6), ctx->arg ? 5 : 6);
+	SAME(pthread_join(thread, NULL), 0);
+	CHECK(!memcmp(thread_got, "hello", 5));
+	return 0;
+}
+
+#define ROW(name, what, of) { name, what, of##_make, of##_use }
+
+const struct maker makers_pty[] = {
+	ROW("plain", "a pair with a size", plain),
+	ROW("settings", "every setting unusual", settings),
+	ROW("typed", "two lines typed and not read", typed),
+	ROW("typed-partly", "a line and the beginning of another", partial),
+	ROW("typed-raw", "bytes typed in raw mode", raw_typed),
+	ROW("end-of-file", "a line ended by ^D", eof),
+	ROW("printed", "output not read", printed),
+	ROW("held", "output held by ^S", held),
+	ROW("packet", "packet mode", packet),
+	ROW("exclusive", "exclusive use", exclusive),
+	ROW("locked", "a master whose slave is locked", locked),
+	ROW("hung-up", "a slave without a master", hungup),
+	ROW("no-slave", "a master whose slave was closed, output inside", slaveless),
+	ROW("two", "two pairs and their names", two),
+	ROW("session", "a session on its terminal, a job in the foreground", session),
+	{ "background", "a job stopped for reading in the background", background_make, background_use, MAKER_NO_STOP },
+	{ "reading", "a thread asleep in read", reading_make, reading_use, 0, 0 },
+	{ "reading-raw", "the same in raw mode", reading_make, reading_use, 0, 1 },
+	{ 0 },
+};
