@@ -26,7 +26,7 @@ static int start(void *(*run)(void *))
 
 static int join(void)
 {
-	go = 1;
+	let_go(&go);
 	SAME(pthread_join(thread, NULL), 0);
 	return 0;
 }
@@ -145,8 +145,6 @@ static int vector_make(struct maker_ctx *ctx, void *(*run)(void *))
 
 static int vector_use(struct maker_ctx *ctx, int registers, size_t width)
 {
-	go = 1;
-	syscall(SYS_futex, &go, 1, 1, NULL, NULL, 0);
 	TRY(join());
 	for (int i = 0; i < registers; i++)
 		if (memcmp(vectors + i * 64, vectors_after + i * 64, width))

@@ -76,8 +76,7 @@ static void *holds_and_ends(void *arg)
 {
 	result = pthread_mutex_lock(&mutex);
 	step = 1;
-	while (!go)
-		nap(5);
+	wait_for(&go);
 	return NULL;
 }
 
@@ -92,7 +91,7 @@ static int owner_thread_make(struct maker_ctx *ctx)
 static int owner_thread_use(struct maker_ctx *ctx)
 {
 	SAME(pthread_mutex_trylock(&mutex), EBUSY);
-	go = 1;
+	let_go(&go);
 	SAME(pthread_mutex_lock(&mutex), EOWNERDEAD);
 	SAME(pthread_mutex_consistent(&mutex), 0);
 	SAME(pthread_mutex_unlock(&mutex), 0);
@@ -156,8 +155,7 @@ static void *looks(void *arg)
 {
 	heads[1] = head_of(0);
 	thread_tid = tid_self();
-	while (!go)
-		nap(5);
+	wait_for(&go);
 	return NULL;
 }
 
@@ -174,7 +172,7 @@ static int list_use(struct maker_ctx *ctx)
 {
 	SAME(head_of(0), heads[0]);
 	SAME(head_of(thread_tid), heads[1]);
-	go = 1;
+	let_go(&go);
 	SAME(pthread_join(thread, NULL), 0);
 	return 0;
 }
@@ -327,6 +325,7 @@ static int shared_make(struct maker_ctx *ctx)
 
 static int shared_use(struct maker_ctx *ctx)
 {
+	TRY(until_blocked_in(thread_tid, SYS_futex));
 	TRY(kids_finish(ctx));
 	SAME(pthread_join(thread, NULL), 0);
 	SAME(result, 0);
@@ -361,6 +360,7 @@ static int waitv_make(struct maker_ctx *ctx)
 
 static int waitv_use(struct maker_ctx *ctx)
 {
+	TRY(until_blocked_in(thread_tid, 449)); /* a wait begun anew would see the new value and not sleep */
 	words[1] = 1;
 	SAME(syscall(SYS_futex, &words[1], FUTEX_WAKE, 1, NULL, NULL, 0), 1);
 	SAME(pthread_join(thread, NULL), 0);

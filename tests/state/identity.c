@@ -583,7 +583,7 @@ static int areas_use(struct maker_ctx *ctx)
 
 static int exe_make(struct maker_ctx *ctx)
 {
-	char copy[700], path[64], to[1000] = "";
+	char copy[700];
 	int in = open("/proc/self/exe", O_RDONLY), out;
 	struct stat st;
 
@@ -594,16 +594,14 @@ static int exe_make(struct maker_ctx *ctx)
 		;
 	close(in);
 	close(out);
+	CHECK(!mkfifo(in_dir(ctx, "exit-now"), 0600));
 	kid = fork();
 	CHECK(kid >= 0);
 	if (!kid) {
-		in_dir(ctx, "exit-now");
 		execl(copy, "copy", "--wait", ctx->path, "5", NULL);
 		_exit(99);
 	}
-	snprintf(path, sizeof(path), "/proc/%d/exe", kid);
-	CHECK(UNTIL(readlink(path, to, sizeof(to) - 1) > 0 && strstr(to, "/copy")));
-	nap(20);
+	TRY(until_blocked_in(kid, SYS_openat));
 	CHECK(!unlink(copy));
 	return 0;
 }
@@ -616,7 +614,7 @@ static int exe_use(struct maker_ctx *ctx)
 	snprintf(path, sizeof(path), "/proc/%d/exe", kid);
 	CHECK(readlink(path, to, sizeof(to) - 1) > 0);
 	CHECK(strstr(to, "(deleted)"));
-	CHECK(!close(open(in_dir(ctx, "exit-now"), O_CREAT | O_WRONLY, 0600)));
+	CHECK(open(ctx->path, O_RDWR) >= 0);
 	SAME(waitpid(kid, &status, 0), kid);
 	SAME(status, 5 << 8);
 	return 0;

@@ -3,6 +3,9 @@
 
 #include "maker.h"
 
+#include <limits.h>
+#include <linux/futex.h>
+
 static struct maker_shared own; /* of a maker without children */
 static struct maker_shared *report = &own;
 
@@ -41,6 +44,18 @@ void nap(int ms)
 
 	while (nanosleep(&t, &t) && errno == EINTR)
 		;
+}
+
+void wait_for(_Atomic int *word)
+{
+	while (!*word)
+		syscall(SYS_futex, word, FUTEX_WAIT, 0, NULL, NULL, 0);
+}
+
+void let_go(_Atomic int *word)
+{
+	*word = 1;
+	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 int64_t now_ns(clockid_t clock)
@@ -88,8 +103,7 @@ _Noreturn void kid_live(struct maker_ctx *ctx, maker_step *make, maker_step *use
 	if (r)
 		_exit(r);
 	ctx->shared->up++;
-	while (!ctx->shared->go)
-		nap(10);
+	wait_for(&ctx->shared->go);
 	r = use ? use(ctx) : 0;
 	_exit(r);
 }
@@ -138,7 +152,7 @@ int kids_finish(struct maker_ctx *ctx)
 {
 	int r = 0;
 
-	shared(ctx)->go = 1;
+	let_go(&shared(ctx)->go);
 	for (int i = 0; i < ctx->n_kids; i++)
 		r |= reap_ok(ctx->kids[i]);
 	ctx->n_kids = 0;

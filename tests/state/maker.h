@@ -32,6 +32,8 @@ enum maker_flags {
 	MAKER_NO_STOP = 1 << 2,     /* a plain SIGSTOP and SIGCONT is visible to it */
 	MAKER_CONTAINER = 1 << 3,   /* under spore, only as a container: its tree does not hang together without one */
 	MAKER_SLOW = 1 << 4,        /* uses more memory or time than the others */
+	MAKER_BUSY = 1 << 5,        /* its memory changes by itself, or by a stop (the time that remains): not compared */
+	MAKER_RESTLESS = 1 << 6,    /* its tasks change by themselves: the oracle cannot compare them */
 };
 
 enum { MAKER_SKIP = 77, MAX_KIDS = 128, PAGE = 4096 };
@@ -117,6 +119,13 @@ void nap(int ms);
 int64_t now_ms(clockid_t clock);
 int64_t now_ns(clockid_t clock);
 pid_t tid_self(void);
+
+/*
+ * Sleeping without a trace: no polling, so that the task is at rest until another process or thread of the tree lets it go on, and
+ * the oracle can compare its registers and memory. The word is 0 until then.
+ */
+void wait_for(_Atomic int *word);
+void let_go(_Atomic int *word);
 
 /* The path of a file in the maker's directory; good until the next call. */
 const char *in_dir(struct maker_ctx *ctx, const char *name);

@@ -81,12 +81,19 @@ static int verdict(const struct maker_ctx *ctx, const char *how, const char *non
 	return write_whole(ctx->log, text);
 }
 
-/* The file says what happened meanwhile; empty: nothing. */
-static void wait_for_go(struct maker_ctx *ctx)
+/*
+ * Asleep in the open of a fifo that has no writer yet: holds nothing and changes nothing. Then a byte says what happened meanwhile:
+ * '0': nothing.
+ */
+static int wait_for_go(struct maker_ctx *ctx)
 {
-	while (access(ctx->go, F_OK))
-		nap(10);
-	ctx->stopped = file_has(ctx->go, "stopped");
+	char what = 0;
+	int fd = open(ctx->go, O_RDONLY | O_CLOEXEC);
+
+	if (read(fd, &what, 1) != 1)
+		return -1;
+	ctx->stopped = what != '0';
+	return close(fd);
 }
 
 /* What every process may expect, whatever its subject. */
@@ -121,8 +128,9 @@ static int live(const struct maker *m, struct maker_ctx *ctx)
 	snprintf(text, sizeof(text), "%d %s\n", pid, nonce);
 	if (write_whole(ctx->ready, text))
 		return 1;
-	wait_for_go(ctx);
-	r = same_life(pid, mono, boot, real);
+	r = wait_for_go(ctx) ? maker_fail(__FILE__, __LINE__, "wait_for_go") : 0;
+	if (!r)
+		r = same_life(pid, mono, boot, real);
 	if (!r)
 		r = m->use ? m->use(ctx) : kids_finish(ctx);
 	if (!r)
@@ -132,12 +140,10 @@ static int live(const struct maker *m, struct maker_ctx *ctx)
 	return r;
 }
 
-/* For makers that need a process which has called exec: waits for the file, exits with the number. */
+/* For makers that need a process which has called exec: waits for a writer of the fifo, exits with the number. */
 static int wait_and_exit(const char *path, int status)
 {
-	while (access(path, F_OK))
-		nap(10);
-	return status;
+	return open(path, O_RDONLY | O_CLOEXEC) < 0 ? 1 : status;
 }
 
 int main(int argc, char **argv)

@@ -381,8 +381,7 @@ static int deep(int n)
 		here[i] = (char)(n + (int)i / 64);
 	if (!n) {
 		deep_page->up++;
-		while (!deep_page->go)
-			nap(5);
+		wait_for(&deep_page->go);
 	} else {
 		TRY(deep(n - 1));
 	}

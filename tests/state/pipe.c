@@ -474,7 +474,7 @@ const struct maker makers_pipe[] = {
 	ROW("two-processes", "a child that writes, a parent that reads", two),
 	ROW("pipeline", "four processes in a row, all full", pipeline),
 	ROW("reading", "a thread asleep in read", reading),
-	{ "writing", "a thread asleep in write, half done", writing_make, writing_use, MAKER_NO_STOP },
+	{ "writing", "a thread asleep in write, half done", writing_make, writing_use, MAKER_NO_STOP | MAKER_RESTLESS },
 	{ "fifo", "a fifo with 3,000 bytes", fifo_make, fifo_use, 0, 3000 },
 	{ "fifo-empty", "an empty fifo", fifo_make, fifo_use, 0, 0 },
 	{ "fifo-unlinked", "an unlinked fifo with 3,000 bytes", fifo_unlinked_make, fifo_unlinked_use, 0, 3000 },

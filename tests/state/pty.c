@@ -415,7 +415,7 @@ static int session_use(struct maker_ctx *ctx)
 
 	SAME(write(master, "\003", 1), 1);
 	CHECK(!ioctl(master, TIOCSWINSZ, &w));
-	s->go = 1;
+	let_go(&s->go);
 	while (!strstr(c, "shell\r\n")) {
 		ssize_t r = read(master, c + n, sizeof(c) - 1 - (size_t)n);
 

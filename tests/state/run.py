@@ -4,7 +4,7 @@
 
 For each maker: start it, wait until it is ready, ask the oracle, checkpoint, kill every task, restore, ask the oracle
 again (the same?), let the maker use its state, read its verdict. With --no-spore nothing happens in between; with
---stop the tree is stopped and continued. A maker that may be refused, or must be, has its refusal checked instead:
+--stop the tree is stopped and continued (an oracle, if given, must see no difference then either). A maker that may be refused, or must be, has its refusal checked instead:
 exit status 3, the object named, and the tree goes on.
 
 Each maker has a process of its own that starts it, is the subreaper of all that follows, and leaves nothing behind.
@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 
-MAY_REFUSE, MUST_REFUSE, NO_STOP, CONTAINER, SLOW = (1 << i for i in range(5))
+MAY_REFUSE, MUST_REFUSE, NO_STOP, CONTAINER, SLOW, BUSY, RESTLESS = (1 << i for i in range(7))
 SKIP, REFUSED = 77, 3
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -158,6 +158,25 @@ def wait_end(pid, seconds):
     ended(pid)
 
 
+def at_rest(pid):
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat", "rb") as f:
+                if f.read().rsplit(b")", 1)[1].split()[0] in (b"R", b"D"):
+                    return False
+    except OSError:
+        pass
+    return True
+
+
+def wait_rest(pid):
+    """Until every task of the tree sleeps, twice in a row; but spinning ones never do."""
+    end, quiet = time.monotonic() + 0.3, 0
+    while quiet < 2 and time.monotonic() < end:
+        quiet = quiet + 1 if all(at_rest(p) for p in [pid, *descendants(pid)]) else 0
+        time.sleep(0.003)
+
+
 # --- one maker -------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +188,8 @@ class Run:
         os.chmod(directory, 0o755)
         os.chmod(self.work, 0o777)
         self.ready, self.go, self.log = (os.path.join(self.work, n) for n in ("ready", "go", "log"))
+        os.mkfifo(self.go)
+        os.chmod(self.go, 0o666)
         self.image = os.path.join(directory, "image")
         self.nonce = f"{random.getrandbits(64):016x}"
         self.pid = None
@@ -225,9 +246,11 @@ class Run:
             self.own_nonce = f.read().split()[1]
 
     def oracle(self):
-        if not self.opts.oracle:
+        if not self.opts.oracle or self.maker.flags & RESTLESS:
             return None
-        r = subprocess.run([self.opts.oracle, str(self.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        wait_rest(self.pid)
+        args = ["--no-memory"] if self.maker.flags & BUSY else []
+        r = subprocess.run([self.opts.oracle, *args, str(self.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, timeout=self.opts.timeout, text=True, errors="replace")
         if r.returncode:
             raise Failure(f"the oracle fails: {r.stderr.strip()[:500]}")
@@ -285,10 +308,13 @@ class Run:
         return ""
 
     def finish(self):
-        with open(self.go + ".new", "w") as f:
-            f.write("stopped\n" if self.opts.spore or self.opts.stop else "")
-        os.rename(self.go + ".new", self.go)
-        wait_end(self.pid, self.opts.timeout)
+        wait_rest(self.pid)
+        fd = os.open(self.go, os.O_RDWR)
+        try:
+            os.write(fd, b"0" if self.opts.between == "nothing" else b"1")
+            wait_end(self.pid, self.opts.timeout)
+        finally:
+            os.close(fd)
         how = self.verdict()
         if not how:
             raise Failure("it died without a verdict")
@@ -321,17 +347,21 @@ class Run:
     def go_through(self):
         opts = self.opts
         self.mode = opts.mode
-        if self.maker.flags & CONTAINER and opts.spore:
+        if self.maker.flags & CONTAINER and opts.between == "spore":
             self.mode = "run"
-        if opts.stop and self.maker.flags & NO_STOP:
+        if opts.between == "stop" and self.maker.flags & NO_STOP:
             raise Skip("a plain stop is visible to it")
         self.start()
         self.wait_ready()
         remark = ""
-        if opts.stop:
-            self.stop_and_go()
-        elif opts.spore:
+        if opts.between == "spore":
             remark = self.checkpoint_kill_restore()
+        else:
+            before = self.oracle()
+            if opts.between == "stop":
+                self.stop_and_go()
+            if before is not None:
+                self.compare(before, self.oracle())
         self.finish()
         return remark
 
@@ -441,15 +471,14 @@ def options():
     p.add_argument("names", nargs="*", metavar="NAME", help="GROUP/NAME, may be a pattern")
     opts = p.parse_args()
     opts.makers = os.path.abspath(opts.makers)
-    if opts.no_spore or opts.stop:
-        opts.spore = opts.oracle = None
-    elif not opts.spore and not opts.list:
+    opts.between = "nothing" if opts.no_spore else "stop" if opts.stop else "spore"
+    if not opts.spore and not opts.list and (opts.between == "spore" or opts.mode == "run"):
         p.error("--spore PATH, or --no-spore, or --stop")
     for program in ("spore", "oracle"):
         if getattr(opts, program):
             setattr(opts, program, os.path.abspath(getattr(opts, program)))
     if opts.delay is None:
-        opts.delay = 2000 if opts.spore else 400
+        opts.delay = 2000 if opts.between == "spore" else 400
     return opts
 
 
@@ -463,7 +492,7 @@ def main():
     if os.geteuid():
         print("the makers need root")
         return SKIP
-    if opts.spore and "checkpoint" not in subprocess.run([opts.spore, "help"], capture_output=True, text=True).stdout:
+    if opts.between == "spore" and "checkpoint" not in subprocess.run([opts.spore, "help"], capture_output=True, text=True).stdout:
         print("this spore has no checkpoint")
         return SKIP
     count = run_all(makers, opts)

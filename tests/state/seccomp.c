@@ -126,8 +126,7 @@ static pthread_t thread;
 static void *unfiltered(void *arg)
 {
 	up = 1;
-	while (!go)
-		nap(5);
+	wait_for(&go);
 	answer = syscall(SYS_setdomainname, NULL, -1) == -1 ? errno : 0;
 	return NULL;
 }
@@ -144,7 +143,7 @@ static int threads_use(struct maker_ctx *ctx)
 {
 	SAME(syscall(SYS_setdomainname, NULL, -1), -1);
 	SAME(errno, 44);
-	go = 1;
+	let_go(&go);
 	SAME(pthread_join(thread, NULL), 0);
 	SAME(answer, ctx->arg ? 44 : EINVAL);
 	return 0;

@@ -208,7 +208,7 @@ static int dead_session_use(struct maker_ctx *ctx)
 	SAME(getsid((pid_t)s->value[0]), a);
 	if (ctx->arg == 1)
 		TRY(reap_ok(a));
-	s->go = 1;
+	let_go(&s->go);
 	return reap_ok((pid_t)s->value[0]);
 }
 

@@ -234,8 +234,7 @@ static void *blocks_usr1(void *arg)
 		thread_bad++;
 	thread_tid = tid_self();
 	thread_up = 1;
-	while (!thread_go)
-		nap(5);
+	wait_for(&thread_go);
 	if (count)
 		thread_bad++;
 	if (mask(SIG_UNBLOCK, SIGUSR1) || mask(SIG_UNBLOCK, SIGRTMIN + 5))
@@ -264,7 +263,7 @@ static int pending_thread_use(struct maker_ctx *ctx)
 	CHECK(!sigpending(&set));
 	SAME(sigismember(&set, SIGUSR1), 0);
 	SAME(count, 0);
-	thread_go = 1;
+	let_go(&thread_go);
 	SAME(pthread_join(thread, NULL), 0);
 	SAME(thread_bad, 0);
 	SAME(count, 3);
@@ -422,8 +421,7 @@ static void stays(int sig, siginfo_t *si, void *uc)
 		raise(SIGUSR2);
 	} else {
 		page->flag[0] = 1;
-		while (!page->go)
-			nap(5);
+		wait_for(&page->go);
 	}
 	sigaltstack(NULL, &s);
 	if (on_alt != (page->value[0] > 0) || ((s.ss_flags & SS_ONSTACK) != 0) != on_alt || si->si_signo != sig)
@@ -496,6 +494,7 @@ static int restart_make(struct maker_ctx *ctx)
 
 static int restart_use(struct maker_ctx *ctx)
 {
+	TRY(until_blocked_in(thread_tid, SYS_read));
 	SAME(pthread_kill(thread, SIGUSR1), 0);
 	CHECK(UNTIL(count == 1));
 	if (ctx->arg) {
@@ -596,7 +595,7 @@ const struct maker makers_signal[] = {
 	{ "interrupts", "a read that a handler will interrupt", restart_make, restart_use },
 	{ "pause", "a thread in pause", waits_make, waits_use, 0, SYS_pause },
 	{ "sigsuspend", "a thread in sigsuspend", waits_make, waits_use, 0, SYS_rt_sigsuspend },
-	{ "ppoll-mask", "a thread in ppoll with a mask", waits_make, waits_use, 0, SYS_ppoll },
+	{ "ppoll-mask", "a thread in ppoll with a mask", waits_make, waits_use, MAKER_BUSY, SYS_ppoll },
 	{ "sigwaitinfo", "a thread in sigwaitinfo", waits_make, waits_use, MAKER_NO_STOP, SYS_rt_sigtimedwait },
 	{ "sigtimedwait", "a thread in sigtimedwait with a long timeout", waits_make, waits_use, MAKER_NO_STOP,
 		-SYS_rt_sigtimedwait },

@@ -91,13 +91,13 @@ static int orphan_of_ours_use(struct maker_ctx *ctx)
 	CHECK(!prctl(PR_GET_CHILD_SUBREAPER, &on));
 	SAME(on, 1);
 	SAME(shared(ctx)->value[0], getpid());
-	shared(ctx)->go = 1;
+	let_go(&shared(ctx)->go);
 	return reap_ok((pid_t)shared(ctx)->value[2]);
 }
 
 static int orphan_of_init_use(struct maker_ctx *ctx)
 {
-	shared(ctx)->go = 1;
+	let_go(&shared(ctx)->go);
 	CHECK(UNTIL(shared(ctx)->flag[0]));
 	CHECK(UNTIL(kill((pid_t)shared(ctx)->value[2], 0) && errno == ESRCH));
 	return 0;
@@ -334,20 +334,14 @@ static int stopped_pending_use(struct maker_ctx *ctx)
 
 static int execed_make(struct maker_ctx *ctx)
 {
-	char path[64], comm[64];
-
+	CHECK(!mkfifo(in_dir(ctx, "exit-now"), 0600));
 	kid = fork();
 	CHECK(kid >= 0);
 	if (!kid) {
-		in_dir(ctx, "exit-now");
 		execl("/proc/self/exe", "a-name-of-its-own", "--wait", ctx->path, "5", NULL);
 		_exit(99);
 	}
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", kid);
-	snprintf(comm, sizeof(comm), "a-name-of-its-own");
-	CHECK(UNTIL(file_has(path, comm)));
-	nap(20);
-	return 0;
+	return until_blocked_in(kid, SYS_openat);
 }
 
 static int execed_use(struct maker_ctx *ctx)
@@ -356,7 +350,7 @@ static int execed_use(struct maker_ctx *ctx)
 
 	SAME(setpgid(kid, kid), -1);
 	SAME(errno, EACCES);
-	CHECK(close(open(in_dir(ctx, "exit-now"), O_CREAT | O_WRONLY, 0600)) == 0);
+	CHECK(open(ctx->path, O_RDWR) >= 0);
 	SAME(waitpid(kid, &status, 0), kid);
 	SAME(status, 5 << 8);
 	return 0;
@@ -392,11 +386,13 @@ static int in_vfork(struct maker_ctx *ctx)
 	do {
 		p = vfork();
 		if (!p) {
-			struct timespec t = { 0, 10000000 };
+			struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
 
 			s->flag[0] = 1;
-			for (long i = 0; ms ? i < ms / 10 : !s->go; i++)
+			if (ms)
 				nanosleep(&t, NULL);
+			else
+				wait_for(&s->go);
 			_exit(6);
 		}
 		CHECK(p > 0);
@@ -430,8 +426,7 @@ static int clone_body(void *arg)
 	struct maker_shared *s = clone_ctx->shared;
 
 	s->up++;
-	while (!s->go)
-		nap(5);
+	wait_for(&s->go);
 	if (clone_ctx->arg & CLONE_FILES)
 		far_fd = open("/dev/zero", O_RDONLY);
 	s->value[0] = far_fd;
@@ -459,7 +454,7 @@ static int shares_use(struct maker_ctx *ctx)
 	struct sigaction sa;
 	char cwd[64] = "";
 
-	shared(ctx)->go = 1;
+	let_go(&shared(ctx)->go);
 	TRY(reap_ok(kid));
 	if (ctx->arg & CLONE_FILES) {
 		char c = 1;
@@ -500,7 +495,7 @@ static int exit_signal_use(struct maker_ctx *ctx)
 
 	SAME(waitpid(-1, &status, WNOHANG), -1);
 	SAME(errno, ECHILD);
-	shared(ctx)->go = 1;
+	let_go(&shared(ctx)->go);
 	SAME(waitpid(kid, &status, __WCLONE), kid);
 	SAME(status, 0);
 	SAME(handled, ctx->arg == SIGUSR1);
@@ -530,7 +525,7 @@ const struct maker makers_task[] = {
 		MAKER_NO_STOP },
 	{ "unexeced", "a child that never called exec", unexeced_make, unexeced_use },
 	{ "execed", "a child that called exec", execed_make, execed_use },
-	{ "vfork-brief", "a parent often inside vfork, for 200 ms", vfork_make, NULL, 0, 200 },
+	{ "vfork-brief", "a parent often inside vfork, for 200 ms", vfork_make, NULL, MAKER_RESTLESS, 200 },
 	{ "vfork-long", "a parent inside vfork for as long as it takes", vfork_make, NULL, MAKER_MAY_REFUSE, 0, "vfork" },
 	{ "shares-files", "two processes with one descriptor table", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_FILES },
 	{ "shares-fs", "two processes with one directory and umask", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_FS },

@@ -20,8 +20,7 @@ static void *own_thing(void *arg, int (*set)(int), int (*check)(int))
 	if (set(i))
 		bad++;
 	ready++;
-	while (!go)
-		nap(5);
+	wait_for(&go);
 	if (check(i))
 		bad++;
 	return (void *)(intptr_t)(i + 1000);
@@ -40,7 +39,7 @@ static int join_all(int n)
 {
 	void *answer;
 
-	go = 1;
+	let_go(&go);
 	for (int i = 0; i < n; i++) {
 		SAME(pthread_join(threads[i], &answer), 0);
 		SAME((intptr_t)answer, i + 1000);
@@ -340,7 +339,7 @@ static int joining_use(struct maker_ctx *ctx)
 {
 	void *answer;
 
-	go = 1;
+	let_go(&go);
 	SAME(pthread_join(threads[1], &answer), 0);
 	SAME((intptr_t)answer, 1000);
 	return 0;
@@ -358,7 +357,7 @@ static int detached_use(struct maker_ctx *ctx)
 {
 	char path[64];
 
-	go = 1;
+	let_go(&go);
 	for (int i = 0; i < N; i++) {
 		snprintf(path, sizeof(path), "/proc/self/task/%d", tids[i]);
 		CHECK(UNTIL(access(path, F_OK)));

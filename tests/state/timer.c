@@ -259,8 +259,7 @@ static void *owner(void *arg)
 		set_timer(timer_id, 0, ctx->delay_ms, 0))
 		return arg;
 	thread_tid = tid_self();
-	while (!thread_go)
-		nap(5);
+	wait_for(&thread_go);
 	return NULL;
 }
 
@@ -281,7 +280,7 @@ static int thread_use(struct maker_ctx *ctx)
 	CHECK(UNTIL(fired));
 	TRY(in_time(fired_at, due, began));
 	SAME(fired_tid, thread_tid);
-	thread_go = 1;
+	let_go(&thread_go);
 	SAME(pthread_join(thread, &answer), 0);
 	CHECK(!answer);
 	return 0;
@@ -486,7 +485,7 @@ const struct maker makers_timer[] = {
 	{ "itimer-real", "ITIMER_REAL", itimer_make, itimer_use, 0, ITIMER_REAL },
 	{ "itimer-virtual", "ITIMER_VIRTUAL", itimer_make, itimer_use, 0, ITIMER_VIRTUAL },
 	{ "itimer-prof", "ITIMER_PROF", itimer_make, itimer_use, 0, ITIMER_PROF },
-	{ "itimer-interval", "ITIMER_REAL every 50 ms", itimer_interval_make, itimer_interval_use },
+	{ "itimer-interval", "ITIMER_REAL every 50 ms", itimer_interval_make, itimer_interval_use, MAKER_RESTLESS },
 	{ "alarm", "alarm in 5000 seconds", alarm_far_make, alarm_far_use },
 	{ "realtime", "a POSIX timer of CLOCK_REALTIME", posix_make, posix_use, 0, CLOCK_REALTIME },
 	{ "monotonic", "of CLOCK_MONOTONIC", posix_make, posix_use, 0, CLOCK_MONOTONIC },
@@ -503,7 +502,7 @@ const struct maker makers_timer[] = {
 	{ "none", "SIGEV_NONE", none_make, none_use },
 	{ "thread-id", "SIGEV_THREAD_ID", thread_make, thread_use },
 	{ "function", "SIGEV_THREAD, by a thread of the C library", function_make, function_use },
-	{ "interval", "every 60 ms", interval_make, interval_use },
+	{ "interval", "every 60 ms", interval_make, interval_use, MAKER_RESTLESS },
 	{ "overrun", "expired many times with its signal blocked", overrun_make, overrun_use },
 	{ "expired", "expired, its signal pending", expired_make, expired_use },
 	{ "disarmed", "never set", disarmed_make, disarmed_use },
