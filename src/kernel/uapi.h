@@ -42,3 +42,14 @@ struct pm_scan_arg {
 #define SPORE_MADV_GUARD_INSTALL 102
 #define SPORE_SYS_mseal          462
 #define SPORE_MAP_DROPPABLE      0x08
+
+/* arch_prctl(2) on x86-64, newer than asm/prctl.h of 6.1 or not in it */
+#define SPORE_ARCH_GET_CPUID       0x1011
+#define SPORE_ARCH_SET_CPUID       0x1012
+#define SPORE_ARCH_GET_XCOMP_SUPP  0x1021
+#define SPORE_ARCH_GET_XCOMP_PERM  0x1022
+#define SPORE_ARCH_REQ_XCOMP_PERM  0x1023
+#define SPORE_ARCH_GET_UNTAG_MASK  0x4001
+#define SPORE_ARCH_SHSTK_STATUS    0x5005
+#define SPORE_NT_386_IOPERM        0x201
+#define SPORE_PTRACE_GET_THREAD_AREA 25

@@ -21,6 +21,10 @@
 	X(eventfd)                                                                                           \
 	X(epoll)                                                                                             \
 	X(unsupported) /* the last of the files: matches everything */                                       \
+	X(namespaces)                                                                                        \
+	X(tracer)                                                                                            \
+	X(sysv)                                                                                              \
+	X(keyrings)                                                                                          \
 	X(signal_actions)                                                                                    \
 	X(directory)                                                                                         \
 	X(fs)                                                                                                \
@@ -30,9 +34,14 @@
 	X(itimers)                                                                                           \
 	X(posix_timers)                                                                                      \
 	X(limits)                                                                                            \
+	X(x86_process)                                                                                       \
 	X(attributes)                                                                                        \
 	X(scheduling)                                                                                        \
 	X(credentials)       /* after what needs privileges */                                               \
+	X(mempolicy)                                                                                         \
+	X(x86)                                                                                               \
+	X(seccomp_filter)                                                                                    \
+	X(seccomp)	     /* while privileged */                                                          \
 	X(thread_attributes) /* after credentials, which clear the parent-death signal */
 
 #define DECLARE(name) extern const struct component component_##name;

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Namespaces. namespaces(7); kernel/nsproxy.c; selftests/nsfs. Only looked at: all tasks of a tree are in the
+ * same ones, and those are the host's (spore's own) or what `spore run` and a restore make. Any other is
+ * refused by name.
+ */
+#include "object/component.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/container.h"
+#include "state/owner.h"
+
+#define OF_CONTAINER 1u /* may be the tree's own where a container was made */
+#define OF_PID_NS    2u /* may be the tree's own where its root is pid 1 */
+#define OF_NETWORK   4u /* may be the tree's own where the container was given one */
+#define OF_THREAD    8u /* a thread may have another than its leader */
+
+static const struct kind_of_ns {
+	const char *name;
+	unsigned int flags;
+	const char *must_equal; /* the namespace that children are born into is to be the process's own */
+} kinds[] = {
+	{ "user", 0, NULL },
+	{ "mnt", OF_CONTAINER | OF_THREAD, NULL },
+	{ "pid", OF_CONTAINER | OF_PID_NS, NULL },
+	{ "pid_for_children", OF_CONTAINER | OF_PID_NS, "pid" },
+	{ "ipc", OF_CONTAINER | OF_THREAD, NULL },
+	{ "uts", OF_CONTAINER | OF_THREAD, NULL },
+	{ "net", OF_NETWORK | OF_THREAD, NULL },
+	{ "cgroup", OF_CONTAINER | OF_THREAD, NULL },
+	{ "time", OF_CONTAINER, NULL },
+	{ "time_for_children", OF_CONTAINER, "time" },
+};
+
+/* The inode of a namespace is its name. 0: this kernel has no such, or the task is gone. */
+static ino_t ns_of(int proc_fd, const char *name)
+{
+	char path[40];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "ns/%s", name);
+	return fstatat(proc_fd, path, &st, 0) < 0 ? 0 : st.st_ino;
+}
+
+static bool may_differ_from_host(const struct tree *t, const struct kind_of_ns *k)
+{
+	const struct container_entry *container = t->container;
+
+	if (k->flags & OF_PID_NS && t->own_pid_ns)
+		return true;
+	if (k->flags & OF_NETWORK)
+		return container && container->spec.net && strcmp(container->spec.net, "host") != 0;
+	return k->flags & OF_CONTAINER && container;
+}
+
+static int refuse_ns(struct capture *c, const struct kind_of_ns *k, const char *text)
+{
+	char object[48];
+
+	snprintf(object, sizeof(object), "%s namespace", k->name);
+	return refused(c->ps,
+		BLAME_PROCESS(c->process, .object = object, .remedy = "start the tree with spore run"), "%s",
+		text);
+}
+
+static void look_at_root(struct capture *c, int self_fd)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		const struct kind_of_ns *k = &kinds[i];
+		ino_t its = ns_of(c->process->proc_fd, k->name);
+
+		/* A child of spore's may be born into other namespaces than spore's own: of these only its
+		 * own counts. */
+		if (k->must_equal) {
+			if (its && its != ns_of(c->process->proc_fd, k->must_equal))
+				refuse_ns(c, k, "its children would be born into another than its own");
+		} else if (its && its != ns_of(self_fd, k->name) && !may_differ_from_host(c->tree, k)) {
+			refuse_ns(c, k, "it is neither the host's nor one that spore made");
+		}
+	}
+}
+
+static void look_at_other(struct capture *c, const struct process *root)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		ino_t its = ns_of(c->process->proc_fd, kinds[i].name),
+		      roots = ns_of(root->proc_fd, kinds[i].name);
+
+		if (its && roots && its != roots)
+			refuse_ns(c, &kinds[i], "it is another than that of the tree's root");
+	}
+}
+
+static void look_at_thread(struct capture *c, int thread_fd, const ino_t process[static ARRAY_SIZE(kinds)])
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		ino_t its = kinds[i].flags & OF_THREAD ? ns_of(thread_fd, kinds[i].name) : 0;
+
+		if (its && its != process[i])
+			refuse_ns(c, &kinds[i], "a thread has another than its process");
+	}
+}
+
+static void look_at_threads(struct capture *c)
+{
+	const struct process *p = c->process;
+	ino_t process[ARRAY_SIZE(kinds)] = { 0 };
+
+	for (size_t i = 0; p->n_threads > 1 && i < ARRAY_SIZE(kinds); i++)
+		process[i] = ns_of(p->proc_fd, kinds[i].name);
+	for (size_t t = 1; t < p->n_threads; t++)
+		look_at_thread(c, p->threads[t].proc_fd, process);
+}
+
+static int namespaces_look(struct capture *c)
+{
+	const struct process *root = c->tree->processes[0];
+	int self_fd;
+
+	if (c->process == root) {
+		self_fd = procfs_open_pid(getpid());
+		if (self_fd < 0)
+			return self_fd;
+		look_at_root(c, self_fd);
+		close(self_fd);
+	} else {
+		look_at_other(c, root);
+	}
+	look_at_threads(c);
+	return 0;
+}
+
+static const struct field no_fields[] = { FIELD_END };
+
+const struct component component_namespaces = {
+	.kind = {
+		.name = "namespaces",
+		.version = 1,
+		.size = sizeof(object_id),
+		.fields = no_fields,
+		.doc = "only looked at: other namespaces than the host's and a container's are refused",
+		.sources = "namespaces(7); kernel/nsproxy.c; selftests/nsfs",
+	},
+	.scope = SCOPE_PROCESS,
+	.look = namespaces_look,
+	.capture = capture_nothing,
+};
