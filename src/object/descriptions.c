@@ -225,3 +225,11 @@ bool descriptions_claim(struct descriptions *d, object_id id)
 	pthread_mutex_unlock(&d->lock);
 	return first;
 }
+
+int description_dup(const struct description *d)
+{
+	_cleanup_fd_ int pid_fd = (int)syscall(SYS_pidfd_open, d->look->process->pid, 0);
+	int fd = pid_fd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pid_fd, d->look->fd, 0);
+
+	return fd < 0 ? -errno : fd;
+}

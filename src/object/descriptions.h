@@ -53,3 +53,6 @@ int description_find(struct descriptions *d, struct identities *ids, struct file
 
 /* True for the first that asks for this id: it saves the object. */
 bool descriptions_claim(struct descriptions *d, object_id id);
+
+/* A descriptor of it in this process, for the caller to close: not that of the look, which another worker may be using. */
+int description_dup(const struct description *d);

@@ -20,7 +20,15 @@
 	X(pipe)                                                                                              \
 	X(eventfd)                                                                                           \
 	X(epoll)                                                                                             \
+	X(timerfd)                                                                                           \
+	X(signalfd)                                                                                          \
+	X(pidfd)                                                                                             \
+	X(pty)                                                                                               \
+	X(pty_slave)                                                                                         \
+	X(dev_tty)                                                                                           \
 	X(unsupported) /* the last of the files: matches everything */                                       \
+	X(locks)                                                                                             \
+	X(controlling_terminal)                                                                              \
 	X(namespaces)                                                                                        \
 	X(tracer)                                                                                            \
 	X(sysv)                                                                                              \

@@ -16,3 +16,7 @@ extern const struct component component_pipe;
 extern const struct component component_regular;
 extern const struct component component_shmem;
 extern const struct component component_unsupported;
+extern const struct component component_controlling_terminal;
+extern const struct component component_dev_tty;
+extern const struct component component_pty;
+extern const struct component component_pty_slave;

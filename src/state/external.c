@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "base/cleanup.h"
 
@@ -41,6 +42,19 @@ static int external_capture(struct capture *c, const struct file_look *f, void *
 			s->streams |= d->streams;
 	s->name = strdup(f->link);
 	return s->name ? 0 : -ENOMEM;
+}
+
+/* The terminal of a tree that has no descriptor of it. */
+int external_save_terminal(struct capture *c, uint64_t device, object_id *out)
+{
+	char name[48];
+	struct external_state s = { .name = name, .terminal = true };
+
+	snprintf(name, sizeof(name), "terminal %u:%u", major(device), minor(device));
+	*out = identity_of(c->identities, "external", device, 0, 2, NULL);
+	if (!descriptions_claim(c->descriptions, *out) || !c->writer)
+		return 0;
+	return image_add(c->writer, &component_external.kind, *out, &s);
 }
 
 uint32_t external_wants(const struct image *img)

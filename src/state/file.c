@@ -74,7 +74,7 @@ int backing_save(struct capture *c, struct file_look *f, object_id *out)
 	return err;
 }
 
-static int64_t group_in_tree(const struct tree *t, pid_t pgrp)
+int64_t group_in_tree(const struct tree *t, pid_t pgrp)
 {
 	for (size_t i = 0; i < t->n_processes; i++)
 		if (t->processes[i]->stat.pgrp == pgrp)

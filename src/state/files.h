@@ -48,6 +48,9 @@ int call_in_child(int (*fn)(void *arg), void *arg);
 /* fdinfo of a descriptor in the keeper, read again. */
 int fdinfo_of_dup(int fd, char **text);
 
+/* A process group's number in the tree's pid namespace; 0: no process of the tree is in it. */
+int64_t group_in_tree(const struct tree *t, pid_t pgrp);
+
 /* --- paths
  * -------------------------------------------------------------------------------------------------------------------
  */

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Locks on files: flock(2), fcntl(2) (of a process, and of an open file description) and leases. fdinfo lists
+ * them: a process's own under every descriptor that it has of the file, the others under every descriptor of
+ * the description. fs/locks.c; tools/testing/selftests/filelock.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "state/fdinfo.h"
+#include "state/files.h"
+
+enum lock_class { LOCK_FLOCK, LOCK_POSIX, LOCK_OFD, LOCK_LEASE };
+
+struct lock {
+	uint64_t fd;	/* through which it is set again */
+	uint64_t class; /* enum lock_class */
+	bool exclusive;
+	int64_t start, length;
+};
+
+struct locks_state {
+	object_id of;
+	struct lock *list;
+	size_t n;
+};
+
+static const struct field lock_fields[] = {
+	FIELD_UINT(struct lock, fd, "fd", "a descriptor of the process"),
+	FIELD_UINT(struct lock, class, "class",
+		"0 flock, 1 the process's, 2 the open file description's, 3 a lease"),
+	FIELD_BOOL(struct lock, exclusive, "exclusive", "for writing"),
+	FIELD_INT(struct lock, start, "start", "first byte"),
+	FIELD_INT(struct lock, length, "length", "bytes; 0: to the end of the file"),
+	FIELD_END,
+};
+
+static const struct field locks_fields[] = {
+	FIELD_REF(struct locks_state, of, "of", "process", REF_STRONG,
+		"whose descriptors they are set through"),
+	FIELD_LIST(struct locks_state, list, n, "list", lock_fields, "in the order of the descriptors"),
+	FIELD_END,
+};
+
+/* --- checkpoint
+ * ---------------------------------------------------------------------------------------------------- */
+
+static int class_of(const char *name)
+{
+	static const char *const names[] = {
+		[LOCK_FLOCK] = "FLOCK", [LOCK_POSIX] = "POSIX", [LOCK_OFD] = "OFDLCK", [LOCK_LEASE] = "LEASE"
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return (int)i;
+	return -1;
+}
+
+/* A lock for writing needs a descriptor that writes, one for reading one that reads. */
+static bool can_set(const struct file_look *f, const struct fdinfo_lock *l)
+{
+	uint64_t mode = f->flags & O_ACCMODE;
+
+	return mode == O_RDWR || mode == (strcmp(l->mode, "WRITE") ? O_RDONLY : O_WRONLY);
+}
+
+/* The same POSIX lock stands under each descriptor of the file. */
+static bool listed(const struct locks_state *s, const struct process *p, const struct file_look *f,
+	const struct fdinfo_lock *l)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct file_look *other = NULL;
+
+		if (s->list[i].class != LOCK_POSIX || s->list[i].start != l->start ||
+			s->list[i].length != l->length)
+			continue;
+		for (size_t k = 0; k < p->n_files && !other; k++)
+			if (p->files[k].fd == (int)s->list[i].fd)
+				other = &p->files[k];
+		if (other && other->dev == f->dev && other->ino == f->ino)
+			return true;
+	}
+	return false;
+}
+
+static int add_lock(
+	struct capture *c, struct locks_state *s, const struct file_look *f, const struct fdinfo_lock *l)
+{
+	int class = class_of(l->class);
+	struct lock *grown;
+
+	if (class < 0)
+		return refused(
+			c->ps, BLAME_FILE(f), "a lock of a kind that spore does not know (%s)", l->class);
+	if (class == LOCK_LEASE && !strcmp(l->state, "BREAKING"))
+		return refused(c->ps, BLAME_FILE(f), "a lease that is being broken");
+	if (class == LOCK_POSIX && (!can_set(f, l) || listed(s, c->process, f, l)))
+		return 0;
+	grown = reallocarray(s->list, s->n + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	s->list = grown;
+	grown[s->n++] = (struct lock){ .fd = (uint64_t)f->fd,
+		.class = (uint64_t) class,
+		.exclusive = !strcmp(l->mode, "WRITE"),
+		.start = l->start,
+		.length = l->length };
+	return 0;
+}
+
+/* What belongs to the description is set by the first process that has it, as that was found. */
+static bool is_ours(const struct file_look *f, const struct fdinfo_lock *l)
+{
+	return !strcmp(l->class, "POSIX") || f->description->look == f;
+}
+
+static int locks_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
+{
+	struct locks_state *s = state;
+	const struct process *p = c->process;
+
+	s->of = p->id;
+	if (p->descriptors && p->descriptors != p->id)
+		return CAPTURE_NOTHING;
+	for (size_t i = 0; i < p->n_files; i++) {
+		const char *at = p->files[i].info, *value;
+
+		while ((value = fdinfo_next(&at, "lock"))) {
+			struct fdinfo_lock l;
+			int err = fdinfo_lock_parse(value, &l);
+
+			if (!err && is_ours(&p->files[i], &l))
+				err = add_lock(c, s, &p->files[i], &l);
+			if (err)
+				return err == -ENOTSUP ? err
+						       : failed(c->ps, BLAME_FILE(&p->files[i]), err,
+								 "its locks cannot be read");
+		}
+	}
+	return s->n ? 0 : CAPTURE_NOTHING;
+}
+
+/* --- restore
+ * ------------------------------------------------------------------------------------------------------- */
+
+static void set_range(struct build *b, const struct lock *l)
+{
+	struct flock range = { .l_type = l->exclusive ? F_WRLCK : F_RDLCK,
+		.l_whence = SEEK_SET,
+		.l_start = l->start,
+		.l_len = l->length };
+	bool ofd = l->class == LOCK_OFD;
+
+	batch_call(b->batch, ofd ? "F_OFD_SETLK" : "F_SETLK", SYS_fcntl, l->fd,
+		(uint64_t)(ofd ? F_OFD_SETLK : F_SETLK), batch_copy(b->batch, &range, sizeof(range)).v);
+}
+
+static int locks_attach(struct build *b, const void *state)
+{
+	const struct locks_state *s = state;
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct lock *l = &s->list[i];
+
+		switch (l->class) {
+		case LOCK_FLOCK:
+			batch_call(b->batch, "flock", SYS_flock, l->fd,
+				(uint64_t)(l->exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB);
+			break;
+		case LOCK_POSIX:
+		case LOCK_OFD:
+			set_range(b, l);
+			break;
+		case LOCK_LEASE:
+			batch_call(b->batch, "F_SETLEASE", SYS_fcntl, l->fd, F_SETLEASE,
+				(uint64_t)(l->exclusive ? F_WRLCK : F_RDLCK));
+			break;
+		default:
+			return failed(b->ps, BLAME(.pid = b->process->pid, .object = "locks"), -EBADMSG,
+				"the image has a lock of an unknown class");
+		}
+	}
+	return 0;
+}
+
+const struct component component_locks = {
+	.kind = { .name = "locks",
+		.version = 1,
+		.size = sizeof(struct locks_state),
+		.fields = locks_fields,
+		.doc = "the locks and leases on files that are set through a process's descriptors",
+		.sources = "flock(2), fcntl(2); fs/locks.c; tools/testing/selftests/filelock" },
+	.scope = SCOPE_PROCESS,
+	.capture = locks_capture,
+	.build = { [STAGE_ATTACH] = locks_attach },
+};

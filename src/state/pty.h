@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Pseudoterminals: what the master's, the slave's and the controlling terminal's components share. pty(7),
+ * ioctl_tty(2); drivers/tty/pty.c, drivers/tty/n_tty.c */
+#pragma once
+
+#include <asm/ioctls.h>
+#include <sys/ioctl.h>
+
+#include "state/files.h"
+
+/* termios2 of <asm/termbits.h>, which does not go together with <termios.h>. */
+struct terminal_modes {
+	uint32_t iflag, oflag, cflag, lflag;
+	uint8_t line;
+	uint8_t cc[19];
+	uint32_t ispeed, ospeed;
+};
+_Static_assert(sizeof(struct terminal_modes) == 44, "struct termios2");
+#define TERMINAL_GET _IOR('T', 0x2A, struct terminal_modes)
+#define TERMINAL_SET _IOW('T', 0x2B, struct terminal_modes)
+
+enum slave_side { SLAVE_NEVER_OPENED, SLAVE_OPEN, SLAVE_CLOSED };
+
+struct pty_state {
+	char *path; /* of ptmx */
+	uint64_t index;
+	struct terminal_modes modes;
+	struct blob cc;
+	uint64_t rows, columns, xpixel, ypixel;
+	bool packet, locked, exclusive, stopped;
+	uint64_t slave; /* enum slave_side */
+	uint64_t slave_mode, slave_uid, slave_gid;
+	struct blob output; /* written by the slave, not read by the master */
+	struct blob input;  /* written to the master, not read by the slave */
+};
+
+#define DEV_TTY	 0x500ull /* makedev(5, 0) */
+#define DEV_PTMX 0x502ull
+
+/* Is it a slave, in the tree's own devpts? Then its index. */
+bool pty_index(const struct capture *c, const struct file_look *f, uint64_t *index);
+/* The description of the master of that index that the tree holds; NULL: none. */
+const struct description *pty_master_of(const struct capture *c, uint64_t index);
+/* A description of the slave; NULL: the tree has none. */
+const struct description *pty_slave_of(const struct capture *c, uint64_t index);
+
+/* What a master and a slave hold back, taken out and put back. input is only looked at with a slave (>= 0).
+ * Buffers are allocated. */
+int pty_queues_read(int master, int slave, struct blob *output, struct blob *input);
+int pty_queues_write(int master, int slave, const struct blob *output, const struct blob *input,
+	const struct terminal_modes *modes);
+
+/* In the keeper: the master of a record, opened when first asked for, and a slave of it that the keeper
+ * holds. Descriptors of restore_made. */
+int pty_restore_master(struct restore *r, const struct record *rec, uint64_t flags);
+int pty_restore_slave(struct restore *r, const struct record *rec);
+/* A new pty of that index, if it can be had, unlocked. */
+int pty_allocate(struct restore *r, const char *ptmx, uint64_t index, uint64_t flags);

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is in a pty's queues can only be read away, and an unfinished line only while the terminal is not in
+ * canonical mode. So it is taken out and put back, in a child that goes on if spore is killed meanwhile.
+ * TIOCSTI puts input into the queue at once, past the flip buffers.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "state/pty.h"
+
+#define QUEUE_SIZE (72ul << 10) /* n_tty's 4 KiB and the flip buffers' 64 KiB */
+
+struct queues {
+	int master, slave; /* slave: -1, there is none */
+	struct terminal_modes modes;
+	const uint8_t *put_output, *put_input;
+	uint8_t *output, *input;
+	size_t n_output, n_input;
+};
+
+/* Canonical mode, if it is on, stays on; nothing is echoed, translated or taken as special, except what ends
+ * a line. Flow control and EXTPROC stay as they are, for a master in packet mode is told when they change. */
+static struct terminal_modes plain(const struct terminal_modes *m, bool canonical)
+{
+	static const int kept[] = { VSTART, VSTOP, VEOL, VEOL2, VEOF, VMIN, VTIME };
+	struct terminal_modes p = *m;
+
+	p.iflag &= IXON;
+	p.oflag = 0;
+	p.lflag &= EXTPROC | (canonical ? ICANON : 0);
+	memset(p.cc, 0, sizeof(p.cc));
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+		p.cc[kept[i]] = m->cc[kept[i]];
+	if (!canonical)
+		p.cc[VMIN] = p.cc[VTIME] = 0;
+	return p;
+}
+
+/* Only as much as is there: the description may be a blocking one. poll has the flip buffers emptied first.
+ */
+static size_t take(int fd, uint8_t *buffer, size_t room)
+{
+	size_t got = 0;
+
+	while (got < room) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		int ready = 0;
+		ssize_t n;
+
+		if (poll(&p, 1, 0) != 1 || !(p.revents & POLLIN) || ioctl(fd, FIONREAD, &ready) < 0 ||
+			ready <= 0)
+			break;
+		n = read(fd, buffer + got, MIN((size_t)ready, room - got));
+		if (n <= 0)
+			break;
+		got += (size_t)n;
+	}
+	return got;
+}
+
+static bool can_write(int slave)
+{
+	struct pollfd p = { .fd = slave, .events = POLLOUT };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT;
+}
+
+static int put_output(const struct queues *q, const uint8_t *data, size_t size)
+{
+	struct terminal_modes quiet = q->modes;
+	int err = 0;
+
+	quiet.oflag &= ~(uint32_t)OPOST;
+	ioctl(q->slave, TERMINAL_SET, &quiet);
+	while (size && !err) {
+		ssize_t n = can_write(q->slave) ? write(q->slave, data, size) : -1;
+
+		if (n <= 0)
+			err = -EIO;
+		else
+			data += n, size -= (size_t)n;
+	}
+	ioctl(q->slave, TERMINAL_SET, &q->modes);
+	return err;
+}
+
+/* In canonical mode an end of file stands in the queue as NUL. */
+static int put_input(const struct queues *q, const uint8_t *data, size_t size)
+{
+	bool canonical = q->modes.lflag & ICANON;
+	struct terminal_modes quiet = plain(&q->modes, canonical);
+	int err = 0;
+
+	ioctl(q->slave, TERMINAL_SET, &quiet);
+	for (size_t i = 0; i < size && !err; i++) {
+		uint8_t c = canonical && !data[i] && q->modes.cc[VEOF] ? q->modes.cc[VEOF] : data[i];
+
+		if (ioctl(q->slave, TIOCSTI, &c) < 0)
+			err = -errno;
+	}
+	ioctl(q->slave, TERMINAL_SET, &q->modes);
+	return err;
+}
+
+static int exchange_output(struct queues *q)
+{
+	int packet = 0, off = 0;
+
+	ioctl(q->master, TIOCGPKT, &packet);
+	if (packet)
+		ioctl(q->master, TIOCPKT, &off);
+	q->n_output = take(q->master, q->output, QUEUE_SIZE);
+	if (packet)
+		ioctl(q->master, TIOCPKT, &packet);
+	return q->n_output ? put_output(q, q->output, q->n_output) : 0;
+}
+
+static int exchange_input(struct queues *q)
+{
+	struct terminal_modes raw = plain(&q->modes, false);
+
+	ioctl(q->slave, TERMINAL_SET, &raw);
+	q->n_input = take(q->slave, q->input, QUEUE_SIZE);
+	return put_input(q, q->input, q->n_input);
+}
+
+static bool has_output(int master)
+{
+	struct pollfd p = { .fd = master, .events = POLLIN };
+	int ready = 0;
+
+	return poll(&p, 1, 0) == 1 && !ioctl(master, FIONREAD, &ready) && ready > 0;
+}
+
+static bool has_input(const struct queues *q)
+{
+	struct pollfd p = { .fd = q->slave, .events = POLLIN };
+
+	return q->modes.lflag & ICANON || (poll(&p, 1, 0) == 1 && p.revents & POLLIN);
+}
+
+static int exchange(void *arg)
+{
+	struct queues *q = arg;
+	int err = 0;
+
+	if (q->slave < 0)
+		return 0;
+	if (has_output(q->master))
+		err = can_write(q->slave) ? exchange_output(q) : -EBUSY;
+	if (!err && has_input(q))
+		err = exchange_input(q);
+	return err;
+}
+
+static int keep(struct blob *b, const uint8_t *data, size_t size)
+{
+	if (!size)
+		return 0;
+	b->data = malloc(size);
+	if (!b->data)
+		return -ENOMEM;
+	memcpy(b->data, data, size);
+	b->size = size;
+	return 0;
+}
+
+int pty_queues_read(int master, int slave, struct blob *output, struct blob *input)
+{
+	struct queues q = {
+		.master = master, .slave = slave, .output = malloc(QUEUE_SIZE), .input = malloc(QUEUE_SIZE)
+	};
+	int err = q.output && q.input ? 0 : -ENOMEM;
+
+	if (!err && ioctl(master, TERMINAL_GET, &q.modes) < 0)
+		err = -errno;
+	if (!err)
+		err = call_in_child(exchange, &q);
+	if (!err)
+		err = keep(output, q.output, q.n_output);
+	if (!err)
+		err = keep(input, q.input, q.n_input);
+	free(q.output);
+	free(q.input);
+	return err;
+}
+
+int pty_queues_write(int master, int slave, const struct blob *output, const struct blob *input,
+	const struct terminal_modes *modes)
+{
+	struct queues q = { .master = master, .slave = slave, .modes = *modes };
+	int err = 0;
+
+	if (output->size)
+		err = put_output(&q, output->data, output->size);
+	if (!err && input->size)
+		err = put_input(&q, input->data, input->size);
+	return err;
+}
