@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Open files: offsets, flags, descriptors that share them, files without a name, directories, devices. open(2), fcntl(2). */
+/* Open files: offsets, flags, descriptors that share them, files without a name, directories, devices.
+ * open(2), fcntl(2). */
 
 #include "maker.h"
 
@@ -42,7 +43,8 @@ static int offset_use(struct maker_ctx *ctx)
 	char c[16] = "";
 	int mode = (int)ctx->arg & O_ACCMODE;
 
-	SAME(fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | O_NOATIME | O_ASYNC),
+	SAME(fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT |
+					  O_NOATIME | O_ASYNC),
 		ctx->arg & ~(O_CLOEXEC));
 	SAME(fcntl(fd, F_GETFD), ctx->arg & O_CLOEXEC ? FD_CLOEXEC : 0);
 	SAME(offset_of(fd), 1234);
@@ -136,7 +138,7 @@ static int read_names(int want)
 		unsigned short len;
 		unsigned char type;
 		char name[];
-	} *d;
+	} * d;
 	int n = 0;
 
 	while (want < 0 || n < want) {
@@ -512,7 +514,8 @@ static int proc_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Mapped files. arg: 1 shared, 2 written through the mapping, 4 unlinked, 8 read-only descriptor closed before. */
+/* Mapped files. arg: 1 shared, 2 written through the mapping, 4 unlinked, 8 read-only descriptor closed
+ * before. */
 
 enum { SHARED = 1, WRITTEN = 2, GONE = 4, CLOSED = 8 };
 
@@ -582,12 +585,16 @@ static int mapped_fork_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
-#define ROW(name, what, of) { name, what, of##_make, of##_use }
+#define ROW(name, what, of)                                                                                  \
+	{                                                                                                    \
+		name, what, of##_make, of##_use                                                              \
+	}
 
 const struct maker makers_file[] = {
 	{ "read", "a file read half way", offset_make, offset_use, 0, O_RDONLY },
 	{ "write", "a file written half way", offset_make, offset_use, 0, O_WRONLY },
-	{ "read-write", "a file open for both, close-on-exec", offset_make, offset_use, 0, O_RDWR | O_CLOEXEC },
+	{ "read-write", "a file open for both, close-on-exec", offset_make, offset_use, 0,
+		O_RDWR | O_CLOEXEC },
 	{ "append", "O_APPEND", offset_make, offset_use, 0, O_RDWR | O_APPEND },
 	{ "sync", "O_SYNC", offset_make, offset_use, 0, O_WRONLY | O_SYNC },
 	{ "dsync", "O_DSYNC, non-blocking", offset_make, offset_use, 0, O_RDWR | O_DSYNC | O_NONBLOCK },
@@ -598,12 +605,14 @@ const struct maker makers_file[] = {
 	ROW("directory", "a directory read half way", directory),
 	{ "unlinked", "an unlinked file with its contents", nameless_make, nameless_use, 0, UNLINKED },
 	{ "unlinked-empty", "an empty one", nameless_make, nameless_use, 0, UNLINKED_EMPTY },
-	{ "unlinked-sparse", "one of a terabyte, mostly holes", nameless_make, nameless_use, 0, UNLINKED_SPARSE },
-	{ "unlinked-read-only", "one open for reading only", nameless_make, nameless_use, 0, UNLINKED_READONLY },
+	{ "unlinked-sparse", "one of a terabyte, mostly holes", nameless_make, nameless_use, 0,
+		UNLINKED_SPARSE },
+	{ "unlinked-read-only", "one open for reading only", nameless_make, nameless_use, 0,
+		UNLINKED_READONLY },
 	{ "tmpfile", "O_TMPFILE, given a name in the end", nameless_make, nameless_use, 0, TMPFILE },
 	ROW("unlinked-twice", "one opened twice and mapped", nameless_twice),
-	{ "linked-elsewhere", "an unlinked file with another name", linked_elsewhere_make, linked_elsewhere_use,
-		MAKER_MAY_REFUSE },
+	{ "linked-elsewhere", "an unlinked file with another name", linked_elsewhere_make,
+		linked_elsewhere_use, MAKER_MAY_REFUSE },
 	ROW("renamed", "a renamed file, its new name odd", renamed),
 	ROW("replaced", "a file whose name is now another's", replaced),
 	ROW("dup", "descriptors of one open file", dup),
@@ -615,9 +624,11 @@ const struct maker makers_file[] = {
 	{ "proc", "a file and a directory of /proc/self", proc_make, proc_use, MAKER_MAY_REFUSE },
 	{ "mapped-private", "a private mapping", mapped_make, mapped_use, 0, 0 },
 	{ "mapped-private-written", "a private mapping, written", mapped_make, mapped_use, 0, WRITTEN },
-	{ "mapped-private-closed", "a private mapping, descriptor closed", mapped_make, mapped_use, 0, WRITTEN | CLOSED },
+	{ "mapped-private-closed", "a private mapping, descriptor closed", mapped_make, mapped_use, 0,
+		WRITTEN | CLOSED },
 	{ "mapped-shared", "a shared mapping", mapped_make, mapped_use, 0, SHARED },
-	{ "mapped-shared-written", "a shared mapping, written", mapped_make, mapped_use, 0, SHARED | WRITTEN },
+	{ "mapped-shared-written", "a shared mapping, written", mapped_make, mapped_use, 0,
+		SHARED | WRITTEN },
 	{ "mapped-shared-unlinked", "a shared mapping of an unlinked file", mapped_make, mapped_use, 0,
 		SHARED | WRITTEN | GONE },
 	{ "mapped-shared-unlinked-closed", "the same, descriptor closed", mapped_make, mapped_use, 0,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Who a process is and what it may do, and how it is called. credentials(7), capabilities(7), prctl(2), personality(2). */
+/* Who a process is and what it may do, and how it is called. credentials(7), capabilities(7), prctl(2),
+ * personality(2). */
 
 #include "maker.h"
 
@@ -127,7 +128,7 @@ static int set_caps(uint64_t eff, uint64_t prm, uint64_t inh)
 }
 
 #define BIT(c) (1ull << (c))
-#define FOUR (BIT(CAP_CHOWN) | BIT(CAP_KILL) | BIT(CAP_SETUID) | BIT(CAP_BPF))
+#define FOUR   (BIT(CAP_CHOWN) | BIT(CAP_KILL) | BIT(CAP_SETUID) | BIT(CAP_BPF))
 
 static int caps_make(struct maker_ctx *ctx)
 {
@@ -620,7 +621,10 @@ static int exe_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of) { name, what, of##_make, of##_use }
+#define ROW(name, what, of)                                                                                  \
+	{                                                                                                    \
+		name, what, of##_make, of##_use                                                              \
+	}
 
 const struct maker makers_identity[] = {
 	ROW("uids", "real, effective and saved user, all different", uids),

@@ -20,7 +20,9 @@ static int open_file(struct maker_ctx *ctx)
 /* Locks bytes 10 to 29, or all by flock. */
 static int lock(int f, int kind, bool exclusive, bool wait, off_t start, off_t len)
 {
-	struct flock l = { .l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = len };
+	struct flock l = {
+		.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = len
+	};
 
 	if (kind == FLOCK)
 		return flock(f, (exclusive ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB));
@@ -266,8 +268,14 @@ static int lease_use(struct maker_ctx *ctx)
 }
 
 #define EXCLUSIVE 16
-#define HELD(name, what, arg) { name, what, held_make, held_use, 0, arg }
-#define WAITED(name, what, kind) { name, what, waited_make, waited_use, 0, (kind) | EXCLUSIVE }
+#define HELD(name, what, arg)                                                                                \
+	{                                                                                                    \
+		name, what, held_make, held_use, 0, arg                                                      \
+	}
+#define WAITED(name, what, kind)                                                                             \
+	{                                                                                                    \
+		name, what, waited_make, waited_use, 0, (kind) | EXCLUSIVE                                   \
+	}
 
 const struct maker makers_lock[] = {
 	HELD("flock-shared", "flock, shared", FLOCK),
@@ -285,7 +293,8 @@ const struct maker makers_lock[] = {
 	HELD("ofd-shared", "an OFD lock, shared", OFD),
 	HELD("ofd-exclusive", "an OFD lock, exclusive", OFD | EXCLUSIVE),
 	WAITED("ofd-waited", "an OFD lock, waited for", OFD),
-	{ "ofd-inherited", "an OFD lock through a child's descriptor", inherited_make, inherited_use, 0, OFD },
+	{ "ofd-inherited", "an OFD lock through a child's descriptor", inherited_make, inherited_use, 0,
+		OFD },
 	{ "ofd-ranges", "OFD locks on twenty ranges", ranges_make, ranges_use, 0, OFD },
 	{ "ofd-both", "an OFD lock shared by two processes", both_make, both_use, 0, OFD },
 	{ "lease", "a lease", lease_make, lease_use, MAKER_MAY_REFUSE, 0, "lease" },

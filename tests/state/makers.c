@@ -82,8 +82,8 @@ static int verdict(const struct maker_ctx *ctx, const char *how, const char *non
 }
 
 /*
- * Asleep in the open of a fifo that has no writer yet: holds nothing and changes nothing. Then a byte says what happened meanwhile:
- * '0': nothing.
+ * Asleep in the open of a fifo that has no writer yet: holds nothing and changes nothing. Then a byte says
+ * what happened meanwhile: '0': nothing.
  */
 static int wait_for_go(struct maker_ctx *ctx)
 {
@@ -140,7 +140,8 @@ static int live(const struct maker *m, struct maker_ctx *ctx)
 	return r;
 }
 
-/* For makers that need a process which has called exec: waits for a writer of the fifo, exits with the number. */
+/* For makers that need a process which has called exec: waits for a writer of the fifo, exits with the
+ * number. */
 static int wait_and_exit(const char *path, int status)
 {
 	return open(path, O_RDONLY | O_CLOEXEC) < 0 ? 1 : status;

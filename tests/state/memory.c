@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Memory: what is mapped, with which protection, and what is in it. mmap(2), mprotect(2), madvise(2), mlock(2). */
+/* Memory: what is mapped, with which protection, and what is in it. mmap(2), mprotect(2), madvise(2),
+ * mlock(2). */
 
 #include "maker.h"
 
@@ -221,7 +222,8 @@ static int prot_use(struct maker_ctx *ctx)
 			SAME(fault_of(area + i * PAGE, false), 0);
 		SAME(fault_of(area + i * PAGE, true), prots[i] & PROT_WRITE ? 0 : SIGSEGV);
 		if (!(prots[i] & PROT_WRITE))
-			SAME(fault_code, prots[i] == PROT_EXEC && fault_code == SEGV_PKUERR ? SEGV_PKUERR : SEGV_ACCERR);
+			SAME(fault_code, prots[i] == PROT_EXEC && fault_code == SEGV_PKUERR ? SEGV_PKUERR
+											    : SEGV_ACCERR);
 	}
 	CHECK(!mprotect(area, 6 * PAGE, PROT_READ));
 	return check_fill(area, 6 * PAGE, 3);
@@ -451,8 +453,14 @@ static const struct {
 	int advice;
 	const char *flag;
 } advices[] = {
-	{ MADV_DONTFORK, " dc" }, { MADV_WIPEONFORK, " wf" }, { MADV_DONTDUMP, " dd" }, { MADV_MERGEABLE, " mg" },
-	{ MADV_HUGEPAGE, " hg" }, { MADV_NOHUGEPAGE, " nh" }, { MADV_SEQUENTIAL, " sr" }, { MADV_RANDOM, " rr" },
+	{ MADV_DONTFORK, " dc" },
+	{ MADV_WIPEONFORK, " wf" },
+	{ MADV_DONTDUMP, " dd" },
+	{ MADV_MERGEABLE, " mg" },
+	{ MADV_HUGEPAGE, " hg" },
+	{ MADV_NOHUGEPAGE, " nh" },
+	{ MADV_SEQUENTIAL, " sr" },
+	{ MADV_RANDOM, " rr" },
 };
 
 static int advice_make(struct maker_ctx *ctx)
@@ -645,7 +653,8 @@ static int mappings_use(struct maker_ctx *ctx)
 /* Near the ends of the address space. */
 static int ends_make(struct maker_ctx *ctx)
 {
-	area = mmap((void *)0x10000, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	area = mmap((void *)0x10000, PAGE, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	NEED(area == (void *)0x10000);
 	second = mmap((void *)0x7ffffffde000, PAGE, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
@@ -691,7 +700,10 @@ static int malloc_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of) { name, what, of##_make, of##_use }
+#define ROW(name, what, of)                                                                                  \
+	{                                                                                                    \
+		name, what, of##_make, of##_use                                                              \
+	}
 
 const struct maker makers_memory[] = {
 	{ "private", "1 MiB of private memory", private_make, private_use, 0, 1 << 20 },
@@ -710,7 +722,8 @@ const struct maker makers_memory[] = {
 	ROW("mlock", "mlock, and mlock2 on fault", mlock),
 	{ "mlockall", "mlockall of now", mlockall_make, mlockall_use, 0, MCL_CURRENT },
 	{ "mlockall-future", "mlockall of the future", mlockall_make, mlockall_use, 0, MCL_FUTURE },
-	{ "mlockall-onfault", "mlockall of the future, on fault", mlockall_make, mlockall_use, 0, MCL_FUTURE | MCL_ONFAULT },
+	{ "mlockall-onfault", "mlockall of the future, on fault", mlockall_make, mlockall_use, 0,
+		MCL_FUTURE | MCL_ONFAULT },
 	{ "dontfork", "MADV_DONTFORK", advice_make, advice_use, 0, 0 },
 	{ "wipeonfork", "MADV_WIPEONFORK", advice_make, advice_use, 0, 1 },
 	{ "dontdump", "MADV_DONTDUMP", advice_make, advice_use, 0, 2 },

@@ -163,7 +163,8 @@ static int leader_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* A session whose leader is dead; its orphan belongs to us. arg: 1: the leader stays a zombie; 2: the orphan has a group of its own. */
+/* A session whose leader is dead; its orphan belongs to us. arg: 1: the leader stays a zombie; 2: the orphan
+ * has a group of its own. */
 
 static int orphan_use(struct maker_ctx *ctx)
 {
@@ -277,7 +278,8 @@ const struct maker makers_session[] = {
 	{ "group-leader-zombie", "a group whose leader is a zombie", leader_make, leader_use, 0, 1 },
 	{ "leader-gone", "a session whose leader is gone", dead_session_make, dead_session_use, 0, 0 },
 	{ "leader-zombie", "a session whose leader is a zombie", dead_session_make, dead_session_use, 0, 1 },
-	{ "leader-gone-own-group", "such a session's other group", dead_session_make, dead_session_use, 0, 2 },
+	{ "leader-gone-own-group", "such a session's other group", dead_session_make, dead_session_use, 0,
+		2 },
 	{ "orphaned-group", "a group that SIGTSTP must not stop", orphaned_make },
 	{ "held-group", "a group that SIGTSTP stops", held_make },
 	{ 0 },

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Signals: dispositions, masks, what is pending, handlers that are running, tasks that wait for one. signal(7). */
+/* Signals: dispositions, masks, what is pending, handlers that are running, tasks that wait for one.
+ * signal(7). */
 
 #include "maker.h"
 
@@ -30,7 +31,7 @@ static void note_info(int sig, siginfo_t *si, void *uc)
 	last_tid = tid_self();
 }
 
-static int catch(int sig, int flags)
+static int catch (int sig, int flags)
 {
 	struct sigaction sa = { .sa_sigaction = note_info, .sa_flags = flags | SA_SIGINFO };
 
@@ -58,8 +59,8 @@ static int mask(int how, int sig)
 
 /* Every signal with a disposition of its own; each flag at least once. */
 
-static const int all_flags[] = { 0, SA_RESTART, SA_NODEFER, SA_RESETHAND, SA_NOCLDSTOP, SA_NOCLDWAIT, SA_ONSTACK, SA_SIGINFO,
-	SA_RESTART | SA_SIGINFO | SA_ONSTACK, 0x800 /* SA_EXPOSE_TAGBITS */ };
+static const int all_flags[] = { 0, SA_RESTART, SA_NODEFER, SA_RESETHAND, SA_NOCLDSTOP, SA_NOCLDWAIT,
+	SA_ONSTACK, SA_SIGINFO, SA_RESTART | SA_SIGINFO | SA_ONSTACK, 0x800 /* SA_EXPOSE_TAGBITS */ };
 
 static void disposition(int sig, struct sigaction *sa)
 {
@@ -123,8 +124,8 @@ static int handlers_use(struct maker_ctx *ctx)
 
 static int resethand_make(struct maker_ctx *ctx)
 {
-	TRY(catch(SIGUSR1, SA_RESETHAND));
-	TRY(catch(SIGUSR2, SA_RESETHAND));
+	TRY(catch (SIGUSR1, SA_RESETHAND));
+	TRY(catch (SIGUSR2, SA_RESETHAND));
 	return raise(SIGUSR2);
 }
 
@@ -169,7 +170,7 @@ static int ignored_use(struct maker_ctx *ctx)
 static int pending_shared_make(struct maker_ctx *ctx)
 {
 	TRY(mask(SIG_BLOCK, SIGUSR1));
-	TRY(catch(SIGUSR1, 0));
+	TRY(catch (SIGUSR1, 0));
 	return kill(getpid(), SIGUSR1);
 }
 
@@ -194,7 +195,7 @@ static int pending_queue_make(struct maker_ctx *ctx)
 {
 	for (int s = SIGRTMIN + 1; s <= SIGRTMIN + 3; s++) {
 		TRY(mask(SIG_BLOCK, s));
-		TRY(catch(s, 0));
+		TRY(catch (s, 0));
 	}
 	for (int i = 0; i < 10; i++)
 		CHECK(!sigqueue(getpid(), SIGRTMIN + 2, (union sigval){ .sival_int = 100 + i }));
@@ -246,8 +247,8 @@ static void *blocks_usr1(void *arg)
 
 static int pending_thread_make(struct maker_ctx *ctx)
 {
-	TRY(catch(SIGUSR1, 0));
-	TRY(catch(SIGRTMIN + 5, 0));
+	TRY(catch (SIGUSR1, 0));
+	TRY(catch (SIGRTMIN + 5, 0));
 	TRY(thread_start(&thread, blocks_usr1, NULL));
 	CHECK(UNTIL(thread_up));
 	CHECK(!pthread_kill(thread, SIGUSR1));
@@ -274,7 +275,7 @@ static int pending_thread_use(struct maker_ctx *ctx)
 static int pending_both_make(struct maker_ctx *ctx)
 {
 	TRY(mask(SIG_BLOCK, SIGUSR2));
-	TRY(catch(SIGUSR2, 0));
+	TRY(catch (SIGUSR2, 0));
 	CHECK(!kill(getpid(), SIGUSR2));
 	return (int)syscall(SYS_tgkill, getpid(), tid_self(), SIGUSR2);
 }
@@ -292,9 +293,11 @@ static int pending_both_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Every kind of origin that a program can put in a siginfo of its own, and all bytes that the kernel keeps of it. */
+/* Every kind of origin that a program can put in a siginfo of its own, and all bytes that the kernel keeps of
+ * it. */
 
-static const int codes[] = { SI_USER, SI_QUEUE, SI_TIMER, SI_MESGQ, SI_ASYNCIO, SI_SIGIO, SI_TKILL, SI_KERNEL, -20, 1, 2, 5 };
+static const int codes[] = { SI_USER, SI_QUEUE, SI_TIMER, SI_MESGQ, SI_ASYNCIO, SI_SIGIO, SI_TKILL, SI_KERNEL,
+	-20, 1, 2, 5 };
 
 enum { N_CODES = sizeof(codes) / sizeof(codes[0]) };
 
@@ -360,7 +363,7 @@ static int pending_chld_make(struct maker_ctx *ctx)
 	siginfo_t si;
 
 	TRY(mask(SIG_BLOCK, SIGCHLD));
-	TRY(catch(SIGCHLD, 0));
+	TRY(catch (SIGCHLD, 0));
 	kid = fork();
 	CHECK(kid >= 0);
 	if (!kid)
@@ -424,7 +427,8 @@ static void stays(int sig, siginfo_t *si, void *uc)
 		wait_for(&page->go);
 	}
 	sigaltstack(NULL, &s);
-	if (on_alt != (page->value[0] > 0) || ((s.ss_flags & SS_ONSTACK) != 0) != on_alt || si->si_signo != sig)
+	if (on_alt != (page->value[0] > 0) || ((s.ss_flags & SS_ONSTACK) != 0) != on_alt ||
+		si->si_signo != sig)
 		handler_bad++;
 	if (check_fill(here, sizeof(here), (uint64_t)sig))
 		handler_bad++;
@@ -486,7 +490,7 @@ static void *reads(void *arg)
 static int restart_make(struct maker_ctx *ctx)
 {
 	CHECK(!pipe(pipe_fds));
-	TRY(catch(SIGUSR1, (int)ctx->arg));
+	TRY(catch (SIGUSR1, (int)ctx->arg));
 	TRY(thread_start(&thread, reads, NULL));
 	CHECK(UNTIL(thread_tid));
 	return until_blocked_in(thread_tid, SYS_read);
@@ -540,7 +544,8 @@ static void *waits(void *arg)
 		break;
 	}
 	got_errno = errno;
-	if (pthread_sigmask(SIG_SETMASK, NULL, &none) || !sigismember(&none, SIGUSR1) || sigismember(&none, SIGUSR2))
+	if (pthread_sigmask(SIG_SETMASK, NULL, &none) || !sigismember(&none, SIGUSR1) ||
+		sigismember(&none, SIGUSR2))
 		thread_bad++;
 	return NULL;
 }
@@ -549,7 +554,7 @@ static int waits_make(struct maker_ctx *ctx)
 {
 	waits_in = labs(ctx->arg);
 	TRY(mask(SIG_BLOCK, SIGUSR1));
-	TRY(catch(SIGUSR1, SA_RESTART));
+	TRY(catch (SIGUSR1, SA_RESTART));
 	TRY(thread_start(&thread, waits, ctx->arg < 0 ? &waits_in : NULL));
 	CHECK(UNTIL(thread_tid));
 	return until_blocked_in(thread_tid, waits_in);
@@ -573,11 +578,14 @@ static int waits_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define PENDING(name, what, of) { name, what, of##_make, of##_use }
+#define PENDING(name, what, of)                                                                              \
+	{                                                                                                    \
+		name, what, of##_make, of##_use                                                              \
+	}
 
 const struct maker makers_signal[] = {
-	{ "handlers", "every signal with a disposition, flags and mask of its own", handlers_make, handlers_use,
-		MAKER_NO_STOP },
+	{ "handlers", "every signal with a disposition, flags and mask of its own", handlers_make,
+		handlers_use, MAKER_NO_STOP },
 	{ "resethand", "a handler that runs once, used and unused", resethand_make, resethand_use },
 	{ "ignored", "SIGTERM and SIGCHLD ignored", ignored_make, ignored_use },
 	PENDING("pending-process", "SIGUSR1 pending for the process", pending_shared),
@@ -596,8 +604,9 @@ const struct maker makers_signal[] = {
 	{ "pause", "a thread in pause", waits_make, waits_use, 0, SYS_pause },
 	{ "sigsuspend", "a thread in sigsuspend", waits_make, waits_use, 0, SYS_rt_sigsuspend },
 	{ "ppoll-mask", "a thread in ppoll with a mask", waits_make, waits_use, MAKER_BUSY, SYS_ppoll },
-	{ "sigwaitinfo", "a thread in sigwaitinfo", waits_make, waits_use, MAKER_NO_STOP, SYS_rt_sigtimedwait },
-	{ "sigtimedwait", "a thread in sigtimedwait with a long timeout", waits_make, waits_use, MAKER_NO_STOP,
-		-SYS_rt_sigtimedwait },
+	{ "sigwaitinfo", "a thread in sigwaitinfo", waits_make, waits_use, MAKER_NO_STOP,
+		SYS_rt_sigtimedwait },
+	{ "sigtimedwait", "a thread in sigtimedwait with a long timeout", waits_make, waits_use,
+		MAKER_NO_STOP, -SYS_rt_sigtimedwait },
 	{ 0 },
 };

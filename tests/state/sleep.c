@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Threads asleep in a system call with a timeout: none may end early, nor with EINTR, nor begin its wait anew. Each has slept
- * half its time when it is ready. And threads asleep without a timeout, until something comes.
+ * Threads asleep in a system call with a timeout: none may end early, nor with EINTR, nor begin its wait
+ * anew. Each has slept half its time when it is ready. And threads asleep without a timeout, until something
+ * comes.
  */
 
 #include "maker.h"
@@ -37,7 +38,8 @@ static int by_nanosleep(int ms)
 	struct timespec t = span(ms), rem = { 0 };
 	long r;
 
-	/* The C library has no wrapper of it. The number as an immediate operand is how the oracle knows a restarted call. */
+	/* The C library has no wrapper of it. The number as an immediate operand is how the oracle knows a
+	 * restarted call. */
 	__asm__ volatile("mov %[nr], %%eax\n syscall"
 			 : "=&a"(r)
 			 : [nr] "i"(SYS_nanosleep), "D"(&t), "S"(&rem)
@@ -323,8 +325,14 @@ static int forever_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define TIMED(name, i, flags) { name, "half a sleep by " name, timed_make, timed_use, flags, i }
-#define FOREVER(name, nr, flags) { name "-forever", name " without a timeout", forever_make, forever_use, flags, nr }
+#define TIMED(name, i, flags)                                                                                \
+	{                                                                                                    \
+		name, "half a sleep by " name, timed_make, timed_use, flags, i                               \
+	}
+#define FOREVER(name, nr, flags)                                                                             \
+	{                                                                                                    \
+		name "-forever", name " without a timeout", forever_make, forever_use, flags, nr             \
+	}
 
 const struct maker makers_sleep[] = {
 	TIMED("nanosleep", 0, MAKER_BUSY),

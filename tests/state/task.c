@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Processes: who is whose child, what is dead, what is stopped, what is shared. clone(2), wait(2), prctl(2). */
+/* Processes: who is whose child, what is dead, what is stopped, what is shared. clone(2), wait(2), prctl(2).
+ */
 
 #include "maker.h"
 
@@ -373,7 +374,8 @@ static int unexeced_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
-/* A parent inside vfork: its child has its memory until it calls exec or ends. arg: for how many milliseconds, 0: until told. */
+/* A parent inside vfork: its child has its memory until it calls exec or ends. arg: for how many
+ * milliseconds, 0: until told. */
 
 static int in_vfork(struct maker_ctx *ctx)
 {
@@ -516,23 +518,32 @@ const struct maker makers_task[] = {
 	{ "zombie-kill", "a zombie killed by SIGKILL", zombie_make, zombie_use, 0, SIGKILL },
 	{ "zombie-many", "twenty zombies", zombies_make, zombies_use },
 	{ "zombie-below", "a zombie of a child", zombie_below_make },
-	{ "stopped-sigstop", "a stopped child, not waited for", stopped_make, stopped_unreported_use, MAKER_NO_STOP, SIGSTOP },
-	{ "stopped-sigtstp", "the same by SIGTSTP", stopped_make, stopped_unreported_use, MAKER_NO_STOP, SIGTSTP },
-	{ "stopped-waited", "a stopped child, waited for", stopped_reported_make, stopped_reported_use, MAKER_NO_STOP,
+	{ "stopped-sigstop", "a stopped child, not waited for", stopped_make, stopped_unreported_use,
+		MAKER_NO_STOP, SIGSTOP },
+	{ "stopped-sigtstp", "the same by SIGTSTP", stopped_make, stopped_unreported_use, MAKER_NO_STOP,
+		SIGTSTP },
+	{ "stopped-waited", "a stopped child, waited for", stopped_reported_make, stopped_reported_use,
+		MAKER_NO_STOP, SIGSTOP },
+	{ "continued", "a continued child, not waited for", continued_make, continued_use, MAKER_NO_STOP,
 		SIGSTOP },
-	{ "continued", "a continued child, not waited for", continued_make, continued_use, MAKER_NO_STOP, SIGSTOP },
-	{ "stopped-pending", "a stopped child with a signal pending", stopped_pending_make, stopped_pending_use,
-		MAKER_NO_STOP },
+	{ "stopped-pending", "a stopped child with a signal pending", stopped_pending_make,
+		stopped_pending_use, MAKER_NO_STOP },
 	{ "unexeced", "a child that never called exec", unexeced_make, unexeced_use },
 	{ "execed", "a child that called exec", execed_make, execed_use },
 	{ "vfork-brief", "a parent often inside vfork, for 200 ms", vfork_make, NULL, MAKER_RESTLESS, 200 },
-	{ "vfork-long", "a parent inside vfork for as long as it takes", vfork_make, NULL, MAKER_MAY_REFUSE, 0, "vfork" },
-	{ "shares-files", "two processes with one descriptor table", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_FILES },
-	{ "shares-fs", "two processes with one directory and umask", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_FS },
-	{ "shares-vm", "two processes with one memory", shares_make, shares_use, MAKER_MAY_REFUSE, CLONE_VM },
-	{ "shares-all", "two processes with one memory, table, directory and handlers", shares_make, shares_use,
-		MAKER_MAY_REFUSE, CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND },
-	{ "exit-signal-usr1", "a child whose end is told by SIGUSR1", exit_signal_make, exit_signal_use, 0, SIGUSR1 },
+	{ "vfork-long", "a parent inside vfork for as long as it takes", vfork_make, NULL, MAKER_MAY_REFUSE,
+		0, "vfork" },
+	{ "shares-files", "two processes with one descriptor table", shares_make, shares_use,
+		MAKER_MAY_REFUSE, CLONE_FILES },
+	{ "shares-fs", "two processes with one directory and umask", shares_make, shares_use,
+		MAKER_MAY_REFUSE, CLONE_FS },
+	{ "shares-vm", "two processes with one memory", shares_make, shares_use,
+		MAKER_MAY_REFUSE | MAKER_BUSY, CLONE_VM },
+	{ "shares-all", "two processes with one memory, table, directory and handlers", shares_make,
+		shares_use, MAKER_MAY_REFUSE | MAKER_BUSY,
+		CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND },
+	{ "exit-signal-usr1", "a child whose end is told by SIGUSR1", exit_signal_make, exit_signal_use, 0,
+		SIGUSR1 },
 	{ "exit-signal-none", "a child whose end is not told", exit_signal_make, exit_signal_use, 0, 0 },
 	{ 0 },
 };

@@ -48,18 +48,18 @@ static int join_all(int n)
 	return 0;
 }
 
-#define OWN(thing, n)                                                                                         \
-	static void *thing##_run(void *arg)                                                                   \
-	{                                                                                                     \
-		return own_thing(arg, thing##_set, thing##_check);                                            \
-	}                                                                                                     \
-	static int thing##_make(struct maker_ctx *ctx)                                                        \
-	{                                                                                                     \
-		return start_all(n, thing##_run);                                                             \
-	}                                                                                                     \
-	static int thing##_use(struct maker_ctx *ctx)                                                         \
-	{                                                                                                     \
-		return join_all(n);                                                                           \
+#define OWN(thing, n)                                                                                        \
+	static void *thing##_run(void *arg)                                                                  \
+	{                                                                                                    \
+		return own_thing(arg, thing##_set, thing##_check);                                           \
+	}                                                                                                    \
+	static int thing##_make(struct maker_ctx *ctx)                                                       \
+	{                                                                                                    \
+		return start_all(n, thing##_run);                                                            \
+	}                                                                                                    \
+	static int thing##_use(struct maker_ctx *ctx)                                                        \
+	{                                                                                                    \
+		return join_all(n);                                                                          \
 	}
 
 static pid_t tids[64];
@@ -456,7 +456,10 @@ static int spin_use(struct maker_ctx *ctx)
 	return join_all(2);
 }
 
-#define ROW(name, what, of) { name, what, of##_make, of##_use }
+#define ROW(name, what, of)                                                                                  \
+	{                                                                                                    \
+		name, what, of##_make, of##_use                                                              \
+	}
 
 const struct maker makers_thread[] = {
 	ROW("many", "fifty threads, their numbers and handles", id),
@@ -470,7 +473,8 @@ const struct maker makers_thread[] = {
 	ROW("tls", "thread-local storage", tls),
 	ROW("key", "thread-specific data with destructors", key),
 	{ "uid", "an identity each", uid_make, uid_use, MAKER_MAY_REFUSE },
-	{ "unshared-fs", "a thread with a working directory of its own", unshared_make, unshared_use, MAKER_MAY_REFUSE },
+	{ "unshared-fs", "a thread with a working directory of its own", unshared_make, unshared_use,
+		MAKER_MAY_REFUSE },
 	ROW("joining", "a thread asleep in a join", joining),
 	ROW("detached", "detached threads", detached),
 	ROW("holes", "numbers that do not follow each other", holes),

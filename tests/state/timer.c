@@ -20,7 +20,7 @@ static void fire(int sig, siginfo_t *si, void *uc)
 	fired++;
 }
 
-static int catch(int sig)
+static int catch (int sig)
 {
 	struct sigaction sa = { .sa_sigaction = fire, .sa_flags = SA_SIGINFO | SA_RESTART };
 
@@ -53,7 +53,7 @@ static int itimer_make(struct maker_ctx *ctx)
 {
 	struct itimerval v = { .it_value = { ctx->delay_ms / 1000, ctx->delay_ms % 1000 * 1000 } };
 
-	TRY(catch(itimer_signal[ctx->arg]));
+	TRY(catch (itimer_signal[ctx->arg]));
 	due = now_ms(CLOCK_MONOTONIC) + ctx->delay_ms;
 	CHECK(!setitimer((int)ctx->arg, &v, NULL));
 	return 0;
@@ -89,7 +89,7 @@ static int itimer_interval_make(struct maker_ctx *ctx)
 {
 	struct itimerval v = { .it_interval = { 0, 50000 }, .it_value = { 0, 50000 } };
 
-	TRY(catch(SIGALRM));
+	TRY(catch (SIGALRM));
 	CHECK(!setitimer(ITIMER_REAL, &v, NULL));
 	return 0;
 }
@@ -153,7 +153,7 @@ static int timer_id;
 
 static int posix_make(struct maker_ctx *ctx)
 {
-	TRY(catch(SIGRTMIN));
+	TRY(catch (SIGRTMIN));
 	NEED(!raw_timer((int)ctx->arg, SIGEV_SIGNAL, SIGRTMIN, 4242, &timer_id));
 	due = now_ms(CLOCK_MONOTONIC) + ctx->delay_ms;
 	return set_timer(timer_id, 0, ctx->delay_ms, 0);
@@ -190,7 +190,7 @@ static int absolute_make(struct maker_ctx *ctx)
 {
 	int64_t at = now_ms((clockid_t)ctx->arg) + ctx->delay_ms;
 
-	TRY(catch(SIGRTMIN));
+	TRY(catch (SIGRTMIN));
 	CHECK(!raw_timer((int)ctx->arg, SIGEV_SIGNAL, SIGRTMIN, 4242, &timer_id));
 	due = at;
 	return set_timer(timer_id, TIMER_ABSTIME, at, 0);
@@ -265,7 +265,7 @@ static void *owner(void *arg)
 
 static int thread_make(struct maker_ctx *ctx)
 {
-	TRY(catch(SIGRTMIN));
+	TRY(catch (SIGRTMIN));
 	due = now_ms(CLOCK_MONOTONIC) + ctx->delay_ms;
 	TRY(thread_start(&thread, owner, ctx));
 	CHECK(UNTIL(thread_tid));
@@ -298,7 +298,9 @@ static void call(union sigval v)
 
 static int function_make(struct maker_ctx *ctx)
 {
-	struct sigevent ev = { .sigev_notify = SIGEV_THREAD, .sigev_value.sival_int = 31, .sigev_notify_function = call };
+	struct sigevent ev = {
+		.sigev_notify = SIGEV_THREAD, .sigev_value.sival_int = 31, .sigev_notify_function = call
+	};
 	struct itimerspec v = { .it_value = { ctx->delay_ms / 1000, ctx->delay_ms % 1000 * 1000000 } };
 
 	CHECK(!timer_create(CLOCK_MONOTONIC, &ev, &lib_timer));
@@ -316,7 +318,7 @@ static int function_use(struct maker_ctx *ctx)
 
 static int interval_make(struct maker_ctx *ctx)
 {
-	TRY(catch(SIGRTMIN));
+	TRY(catch (SIGRTMIN));
 	CHECK(!raw_timer(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGRTMIN, 9, &timer_id));
 	return set_timer(timer_id, 0, 60, 60);
 }
@@ -394,7 +396,7 @@ static int expired_use(struct maker_ctx *ctx)
 	SAME(si.si_value.sival_int, 77);
 	SAME(si.si_timerid, timer_id);
 	SAME(sigtimedwait(&set, &si, &(struct timespec){ 0 }), -1);
-	TRY(catch(SIGUSR2));
+	TRY(catch (SIGUSR2));
 	CHECK(!sigprocmask(SIG_UNBLOCK, &set, NULL));
 	TRY(set_timer(timer_id, 0, 1, 0));
 	CHECK(UNTIL(fired == 1));
@@ -403,7 +405,7 @@ static int expired_use(struct maker_ctx *ctx)
 
 static int disarmed_make(struct maker_ctx *ctx)
 {
-	TRY(catch(SIGRTMIN));
+	TRY(catch (SIGRTMIN));
 	return raw_timer(CLOCK_BOOTTIME, SIGEV_SIGNAL, SIGRTMIN, 3, &timer_id);
 }
 
@@ -485,7 +487,8 @@ const struct maker makers_timer[] = {
 	{ "itimer-real", "ITIMER_REAL", itimer_make, itimer_use, 0, ITIMER_REAL },
 	{ "itimer-virtual", "ITIMER_VIRTUAL", itimer_make, itimer_use, 0, ITIMER_VIRTUAL },
 	{ "itimer-prof", "ITIMER_PROF", itimer_make, itimer_use, 0, ITIMER_PROF },
-	{ "itimer-interval", "ITIMER_REAL every 50 ms", itimer_interval_make, itimer_interval_use, MAKER_RESTLESS },
+	{ "itimer-interval", "ITIMER_REAL every 50 ms", itimer_interval_make, itimer_interval_use,
+		MAKER_RESTLESS },
 	{ "alarm", "alarm in 5000 seconds", alarm_far_make, alarm_far_use },
 	{ "realtime", "a POSIX timer of CLOCK_REALTIME", posix_make, posix_use, 0, CLOCK_REALTIME },
 	{ "monotonic", "of CLOCK_MONOTONIC", posix_make, posix_use, 0, CLOCK_MONOTONIC },
@@ -493,11 +496,16 @@ const struct maker makers_timer[] = {
 	{ "tai", "of CLOCK_TAI", posix_make, posix_use, 0, CLOCK_TAI },
 	{ "realtime-alarm", "of CLOCK_REALTIME_ALARM", posix_make, posix_use, 0, CLOCK_REALTIME_ALARM },
 	{ "boottime-alarm", "of CLOCK_BOOTTIME_ALARM", posix_make, posix_use, 0, CLOCK_BOOTTIME_ALARM },
-	{ "process-cpu", "of the process's processor time", posix_make, posix_cpu_use, 0, CLOCK_PROCESS_CPUTIME_ID },
-	{ "thread-cpu", "of a thread's processor time", posix_make, posix_cpu_use, 0, CLOCK_THREAD_CPUTIME_ID },
-	{ "absolute-realtime", "at a time of CLOCK_REALTIME", absolute_make, absolute_use, 0, CLOCK_REALTIME },
-	{ "absolute-monotonic", "at a time of CLOCK_MONOTONIC", absolute_make, absolute_use, 0, CLOCK_MONOTONIC },
-	{ "absolute-boottime", "at a time of CLOCK_BOOTTIME", absolute_make, absolute_use, 0, CLOCK_BOOTTIME },
+	{ "process-cpu", "of the process's processor time", posix_make, posix_cpu_use, 0,
+		CLOCK_PROCESS_CPUTIME_ID },
+	{ "thread-cpu", "of a thread's processor time", posix_make, posix_cpu_use, 0,
+		CLOCK_THREAD_CPUTIME_ID },
+	{ "absolute-realtime", "at a time of CLOCK_REALTIME", absolute_make, absolute_use, 0,
+		CLOCK_REALTIME },
+	{ "absolute-monotonic", "at a time of CLOCK_MONOTONIC", absolute_make, absolute_use, 0,
+		CLOCK_MONOTONIC },
+	{ "absolute-boottime", "at a time of CLOCK_BOOTTIME", absolute_make, absolute_use, 0,
+		CLOCK_BOOTTIME },
 	{ "absolute-far", "far ahead, with an interval", far_make, far_use },
 	{ "none", "SIGEV_NONE", none_make, none_use },
 	{ "thread-id", "SIGEV_THREAD_ID", thread_make, thread_use },
