@@ -5,51 +5,51 @@
  */
 #include "object/component.h"
 
-#define COMPONENTS(X)                                                                                        \
-	X(tree)                                                                                              \
-	X(process)                                                                                           \
-	X(thread)                                                                                            \
-	X(memory)                                                                                            \
-	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                    \
-	X(file)                                                                                              \
-	X(external) /* before the kinds of files that it may be */                                           \
-	X(memfd)    /* before regular */                                                                     \
-	X(shmem)    /* before regular */                                                                     \
-	X(regular)                                                                                           \
-	X(device)                                                                                            \
-	X(pipe)                                                                                              \
-	X(eventfd)                                                                                           \
-	X(epoll)                                                                                             \
-	X(timerfd)                                                                                           \
-	X(signalfd)                                                                                          \
-	X(pidfd)                                                                                             \
-	X(pty)                                                                                               \
-	X(pty_slave)                                                                                         \
-	X(dev_tty)                                                                                           \
-	X(unsupported) /* the last of the files: matches everything */                                       \
-	X(locks)                                                                                             \
-	X(controlling_terminal)                                                                              \
-	X(namespaces)                                                                                        \
-	X(tracer)                                                                                            \
-	X(sysv)                                                                                              \
-	X(keyrings)                                                                                          \
-	X(signal_actions)                                                                                    \
-	X(directory)                                                                                         \
-	X(fs)                                                                                                \
-	X(shared_pending)                                                                                    \
-	X(pending)                                                                                           \
-	X(sigaltstack)                                                                                       \
-	X(itimers)                                                                                           \
-	X(posix_timers)                                                                                      \
-	X(limits)                                                                                            \
-	X(x86_process)                                                                                       \
-	X(attributes)                                                                                        \
-	X(scheduling)                                                                                        \
-	X(credentials)       /* after what needs privileges */                                               \
-	X(mempolicy)                                                                                         \
-	X(x86)                                                                                               \
-	X(seccomp_filter)                                                                                    \
-	X(seccomp)	     /* while privileged */                                                          \
+#define COMPONENTS(X)                                                                                                  \
+	X(tree)                                                                                                        \
+	X(process)                                                                                                     \
+	X(thread)                                                                                                      \
+	X(memory)                                                                                                      \
+	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                              \
+	X(file)                                                                                                        \
+	X(external) /* before the kinds of files that it may be */                                                     \
+	X(memfd)    /* before regular */                                                                               \
+	X(shmem)    /* before regular */                                                                               \
+	X(regular)                                                                                                     \
+	X(device)                                                                                                      \
+	X(pipe)                                                                                                        \
+	X(eventfd)                                                                                                     \
+	X(epoll)                                                                                                       \
+	X(timerfd)                                                                                                     \
+	X(signalfd)                                                                                                    \
+	X(pidfd)                                                                                                       \
+	X(pty)                                                                                                         \
+	X(pty_slave)                                                                                                   \
+	X(dev_tty)                                                                                                     \
+	X(unsupported) /* the last of the files: matches everything */                                                 \
+	X(locks)                                                                                                       \
+	X(controlling_terminal)                                                                                        \
+	X(namespaces)                                                                                                  \
+	X(tracer)                                                                                                      \
+	X(sysv)                                                                                                        \
+	X(keyrings)                                                                                                    \
+	X(signal_actions)                                                                                              \
+	X(directory)                                                                                                   \
+	X(fs)                                                                                                          \
+	X(shared_pending)                                                                                              \
+	X(pending)                                                                                                     \
+	X(sigaltstack)                                                                                                 \
+	X(itimers)                                                                                                     \
+	X(posix_timers)                                                                                                \
+	X(limits)                                                                                                      \
+	X(x86_process)                                                                                                 \
+	X(attributes)                                                                                                  \
+	X(scheduling)                                                                                                  \
+	X(mempolicy)                                                                                                   \
+	X(x86)                                                                                                         \
+	X(seccomp_filter)                                                                                              \
+	X(seccomp)	     /* while privileged */                                                                    \
+	X(credentials)	     /* after what needs privileges */                                                         \
 	X(thread_attributes) /* after credentials, which clear the parent-death signal */
 
 #define DECLARE(name) extern const struct component component_##name;
