@@ -1,0 +1,346 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""make bench: what a checkpoint and a restore cost, beside what the bare work costs on the same machine in the same run.
+
+run.py                   all of it, and writes bench/RESULTS.md and bench/results.svg
+run.py --quick           one round of the small ones, writes nothing
+run.py memory-64 …       some of it, writes nothing
+
+The floors: memcpy, write and read of the same bytes, fork of the same memory, forking as many processes, creating as
+many threads. Beside criu, where one that works is on PATH. Each figure is the best of some rounds, in milliseconds.
+Times outside the bounds are told, and are no failure; a program that does not come back as it was is one.
+"""
+import argparse
+import collections
+import ctypes
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(HERE)
+sys.path.insert(0, HERE)
+import plot                                    # noqa: E402
+
+Load = collections.namedtuple("Load", "name title arguments rounds")
+LOADS = [
+    Load("memory-64", "64 MiB", ["memory", "64"], 5),
+    Load("memory-1024", "1 GiB", ["memory", "1024"], 5),
+    Load("processes-1", "1 process", ["processes", "1"], 7),
+    Load("processes-100", "100 processes", ["processes", "100"], 5),
+    Load("processes-500", "500 processes", ["processes", "500"], 5),
+    Load("threads-1000", "1000 threads", ["threads", "1000"], 5),
+]
+# what must not cost more than so many times which floor
+BOUNDS = [
+    ("memory-1024", "checkpoint", 1.5, "write"),
+    ("memory-1024", "restore", 1.5, "read"),
+    ("processes-500", "checkpoint", 8, "fork"),
+    ("processes-500", "restore", 6, "fork"),
+]
+# the floor that a column is shown as a multiple of
+BESIDE = {"memory": {"checkpoint": "write", "stop": "fork", "restore": "read"},
+          "processes": {"checkpoint": "fork", "stop": "fork", "restore": "fork"},
+          "threads": {"checkpoint": "create", "stop": "create", "restore": "create"}}
+
+
+class Broken(Exception):
+    """A program was not saved, or did not come back as it was."""
+
+
+def is_there(pid):
+    try:
+        os.kill(pid, 0)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+def bury():
+    """Waits for what was orphaned to us."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def tree(pid):
+    found = [pid]
+    for p in found:
+        try:
+            for task in os.listdir(f"/proc/{p}/task"):
+                with open(f"/proc/{p}/task/{task}/children") as f:
+                    found += map(int, f.read().split())
+        except OSError:
+            pass
+    return found
+
+
+def wait_for(path, pid, seconds=120):
+    end = time.monotonic() + seconds
+    while not os.path.exists(path):
+        if time.monotonic() > end or not is_there(pid):
+            raise Broken(f"{os.path.basename(path)}: not written, and the program {'is silent' if is_there(pid) else 'is gone'}")
+        bury()
+        time.sleep(0.002)
+    with open(path) as f:
+        checksum, when = f.read().split()
+    return checksum, float(when)
+
+
+def kill(pid):
+    pids = tree(pid)
+    for p in pids:
+        try:
+            os.kill(p, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    end = time.monotonic() + 30
+    while any(map(is_there, pids)):
+        bury()
+        time.sleep(0.002)
+        if time.monotonic() > end:
+            raise Broken(f"{pid} does not die")
+
+
+# --- the tools -----------------------------------------------------------------------------------------------------
+
+
+class Spore:
+    name = "spore"
+
+    def __init__(self, command):
+        self.command = command
+
+    def call(self, *arguments):
+        p = subprocess.run([self.command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, start_new_session=True)
+        if p.returncode:
+            raise Broken(f"spore {' '.join(arguments)}: exit {p.returncode}: {p.stderr.strip()}")
+        try:
+            return json.loads(p.stdout)
+        except ValueError:
+            raise Broken(f"spore {arguments[0]} --json: {p.stdout!r}") from None
+
+    def checkpoint(self, pid, image):
+        """Returns the stop time as the tool itself tells it, in seconds."""
+        return self.call("checkpoint", "--json", str(pid), image)["stop_us"] / 1e6
+
+    def restore(self, image, pid):
+        return self.call("restore", "-d", "--json", image)["pid"]
+
+
+class Criu:
+    name = "criu"
+
+    def __init__(self, command):
+        self.command = command
+
+    @classmethod
+    def find(cls):
+        command = shutil.which("criu")
+        if command and subprocess.run([command, "check"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+            return cls(command)
+        return None
+
+    def call(self, *arguments):
+        p = subprocess.run([self.command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if p.returncode:
+            raise Broken(f"criu {arguments[0]}: exit {p.returncode}: {p.stdout[-300:]}")
+
+    def checkpoint(self, pid, image):
+        os.mkdir(image)
+        self.call("dump", "--leave-running", "-t", str(pid), "-D", image, "-o", "log")
+        return None
+
+    def restore(self, image, pid):
+        self.call("restore", "-d", "-D", image, "-o", "restore.log")
+        return pid
+
+
+# --- measuring -----------------------------------------------------------------------------------------------------
+
+
+def one_round(tool, load, options):
+    """Start, checkpoint, kill, restore, sum: seconds of each part."""
+    work = tempfile.mkdtemp(prefix="spore-bench-", dir=options.work)
+    image, pid = os.path.join(work, "image"), 0
+    try:
+        p = subprocess.Popen([os.path.join(options.build, "bench/bench-workload"), *load.arguments], cwd=work, start_new_session=True,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        pid = p.pid
+        before, _ = wait_for(os.path.join(work, "ready"), pid)
+        time.sleep(0.05)
+        begin = time.monotonic()
+        stop = tool.checkpoint(pid, image)
+        checkpoint = time.monotonic() - begin
+        kill(pid)
+        with open(os.path.join(work, "go"), "w"):
+            pass
+        begin = time.time()
+        pid = tool.restore(image, pid)
+        after, when = wait_for(os.path.join(work, "done"), pid)
+        if after != before:
+            raise Broken(f"{load.name}: the checksum was {before} and is {after}")
+        return {"checkpoint": checkpoint, "stop": stop, "restore": when - begin}
+    finally:
+        if pid and is_there(pid):
+            kill(pid)
+        bury()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def floors(load, options):
+    arguments = load.arguments + ([os.path.join(options.work, f"spore-bench-floor-{os.getpid()}")] if load.arguments[0] == "memory" else [])
+    out = subprocess.run([os.path.join(options.build, "bench/bench-floors"), *arguments], stdout=subprocess.PIPE, check=True, text=True).stdout
+    return {name: float(seconds) for name, seconds in (line.split() for line in out.splitlines())}
+
+
+def best(rounds):
+    """Of each part the smallest: what remains when nothing else ran."""
+    parts = {}
+    for r in rounds:
+        for name, seconds in r.items():
+            if seconds is not None:
+                parts.setdefault(name, []).append(seconds)
+    return {name: min(all_of_it) for name, all_of_it in parts.items()}
+
+
+def measure(load, tools, options):
+    """Floors and tools by turns, so that they meet the same weather."""
+    found = {"floor": []}
+    for _ in range(1 if options.quick else options.rounds or load.rounds):
+        found["floor"].append(floors(load, options))
+        for tool in tools:
+            found.setdefault(tool.name, []).append(one_round(tool, load, options))
+    return {name: best(rounds) for name, rounds in found.items()}
+
+
+# --- telling -------------------------------------------------------------------------------------------------------
+
+
+def ms(seconds):
+    return "–" if seconds is None else f"{seconds * 1e3:.0f}" if seconds >= 0.1 else f"{seconds * 1e3:.1f}"
+
+
+def cell(result, load, tool, part):
+    seconds = result[tool].get(part)
+    floor = BESIDE[load.arguments[0]][part]
+    return "–" if seconds is None else f"{ms(seconds)} ({seconds / result['floor'][floor]:.1f} × {floor})"
+
+
+def table(results, tools):
+    lines = ["| | " + " | ".join(f"{t.name} {part}" for t in tools for part in ("checkpoint", "stop", "restore")) + " | floors |",
+             "| --- " * (len(tools) * 3 + 2) + "|"]
+    for load, result in results:
+        cells = [cell(result, load, t.name, part) for t in tools for part in ("checkpoint", "stop", "restore")]
+        cells.append(", ".join(f"{name} {ms(seconds)}" for name, seconds in result["floor"].items()))
+        lines.append(f"| {load.title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def verdicts(results):
+    lines = []
+    for name, part, limit, floor in BOUNDS:
+        for load, result in results:
+            if load.name == name and part in result.get("spore", {}):
+                ratio = result["spore"][part] / result["floor"][floor]
+                lines.append(f"| {part} of {load.title} | {ratio:.2f} × {floor} | {limit} | {'pass' if ratio <= limit else 'FAIL'} |")
+    return "\n".join(["| | measured | at most | |", "| --- | --- | --- | --- |"] + lines)
+
+
+def machine():
+    with open("/proc/cpuinfo") as f:
+        model = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), "?")
+    with open("/proc/meminfo") as f:
+        memory = int(f.readline().split()[1]) >> 20
+    with open("/sys/kernel/mm/transparent_hugepage/enabled") as f:
+        huge = f.read().split("[")[1].split("]")[0]
+    return f"{model}, {os.cpu_count()} CPUs, {memory} GiB, Linux {platform.release()}, transparent huge pages: {huge}"
+
+
+def commit():
+    try:
+        p = subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty", "--exclude=*"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return p.stdout.strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+PAGE = """# Results of `make bench`
+
+Machine: {machine}. Commit {commit}, {date}. Images in {work}. Milliseconds, each the best of its rounds; in brackets the
+multiple of the floor named, which was measured in the same run.
+
+{table}
+
+- Checkpoint: from the start of the command until it has ended; the image is on {work}. Stop: from the first task stopped to the last one
+  running, as the tool tells it. Restore: from the start of the command until the restored program has read all of its memory once, and
+  has found it to be what it was.
+- Memory is filled with distinct random pages. Each process has 25 mappings and 30 pages of its own. Floors: memcpy, write to
+  {work} from a warm buffer, read into fresh memory, sum of it, fork of the same memory; forking as many such processes, until each has
+  its pages; creating as many threads.
+
+![plot](results.svg)
+
+## Bounds
+
+{verdicts}
+"""
+
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--build", default=os.environ.get("BUILD", os.path.join(TOP, "build")))
+    p.add_argument("--spore", help="the command, if not the build's")
+    p.add_argument("--work", default="/dev/shm", help="where images are written")
+    p.add_argument("--rounds", type=int, default=0)
+    p.add_argument("--quick", action="store_true")
+    p.add_argument("loads", nargs="*", metavar="LOAD", help=", ".join(load.name for load in LOADS))
+    options = p.parse_args()
+    options.build = os.path.abspath(options.build)
+    options.spore = os.path.abspath(options.spore or os.path.join(options.build, "spore"))
+    unknown = set(options.loads) - {load.name for load in LOADS}
+    if unknown:
+        p.error(f"unknown: {' '.join(sorted(unknown))}")
+    return options
+
+
+def main():
+    options = parse()
+    loads = [load for load in LOADS if load.name in options.loads or not options.loads]
+    if options.quick and not options.loads:
+        loads = [load for load in loads if load.name not in ("memory-1024", "processes-500")]
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)     # PR_SET_CHILD_SUBREAPER: the dead of a killed tree are ours to bury
+    criu = Criu.find()
+    tools = [Spore(options.spore)] + ([criu] if criu else [])
+    results, broken = [], 0
+    for load in loads:
+        print(f"{load.title} …", file=sys.stderr, flush=True)
+        try:
+            results.append((load, measure(load, tools, options)))
+        except Broken as e:
+            print(f"bench: {load.title}: {e}", file=sys.stderr)
+            broken += 1
+    text = PAGE.format(machine=machine(), commit=commit(), date=time.strftime("%Y-%m-%d", time.gmtime()), work=options.work,
+                       table=table(results, tools), verdicts=verdicts(results))
+    print(table(results, tools), "\n\n", verdicts(results), sep="")
+    if not (criu or broken):
+        print("\nno criu that works is on PATH")
+    if not broken and not options.quick and len(loads) == len(LOADS):
+        with open(os.path.join(HERE, "RESULTS.md"), "w") as f:
+            f.write(text)
+        with open(os.path.join(HERE, "results.svg"), "w") as f:
+            f.write(plot.svg([(load.title, result) for load, result in results], [t.name for t in tools]))
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
