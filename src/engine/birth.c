@@ -17,6 +17,8 @@
 #include "base/cleanup.h"
 #include "engine/tasks.h"
 #include "remote/birth.h"
+#include "state/descriptors.h"
+#include "state/terminal.h"
 
 /* --- operations ------------------------------------------------------------------------------------------------------------ */
 
@@ -31,10 +33,11 @@ static void add_clone(struct batch *b, const char *what, uint64_t flags, uint64_
 }
 
 /* Flags of a process's birth: one that had called exec borrows its creator's memory until it execs the seed. */
-static void add_process(struct batch *b, struct new_process *p)
+static void add_process(struct plan *plan, struct batch *b, struct new_process *p)
 {
 	const struct birth *birth = birth_of(p);
-	uint64_t flags = (birth->forked || p->zombie ? 0 : CLONE_VM) | (birth->sibling || birth->stand_in ? CLONE_PARENT : 0);
+	uint64_t flags = (birth->forked || p->zombie ? 0 : CLONE_VM) | (birth->sibling || birth->stand_in ? CLONE_PARENT : 0) |
+		(descriptors_shared(plan->r, p->id) ? CLONE_FILES : 0);
 
 	add_clone(b, "clone3 of a process", flags, flags & CLONE_PARENT ? 0 : process_of(p)->exit_signal, p->vpid, p->threads[0].slot);
 }
@@ -195,24 +198,30 @@ static int make_memories(struct plan *plan, struct new_process **wave, size_t n)
 }
 
 /* Children that keep the session their parent was born in come before it leads one of its own. */
-static void add_births(struct plan *plan, struct batch *b, struct new_process *p)
+static int add_births(struct plan *plan, struct build *build, struct new_process *p)
 {
+	struct batch *b = build->batch;
+	int r = 0;
+
 	for (int early = 1; early >= 0; early--) {
 		for (size_t i = 0; i < plan->r->n_processes; i++) {
 			struct new_process *child = plan->r->processes[i];
 			struct birth *birth = birth_of(child);
 
 			if (child->parent && birth->creator == p && !birth->stand_in && birth->early == (early == 1)) {
-				add_process(b, child);
+				add_process(plan, b, child);
 				birth->born = true;
 			}
 		}
-		if (early && (pid_t)process_of(p)->session == p->vpid)
+		if (r == 0 && early && (pid_t)process_of(p)->session == p->vpid) {
 			batch_call(b, "setsid", SYS_setsid, 0);
+			r = terminal_acquire(build, p->id);
+		}
 	}
 	for (struct stand_in *s = plan->sessions; s; s = s->next)
 		if (s->parent == p)
 			add_clone(b, "clone3 of a stand-in for a dead session leader", 0, SIGCHLD, s->number, s->slot);
+	return r;
 }
 
 static int give_birth(struct plan *plan, struct new_process **wave, size_t n)
@@ -220,11 +229,15 @@ static int give_birth(struct plan *plan, struct new_process **wave, size_t n)
 	struct step s = { .plan = plan, .name = "birth" };
 
 	for (size_t i = 0; i < n; i++) {
-		struct batch *b = step_add(&s, &wave[i]->threads[0]);
+		struct build b;
+		int r;
 
-		if (!b)
+		if (!step_add(&s, &wave[i]->threads[0]))
 			return -ENOMEM;
-		add_births(plan, b, wave[i]);
+		b = step_build(&s, &wave[i]->threads[0]);
+		r = add_births(plan, &b, wave[i]);
+		if (r < 0)
+			return r;
 	}
 	return step_run(&s);
 }
@@ -240,7 +253,7 @@ static int stand_in_births(struct plan *plan, struct stand_in *s)
 	batch_call(&b, "setsid of a stand-in", SYS_setsid, 0);
 	for (size_t i = 0; i < plan->r->n_processes; i++)
 		if (birth_of(plan->r->processes[i])->stand_in == s) {
-			add_process(&b, plan->r->processes[i]);
+			add_process(plan, &b, plan->r->processes[i]);
 			birth_of(plan->r->processes[i])->born = true;
 		}
 	r = run_alone(plan, &b, s->slot, "a session whose leader is dead");
