@@ -146,8 +146,7 @@ static int copy_range(int from, uint64_t at, int to, uint64_t offset, uint64_t l
 		if (n <= 0)
 			return n < 0 ? -errno : -EBADMSG;
 		while (written < n) {
-			ssize_t w =
-				pwrite(to, buffer + written, (size_t)(n - written), (off_t)offset + written);
+			ssize_t w = pwrite(to, buffer + written, (size_t)(n - written), (off_t)offset + written);
 
 			if (w < 0)
 				return -errno;
@@ -160,28 +159,33 @@ static int copy_range(int from, uint64_t at, int to, uint64_t offset, uint64_t l
 	return 0;
 }
 
+static int verify(struct restore *r, const struct extent *e)
+{
+	uint64_t first = e->at / PAGE_BLOCK, end = e->at + ALIGN_UP(e->length, PAGE_SIZE) / PAGE_SIZE;
+
+	return page_file_verify(
+		r->image, (unsigned int)e->file, first, (end + PAGE_BLOCK - 1) / PAGE_BLOCK - first, r->ps);
+}
+
 static int restore_extent(struct restore *r, int fd, const struct extent *e, uint64_t size)
 {
 	unsigned int file = (unsigned int)e->file;
 	int err = check_extent(r, e, size);
 
 	if (!err)
-		err = page_file_verify(
-			r->image, file, e->at, ALIGN_UP(e->length, PAGE_SIZE) / PAGE_SIZE, r->ps);
+		err = verify(r, e);
 	if (!err)
 		err = copy_range(page_file_fd(r->image, file), e->at * PAGE_SIZE, fd, e->offset, e->length);
 	return err;
 }
 
-int contents_restore(
-	struct restore *r, int fd, const struct extent *extents, size_t n, uint64_t size, const char *what)
+int contents_restore(struct restore *r, int fd, const struct extent *extents, size_t n, uint64_t size, const char *what)
 {
 	int err = ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 
 	for (size_t i = 0; i < n && !err; i++)
 		err = restore_extent(r, fd, &extents[i], size);
 	if (err)
-		return failed(r->ps, BLAME(.object = what), err, "its contents cannot be put back: %s",
-			strerror(-err));
+		return failed(r->ps, BLAME(.object = what), err, "its contents cannot be put back: %s", strerror(-err));
 	return 0;
 }

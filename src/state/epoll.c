@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -23,6 +24,7 @@ struct epoll_target {
 };
 
 struct epoll_state {
+	bool ready;
 	struct epoll_target *targets;
 	size_t n;
 };
@@ -30,13 +32,14 @@ struct epoll_state {
 static const struct field target_fields[] = {
 	FIELD_UINT(struct epoll_target, fd, "fd", "number under which it was added"),
 	FIELD_REF(struct epoll_target, file, "file", "file", REF_LATE, "the description that is watched"),
-	FIELD_HEX(struct epoll_target, events, "events",
-		"events and flags; no events: a one-shot target that has fired"),
+	FIELD_HEX(
+		struct epoll_target, events, "events", "events and flags; no events: a one-shot target that has fired"),
 	FIELD_HEX(struct epoll_target, data, "data", "what epoll_wait returns for it"),
 	FIELD_END,
 };
 
 static const struct field epoll_fields[] = {
+	FIELD_BOOL(struct epoll_state, ready, "ready", "there was something to report"),
 	FIELD_LIST(struct epoll_state, targets, n, "targets", target_fields, "in the order of fdinfo"),
 	FIELD_END,
 };
@@ -58,8 +61,7 @@ static bool is_target(const struct file_look *epoll, int tfd, uint32_t nth, pid_
 }
 
 /* Most likely what the number stands for now; else any description of the tree with that inode. */
-static object_id find_target(
-	struct capture *c, const struct file_look *f, const struct fdinfo_epoll *t, uint32_t nth)
+static object_id find_target(struct capture *c, const struct file_look *f, const struct fdinfo_epoll *t, uint32_t nth)
 {
 	const struct process *p = f->process;
 
@@ -81,8 +83,7 @@ static uint32_t times_seen(const struct epoll_state *s, uint64_t fd)
 	return n;
 }
 
-static int add_target(
-	struct capture *c, const struct file_look *f, const struct fdinfo_epoll *t, struct epoll_state *s)
+static int add_target(struct capture *c, const struct file_look *f, const struct fdinfo_epoll *t, struct epoll_state *s)
 {
 	struct epoll_target *grown = reallocarray(s->targets, s->n + 1, sizeof(*grown));
 	object_id file;
@@ -99,9 +100,8 @@ static int add_target(
 			"watches a file, added as descriptor %d, that no process of the tree has open any "
 			"more",
 			t->fd);
-	grown[s->n++] = (struct epoll_target){
-		.fd = (uint64_t)t->fd, .file = file, .events = t->events, .data = t->data
-	};
+	grown[s->n++] =
+		(struct epoll_target){ .fd = (uint64_t)t->fd, .file = file, .events = t->events, .data = t->data };
 	return 0;
 }
 
@@ -109,14 +109,19 @@ static int add_target(
 static int epoll_capture(struct capture *c, const struct file_look *f, void *state)
 {
 	const struct file_look *first = f->description->look;
+	struct pollfd p = { .fd = file_dup(c, f), .events = POLLIN };
+	struct epoll_state *s = state;
 	const char *at = f->info, *value;
 
+	if (p.fd < 0)
+		return p.fd;
+	s->ready = poll(&p, 1, 0) == 1;
 	while ((value = fdinfo_next(&at, "tfd"))) {
 		struct fdinfo_epoll t;
 		int err = fdinfo_epoll_parse(value, &t);
 
 		if (!err)
-			err = add_target(c, first, &t, state);
+			err = add_target(c, first, &t, s);
 		if (err)
 			return err;
 	}
@@ -176,8 +181,7 @@ static void add_fetched(struct build *b, int epfd, int keeper_fd, const struct e
 		ctl_add(b, epfd, t);
 		return;
 	}
-	batch_use(b->batch, batch_call(b->batch, "dup3 of an epoll target", SYS_dup3, 0, t->fd, O_CLOEXEC), 0,
-		fetched);
+	batch_use(b->batch, batch_call(b->batch, "dup3 of an epoll target", SYS_dup3, 0, t->fd, O_CLOEXEC), 0, fetched);
 	ctl_add(b, epfd, t);
 	batch_use(b->batch, batch_call(b->batch, "close", SYS_close, 0), 0, fetched);
 }
@@ -190,8 +194,7 @@ static int add_displacing(struct build *b, int epfd, const struct epoll_target *
 	/* Where nothing stands at the number, each of these fails, and nothing has to be put back. */
 	flags = batch_call(b->batch, "F_GETFD", SYS_fcntl, t->fd, F_GETFD);
 	batch_may_fail(b->batch, flags);
-	saved = batch_call(
-		b->batch, "F_DUPFD of what is in the way", SYS_fcntl, t->fd, F_DUPFD_CLOEXEC, aside);
+	saved = batch_call(b->batch, "F_DUPFD of what is in the way", SYS_fcntl, t->fd, F_DUPFD_CLOEXEC, aside);
 	batch_may_fail(b->batch, saved);
 	add_fetched(b, epfd, keeper_fd, t);
 	batch_call(b->batch, "close", SYS_close, t->fd);
@@ -229,16 +232,75 @@ static int add(struct build *b, int epfd, const struct epoll_target *t)
 	return keeper_fd < 0 ? keeper_fd : add_displacing(b, epfd, t, keeper_fd);
 }
 
+/* One-shot, and fired: no event is left but the flags. */
+static bool is_spent(const struct epoll_target *t)
+{
+	return !(t->events & ~(uint64_t)(EPOLLONESHOT | EPOLLET | EPOLLWAKEUP | EPOLLEXCLUSIVE));
+}
+
+/* A timer may expire between being added and being drained, and its edge would be lost. */
+static bool is_seen_edge(const struct restore *r, const struct epoll_state *s, const struct epoll_target *t)
+{
+	const struct file_state *file = restore_state(r, t->file, "file");
+
+	return !s->ready && t->events & EPOLLET && file && !restore_state(r, file->backing, "timerfd");
+}
+
+/* In the order of work: what has fired, edges that were seen, and all else. */
+enum pass { PASS_SPENT, PASS_SEEN, PASS_REST };
+
+static enum pass pass_of(const struct restore *r, const struct epoll_state *s, const struct epoll_target *t)
+{
+	return is_spent(t) ? PASS_SPENT : is_seen_edge(r, s, t) ? PASS_SEEN : PASS_REST;
+}
+
+#define ANYTHING (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDNORM | EPOLLWRNORM | EPOLLRDHUP)
+
+/* It is added for anything, so that it fires at once: only firing turns it off. */
+static int add_spent(struct build *b, int epfd, const struct epoll_target *t)
+{
+	struct epoll_target awake = *t;
+	struct pollfd p = { .fd = restore_file(b->restore, t->file), .events = POLLIN | POLLOUT | POLLPRI };
+
+	if (p.fd < 0)
+		return p.fd;
+	if (poll(&p, 1, 0) != 1)
+		changed(b->ps, BLAME(.pid = b->process->vpid, .object = "epoll"),
+			"a one-shot target (descriptor %d) that has fired will report errors and hang-ups", (int)t->fd);
+	else
+		awake.events |= ANYTHING;
+	return add(b, epfd, &awake);
+}
+
+/* What is ready now was so before, and was reported: taken out of the list of the ready. */
+static void drain(struct build *b, int epfd, size_t n)
+{
+	void *local;
+	struct remote_addr room = batch_room(b->batch, n * sizeof(struct epoll_event), &local);
+
+	batch_call(b->batch, "epoll_wait", SYS_epoll_wait, (uint64_t)epfd, room.v, n, 0);
+}
+
 static int epoll_attach(struct build *b, const struct record *rec, const struct file_state *file, int fd)
 {
 	const struct epoll_state *s = rec->state;
 
-	/* fdinfo lists a red-black tree sorted by file: any order gives the same. */
-	for (size_t i = 0; i < s->n; i++) {
-		int err = add(b, fd, &s->targets[i]);
+	/* Order does not show: the kernel keeps targets in a tree. */
+	for (enum pass pass = PASS_SPENT; pass <= PASS_REST; pass++) {
+		size_t n = 0;
 
-		if (err)
-			return err;
+		for (size_t i = 0; i < s->n; i++) {
+			int err = 0;
+
+			if (pass_of(b->restore, s, &s->targets[i]) != pass)
+				continue;
+			err = pass == PASS_SPENT ? add_spent(b, fd, &s->targets[i]) : add(b, fd, &s->targets[i]);
+			if (err)
+				return err;
+			n++;
+		}
+		if (n && pass != PASS_REST)
+			drain(b, fd, n);
 	}
 	return 0;
 }

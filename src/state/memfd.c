@@ -21,6 +21,8 @@ struct memfd_state {
 	uint64_t size;
 	uint64_t seals;
 	uint64_t mode, uid, gid;
+	int64_t mtime_s;
+	uint64_t mtime_ns;
 	struct extent *extents;
 	size_t n_extents;
 };
@@ -32,6 +34,8 @@ static const struct field memfd_fields[] = {
 	FIELD_OCTAL(struct memfd_state, mode, "mode", "permissions"),
 	FIELD_UINT(struct memfd_state, uid, "uid", "owner"),
 	FIELD_UINT(struct memfd_state, gid, "gid", "group"),
+	FIELD_INT(struct memfd_state, mtime_s, "mtime", "last modification, seconds since 1970"),
+	FIELD_UINT(struct memfd_state, mtime_ns, "mtime_ns", "and nanoseconds"),
 	FIELD_LIST(struct memfd_state, extents, n_extents, "extents", extent_fields, "contents"),
 	FIELD_END,
 };
@@ -66,12 +70,13 @@ static int capture_inode(struct capture *c, const struct file_look *f, struct me
 		return refused(c->ps, BLAME_FILE(f), "a memfd of huge pages (MFD_HUGETLB)");
 	s->size = (uint64_t)st.st_size;
 	s->mode = st.st_mode & 07777;
+	s->mtime_s = st.st_mtim.tv_sec;
+	s->mtime_ns = (uint64_t)st.st_mtim.tv_nsec;
 	s->uid = st.st_uid;
 	s->gid = st.st_gid;
 	if (c->writer)
 		err = contents_save(c, fd, &s->extents, &s->n_extents);
-	return err ? failed(c->ps, BLAME_FILE(f), err, "the contents cannot be saved: %s", strerror(-err))
-		   : 0;
+	return err ? failed(c->ps, BLAME_FILE(f), err, "the contents cannot be saved: %s", strerror(-err)) : 0;
 }
 
 static int memfd_capture(struct capture *c, const struct file_look *f, void *state)
@@ -103,12 +108,16 @@ static int shmem_capture(struct capture *c, const struct file_look *f, void *sta
 
 static int give_contents(struct restore *r, int fd, const struct memfd_state *s)
 {
-	int err = contents_restore(
-		r, fd, s->extents, s->n_extents, s->size, s->name ? s->name : "shared memory");
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
+		{ .tv_sec = s->mtime_s, .tv_nsec = (long)(s->mtime_ns % 1000000000) } };
+	int err = contents_restore(r, fd, s->extents, s->n_extents, s->size, s->name ? s->name : "shared memory");
 
 	if (err)
 		return err;
-	return fchown(fd, (uid_t)s->uid, (gid_t)s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0 ? -errno : 0;
+	return fchown(fd, (uid_t)s->uid, (gid_t)s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0 ||
+			       futimens(fd, times) < 0
+		       ? -errno
+		       : 0;
 }
 
 /* F_SEAL_EXEC can be had only at the start together with a mode that is not executable. Kernels before 6.3
@@ -136,8 +145,7 @@ static int make_shmem(const struct memfd_state *s)
 	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (at == MAP_FAILED)
 		return -errno;
-	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
-		(unsigned long)at + size);
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at, (unsigned long)at + size);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	fd = fd < 0 ? -errno : fd;
 	munmap(at, size);
@@ -146,8 +154,7 @@ static int make_shmem(const struct memfd_state *s)
 
 /* Writers that map it come after the seals: F_SEAL_WRITE and its like are set when every task has its
  * mappings (fill). */
-static int open_inode(
-	struct restore *r, const struct record *rec, const struct file_state *file, bool anonymous)
+static int open_inode(struct restore *r, const struct record *rec, const struct file_state *file, bool anonymous)
 {
 	const struct memfd_state *s = rec->state;
 	struct made *made = restore_made(r, rec->id);
@@ -159,8 +166,8 @@ static int open_inode(
 	if (made->fd[0] < 0) {
 		fd = anonymous ? make_shmem(s) : make_memfd(r, s);
 		if (fd < 0)
-			return failed(r->ps, BLAME(.object = s->name), fd, "memory for it cannot be had: %s",
-				strerror(-fd));
+			return failed(
+				r->ps, BLAME(.object = s->name), fd, "memory for it cannot be had: %s", strerror(-fd));
 		err = give_contents(r, fd, s);
 		if (err)
 			return err;
@@ -187,8 +194,7 @@ static int memfd_fill(struct restore *r, const struct record *rec)
 	if (!made || made->fd[0] < 0)
 		return 0;
 	if (fcntl(made->fd[0], F_ADD_SEALS, (int)s->seals) < 0)
-		return failed(r->ps, BLAME(.object = s->name), -errno, "its seals cannot be set: %s",
-			strerror(errno));
+		return failed(r->ps, BLAME(.object = s->name), -errno, "its seals cannot be set: %s", strerror(errno));
 	return 0;
 }
 

@@ -37,8 +37,7 @@ static const struct field pty_fields[] = {
 	FIELD_BOOL(struct pty_state, locked, "locked", "TIOCSPTLCK: the slave cannot be opened yet"),
 	FIELD_BOOL(struct pty_state, exclusive, "exclusive", "TIOCEXCL of the slave"),
 	FIELD_BOOL(struct pty_state, stopped, "stopped", "output was stopped (^S)"),
-	FIELD_UINT(struct pty_state, slave, "slave",
-		"0 never opened, 1 open, 2 closed (the master sees a hang-up)"),
+	FIELD_UINT(struct pty_state, slave, "slave", "0 never opened, 1 open, 2 closed (the master sees a hang-up)"),
 	FIELD_OCTAL(struct pty_state, slave_mode, "slave_mode", "permissions of /dev/pts/N"),
 	FIELD_UINT(struct pty_state, slave_uid, "slave_uid", "owner of /dev/pts/N"),
 	FIELD_UINT(struct pty_state, slave_gid, "slave_gid", "group of /dev/pts/N"),
@@ -150,19 +149,15 @@ static int capture_slave(struct capture *c, const struct file_look *f, int slave
 	return 0;
 }
 
-static int capture_queues(
-	struct capture *c, const struct file_look *f, int fd, int slave, struct pty_state *s)
+static int capture_queues(struct capture *c, const struct file_look *f, int fd, int slave, struct pty_state *s)
 {
-	int err = pty_queues_read(fd, slave, &s->output, &s->input);
+	int err = pty_queues_read(fd, slave, s->slave == SLAVE_CLOSED && !s->locked, &s->output, &s->input);
 
 	if (err == -EBUSY)
-		return refused(c->ps,
-			BLAME_FILE(f, .remedy = "let the program that has the master read it first"),
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program that has the master read it first"),
 			"a terminal whose output is stopped (^S) or full, with output that its master has "
 			"not read");
-	return err ? failed(c->ps, BLAME_FILE(f), err, "the terminal's queues cannot be read: %s",
-			     strerror(-err))
-		   : 0;
+	return err ? failed(c->ps, BLAME_FILE(f), err, "the terminal's queues cannot be read: %s", strerror(-err)) : 0;
 }
 
 static int pty_capture(struct capture *c, const struct file_look *f, void *state)
@@ -228,8 +223,7 @@ int pty_allocate(struct restore *r, const char *ptmx, uint64_t index, uint64_t f
 	while (n)
 		close(aside[--n]);
 	if (fd >= 0 && got != index)
-		changed(r->ps, BLAME(.object = "pty"),
-			"/dev/pts/%llu is taken: the terminal is /dev/pts/%llu now",
+		changed(r->ps, BLAME(.object = "pty"), "/dev/pts/%llu is taken: the terminal is /dev/pts/%llu now",
 			(unsigned long long)index, (unsigned long long)got);
 	return fd;
 }
@@ -269,7 +263,9 @@ int pty_restore_slave(struct restore *r, const struct record *rec)
 	if (master < 0)
 		return master;
 	if (made->fd[1] < 0)
-		made->fd[1] = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+		made->fd[1] = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	if (made->fd[1] >= 0)
+		fcntl(made->fd[1], F_SETFD, FD_CLOEXEC);
 	return made->fd[1] < 0 ? -errno : made->fd[1];
 }
 
@@ -287,8 +283,7 @@ static int give_node(struct restore *r, const struct pty_state *s, int slave)
 {
 	if (!s->slave_mode || slave < 0)
 		return 0;
-	return fchown(slave, (uid_t)s->slave_uid, (gid_t)s->slave_gid) < 0 ||
-			       fchmod(slave, s->slave_mode & 07777) < 0
+	return fchown(slave, (uid_t)s->slave_uid, (gid_t)s->slave_gid) < 0 || fchmod(slave, s->slave_mode & 07777) < 0
 		       ? -errno
 		       : 0;
 }
@@ -340,7 +335,7 @@ static int fill(struct restore *r, const struct record *rec, const struct pty_st
 	if (slave < 0 && s->slave != SLAVE_NEVER_OPENED)
 		return slave;
 	err = give_node(r, s, slave);
-	if (!err && slave >= 0)
+	if (!err)
 		err = pty_queues_write(master, slave, &s->output, &s->input, &modes);
 	if (!err && s->stopped)
 		stop_output(master, &modes);
@@ -355,8 +350,7 @@ static int pty_fill(struct restore *r, const struct record *rec)
 {
 	int err = fill(r, rec, rec->state);
 
-	return err ? failed(r->ps, BLAME(.object = "pty"), err, "the terminal cannot be set up: %s",
-			     strerror(-err))
+	return err ? failed(r->ps, BLAME(.object = "pty"), err, "the terminal cannot be set up: %s", strerror(-err))
 		   : 0;
 }
 

@@ -46,7 +46,7 @@ const struct description *pty_slave_of(const struct capture *c, uint64_t index);
 
 /* What a master and a slave hold back, taken out and put back. input is only looked at with a slave (>= 0).
  * Buffers are allocated. */
-int pty_queues_read(int master, int slave, struct blob *output, struct blob *input);
+int pty_queues_read(int master, int slave, bool closed, struct blob *output, struct blob *input);
 int pty_queues_write(int master, int slave, const struct blob *output, const struct blob *input,
 	const struct terminal_modes *modes);
 

@@ -2,7 +2,7 @@
 /*
  * What is in a pty's queues can only be read away, and an unfinished line only while the terminal is not in
  * canonical mode. So it is taken out and put back, in a child that goes on if spore is killed meanwhile.
- * TIOCSTI puts input into the queue at once, past the flip buffers.
+ * TIOCSTI puts input into the queue at once, past the flip buffers; on a master it puts output back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,8 @@
 #define QUEUE_SIZE (72ul << 10) /* n_tty's 4 KiB and the flip buffers' 64 KiB */
 
 struct queues {
-	int master, slave; /* slave: -1, there is none */
+	int master, slave; /* slave: negative, there is none */
+	bool closed;	   /* there was one */
 	struct terminal_modes modes;
 	const uint8_t *put_output, *put_input;
 	uint8_t *output, *input;
@@ -53,8 +54,7 @@ static size_t take(int fd, uint8_t *buffer, size_t room)
 		int ready = 0;
 		ssize_t n;
 
-		if (poll(&p, 1, 0) != 1 || !(p.revents & POLLIN) || ioctl(fd, FIONREAD, &ready) < 0 ||
-			ready <= 0)
+		if (poll(&p, 1, 0) != 1 || !(p.revents & POLLIN) || ioctl(fd, FIONREAD, &ready) < 0 || ready <= 0)
 			break;
 		n = read(fd, buffer + got, MIN((size_t)ready, room - got));
 		if (n <= 0)
@@ -71,7 +71,18 @@ static bool can_write(int slave)
 	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT;
 }
 
-static int put_output(const struct queues *q, const uint8_t *data, size_t size)
+/* n_tty holds this much; what is beyond it waits in the flip buffer. */
+#define LINE_BUFFER 4095
+
+static int insert(int fd, const uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (ioctl(fd, TIOCSTI, &data[i]) < 0)
+			return -errno;
+	return 0;
+}
+
+static int write_untouched(const struct queues *q, const uint8_t *data, size_t size)
 {
 	struct terminal_modes quiet = q->modes;
 	int err = 0;
@@ -90,21 +101,31 @@ static int put_output(const struct queues *q, const uint8_t *data, size_t size)
 	return err;
 }
 
+static int put_output(const struct queues *q, const uint8_t *data, size_t size)
+{
+	size_t first = MIN(size, (size_t)LINE_BUFFER);
+	int err = insert(q->master, data, first);
+
+	return err || first == size ? err : write_untouched(q, data + first, size - first);
+}
+
 /* In canonical mode an end of file stands in the queue as NUL. */
 static int put_input(const struct queues *q, const uint8_t *data, size_t size)
 {
 	bool canonical = q->modes.lflag & ICANON;
+	size_t first = MIN(size, (size_t)LINE_BUFFER);
 	struct terminal_modes quiet = plain(&q->modes, canonical);
 	int err = 0;
 
 	ioctl(q->slave, TERMINAL_SET, &quiet);
-	for (size_t i = 0; i < size && !err; i++) {
+	for (size_t i = 0; i < first && !err; i++) {
 		uint8_t c = canonical && !data[i] && q->modes.cc[VEOF] ? q->modes.cc[VEOF] : data[i];
 
-		if (ioctl(q->slave, TIOCSTI, &c) < 0)
-			err = -errno;
+		err = insert(q->slave, &c, 1);
 	}
 	ioctl(q->slave, TERMINAL_SET, &q->modes);
+	if (!err && first < size && write(q->master, data + first, size - first) != (ssize_t)(size - first))
+		err = -EIO;
 	return err;
 }
 
@@ -130,12 +151,12 @@ static int exchange_input(struct queues *q)
 	return put_input(q, q->input, q->n_input);
 }
 
-static bool has_output(int master)
+static size_t output_ready(int master)
 {
 	struct pollfd p = { .fd = master, .events = POLLIN };
 	int ready = 0;
 
-	return poll(&p, 1, 0) == 1 && !ioctl(master, FIONREAD, &ready) && ready > 0;
+	return poll(&p, 1, 0) == 1 && !ioctl(master, FIONREAD, &ready) && ready > 0 ? (size_t)ready : 0;
 }
 
 static bool has_input(const struct queues *q)
@@ -148,14 +169,31 @@ static bool has_input(const struct queues *q)
 static int exchange(void *arg)
 {
 	struct queues *q = arg;
+	size_t output = output_ready(q->master);
 	int err = 0;
 
-	if (q->slave < 0)
-		return 0;
-	if (has_output(q->master))
-		err = can_write(q->slave) ? exchange_output(q) : -EBUSY;
-	if (!err && has_input(q))
+	/* What is beyond the line buffer goes back through the slave. */
+	if (output >= LINE_BUFFER && (q->slave < 0 || !can_write(q->slave)))
+		return -EBUSY;
+	if (output)
+		err = exchange_output(q);
+	if (!err && q->slave >= 0 && has_input(q))
 		err = exchange_input(q);
+	return err;
+}
+
+/* A slave that was closed may be opened for a moment; one that was never opened may not: its master would see the end. */
+static int exchange_open(void *arg)
+{
+	struct queues *q = arg;
+	bool opened = q->slave < 0 && q->closed;
+	int err;
+
+	if (opened)
+		q->slave = ioctl(q->master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	err = exchange(q);
+	if (opened && q->slave >= 0)
+		close(q->slave);
 	return err;
 }
 
@@ -171,17 +209,19 @@ static int keep(struct blob *b, const uint8_t *data, size_t size)
 	return 0;
 }
 
-int pty_queues_read(int master, int slave, struct blob *output, struct blob *input)
+int pty_queues_read(int master, int slave, bool closed, struct blob *output, struct blob *input)
 {
-	struct queues q = {
-		.master = master, .slave = slave, .output = malloc(QUEUE_SIZE), .input = malloc(QUEUE_SIZE)
-	};
+	struct queues q = { .master = master,
+		.slave = slave,
+		.closed = closed,
+		.output = malloc(QUEUE_SIZE),
+		.input = malloc(QUEUE_SIZE) };
 	int err = q.output && q.input ? 0 : -ENOMEM;
 
 	if (!err && ioctl(master, TERMINAL_GET, &q.modes) < 0)
 		err = -errno;
 	if (!err)
-		err = call_in_child(exchange, &q);
+		err = call_in_child(exchange_open, &q);
 	if (!err)
 		err = keep(output, q.output, q.n_output);
 	if (!err)
@@ -191,8 +231,8 @@ int pty_queues_read(int master, int slave, struct blob *output, struct blob *inp
 	return err;
 }
 
-int pty_queues_write(int master, int slave, const struct blob *output, const struct blob *input,
-	const struct terminal_modes *modes)
+int pty_queues_write(
+	int master, int slave, const struct blob *output, const struct blob *input, const struct terminal_modes *modes)
 {
 	struct queues q = { .master = master, .slave = slave, .modes = *modes };
 	int err = 0;

@@ -15,8 +15,7 @@ struct pty_slave_state {
 };
 
 static const struct field pty_slave_fields[] = {
-	FIELD_REF(struct pty_slave_state, pty, "pty", "pty", REF_STRONG,
-		"the pseudoterminal; none: it is hung up"),
+	FIELD_REF(struct pty_slave_state, pty, "pty", "pty", REF_STRONG, "the pseudoterminal; none: it is hung up"),
 	FIELD_UINT(struct pty_slave_state, index, "index", "N of /dev/pts/N"),
 	FIELD_END,
 };
@@ -57,7 +56,7 @@ static int pty_slave_open(struct restore *r, const struct record *rec, const str
 {
 	const struct pty_slave_state *s = rec->state;
 	const struct record *pty = s->pty ? image_find(r->image, s->pty) : NULL;
-	uint64_t flags = (file->flags & ~(uint64_t)O_ASYNC) | O_NOCTTY | O_CLOEXEC;
+	uint64_t flags = (file->flags & ~(uint64_t)O_ASYNC) | O_NOCTTY;
 	int master = pty ? pty_restore_slave(r, pty) : hung_up_master(r, rec, s), fd;
 
 	if (master < 0)
@@ -66,7 +65,10 @@ static int pty_slave_open(struct restore *r, const struct record *rec, const str
 	if (pty)
 		master = restore_made(r, s->pty)->fd[0];
 	fd = ioctl(master, TIOCGPTPEER, (int)flags);
-	return file_settle(fd < 0 ? -errno : fd, file);
+	/* Given with the call, O_CLOEXEC would stay among the description's flags for ever. */
+	if (fd < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	return file_settle(fd, file);
 }
 
 static int pty_slave_fill(struct restore *r, const struct record *rec)
