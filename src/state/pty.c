@@ -37,6 +37,7 @@ static const struct field pty_fields[] = {
 	FIELD_BOOL(struct pty_state, locked, "locked", "TIOCSPTLCK: the slave cannot be opened yet"),
 	FIELD_BOOL(struct pty_state, exclusive, "exclusive", "TIOCEXCL of the slave"),
 	FIELD_BOOL(struct pty_state, stopped, "stopped", "output was stopped (^S)"),
+	FIELD_BOOL(struct pty_state, held, "held", "by tcflow(TCOOFF)"),
 	FIELD_UINT(struct pty_state, slave, "slave", "0 never opened, 1 open, 2 closed (the master sees a hang-up)"),
 	FIELD_OCTAL(struct pty_state, slave_mode, "slave_mode", "permissions of /dev/pts/N"),
 	FIELD_UINT(struct pty_state, slave_uid, "slave_uid", "owner of /dev/pts/N"),
@@ -134,6 +135,19 @@ static bool poll_says(int fd, short events, short wanted)
 	return poll(&p, 1, 0) >= 0 && p.revents & wanted;
 }
 
+/* tcflow(TCOOFF) and ^S stop alike, but each only starts what it stopped. A master in packet mode would be told. */
+static int try_start(void *arg)
+{
+	int slave = *(const int *)arg;
+	bool started;
+
+	ioctl(slave, TCXONC, TCOON);
+	started = poll_says(slave, POLLOUT, POLLOUT);
+	if (started)
+		ioctl(slave, TCXONC, TCOOFF);
+	return started;
+}
+
 static int capture_slave(struct capture *c, const struct file_look *f, int slave, struct pty_state *s)
 {
 	int exclusive = 0, line = 0;
@@ -146,6 +160,8 @@ static int capture_slave(struct capture *c, const struct file_look *f, int slave
 	s->exclusive = exclusive;
 	/* Nothing tells but that it takes no output, although little is waiting. */
 	s->stopped = !poll_says(slave, POLLOUT, POLLOUT);
+	if (s->stopped && !s->packet && c->writer)
+		s->held = call_in_child(try_start, &slave) == 1;
 	return 0;
 }
 
@@ -337,10 +353,12 @@ static int fill(struct restore *r, const struct record *rec, const struct pty_st
 	err = give_node(r, s, slave);
 	if (!err)
 		err = pty_queues_write(master, slave, &s->output, &s->input, &modes);
-	if (!err && s->stopped)
+	if (!err && s->stopped && !s->held)
 		stop_output(master, &modes);
 	if (!err)
 		err = set_modes(master, slave, s, &modes);
+	if (!err && s->held && slave >= 0)
+		err = ioctl(slave, TCXONC, TCOOFF) < 0 ? -errno : 0;
 	if (s->slave == SLAVE_CLOSED)
 		close_fd(&made->fd[1]);
 	return err;

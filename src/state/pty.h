@@ -27,7 +27,7 @@ struct pty_state {
 	struct terminal_modes modes;
 	struct blob cc;
 	uint64_t rows, columns, xpixel, ypixel;
-	bool packet, locked, exclusive, stopped;
+	bool packet, locked, exclusive, stopped, held;
 	uint64_t slave; /* enum slave_side */
 	uint64_t slave_mode, slave_uid, slave_gid;
 	struct blob output; /* written by the slave, not read by the master */
