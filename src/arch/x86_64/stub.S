@@ -141,16 +141,21 @@ spore_stub_start:
 	argument 3, %r10
 	argument 4, %r8
 	argument 5, %r9
-	mov	STUB_OP_NR(%r13), %rax
+	/* A newborn may get to run long after this batch has ended, when its operations have made room for others: its slot goes with it in a register. */
+	xor	%r15d, %r15d
+	testl	$OP_BIRTH, STUB_OP_FLAGS(%r13)
+	jz	1f
+	mov	STUB_OP_CHILD(%r13), %r15
+1:	mov	STUB_OP_NR(%r13), %rax
 	syscall
-	mov	STUB_OP_FLAGS(%r13), %ecx
 	test	%rax, %rax
-	jnz	.Lresult
-	test	$OP_BIRTH, %ecx
-	jz	.Lresult
+	jnz	1f
+	test	%r15, %r15
+	jz	1f
 	/* The newborn: it has this task's registers, and from here a slot of its own. */
-	mov	STUB_OP_CHILD(%r13), %rbx
+	mov	%r15, %rbx
 	jmp	.Lenter
+1:	mov	STUB_OP_FLAGS(%r13), %ecx
 
 .Lresult:
 	mov	%rax, STUB_OP_RESULT(%r13)
