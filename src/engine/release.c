@@ -14,6 +14,8 @@
 
 #define STOP_TIMEOUT_MS 10000
 
+extern const struct component component_seccomp;
+
 struct holding {
 	struct plan *plan;
 	struct restore *r;
@@ -61,6 +63,47 @@ static int hold_failed(struct holding *h, struct new_thread *t, int error, const
 	return failed(h->r->ps, BLAME(.pid = t->vtid, .process = state_of(t)->name), error, "%s: %s", what, strerror(-error));
 }
 
+static int seize(struct new_thread *t)
+{
+	if (t->stop.state == STOP_SEIZED)
+		return 0;
+	t->stop = (struct stop){ .tid = t->tid };
+	return stop_seize(&t->stop, t->tid, PTRACE_O_EXITKILL);
+}
+
+static bool is_filtered(const struct new_process *p)
+{
+	size_t n;
+	const struct record *records = image_records(p->restore->image, &component_seccomp.kind, &n);
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < p->n_threads; k++)
+			if (*(const object_id *)records[i].state == p->threads[k].id)
+				return true;
+	return false;
+}
+
+static int seize_filtered(struct holding *h, struct new_process *p)
+{
+	size_t n = is_filtered(p) ? p->n_threads : 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (!state_of(&p->threads[i])->exited) {
+			r = seize(&p->threads[i]);
+			if (r < 0)
+				return hold_failed(h, &p->threads[i], r, "the new task cannot be traced");
+		}
+	return r;
+}
+
+int release_seize_filtered(struct plan *plan, struct workers *w)
+{
+	struct holding h = { .plan = plan, .r = plan->r };
+
+	return each_process(&h, w, seize_filtered);
+}
+
 static int seize_all(struct holding *h, struct new_process *p)
 {
 	for (size_t i = 0; i < p->n_threads; i++) {
@@ -69,8 +112,7 @@ static int seize_all(struct holding *h, struct new_process *p)
 
 		if (state_of(t)->exited)
 			continue;
-		t->stop = (struct stop){ .tid = t->tid };
-		r = stop_seize(&t->stop, t->tid, PTRACE_O_EXITKILL);
+		r = seize(t);
 		if (r == 0)
 			r = stop_interrupt(&t->stop);
 		if (r < 0)

@@ -4,6 +4,11 @@
 
 #include "engine/plan.h"
 
+/*
+ * Before the identities: takes hold, without stopping them, of the tasks of processes that are to have a seccomp filter. Held with PTRACE_O_SUSPEND_SECCOMP they
+ * may still make every call that is to come. They stay with the worker that has them until release_run.
+ */
+int release_seize_filtered(struct plan *plan, struct workers *w);
 /* Until release_run, the death of the keeper kills every task that is held. */
 int release_hold(struct plan *plan, struct workers *w);
 /* Lets the tree run: from the first task let go on, nothing can fail. */

@@ -179,7 +179,7 @@ static int build(struct restored *t, struct workers *w)
 	if (error == 0)
 		error = births(&t->plan);
 	if (error == 0)
-		error = stages(&t->plan);
+		error = stages(&t->plan, w);
 	if (verify_end(&verifying) < 0 && error == 0)
 		error = verifying.error;
 	if (error == 0)

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "engine/release.h"
 #include "engine/tasks.h"
 
 /* --- which records are whose --------------------------------------------------------------------------------------------------- */
@@ -24,6 +25,7 @@ struct owned {
 
 struct staging {
 	struct plan *plan;
+	struct workers *workers;
 	struct owned *owned; /* sorted by owner, then by the order of the table */
 	size_t n;
 };
@@ -328,7 +330,7 @@ static int end_leaders(struct plan *plan)
 
 static int run_all(struct staging *s)
 {
-	static const enum stage before_zombies[] = { STAGE_CREATE, STAGE_CONNECT, STAGE_ATTACH }, after[] = { STAGE_ARM, STAGE_IDENTITY };
+	static const enum stage before_zombies[] = { STAGE_CREATE, STAGE_CONNECT, STAGE_ATTACH };
 	int r = finish_memories(s->plan);
 
 	if (r == 0)
@@ -339,8 +341,12 @@ static int run_all(struct staging *s)
 		r = end_zombies(s->plan);
 	if (r == 0)
 		r = stop_processes(s->plan);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(after); i++)
-		r = stage_run(s, after[i]);
+	if (r == 0)
+		r = stage_run(s, STAGE_ARM);
+	if (r == 0)
+		r = release_seize_filtered(s->plan, s->workers);
+	if (r == 0)
+		r = stage_run(s, STAGE_IDENTITY);
 	if (r == 0)
 		r = end_leaders(s->plan);
 	if (r == 0)
@@ -348,9 +354,9 @@ static int run_all(struct staging *s)
 	return r;
 }
 
-int stages(struct plan *plan)
+int stages(struct plan *plan, struct workers *w)
 {
-	struct staging s = { .plan = plan };
+	struct staging s = { .plan = plan, .workers = w };
 	int r = find_owned(&s);
 
 	if (r == 0)

@@ -5,4 +5,4 @@
 #include "engine/plan.h"
 
 /* From the finished memory to the last identity. Afterwards every task waits in its slot, or has ended if it is to be a zombie. */
-int stages(struct plan *plan);
+int stages(struct plan *plan, struct workers *w);
