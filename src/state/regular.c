@@ -74,7 +74,7 @@ static int find_name(struct capture *c, const struct blame *who, const char *lin
 	return 0;
 }
 
-enum fs_class { FS_ORDINARY, FS_PSEUDO, FS_STRANGE };
+enum fs_class { FS_ORDINARY, FS_PSEUDO, FS_STRANGE, FS_MQUEUE };
 
 /* Kernel interfaces with a file's face. Those that only show something can be opened again and read on. */
 static enum fs_class class_of(int fd)
@@ -99,8 +99,9 @@ static enum fs_class class_of(int fd)
 	case EFIVARFS_MAGIC:
 	case BINFMTFS_MAGIC:
 	case HUGETLBFS_MAGIC:
-	case 0x19800202: /* mqueue */
 		return FS_STRANGE;
+	case 0x19800202:
+		return FS_MQUEUE;
 	default:
 		return FS_ORDINARY;
 	}
@@ -123,6 +124,8 @@ static int check_class(struct capture *c, const struct blame *who, int fd, uint6
 {
 	enum fs_class class = class_of(fd);
 
+	if (class == FS_MQUEUE)
+		return refused(c->ps, who, "a POSIX message queue cannot be carried by this version");
 	*pseudo = class == FS_PSEUDO;
 	if (class == FS_STRANGE)
 		return refused(c->ps, who, "a file of a kernel interface that spore cannot carry");

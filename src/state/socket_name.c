@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -65,8 +66,10 @@ static const char *tcp_state(int fd)
 	return "a TCP connection being closed";
 }
 
-static const char *unix_kind(int type)
+static const char *unix_kind(int type, bool listens)
 {
+	if (listens)
+		return "a listening unix socket";
 	return type == SOCK_STREAM  ? "a unix stream socket"
 	       : type == SOCK_DGRAM ? "a unix datagram socket"
 				    : "a unix seqpacket socket";
@@ -86,7 +89,7 @@ static void kind_text(int fd, int family, char *text, size_t size)
 	int type = option(fd, SO_TYPE), protocol = option(fd, SO_PROTOCOL);
 
 	if (family == AF_UNIX)
-		snprintf(text, size, "%s", unix_kind(type));
+		snprintf(text, size, "%s", unix_kind(type, option(fd, SO_ACCEPTCONN) > 0));
 	else if ((family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP)
 		snprintf(text, size, "%s", tcp_state(fd));
 	else if ((family == AF_INET || family == AF_INET6) && protocol == IPPROTO_UDP)
