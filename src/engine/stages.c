@@ -48,6 +48,12 @@ static size_t order_of(const struct component *k)
 	return i;
 }
 
+/* A thread's own record names its process first, and is its own all the same. */
+static object_id owner_of(const struct component *k, const struct record *rec)
+{
+	return k == &component_thread ? rec->id : *(const object_id *)rec->state;
+}
+
 static int find_owned(struct staging *s)
 {
 	const struct image *img = s->plan->r->image;
@@ -59,7 +65,7 @@ static int find_owned(struct staging *s)
 		const struct component *k = component_of(img->records[i].kind);
 
 		if (k && (k->scope == SCOPE_PROCESS || k->scope == SCOPE_THREAD))
-			s->owned[s->n++] = (struct owned){ *(const object_id *)img->records[i].state, order_of(k), k, &img->records[i] };
+			s->owned[s->n++] = (struct owned){ owner_of(k, &img->records[i]), order_of(k), k, &img->records[i] };
 	}
 	qsort(s->owned, s->n, sizeof(*s->owned), compare_owned);
 	return 0;
