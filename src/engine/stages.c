@@ -279,7 +279,7 @@ static int stop_process(struct plan *plan, struct new_process *p)
 		return 0;
 	if (!step_add(&step, &p->parent->threads[0]))
 		return -ENOMEM;
-	add_waitid(&p->parent->threads[0].batch, p->vpid, WSTOPPED);
+	add_waitid(&p->parent->threads[0].batch, p->vpid, WSTOPPED | (process_of(p)->stop_reported ? 0 : WNOWAIT));
 	add_forget_signals(&p->parent->threads[0].batch);
 	return step_run(&step);
 }
