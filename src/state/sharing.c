@@ -18,8 +18,6 @@ static const struct {
 	{ KCMP_FILES, "a table of descriptors (CLONE_FILES)" },
 	{ KCMP_FS, "a working directory and umask (CLONE_FS)" },
 	{ KCMP_SIGHAND, "signal actions (CLONE_SIGHAND)" },
-	{ KCMP_IO, "an I/O context (CLONE_IO)" },
-	{ KCMP_SYSVSEM, "System V semaphore adjustments (CLONE_SYSVSEM)" },
 };
 
 static bool same(pid_t a, pid_t b, int type)
@@ -27,18 +25,12 @@ static bool same(pid_t a, pid_t b, int type)
 	return syscall(SYS_kcmp, a, b, type, 0, 0) == 0;
 }
 
-/* Neither an I/O context nor a list of adjustments: both of nothing compare equal. */
-static bool is_nothing(pid_t pid, int type)
-{
-	return (type == KCMP_IO || type == KCMP_SYSVSEM) && same(pid, 1, type) && same(pid, getpid(), type);
-}
-
 static void compare(struct capture *c, const struct process *other)
 {
 	char object[64];
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		if (!same(c->process->pid, other->pid, kinds[i].type) || is_nothing(other->pid, kinds[i].type))
+		if (!same(c->process->pid, other->pid, kinds[i].type))
 			continue;
 		snprintf(object, sizeof(object), "what it shares with process %d", other->vpid);
 		refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = "checkpoint when the two share it no more"),
