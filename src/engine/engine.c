@@ -13,7 +13,7 @@
 #include "engine/halt.h"
 #include "engine/restore.h"
 
-#define STOP_TIMEOUT_MS 5000
+#define STOP_TIMEOUT_MS 10000
 
 struct engine {
 	struct engine_events events;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/process.h"
 #include "engine/birth.h"
 #include "engine/first.h"
 #include "engine/release.h"
@@ -203,6 +205,19 @@ static void fill_result(struct restored *t, uint64_t start, struct spore_restore
 	result->bytes = result->pages * PAGE_SIZE;
 }
 
+/* A restored container is one again: found by its name, and saved as one. */
+static int enter_register(struct restored *t)
+{
+	struct container_entry e = { .pid = t->r.root_pid, .restored = true, .spec = t->container };
+
+	if (!t->tree->container)
+		return 0;
+	snprintf(e.name, sizeof(e.name), "%s", t->container.name ? t->container.name : "");
+	if (process_starttime(e.pid, &e.starttime) < 0)
+		return failed(t->r.ps, BLAME(.pid = e.pid), -ESRCH, "the restored container has died");
+	return container_register(&e, t->r.ps);
+}
+
 int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w, const struct engine_events *events,
 	struct spore_restore_result *result, struct problems *ps, struct restored **out)
 {
@@ -219,6 +234,8 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 	error = prepare(t, dir_fd);
 	if (error == 0)
 		error = build(t, w);
+	if (error == 0)
+		error = enter_register(t);
 	if (error < 0) {
 		restored_free(t);
 		return error;

@@ -32,8 +32,8 @@ static int restore(struct keeper *k, struct job *j)
 	int r = take_outside(j, &outside);
 
 	if (r == 0)
-		r = engine_restore(k->engine, j->fds[REQUEST_DIR], j->req.flags & ~SPORE_RESTORE_RUN,
-			&outside, &j->reply.restore, &j->ps);
+		r = engine_restore(k->engine, j->fds[REQUEST_DIR], j->req.flags & ~SPORE_RESTORE_RUN, &outside,
+			&j->reply.restore, &j->ps);
 	if (r < 0)
 		return r;
 	j->pid = r;

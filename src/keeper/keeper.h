@@ -48,7 +48,8 @@ struct keeper {
 	int root_fd;	/* pidfd of the tree's root; -1: none, or a cgroup */
 	pid_t child;	/* a root that was restored and is not yet reaped; 0: none */
 	bool child_ended;
-	int restorer_fd; /* pidfd of who restored it: while it lives, the status is kept for it */
+	int child_status; /* its wait status, once it has ended */
+	int restorer_fd;  /* pidfd of who restored it: while it lives, the status is kept for it */
 	int *waiters;
 	size_t n_waiters;
 
@@ -78,6 +79,7 @@ void isolation_end(struct keeper *k);
 /* parent.c */
 void parent_adopt(struct keeper *k, int client);
 void parent_add_waiter(struct keeper *k, int sock);
+void parent_note_status(struct keeper *k); /* it has ended; before anybody reaps it */
 void parent_child_ended(struct keeper *k);
 void parent_end(struct keeper *k); /* reaps, and tells all waiters */
 

@@ -25,8 +25,7 @@ static int set_descriptors(int sock)
 
 	if (sock != FIRST_SOCKET && dup2(sock, FIRST_SOCKET) < 0)
 		return -errno;
-	if (fcntl(FIRST_SOCKET, F_SETFD, FD_CLOEXEC) < 0 ||
-		syscall(SYS_close_range, FIRST_SOCKET + 1, ~0u, 0) < 0)
+	if (fcntl(FIRST_SOCKET, F_SETFD, FD_CLOEXEC) < 0 || syscall(SYS_close_range, FIRST_SOCKET + 1, ~0u, 0) < 0)
 		return -errno;
 	for (fd = 0; fd < 3; fd++)
 		close(fd);
@@ -98,6 +97,8 @@ static void door_events(struct keeper *k, int door, const struct pollfd *p)
 static void tree_events(struct keeper *k, const struct pollfd *p)
 {
 	if (p[ROOT].revents) {
+		if (k->child)
+			parent_note_status(k);
 		if (k->isolated)
 			isolation_end(k);
 		if (k->child)
@@ -135,9 +136,7 @@ static int turn(struct keeper *k)
 
 int main(int argc, char **argv)
 {
-	struct keeper k = {
-		.keeper_door = -1, .parent_door = -1, .root_fd = -1, .restorer_fd = -1, .job.sock = -1
-	};
+	struct keeper k = { .keeper_door = -1, .parent_door = -1, .root_fd = -1, .restorer_fd = -1, .job.sock = -1 };
 	int r;
 
 	if (argc != 2 || set_descriptors(atoi(argv[1])) < 0)

@@ -3,37 +3,13 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/process.h"
-#include "engine/container.h"
 #include "keeper/keeper.h"
-
-/* The engine has entered what it rebuilt as a container; any other tree stands in the register under its pid.
- */
-static void enter_register(pid_t pid)
-{
-	struct container_entry e = { 0 };
-	struct problems ps;
-
-	if (container_find(pid, &e) == 0) {
-		container_spec_free(&e.spec);
-		return;
-	}
-	e.pid = pid;
-	e.restored = true;
-	snprintf(e.name, sizeof(e.name), "restored-%d", (int)pid);
-	problems_init(&ps);
-	if (process_starttime(pid, &e.starttime) == 0)
-		container_register(&e, &ps); /* without it the tree is no worse, only not listed */
-	problems_free(&ps);
-}
 
 void parent_adopt(struct keeper *k, int client)
 {
@@ -45,7 +21,6 @@ void parent_adopt(struct keeper *k, int client)
 	k->root_fd = (int)syscall(SYS_pidfd_open, k->child, 0);
 	if (getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0)
 		k->restorer_fd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
-	enter_register(k->child);
 	if (tree_id_of_pid(k->child, &k->id) < 0)
 		return;
 	door = door_claim(DOOR_PARENT, &k->id);
@@ -88,11 +63,10 @@ void parent_add_waiter(struct keeper *k, int sock)
 void parent_end(struct keeper *k)
 {
 	struct reply reply = { .kind = REPLY_RESULT };
-	int status = 0;
 
-	while (waitpid(k->child, &status, __WALL) < 0 && errno == EINTR)
+	while (waitpid(k->child, NULL, __WALL) < 0 && errno == EINTR)
 		;
-	reply.wait_status = status;
+	reply.wait_status = k->child_status;
 	for (size_t i = 0; i < k->n_waiters; i++) {
 		reply_send(k->waiters[i], &reply, -1, true);
 		close(k->waiters[i]);
@@ -102,6 +76,19 @@ void parent_end(struct keeper *k)
 	k->waiters = NULL;
 	k->child = 0;
 	door_leave(DOOR_PARENT, &k->id, &k->parent_door);
+}
+
+void parent_note_status(struct keeper *k)
+{
+	siginfo_t info = { 0 };
+
+	while (waitid(P_PID, (id_t)k->child, &info, WEXITED | WNOWAIT | __WALL) < 0)
+		if (errno != EINTR)
+			return;
+	if (info.si_code == CLD_EXITED)
+		k->child_status = (info.si_status & 0xff) << 8;
+	else
+		k->child_status = info.si_status | (info.si_code == CLD_DUMPED ? 0x80 : 0);
 }
 
 void parent_child_ended(struct keeper *k)

@@ -9,7 +9,6 @@
 	X(tree)                                                                                                        \
 	X(process)                                                                                                     \
 	X(thread)                                                                                                      \
-	X(sharing)                                                                                           \
 	X(memory)                                                                                                      \
 	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                              \
 	X(file)                                                                                                        \

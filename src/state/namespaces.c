@@ -112,7 +112,7 @@ static void look_at_threads(struct capture *c)
 
 	for (size_t i = 0; p->n_threads > 1 && i < ARRAY_SIZE(kinds); i++)
 		process[i] = ns_of(p->proc_fd, kinds[i].name);
-	for (size_t t = 1; t < p->n_threads && p->stat.state != 'Z'; t++) /* a leader that has ended has no namespaces left */
+	for (size_t t = 1; t < p->n_threads; t++)
 		look_at_thread(c, p->threads[t].proc_fd, process);
 }
 

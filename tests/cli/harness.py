@@ -18,7 +18,7 @@ class Skip(Exception):
 SPORE = os.environ.get('SPORE') or os.path.join(os.path.dirname(__file__), '../../build/spore')
 
 
-def spore(*args, timeout=60, **kw):
+def spore(*args, timeout=20, **kw):
     kw.setdefault('stdin', subprocess.DEVNULL)
     return subprocess.run([SPORE, *map(str, args)], capture_output=True, text=True, timeout=timeout, **kw)
 
@@ -49,6 +49,20 @@ def alive(pid):
             return f.read().rpartition(')')[2].split()[0] not in 'ZX'
     except OSError:
         return False
+
+
+def take_orphans():
+    """What dies is then buried here, at once: a zombie holds its pid, which a restore may want."""
+    import ctypes
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def bury():
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
 
 
 def children(pid):

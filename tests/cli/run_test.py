@@ -2,8 +2,6 @@
 """spore run and spore list"""
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
@@ -11,6 +9,7 @@ import time
 
 import harness
 from harness import SPORE, Container, check, check_in, scratch, spore, wait_for
+from on_terminal import OnTerminal
 
 
 def test_exit_status_is_the_commands():
@@ -153,41 +152,6 @@ def test_a_command_that_is_not_there():
         check(r.stderr, 'spore: run: no-such-command: No such file or directory\n')
 
 
-class OnTerminal:
-    """A command on a terminal of its own."""
-
-    def __init__(self, *argv):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execv(argv[0], argv)
-        self.seen = ''
-
-    def expect(self, text, seconds=10):
-        end = time.monotonic() + seconds
-        while text not in self.seen:
-            left = end - time.monotonic()
-            if left <= 0:
-                raise AssertionError(f'{text!r} did not come: {self.seen!r}')
-            if select.select([self.fd], [], [], left)[0]:
-                try:
-                    self.seen += os.read(self.fd, 4096).decode()
-                except OSError:
-                    raise AssertionError(f'{text!r} did not come: {self.seen!r}')
-        self.seen = self.seen.partition(text)[2]
-
-    def send(self, text):
-        os.write(self.fd, text.encode())
-
-    def wait(self):
-        while True:  # a terminal must be read empty before its writer can end
-            try:
-                if not os.read(self.fd, 4096):
-                    break
-            except OSError:
-                break
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
 def test_terminal_is_relayed():
     import fcntl
     import struct
@@ -223,4 +187,5 @@ def test_terminal_is_given_back():
     check(t.wait(), 0)
 
 
-harness.main(sys.modules[__name__])
+if __name__ == '__main__':
+    harness.main(sys.modules[__name__])

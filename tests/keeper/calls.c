@@ -17,13 +17,13 @@
 
 static int failures;
 
-#define CHECK(got, want)                                                                                     \
-	do {                                                                                                 \
-		long got_ = (long)(got), want_ = (long)(want);                                               \
-		if (got_ != want_) {                                                                         \
-			printf("%s:%d: %s is %ld, not %ld\n", __FILE__, __LINE__, #got, got_, want_);        \
-			failures++;                                                                          \
-		}                                                                                            \
+#define CHECK(got, want)                                                                                               \
+	do {                                                                                                           \
+		long got_ = (long)(got), want_ = (long)(want);                                                         \
+		if (got_ != want_) {                                                                                   \
+			printf("%s:%d: %s is %ld, not %ld\n", __FILE__, __LINE__, #got, got_, want_);                  \
+			failures++;                                                                                    \
+		}                                                                                                      \
 	} while (0)
 
 struct seen {
@@ -161,9 +161,7 @@ static void test_listener(void)
 {
 	char path[] = "/tmp/spore-calls-XXXXXX";
 	struct seen seen = { 0 };
-	struct spore_listener l = {
-		.data = &seen, .problem = on_problem, .progress = on_progress, .log = on_log
-	};
+	struct spore_listener l = { .data = &seen, .problem = on_problem, .progress = on_progress, .log = on_log };
 	struct spore_checkpoint_result result = { 0 };
 	struct spore_checkpoint_options o = { .listener = &l, .timeout_ms = 500, .result = &result };
 	int dir = image_dir(path);

@@ -47,9 +47,7 @@ static int act(struct engine *e, pid_t pid, uint32_t knob, struct problems *ps)
 {
 	e->events.log(e->events.data, "a line of the log");
 	if (knob == 1) {
-		refused(ps,
-			BLAME(.pid = pid, .process = "fake", .object = "fd 5 (socket:[1])",
-				.remedy = "close it"),
+		refused(ps, BLAME(.pid = pid, .process = "fake", .object = "fd 5 (socket:[1])", .remedy = "close it"),
 			"first");
 		return refused(ps, BLAME(.pid = pid, .process = "fake"), "second");
 	}
@@ -84,9 +82,7 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 	if (r < 0)
 		return r;
 	changed(ps, BLAME(.pid = pid), "a note");
-	*result = (struct spore_checkpoint_result){
-		.stop_us = 1, .total_us = 2, .pages = 3, .bytes = 4, .tasks = 5
-	};
+	*result = (struct spore_checkpoint_result){ .stop_us = 1, .total_us = 2, .pages = 3, .bytes = 4, .tasks = 5 };
 	return file_replace(new_dir_fd, "manifest", "fake\n");
 }
 

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""spore checkpoint, restore, isolate, unisolate, check, inspect, verify"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import harness
+from harness import SPORE, Container, alive, check, check_in, scratch, spore, wait_for
+
+COUNTER = 'i=0; while :; do i=$((i+1)); echo $i > {d}/count; sleep 0.02; done'
+
+
+def outside(*command, **kw):
+    """A tree that spore did not start."""
+    kw.setdefault('stdin', subprocess.DEVNULL)
+    kw.setdefault('stdout', subprocess.DEVNULL)
+    kw.setdefault('stderr', subprocess.DEVNULL)
+    return subprocess.Popen(command, start_new_session=True, **kw)
+
+
+def end(p):
+    p.kill()
+    p.wait()
+    time.sleep(0.1)
+    harness.bury()
+
+
+def kill_restored(pid):
+    os.kill(pid, 9)
+    harness.bury()
+    wait_for(lambda: not alive(pid), what='end of the restored tree')
+
+
+def count(d):
+    try:
+        return int(open(f'{d}/count').read() or 0)
+    except FileNotFoundError:
+        return 0
+
+
+def test_save_kill_restore():
+    with scratch() as d:
+        p = outside('sh', '-c', COUNTER.format(d=d))
+        wait_for(lambda: count(d) > 5)
+        r = spore('checkpoint', '--json', p.pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        told = json.loads(r.stdout)
+        check(told['pid'], p.pid)
+        for key in ('stop_us', 'total_us', 'pages', 'bytes', 'tasks'):
+            check(told[key] > 0, True, key)
+        check(os.stat(f'{d}/image').st_mode & 0o7777, 0o700)
+        before = count(d)
+        wait_for(lambda: count(d) > before, what='the tree goes on')
+        end(p)
+        r = spore('restore', '-d', '--json', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        pid = json.loads(r.stdout)['pid']
+        check(pid, p.pid)
+        os.unlink(f'{d}/count')
+        wait_for(lambda: count(d) >= before, what='the restored tree goes on')
+        kill_restored(pid)
+
+
+def test_foreground_exits_as_the_root_does():
+    with scratch() as d:
+        p = outside('sh', '-c', 'while [ ! -e go ]; do sleep 0.02; done; exit 9', cwd=d)
+        check(spore('checkpoint', '--kill', p.pid, f'{d}/image').returncode, 0)
+        check(p.wait(10), -9)
+        time.sleep(0.1)
+        harness.bury()
+        q = subprocess.Popen([SPORE, 'restore', f'{d}/image'], stdin=subprocess.DEVNULL)
+        time.sleep(0.3)
+        check(q.poll(), None, 'it waits')
+        open(f'{d}/go', 'w').close()
+        check(q.wait(10), 9)
+        os.unlink(f'{d}/go')
+        q = subprocess.Popen([SPORE, 'restore', f'{d}/image'], stdin=subprocess.DEVNULL)
+        wait_for(lambda: alive(p.pid), what='the tree')
+        time.sleep(0.2)
+        q.send_signal(signal.SIGTERM)
+        check(q.wait(10), -15, 'a signal is passed on')
+        check(alive(p.pid), False)
+
+
+def test_streams_are_those_of_the_restoring_command():
+    with scratch() as d:
+        p = subprocess.Popen(['sh', '-c', 'read a; echo first $a; read b; echo second $b; echo bye >&2'], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        p.stdin.write('one\n')
+        p.stdin.flush()
+        check(p.stdout.readline(), 'first one\n')
+        time.sleep(0.1)
+        r = spore('checkpoint', '--kill', p.pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        p.wait()
+        r = spore('restore', f'{d}/image', input='two\n', stdin=None)
+        check((r.returncode, r.stdout, r.stderr), (0, 'second two\n', 'bye\n'))
+
+
+def test_container_by_name():
+    with scratch() as d:
+        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', 'save-test']):
+            wait_for(lambda: count(d) > 2)
+            r = spore('checkpoint', 'save-test', f'{d}/image')
+            check(r.returncode, 0, r.stderr)
+            found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'save-test']
+            check(found[0]['last_checkpoint'] is not None, True)
+        r = spore('restore', '-d', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        pid = int(r.stdout)
+        found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'save-test']
+        check([(e['pid'], e['restored']) for e in found], [(pid, True)])
+        before = count(d)
+        wait_for(lambda: count(d) > before, what='the restored container goes on')
+        kill_restored(pid)
+
+
+def test_isolation():
+    with scratch() as d:
+        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', 'isolate-test']):
+            wait_for(lambda: count(d) > 2)
+            check(spore('isolate', 'isolate-test').returncode, 0)
+            check_in('isolated', [e['state'] for e in json.loads(spore('list', '--json').stdout)
+                                  if e['name'] == 'isolate-test'])
+            before = count(d)
+            r = spore('isolate', 'isolate-test')
+            check(r.returncode, 1)
+            check_in('isolated already', r.stderr)
+            check(spore('checkpoint', 'isolate-test', f'{d}/one').returncode, 0)
+            check(spore('checkpoint', 'isolate-test', f'{d}/two').returncode, 0)
+            check(count(d), before)
+            check(spore('unisolate', 'isolate-test').returncode, 0)
+            wait_for(lambda: count(d) > before)
+            r = spore('unisolate', 'isolate-test')
+            check(r.returncode, 1)
+            check_in('not isolated', r.stderr)
+        r = spore('restore', '-d', '--isolated', f'{d}/one')
+        check(r.returncode, 0, r.stderr)
+        pid = int(r.stdout)
+        time.sleep(0.2)
+        check(count(d) >= before, True)
+        stuck = count(d)
+        time.sleep(0.2)
+        check(count(d), stuck)
+        check(spore('unisolate', pid).returncode, 0)
+        wait_for(lambda: count(d) != stuck, what='goes on')
+        kill_restored(pid)
+
+
+def test_directories():
+    with scratch() as d:
+        p = outside('sleep', '100')
+        check(spore('checkpoint', p.pid, f'{d}/image').returncode, 0)
+        r = spore('checkpoint', p.pid, f'{d}/image')
+        check(r.returncode, 1)
+        check_in('--force', r.stderr)
+        check(spore('checkpoint', '--force', p.pid, f'{d}/image').returncode, 0)
+        check(spore('checkpoint', p.pid, f'{d}/no/such').returncode, 1)
+        check(spore('restore', f'{d}/nothing').returncode, 1)
+        os.mkdir(f'{d}/empty')
+        for command in ('restore', 'verify', 'inspect'):
+            r = spore(command, f'{d}/empty')
+            check(r.returncode, 1, command)
+            check(r.stderr.count('\n'), 1, r.stderr)
+        end(p)
+
+
+def test_refusal():
+    with scratch() as d:
+        p = outside(sys.executable, '-c', 'import socket, time; s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); '
+                    'c = socket.create_connection(s.getsockname()); a = s.accept(); time.sleep(100)')
+        wait_for(lambda: len(os.listdir(f'/proc/{p.pid}/fd')) >= 6)
+        for args in (['check', p.pid], ['checkpoint', p.pid, f'{d}/image']):
+            r = spore(*args)
+            check(r.returncode, 3, r.stderr)
+            check_in(f'({p.pid}): fd ', r.stderr)
+            check_in('(socket:[', r.stderr)
+        check(os.path.exists(f'{d}/image'), False, 'nothing is left')
+        check(alive(p.pid), True)
+        end(p)
+
+
+def test_check_inspect_verify():
+    check(spore('check').returncode, 0)
+    check(json.loads(spore('check', '--json').stdout)['ok'], True)
+    with scratch() as d:
+        p = outside('sleep', '100')
+        check(spore('check', p.pid).returncode, 0)
+        check(json.loads(spore('check', '--json', p.pid).stdout)['ok'], True)
+        check(spore('checkpoint', '--kill', p.pid, f'{d}/image').returncode, 0)
+        p.wait()
+        check_in('name: "sleep"', spore('inspect', f'{d}/image').stdout)
+        check(len(json.loads(spore('inspect', '--json', f'{d}/image').stdout)['records']) > 10, True)
+        for command in ('verify', 'check'):
+            check(spore(command, f'{d}/image').returncode, 0)
+            check(json.loads(spore(command, '--json', f'{d}/image').stdout)['ok'], True)
+        name = max(os.listdir(f'{d}/image'), key=lambda n: os.path.getsize(f'{d}/image/{n}'))
+        with open(f'{d}/image/{name}', 'r+b') as f:
+            f.seek(os.path.getsize(f.name) // 2)
+            byte = f.read(1)
+            f.seek(-1, 1)
+            f.write(bytes([byte[0] ^ 1]))
+        for command in ('verify', 'check', 'restore'):
+            r = spore(command, f'{d}/image')
+            check(r.returncode, 1, command)
+            check(r.stderr.startswith(f'spore: {command}: '), True, r.stderr)
+        check(alive(p.pid), False)
+
+
+def test_usage_errors():
+    for args in (['checkpoint'], ['checkpoint', '1'], ['restore'], ['restore', 'a', 'b'], ['isolate'], ['unisolate', '1', '2'],
+                 ['inspect'], ['verify'], ['check', '1', '2'], ['checkpoint', '--parent'], ['restore', '-x', 'a']):
+        r = spore(*args)
+        check(r.returncode, 2, str(args))
+        check(r.stderr.count('\n'), 1, r.stderr)
+    for args in (['checkpoint', '4194303', '/tmp/x'], ['isolate', 'no-such-name'], ['check', '/no/such/cgroup']):
+        r = spore(*args)
+        check(r.returncode, 1, str(args))
+        check(os.path.exists('/tmp/x'), False)
+
+
+def test_a_killed_checkpoint_leaves_the_tree_running():
+    with scratch() as d:
+        p = outside('sh', '-c', COUNTER.format(d=d))
+        wait_for(lambda: count(d) > 2)
+        for i in range(10):
+            q = subprocess.Popen([SPORE, 'checkpoint', str(p.pid), f'{d}/image{i}'], stdout=subprocess.DEVNULL)
+            time.sleep(0.001 * i)
+            q.kill()
+            q.wait()
+            before = count(d)
+            wait_for(lambda: count(d) > before + 1, what='the tree goes on')
+            r = spore('verify', f'{d}/image{i}')
+            check(r.returncode in (0, 1), True)
+        end(p)
+
+
+def test_terminal_moves():
+    from on_terminal import OnTerminal
+    with scratch() as d:
+        one = OnTerminal(SPORE, 'run', '--name', 'terminal-test', '--', 'bash', '--norc', '-i')
+        one.send('PS1=; x=kept; echo ready-$((1+1))\r')
+        one.expect('ready-2')
+        r = spore('checkpoint', '--kill', 'terminal-test', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        one.wait()
+        two = OnTerminal(SPORE, 'restore', f'{d}/image')
+        time.sleep(0.3)
+        two.send('echo $x-$((40+2))\r')
+        two.expect('kept-42')
+        two.send('sleep 100\r')
+        time.sleep(0.3)
+        two.send('\x03')
+        two.send('echo after-$?\r')
+        two.expect('after-130')
+        two.send('exit 6\r')
+        check(two.wait(), 6)
+
+
+if __name__ == '__main__':
+    harness.take_orphans()
+    harness.main(sys.modules[__name__])
