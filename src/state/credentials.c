@@ -46,18 +46,14 @@ static const struct field credentials_fields[] = {
 	FIELD_UINT(struct credentials_state, egid, "egid", "effective group"),
 	FIELD_UINT(struct credentials_state, sgid, "sgid", "saved group"),
 	FIELD_UINT(struct credentials_state, fsgid, "fsgid", "file system group"),
-	FIELD_UINTS(
-		struct credentials_state, groups, n_groups, "groups", SHOW_DECIMAL, "supplementary groups"),
+	FIELD_UINTS(struct credentials_state, groups, n_groups, "groups", SHOW_DECIMAL, "supplementary groups"),
 	FIELD_HEX(struct credentials_state, inheritable, "inheritable",
 		"capabilities kept over an exec of a file that takes them"),
-	FIELD_HEX(
-		struct credentials_state, permitted, "permitted", "capabilities that it may make effective"),
+	FIELD_HEX(struct credentials_state, permitted, "permitted", "capabilities that it may make effective"),
 	FIELD_HEX(struct credentials_state, effective, "effective", "capabilities in force"),
-	FIELD_HEX(
-		struct credentials_state, bounding, "bounding", "capabilities that an exec can give at most"),
+	FIELD_HEX(struct credentials_state, bounding, "bounding", "capabilities that an exec can give at most"),
 	FIELD_HEX(struct credentials_state, ambient, "ambient", "capabilities kept over any exec"),
-	FIELD_HEX(struct credentials_state, securebits, "securebits",
-		"PR_GET_SECUREBITS, keep_caps among them"),
+	FIELD_HEX(struct credentials_state, securebits, "securebits", "PR_GET_SECUREBITS, keep_caps among them"),
 	FIELD_BOOL(struct credentials_state, no_new_privs, "no_new_privs", "PR_GET_NO_NEW_PRIVS"),
 	FIELD_UINT(struct credentials_state, dumpable, "dumpable", "PR_GET_DUMPABLE of its process"),
 	FIELD_END,
@@ -82,8 +78,8 @@ static bool looks_dumpable(const struct process *p)
 
 	if (s->uid[1] != 0)
 		return fstatat(p->proc_fd, "stat", &st, 0) < 0 || st.st_uid == s->uid[1];
-	if (s->uid[0] != 0 || s->uid[2] != 0 || getuid() != 0 || s->gid[0] != getgid() ||
-		s->gid[1] != getgid() || s->gid[2] != getgid())
+	if (s->uid[0] != 0 || s->uid[2] != 0 || getuid() != 0 || s->gid[0] != getgid() || s->gid[1] != getgid() ||
+		s->gid[2] != getgid())
 		return true;
 	effective = capabilities_set_effective(0);
 	r = kernel_kcmp(getpid(), p->pid, KCMP_VM);
@@ -121,30 +117,37 @@ static int auxv_ids_read(int proc_fd, struct auxv_ids *ids)
 	return 0;
 }
 
-/* Are the ids still those with which exec started the program? Then nothing but the program itself made it
- * non-dumpable. */
-static bool ids_are_those_of_exec(const struct process *p, const struct proc_status *s)
+static bool has_ids(const struct proc_status *s, const struct auxv_ids *a)
+{
+	return s->uid[0] == a->uid && s->uid[1] == a->euid && s->uid[2] == a->euid && s->uid[3] == a->euid &&
+	       s->gid[0] == a->gid && s->gid[1] == a->egid && s->gid[2] == a->egid && s->gid[3] == a->egid;
+}
+
+/* Have all its threads still the ids with which exec started the program? Then nothing but the program itself made it
+ * non-dumpable. proc_fd: of a task of it that lives. */
+static bool ids_are_those_of_exec(const struct process *p, int proc_fd)
 {
 	struct auxv_ids a;
 
-	if (auxv_ids_read(p->proc_fd, &a) < 0 || a.found < 4)
+	if (auxv_ids_read(proc_fd, &a) < 0 || a.found < 4)
 		return true;
-	return a.uid == a.euid && a.gid == a.egid && s->uid[0] == a.uid && s->uid[1] == a.euid &&
-	       s->uid[2] == a.euid && s->uid[3] == a.euid && s->gid[0] == a.gid && s->gid[1] == a.egid &&
-	       s->gid[2] == a.egid && s->gid[3] == a.egid;
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (!has_ids(&p->threads[i].status, &a))
+			return false;
+	return a.uid == a.euid && a.gid == a.egid;
 }
 
 static int refuse_dumpable(struct capture *c)
 {
 	return refused(c->ps,
-		BLAME_PROCESS(c->process, .object = "dumpable",
-			.remedy = "it would have to call prctl(PR_SET_DUMPABLE, 1)"),
+		BLAME_PROCESS(
+			c->process, .object = "dumpable", .remedy = "it would have to call prctl(PR_SET_DUMPABLE, 1)"),
 		"the process asked not to be dumped, and that is respected");
 }
 
 static int credentials_look(struct capture *c)
 {
-	if (!looks_dumpable(c->process) && ids_are_those_of_exec(c->process, &c->process->status))
+	if (!looks_dumpable(c->process) && ids_are_those_of_exec(c->process, c->process->proc_fd))
 		refuse_dumpable(c);
 	return 0;
 }
@@ -199,7 +202,7 @@ static int credentials_capture(struct capture *c, const struct batch *b, void *s
 		.dumpable = (uint8_t)batch_result(b, ops->dumpable),
 	};
 	if (s->dumpable != 1 && is_leader(c)) {
-		if (ids_are_those_of_exec(c->process, st))
+		if (ids_are_those_of_exec(c->process, c->thread->proc_fd))
 			return refuse_dumpable(c);
 		changed(c->ps, BLAME_PROCESS(c->process, .object = "dumpable"),
 			"not dumpable since its identity changed: saved all the same, for a privileged "
@@ -211,8 +214,7 @@ static int credentials_capture(struct capture *c, const struct batch *b, void *s
 /* --- restore
  * ---------------------------------------------------------------------------------------------------- */
 
-static void name_missing(
-	struct restore *r, const struct credentials_state *s, uint64_t missing, const char *set)
+static void name_missing(struct restore *r, const struct credentials_state *s, uint64_t missing, const char *set)
 {
 	char name[24];
 
@@ -238,8 +240,7 @@ static int credentials_validate(struct restore *r, const struct record *rec)
 	return 0;
 }
 
-static void add_capset(
-	struct batch *b, const char *what, uint64_t inheritable, uint64_t permitted, uint64_t effective)
+static void add_capset(struct batch *b, const char *what, uint64_t inheritable, uint64_t permitted, uint64_t effective)
 {
 	const struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	const struct __user_cap_data_struct data[2] = {
@@ -247,8 +248,7 @@ static void add_capset(
 		{ (uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32) },
 	};
 
-	batch_call(b, what, SYS_capset, batch_copy(b, &header, sizeof(header)).v,
-		batch_copy(b, data, sizeof(data)).v);
+	batch_call(b, what, SYS_capset, batch_copy(b, &header, sizeof(header)).v, batch_copy(b, data, sizeof(data)).v);
 }
 
 static int add_groups(struct batch *b, const struct credentials_state *s)
@@ -297,8 +297,8 @@ static void add_ambient(struct batch *b, const struct credentials_state *s)
 	batch_call(b, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)", SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL);
 	for (unsigned int cap = 0; cap < 64; cap++)
 		if (s->ambient >> cap & 1)
-			batch_call(b, "prctl(PR_CAP_AMBIENT_RAISE)", SYS_prctl, PR_CAP_AMBIENT,
-				PR_CAP_AMBIENT_RAISE, cap);
+			batch_call(
+				b, "prctl(PR_CAP_AMBIENT_RAISE)", SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap);
 }
 
 static unsigned int suid_dumpable(void)

@@ -59,7 +59,7 @@ const struct component component_directory = {
  * mounted over it, or it was moved away meanwhile. */
 static bool leads_back(const struct capture *c, const char *path, const struct statx *want)
 {
-	const struct process *root = c->tree->processes[0];
+	const struct thread *root = owner_alive(c->tree->processes[0]);
 	_cleanup_free_ char *base = NULL, *below = NULL;
 	struct statx st;
 
@@ -67,9 +67,9 @@ static bool leads_back(const struct capture *c, const char *path, const struct s
 		return true;
 	if (asprintf(&below, "root%s", path) < 0)
 		return true;
-	return statx(root->proc_fd, below, 0, STATX_INO | STATX_MNT_ID, &st) == 0 &&
-	       st.stx_ino == want->stx_ino && st.stx_dev_major == want->stx_dev_major &&
-	       st.stx_dev_minor == want->stx_dev_minor && st.stx_mnt_id == want->stx_mnt_id;
+	return statx(root->proc_fd, below, 0, STATX_INO | STATX_MNT_ID, &st) == 0 && st.stx_ino == want->stx_ino &&
+	       st.stx_dev_major == want->stx_dev_major && st.stx_dev_minor == want->stx_dev_minor &&
+	       st.stx_mnt_id == want->stx_mnt_id;
 }
 
 int directory_capture(struct capture *c, const char *name, object_id *id)
@@ -80,17 +80,15 @@ int directory_capture(struct capture *c, const char *name, object_id *id)
 	bool is_new;
 	int r;
 
-	if (statx(c->process->proc_fd, name, 0, STATX_INO | STATX_NLINK | STATX_MNT_ID, &st) < 0)
+	if (statx(c->thread->proc_fd, name, 0, STATX_INO | STATX_NLINK | STATX_MNT_ID, &st) < 0)
 		r = -errno;
 	else
-		r = procfs_link(c->process->proc_fd, name, &path);
+		r = procfs_link(c->thread->proc_fd, name, &path);
 	if (r < 0)
-		return failed(c->ps, BLAME_PROCESS(c->process, .object = name), r, "cannot read /proc/PID/%s",
-			name);
+		return failed(c->ps, BLAME_PROCESS(c->process, .object = name), r, "cannot read /proc/PID/%s", name);
 	if (st.stx_nlink == 0)
 		return refused(c->ps,
-			BLAME_PROCESS(c->process, .object = name,
-				.remedy = "let it change to a directory that exists"),
+			BLAME_PROCESS(c->process, .object = name, .remedy = "let it change to a directory that exists"),
 			"its directory was removed: %s", path);
 	if (path[0] != '/' || !leads_back(c, path, &st))
 		return refused(c->ps,
@@ -99,8 +97,8 @@ int directory_capture(struct capture *c, const char *name, object_id *id)
 			"its path does not lead to it: %s (mounted over, moved, or of another mount "
 			"namespace)",
 			path);
-	*id = identity_of(c->identities, "directory", (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor,
-		st.stx_ino, st.stx_mnt_id, &is_new);
+	*id = identity_of(c->identities, "directory", (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor, st.stx_ino,
+		st.stx_mnt_id, &is_new);
 	s.path = path;
 	return is_new ? image_add(c->writer, &component_directory.kind, *id, &s) : 0;
 }
@@ -127,8 +125,7 @@ int directory_fd(struct restore *r, object_id id)
 	if (fd < 0)
 		return fd;
 	/* Another worker may have been faster. */
-	if (!__atomic_compare_exchange_n(
-		    &made->fd[0], &none, fd, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+	if (!__atomic_compare_exchange_n(&made->fd[0], &none, fd, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
 		close(fd);
 		fd = none;
 	}

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "kernel/sched.h"
 #include "state/directory.h"
+#include "state/owner.h"
 
 struct fs_state {
 	object_id of;
@@ -22,8 +23,7 @@ struct fs_state {
 static const struct field fs_fields[] = {
 	FIELD_REF(struct fs_state, of, "of", "process", REF_STRONG, "the process"),
 	FIELD_REF(struct fs_state, cwd, "cwd", "directory", REF_STRONG, "working directory"),
-	FIELD_REF(struct fs_state, root, "root", "directory", REF_STRONG,
-		"root directory; absent: the tree's own"),
+	FIELD_REF(struct fs_state, root, "root", "directory", REF_STRONG, "root directory; absent: the tree's own"),
 	FIELD_OCTAL(struct fs_state, umask, "umask", "permissions that new files do not get"),
 	FIELD_END,
 };
@@ -50,11 +50,10 @@ static void look_at_threads(struct capture *c)
 	const struct process *p = c->process;
 
 	for (size_t i = 1; i < p->n_threads; i++) {
-		if (kernel_kcmp(p->pid, p->threads[i].tid, KCMP_FS) <= 0)
+		if (kernel_kcmp(owner_alive(p)->tid, p->threads[i].tid, KCMP_FS) <= 0)
 			continue;
 		refused(c->ps, BLAME_PROCESS(p, .object = "working directory"),
-			"thread %d has a working directory of its own (unshare(CLONE_FS))",
-			p->threads[i].tid);
+			"thread %d has a working directory of its own (unshare(CLONE_FS))", p->threads[i].tid);
 		return;
 	}
 }
@@ -73,10 +72,10 @@ static int fs_capture(struct capture *c, const struct batch *b, void *scratch, v
 	int r;
 
 	s->of = c->process->id;
-	s->umask = c->process->threads[0].status.umask;
+	s->umask = c->thread->status.umask;
 	r = directory_capture(c, "cwd", &s->cwd);
 	if (r == 0)
-		r = procfs_link(c->process->proc_fd, "root", &root);
+		r = procfs_link(c->thread->proc_fd, "root", &root);
 	if (r == 0 && strcmp(root, "/") != 0)
 		r = directory_capture(c, "root", &s->root);
 	return r;
@@ -92,8 +91,7 @@ static int enter(struct build *b, object_id directory, const char *what, bool as
 	uint32_t fetched;
 
 	if (fd < 0)
-		return failed(b->ps, BLAME(.pid = b->process->vpid, .object = path), fd,
-			"cannot open it as %s", what);
+		return failed(b->ps, BLAME(.pid = b->process->vpid, .object = path), fd, "cannot open it as %s", what);
 	fetched = build_fetch(b, what, fd);
 	batch_use(b->batch, batch_call(b->batch, "fchdir", SYS_fchdir, 0), 0, fetched);
 	if (as_root)

@@ -97,16 +97,18 @@ static int limits_capture(struct capture *c, const struct batch *b, void *scratc
 {
 	const struct limits_scratch *got = scratch;
 	struct limits_state *s = state;
+	_cleanup_fd_ int dir = -1;
 	long adj, filter;
 	int r;
 
 	s->of = c->process->id;
-	r = read_number(c->process->proc_fd, "oom_score_adj", 10, &adj);
+	/* By the number of a thread that lives: /proc/PID of a leader that has ended knows no memory. */
+	dir = procfs_open_pid(c->thread->tid);
+	r = dir < 0 ? dir : read_number(dir, "oom_score_adj", 10, &adj);
 	if (r == 0)
-		r = read_number(c->process->proc_fd, "coredump_filter", 16, &filter);
+		r = read_number(dir, "coredump_filter", 16, &filter);
 	if (r < 0)
-		return failed(
-			c->ps, BLAME_PROCESS(c->process), r, "cannot read oom_score_adj or coredump_filter");
+		return failed(c->ps, BLAME_PROCESS(c->process), r, "cannot read oom_score_adj or coredump_filter");
 	s->oom_score_adj = (int16_t)adj;
 	s->coredump_filter = (uint32_t)filter;
 	s->limits = calloc(N_LIMITS, sizeof(*s->limits));
@@ -167,8 +169,7 @@ static int limits_validate(struct restore *r, const struct record *rec)
 
 	for (size_t i = 0; i < s->n_limits; i++)
 		validate_limit(r, pid, &s->limits[i], privileged);
-	if (!privileged && read_number(AT_FDCWD, "/proc/self/oom_score_adj", 10, &own) == 0 &&
-		s->oom_score_adj < own)
+	if (!privileged && read_number(AT_FDCWD, "/proc/self/oom_score_adj", 10, &own) == 0 && s->oom_score_adj < own)
 		refused(r->ps,
 			BLAME(.pid = pid, .object = "oom_score_adj",
 				.remedy = "give spore CAP_SYS_RESOURCE, or lower its own score"),
@@ -186,15 +187,15 @@ static int write_number(struct build *b, const char *name, const char *format, i
 	int n, r = dir < 0 ? dir : read_number(dir, name, base, &now);
 
 	if (r < 0)
-		return failed(b->ps, BLAME(.pid = b->process->vpid, .object = name), r,
-			"cannot read it in the new process");
+		return failed(
+			b->ps, BLAME(.pid = b->process->vpid, .object = name), r, "cannot read it in the new process");
 	if (now == value)
 		return 0;
 	n = snprintf(text, sizeof(text), format, value);
 	fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, text, (size_t)n) != n)
-		return failed(b->ps, BLAME(.pid = b->process->vpid, .object = name), -errno,
-			"cannot set it to %s", text);
+		return failed(
+			b->ps, BLAME(.pid = b->process->vpid, .object = name), -errno, "cannot set it to %s", text);
 	return 0;
 }
 

@@ -62,21 +62,20 @@ static int refuse_ns(struct capture *c, const struct kind_of_ns *k, const char *
 	char object[48];
 
 	snprintf(object, sizeof(object), "%s namespace", k->name);
-	return refused(c->ps,
-		BLAME_PROCESS(c->process, .object = object, .remedy = "start the tree with spore run"), "%s",
-		text);
+	return refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = "start the tree with spore run"),
+		"%s", text);
 }
 
 static void look_at_root(struct capture *c, int self_fd)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		const struct kind_of_ns *k = &kinds[i];
-		ino_t its = ns_of(c->process->proc_fd, k->name);
+		ino_t its = ns_of(owner_alive(c->process)->proc_fd, k->name);
 
 		/* A child of spore's may be born into other namespaces than spore's own: of these only its
 		 * own counts. */
 		if (k->must_equal) {
-			if (its && its != ns_of(c->process->proc_fd, k->must_equal))
+			if (its && its != ns_of(owner_alive(c->process)->proc_fd, k->must_equal))
 				refuse_ns(c, k, "its children would be born into another than its own");
 		} else if (its && its != ns_of(self_fd, k->name) && !may_differ_from_host(c->tree, k)) {
 			refuse_ns(c, k, "it is neither the host's nor one that spore made");
@@ -87,8 +86,8 @@ static void look_at_root(struct capture *c, int self_fd)
 static void look_at_other(struct capture *c, const struct process *root)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		ino_t its = ns_of(c->process->proc_fd, kinds[i].name),
-		      roots = ns_of(root->proc_fd, kinds[i].name);
+		ino_t its = ns_of(owner_alive(c->process)->proc_fd, kinds[i].name),
+		      roots = ns_of(owner_alive(root)->proc_fd, kinds[i].name);
 
 		if (its && roots && its != roots)
 			refuse_ns(c, &kinds[i], "it is another than that of the tree's root");
@@ -111,8 +110,8 @@ static void look_at_threads(struct capture *c)
 	ino_t process[ARRAY_SIZE(kinds)] = { 0 };
 
 	for (size_t i = 0; p->n_threads > 1 && i < ARRAY_SIZE(kinds); i++)
-		process[i] = ns_of(p->proc_fd, kinds[i].name);
-	for (size_t t = 1; t < p->n_threads; t++)
+		process[i] = ns_of(owner_alive(p)->proc_fd, kinds[i].name);
+	for (size_t t = 1; t < p->n_threads; t++) /* what has ended has none */
 		look_at_thread(c, p->threads[t].proc_fd, process);
 }
 

@@ -25,3 +25,12 @@ static inline int capture_nothing(struct capture *c, const struct batch *b, void
 {
 	return CAPTURE_NOTHING;
 }
+
+/* A thread of the process that has not ended, as its leader may have: the leader's /proc then shows neither memory nor namespaces nor directories. */
+static inline const struct thread *owner_alive(const struct process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].stat.state != 'Z' && p->threads[i].stat.state != 'X')
+			return &p->threads[i];
+	return &p->threads[0];
+}

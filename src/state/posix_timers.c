@@ -40,8 +40,7 @@ static const struct field posix_timer_fields[] = {
 	FIELD_UINT(struct posix_timer, signal, "signal", "sigev_signo"),
 	FIELD_UINT(struct posix_timer, notify, "notify", "SIGEV_SIGNAL (0), _NONE (1), _THREAD (2)"),
 	FIELD_HEX(struct posix_timer, value, "value", "sigev_value"),
-	FIELD_INT(struct posix_timer, thread, "thread",
-		"SIGEV_THREAD_ID: the thread that gets the signal; 0: any"),
+	FIELD_INT(struct posix_timer, thread, "thread", "SIGEV_THREAD_ID: the thread that gets the signal; 0: any"),
 	FIELD_UINT(struct posix_timer, left, "left_ns", "until it fires; 0: not set"),
 	FIELD_UINT(struct posix_timer, interval, "interval_ns", "from one to the next"),
 	FIELD_END,
@@ -104,8 +103,7 @@ static void posix_timers_ask(struct capture *c, struct batch *b, void *scratch)
 	s->now = now;
 	for (size_t i = 0; room && i < s->n; i++) {
 		s->got[i].timer = timers[i];
-		s->got[i].overrun =
-			batch_call(b, "timer_getoverrun", SYS_timer_getoverrun, (uint64_t)timers[i].id);
+		s->got[i].overrun = batch_call(b, "timer_getoverrun", SYS_timer_getoverrun, (uint64_t)timers[i].id);
 		batch_may_fail(b, s->got[i].overrun);
 		batch_call(b, "timer_gettime", SYS_timer_gettime, (uint64_t)timers[i].id,
 			at + i * sizeof(*s->got) + offsetof(struct timer_got, left));
@@ -147,14 +145,33 @@ static int by_id(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
+/* How often a timer ran out while its signal waited is counted in the kernel, and told with that signal only. */
+static void tell_overrun(struct capture *c, const struct posix_timer *t, int64_t last)
+{
+	uint64_t pending = c->thread->status.shared_pending;
+	char object[32];
+
+	for (size_t i = 0; i < c->process->n_threads; i++)
+		pending |= c->process->threads[i].status.sig_pending;
+	snprintf(object, sizeof(object), "timer %u", t->id);
+	if (last > 0)
+		changed(c->ps, BLAME_PROCESS(c->process, .object = object),
+			"timer_getoverrun will answer 0, not %lld: the count of its last signal has no setter",
+			(long long)last);
+	if (t->interval && t->notify != SIGEV_NONE && t->signal && pending >> (t->signal - 1) & 1)
+		changed(c->ps, BLAME_PROCESS(c->process, .object = object),
+			"its signal waits: how often it ran out meanwhile is counted anew from the restore "
+			"on");
+}
+
 static int posix_timers_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	const struct posix_timers_scratch *got = scratch;
 	struct posix_timers_state *s = state;
 
 	if (got->error < 0)
-		return failed(c->ps, BLAME_PROCESS(c->process, .object = "POSIX timers"), got->error,
-			"cannot read them");
+		return failed(
+			c->ps, BLAME_PROCESS(c->process, .object = "POSIX timers"), got->error, "cannot read them");
 	if (!got->n)
 		return CAPTURE_NOTHING;
 	s->of = c->process->id;
@@ -168,11 +185,7 @@ static int posix_timers_capture(struct capture *c, const struct batch *b, void *
 		if (r < 0)
 			return r;
 		s->n_timers++;
-		if (batch_result(b, got->got[i].overrun) > 0)
-			changed(c->ps, BLAME_PROCESS(c->process, .object = "POSIX timers"),
-				"timer_getoverrun of timer %d will be 0: the last signal's count has no "
-				"setter",
-				got->got[i].timer.id);
+		tell_overrun(c, &s->timers[s->n_timers - 1], batch_result(b, got->got[i].overrun));
 	}
 	qsort(s->timers, s->n_timers, sizeof(*s->timers), by_id);
 	return 0;
@@ -205,8 +218,8 @@ static int posix_timers_validate(struct restore *r, const struct record *rec)
 
 		if (!ordered || t->notify > SIGEV_THREAD || t->id > INT32_MAX || t->left > INT64_MAX ||
 			t->interval > INT64_MAX)
-			return failed(r->ps, BLAME(.pid = owner_vpid(r, s->of), .object = "POSIX timers"),
-				-EBADMSG, "timer %u makes no sense", t->id);
+			return failed(r->ps, BLAME(.pid = owner_vpid(r, s->of), .object = "POSIX timers"), -EBADMSG,
+				"timer %u makes no sense", t->id);
 	}
 	if (s->n_timers && s->timers[s->n_timers - 1].id > MOST_IDS_IN_BETWEEN && !kernel_restores_ids())
 		refused(r->ps,
@@ -230,8 +243,8 @@ static void create_timer(struct batch *b, const struct posix_timer *t, bool rest
 	/* Made by the leader, so the CPU clock of another thread goes by that thread's name. */
 	if (clock == CLOCK_THREAD_CPUTIME_ID && t->thread)
 		clock = (int32_t)(~(uint32_t)t->thread << 3 | 6);
-	batch_call(b, restores_ids ? "timer_create with its id" : "timer_create", SYS_timer_create,
-		(uint64_t)clock, batch_copy(b, &ev, sizeof(ev)).v, batch_copy(b, &id, sizeof(id)).v);
+	batch_call(b, restores_ids ? "timer_create with its id" : "timer_create", SYS_timer_create, (uint64_t)clock,
+		batch_copy(b, &ev, sizeof(ev)).v, batch_copy(b, &id, sizeof(id)).v);
 }
 
 /* Without RESTORE_IDS: takes and gives back the ids before this one. */
@@ -255,8 +268,7 @@ static void arm_timer(struct build *build, const struct posix_timer *t, int64_t 
 {
 	struct batch *b = build->batch;
 	bool absolute = t->clock == CLOCK_MONOTONIC && t->left < INT64_MAX / 4;
-	bool cpu =
-		t->clock < 0 || t->clock == CLOCK_PROCESS_CPUTIME_ID || t->clock == CLOCK_THREAD_CPUTIME_ID;
+	bool cpu = t->clock < 0 || t->clock == CLOCK_PROCESS_CPUTIME_ID || t->clock == CLOCK_THREAD_CPUTIME_ID;
 	int64_t due = (int64_t)t->left;
 	struct itimerspec v;
 
@@ -280,8 +292,8 @@ static int posix_timers_arm(struct build *build, const void *state)
 	uint32_t next = 0;
 
 	if (restores_ids)
-		batch_call(b, "prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl,
-			SPORE_PR_TIMER_CREATE_RESTORE_IDS, SPORE_PR_TIMER_CREATE_RESTORE_IDS_ON);
+		batch_call(b, "prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, SPORE_PR_TIMER_CREATE_RESTORE_IDS,
+			SPORE_PR_TIMER_CREATE_RESTORE_IDS_ON);
 	for (size_t i = 0; i < s->n_timers; i++) {
 		const struct posix_timer *t = &s->timers[i];
 
@@ -291,14 +303,13 @@ static int posix_timers_arm(struct build *build, const void *state)
 		create_timer(b, t, restores_ids);
 	}
 	if (restores_ids)
-		batch_call(b, "prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl,
-			SPORE_PR_TIMER_CREATE_RESTORE_IDS, SPORE_PR_TIMER_CREATE_RESTORE_IDS_OFF);
+		batch_call(b, "prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, SPORE_PR_TIMER_CREATE_RESTORE_IDS,
+			SPORE_PR_TIMER_CREATE_RESTORE_IDS_OFF);
 	for (size_t i = 0; i < s->n_timers; i++) {
 		const struct posix_timer *t = &s->timers[i];
 
 		if (t->left)
-			arm_timer(build, t, s->at,
-				t->interval && pending_has_timer(build->process, (int)t->id));
+			arm_timer(build, t, s->at, t->interval && pending_has_timer(build->process, (int)t->id));
 	}
 	return 0;
 }

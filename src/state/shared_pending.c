@@ -20,10 +20,9 @@ static const struct field shared_pending_fields[] = {
 static int shared_pending_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	struct pending_state *s = state;
-	struct thread *leader = &c->process->threads[0];
 
 	s->of = c->process->id;
-	return pending_capture(c, leader, true, leader->status.shared_pending, s);
+	return pending_capture(c, c->thread, true, c->thread->status.shared_pending, s);
 }
 
 static int shared_pending_arm(struct build *b, const void *state)
@@ -34,8 +33,7 @@ static int shared_pending_arm(struct build *b, const void *state)
 		if (!pending_is_queued(b->restore, b->process->id, &s->signals[i]))
 			continue;
 		batch_call(b->batch, "rt_sigqueueinfo", SYS_rt_sigqueueinfo, (uint64_t)b->process->vpid,
-			s->signals[i].signal,
-			batch_copy(b->batch, s->signals[i].info.data, s->signals[i].info.size).v);
+			s->signals[i].signal, batch_copy(b->batch, s->signals[i].info.data, s->signals[i].info.size).v);
 	}
 	return 0;
 }
