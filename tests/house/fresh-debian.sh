@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# fresh-debian.sh [DIR]: ./demo and ./check on a clean clone, in a Debian 12 that has nothing but its base.
+#
+# DIR (/var/tmp/spore-debian) keeps the base as debootstrap made it, for the next time; each run works on a copy. The copy
+# becomes the root of a mount namespace of its own, which ends with this script, and all its mounts with it.
+set -eu
+top=$(cd "$(dirname "$0")/../.." && pwd)
+dir=$(realpath -m "${1:-/var/tmp/spore-debian}")
+commands=${COMMANDS:-"./demo ./check"}
+
+if [ "${INSIDE:-}" != yes ]; then
+	[ "$(id -u)" -eq 0 ] || { echo "fresh-debian: run this as root" >&2; exit 1; }
+	command -v debootstrap >/dev/null || { echo "fresh-debian: skipped: debootstrap is not installed" >&2; exit 77; }
+	mkdir -p "$dir"
+	if [ ! -e "$dir/base.tar" ]; then
+		debootstrap --variant=minbase bookworm "$dir/making" "${MIRROR:-http://deb.debian.org/debian}" >"$dir/log" 2>&1 ||
+			{ tail -n 5 "$dir/log" >&2; echo "fresh-debian: skipped: debootstrap failed" >&2; exit 77; }
+		tar -C "$dir/making" --one-file-system -cf "$dir/base.tar.new" .
+		rm -rf "$dir/making"
+		mv "$dir/base.tar.new" "$dir/base.tar"
+	fi
+	root=$(mktemp -d "$dir/root.XXXXXX")
+	trap 'rm -rf --one-file-system "$root"' EXIT
+	tar -C "$root" -xf "$dir/base.tar"
+	git clone -q --no-hardlinks "$top" "$root/spore"
+	INSIDE=yes unshare --mount --propagation private "$0" "$root" || { echo "fresh-debian: failed" >&2; exit 1; }
+	exit 0
+fi
+
+mount --bind "$dir" "$dir"
+cd "$dir"
+mount --rbind /dev dev
+mount --rbind /sys sys
+mount -t proc proc proc
+mount -t tmpfs tmpfs run
+mount -t tmpfs tmpfs tmp
+cp --remove-destination /etc/resolv.conf etc/resolv.conf
+mkdir -p old
+pivot_root . old
+cd /spore
+umount -l /old
+export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+for command in $commands; do
+	echo "=== $command"
+	env -i HOME="$HOME" PATH="$PATH" TERM=dumb $command || { echo "$command: exit $?"; exit 1; }
+done
