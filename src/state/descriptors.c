@@ -80,9 +80,9 @@ static int descriptors_capture(struct capture *c, const struct batch *b, void *s
 		return -ENOMEM;
 	s->n = p->n_files;
 	for (size_t i = 0; i < s->n; i++)
-		s->list[i] = (struct descriptor){ .fd = (uint64_t)p->files[i].fd,
-			.cloexec = p->files[i].cloexec,
-			.file = p->files[i].file };
+		s->list[i] = (struct descriptor){
+			.fd = (uint64_t)p->files[i].fd, .cloexec = p->files[i].cloexec, .file = p->files[i].file
+		};
 	return 0;
 }
 
@@ -198,8 +198,7 @@ static int put(struct build *b, const struct descriptor *d, uint64_t lowest_free
 			batch_call(b->batch, "F_SETFD", SYS_fcntl, d->fd, F_SETFD, 0);
 		return 0;
 	}
-	batch_use(b->batch, batch_call(b->batch, "dup3", SYS_dup3, 0, d->fd, d->cloexec ? O_CLOEXEC : 0), 0,
-		fetched);
+	batch_use(b->batch, batch_call(b->batch, "dup3", SYS_dup3, 0, d->fd, d->cloexec ? O_CLOEXEC : 0), 0, fetched);
 	batch_use(b->batch, batch_call(b->batch, "close", SYS_close, 0), 0, fetched);
 	return 0;
 }
@@ -256,7 +255,7 @@ static int descriptors_attach(struct build *b, const void *state)
 
 		if (!k || !first_to_attach(b->restore, s->list[i].file))
 			continue;
-		err = file_own(b, s->list[i].file, file);
+		err = file_own(b, s->list[i].file, file, (int)s->list[i].fd);
 		if (!err && k->attach)
 			err = k->attach(b, backing, file, (int)s->list[i].fd);
 		if (err)

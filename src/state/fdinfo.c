@@ -44,8 +44,8 @@ int fdinfo_lock_parse(const char *value, struct fdinfo_lock *out)
 	long long start, last;
 
 	*out = (struct fdinfo_lock){ 0 };
-	if (sscanf(value, "%*d: %7s %11s %7s %*d %*s %lld %23s", out->class, out->state, out->mode, &start,
-		    end) != 5)
+	if (sscanf(value, "%*d: %7s %11s %7s %d %*s %lld %23s", out->class, out->state, out->mode, &out->pid, &start,
+		    end) != 6)
 		return -EBADMSG;
 	out->start = start;
 	if (!strcmp(end, "EOF"))
@@ -59,8 +59,8 @@ int fdinfo_lock_parse(const char *value, struct fdinfo_lock *out)
 int fdinfo_epoll_parse(const char *value, struct fdinfo_epoll *out)
 {
 	*out = (struct fdinfo_epoll){ 0 };
-	if (sscanf(value, "%d events: %" SCNx32 " data: %" SCNx64 " pos:%*d ino:%" SCNx64, &out->fd,
-		    &out->events, &out->data, &out->ino) < 3)
+	if (sscanf(value, "%d events: %" SCNx32 " data: %" SCNx64 " pos:%*d ino:%" SCNx64, &out->fd, &out->events,
+		    &out->data, &out->ino) < 3)
 		return -EBADMSG;
 	return 0;
 }
@@ -82,14 +82,12 @@ int fdinfo_timer_parse(const char *text, struct fdinfo_timer *out)
 	uint64_t clock, flags;
 
 	*out = (struct fdinfo_timer){ 0 };
-	if (proc_value_u64(text, "clockid", 10, &clock) < 0 ||
-		proc_value_u64(text, "ticks", 10, &out->ticks) < 0 ||
+	if (proc_value_u64(text, "clockid", 10, &clock) < 0 || proc_value_u64(text, "ticks", 10, &out->ticks) < 0 ||
 		proc_value_u64(text, "settime flags", 8, &flags) < 0)
 		return -EBADMSG;
 	out->clock = (int)clock;
 	out->settime_flags = (uint32_t)flags;
-	return time_parse(text, "it_value", &out->value_ns) ||
-			       time_parse(text, "it_interval", &out->interval_ns)
+	return time_parse(text, "it_value", &out->value_ns) || time_parse(text, "it_interval", &out->interval_ns)
 		       ? -EBADMSG
 		       : 0;
 }

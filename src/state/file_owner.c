@@ -15,7 +15,6 @@ struct owning {
 	struct f_owner_ex owner;
 	uid_t uid, euid;
 	int signal;
-	bool async;
 };
 
 /* The kernel notes the user ids of who sets the owner, and checks them when it sends a signal: hence a child
@@ -23,7 +22,6 @@ struct owning {
 static int own(void *arg)
 {
 	const struct owning *o = arg;
-	int flags;
 
 	if (syscall(SYS_setresuid, o->uid, o->euid, -1) < 0)
 		return -errno;
@@ -31,10 +29,7 @@ static int own(void *arg)
 		return -errno;
 	if (o->owner.pid && fcntl(o->fd, F_SETOWN_EX, &o->owner) < 0)
 		return -errno;
-	if (!o->async)
-		return 0;
-	flags = fcntl(o->fd, F_GETFL);
-	return flags < 0 || fcntl(o->fd, F_SETFL, flags | O_ASYNC) < 0 ? -errno : 0;
+	return 0;
 }
 
 /* In the keeper's pid namespace; 0: no such task. */
@@ -52,15 +47,12 @@ static pid_t owner_pid(const struct restore *r, const struct file_state *s)
 	return 0;
 }
 
-int file_own(struct build *b, object_id id, const struct file_state *s)
+static int set_owner(struct build *b, object_id id, const struct file_state *s)
 {
-	struct owning o = { .uid = (uid_t)s->owner_uid,
-		.euid = (uid_t)s->owner_euid,
-		.signal = (int)s->signal,
-		.async = s->flags & O_ASYNC };
+	struct owning o = { .uid = (uid_t)s->owner_uid, .euid = (uid_t)s->owner_euid, .signal = (int)s->signal };
 	int err;
 
-	if (!s->owner && !s->signal && !o.async)
+	if (!s->owner && !s->signal)
 		return 0;
 	if (s->owner) {
 		o.owner = (struct f_owner_ex){ .type = (int)s->owner_type, .pid = owner_pid(b->restore, s) };
@@ -77,4 +69,15 @@ int file_own(struct build *b, object_id id, const struct file_state *s)
 	return err ? failed(b->ps, BLAME(.pid = b->process->pid), err,
 			     "the owner of a descriptor cannot be set (F_SETOWN): %s", strerror(-err))
 		   : 0;
+}
+
+/* The signal tells the number of the descriptor through which O_ASYNC was set: that is for the task to do. */
+int file_own(struct build *b, object_id id, const struct file_state *s, int fd)
+{
+	int err = set_owner(b, id, s);
+
+	if (!err && s->flags & O_ASYNC)
+		batch_call(b->batch, "F_SETFL of O_ASYNC", SYS_fcntl, (uint64_t)fd, F_SETFL,
+			s->flags & ~(uint64_t)O_ACCMODE);
+	return err;
 }

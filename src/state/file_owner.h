@@ -3,5 +3,5 @@
 
 #include "object/component.h"
 
-/* F_SETOWN_EX, F_SETSIG and O_ASYNC of a description, in the keeper: every process is born. */
-int file_own(struct build *b, object_id id, const struct file_state *s);
+/* F_SETOWN_EX, F_SETSIG and O_ASYNC of a description, which the task of b has at number fd. Every process is born. */
+int file_own(struct build *b, object_id id, const struct file_state *s, int fd);

@@ -32,8 +32,7 @@ struct locks_state {
 
 static const struct field lock_fields[] = {
 	FIELD_UINT(struct lock, fd, "fd", "a descriptor of the process"),
-	FIELD_UINT(struct lock, class, "class",
-		"0 flock, 1 the process's, 2 the open file description's, 3 a lease"),
+	FIELD_UINT(struct lock, class, "class", "0 flock, 1 the process's, 2 the open file description's, 3 a lease"),
 	FIELD_BOOL(struct lock, exclusive, "exclusive", "for writing"),
 	FIELD_INT(struct lock, start, "start", "first byte"),
 	FIELD_INT(struct lock, length, "length", "bytes; 0: to the end of the file"),
@@ -41,8 +40,7 @@ static const struct field lock_fields[] = {
 };
 
 static const struct field locks_fields[] = {
-	FIELD_REF(struct locks_state, of, "of", "process", REF_STRONG,
-		"whose descriptors they are set through"),
+	FIELD_REF(struct locks_state, of, "of", "process", REF_STRONG, "whose descriptors they are set through"),
 	FIELD_LIST(struct locks_state, list, n, "list", lock_fields, "in the order of the descriptors"),
 	FIELD_END,
 };
@@ -71,14 +69,13 @@ static bool can_set(const struct file_look *f, const struct fdinfo_lock *l)
 }
 
 /* The same POSIX lock stands under each descriptor of the file. */
-static bool listed(const struct locks_state *s, const struct process *p, const struct file_look *f,
-	const struct fdinfo_lock *l)
+static bool listed(
+	const struct locks_state *s, const struct process *p, const struct file_look *f, const struct fdinfo_lock *l)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		const struct file_look *other = NULL;
 
-		if (s->list[i].class != LOCK_POSIX || s->list[i].start != l->start ||
-			s->list[i].length != l->length)
+		if (s->list[i].class != LOCK_POSIX || s->list[i].start != l->start || s->list[i].length != l->length)
 			continue;
 		for (size_t k = 0; k < p->n_files && !other; k++)
 			if (p->files[k].fd == (int)s->list[i].fd)
@@ -89,15 +86,13 @@ static bool listed(const struct locks_state *s, const struct process *p, const s
 	return false;
 }
 
-static int add_lock(
-	struct capture *c, struct locks_state *s, const struct file_look *f, const struct fdinfo_lock *l)
+static int add_lock(struct capture *c, struct locks_state *s, const struct file_look *f, const struct fdinfo_lock *l)
 {
 	int class = class_of(l->class);
 	struct lock *grown;
 
 	if (class < 0)
-		return refused(
-			c->ps, BLAME_FILE(f), "a lock of a kind that spore does not know (%s)", l->class);
+		return refused(c->ps, BLAME_FILE(f), "a lock of a kind that spore does not know (%s)", l->class);
 	if (class == LOCK_LEASE && !strcmp(l->state, "BREAKING"))
 		return refused(c->ps, BLAME_FILE(f), "a lease that is being broken");
 	if (class == LOCK_POSIX && (!can_set(f, l) || listed(s, c->process, f, l)))
@@ -114,10 +109,29 @@ static int add_lock(
 	return 0;
 }
 
-/* What belongs to the description is set by the first process that has it, as that was found. */
-static bool is_ours(const struct file_look *f, const struct fdinfo_lock *l)
+static const struct file_look *holder(const struct process *p, object_id file)
 {
-	return !strcmp(l->class, "POSIX") || f->description->look == f;
+	for (size_t i = 0; p && i < p->n_files; i++)
+		if (p->files[i].file == file)
+			return &p->files[i];
+	return NULL;
+}
+
+/* What belongs to the description is set by the process that set it, which everybody can see, if it still has it; else by the first that has. */
+static bool is_ours(const struct capture *c, const struct file_look *f, const struct fdinfo_lock *l)
+{
+	const struct file_look *by;
+
+	if (!strcmp(l->class, "POSIX"))
+		return true;
+	by = l->pid > 0 ? holder(tree_find(c->tree, l->pid), f->file) : NULL;
+	if (by || f != f->description->look)
+		return f == by;
+	if (l->pid > 0 && c->writer)
+		changed(c->ps, BLAME_FILE(f),
+			"its lock (%s) was set by process %d, which has closed it: /proc/locks will name process %d",
+			l->class, l->pid, c->process->pid);
+	return true;
 }
 
 static int locks_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
@@ -135,7 +149,7 @@ static int locks_capture(struct capture *c, const struct batch *b, void *scratch
 			struct fdinfo_lock l;
 			int err = fdinfo_lock_parse(value, &l);
 
-			if (!err && is_ours(&p->files[i], &l))
+			if (!err && is_ours(c, &p->files[i], &l))
 				err = add_lock(c, s, &p->files[i], &l);
 			if (err)
 				return err == -ENOTSUP ? err
@@ -157,8 +171,8 @@ static void set_range(struct build *b, const struct lock *l)
 		.l_len = l->length };
 	bool ofd = l->class == LOCK_OFD;
 
-	batch_call(b->batch, ofd ? "F_OFD_SETLK" : "F_SETLK", SYS_fcntl, l->fd,
-		(uint64_t)(ofd ? F_OFD_SETLK : F_SETLK), batch_copy(b->batch, &range, sizeof(range)).v);
+	batch_call(b->batch, ofd ? "F_OFD_SETLK" : "F_SETLK", SYS_fcntl, l->fd, (uint64_t)(ofd ? F_OFD_SETLK : F_SETLK),
+		batch_copy(b->batch, &range, sizeof(range)).v);
 }
 
 static int locks_attach(struct build *b, const void *state)

@@ -17,19 +17,19 @@ struct pipe_state {
 	bool unlinked;
 	uint64_t mode, uid, gid;
 	uint64_t capacity;
-	bool had_writer;	   /* a fifo: a reader whom no writer ever met sees no hang-up */
-	struct pipe_piece *pieces; /* as a reader gets them: packets, or all in one */
+	bool had_writer; /* a fifo: a reader whom no writer ever met sees no hang-up */
+	bool packets;
+	struct pipe_piece *pieces; /* one for each slot */
 	size_t n_pieces;
 };
 
 static const struct field piece_fields[] = {
-	FIELD_BLOB(struct pipe_piece, data, "data", "bytes that one read returns"),
+	FIELD_BLOB(struct pipe_piece, data, "data", "what is in one slot"),
 	FIELD_END,
 };
 
 static const struct field pipe_fields[] = {
-	FIELD_STRING(
-		struct pipe_state, path, "path", "a fifo's, in the tree's root directory; a pipe has none"),
+	FIELD_STRING(struct pipe_state, path, "path", "a fifo's, in the tree's root directory; a pipe has none"),
 	FIELD_BOOL(struct pipe_state, unlinked, "unlinked", "the fifo has no name any more"),
 	FIELD_OCTAL(struct pipe_state, mode, "mode", "type and permissions"),
 	FIELD_UINT(struct pipe_state, uid, "uid", "owner"),
@@ -37,6 +37,7 @@ static const struct field pipe_fields[] = {
 	FIELD_UINT(struct pipe_state, capacity, "capacity", "F_GETPIPE_SZ"),
 	FIELD_BOOL(struct pipe_state, had_writer, "had_writer",
 		"the fifo has or had a writer: a reader without one sees a hang-up"),
+	FIELD_BOOL(struct pipe_state, packets, "packets", "each slot is a packet"),
 	FIELD_LIST(struct pipe_state, pieces, n_pieces, "pieces", piece_fields, "unread contents"),
 	FIELD_END,
 };
@@ -83,57 +84,73 @@ static int add_piece(struct pipe_state *s, const void *data, size_t size)
 	return 0;
 }
 
-/* Each read of a packet ends where the packet does; other contents come in one piece. */
-static int read_pieces(int fd, size_t total, struct pipe_state *s)
-{
-	_cleanup_free_ void *buffer = malloc(total);
-
-	if (!buffer)
-		return -ENOMEM;
-	while (total) {
-		ssize_t n = read(fd, buffer, total);
-		int err;
-
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		err = add_piece(s, buffer, (size_t)n);
-		if (err)
-			return err;
-		total -= (size_t)n;
-	}
-	return 0;
-}
-
 static void close_pair(int (*pair)[2])
 {
 	close_fd(&(*pair)[0]);
 	close_fd(&(*pair)[1]);
 }
 
-/* tee(2) leaves what it copies, and the bounds of packets, in a pipe with as many slots. */
+static int make_pair(int (*pair)[2], uint64_t capacity)
+{
+	if (pipe2(*pair, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	return fcntl((*pair)[1], F_SETPIPE_SZ, (int)capacity) < 0 ? -errno : 0;
+}
+
+/* How full a pipe is, is counted in slots: a copy of one slot tells where each one ends. */
+static int take_slot(int from, struct pipe_state *s, void *buffer, size_t left)
+{
+	_cleanup_(close_pair)
+	int slot[2] = { -1, -1 };
+	int err = make_pair(&slot, PAGE_SIZE);
+	ssize_t n;
+
+	if (err)
+		return err;
+	n = tee(from, slot[1], left, SPLICE_F_NONBLOCK);
+	if (n <= 0 || read(from, buffer, (size_t)n) != n)
+		return -EIO;
+	err = add_piece(s, buffer, (size_t)n);
+	return err ? err : (int)n;
+}
+
+static int take_slots(int from, struct pipe_state *s, void *buffer, size_t total)
+{
+	while (total) {
+		int n = take_slot(from, s, buffer, total);
+
+		if (n < 0)
+			return n;
+		total -= (size_t)n;
+	}
+	return 0;
+}
+
+/* A read of a packet ends where the packet does. */
 static int copy_contents(int fd, struct pipe_state *s, size_t total)
 {
 	_cleanup_(close_pair)
-	int copy[2] = { -1, -1 };
+	int copy[2] = { -1, -1 }, again[2] = { -1, -1 };
+	_cleanup_free_ void *buffer = malloc(total);
 	_cleanup_fd_ int reader = -1;
-	ssize_t n;
+	int err = buffer ? make_pair(&copy, s->capacity) : -ENOMEM;
 
-	if (pipe2(copy, O_CLOEXEC | O_NONBLOCK) < 0)
-		return -errno;
-	if (fcntl(copy[1], F_SETPIPE_SZ, (int)s->capacity) < 0)
-		return -errno;
-	/* Of a descriptor that only writes, a second one is opened: nobody can wait for a reader while there
-	 * is something to read. */
+	if (!err)
+		err = make_pair(&again, s->capacity);
+	if (err)
+		return err;
+	/* Of a descriptor that only writes, a second one is opened: nobody can wait for a reader while there is something to read. */
 	if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY) {
 		reader = reopen(fd, O_RDONLY | O_NONBLOCK);
 		if (reader < 0)
 			return reader;
 		fd = reader;
 	}
-	n = tee(fd, copy[1], total, SPLICE_F_NONBLOCK);
-	if (n < 0)
-		return -errno;
-	return (size_t)n == total ? read_pieces(copy[0], total, s) : -EIO;
+	if (tee(fd, copy[1], total, SPLICE_F_NONBLOCK) != (ssize_t)total ||
+		tee(fd, again[1], total, SPLICE_F_NONBLOCK) != (ssize_t)total)
+		return -EIO;
+	s->packets = read(again[0], buffer, total) != (ssize_t)total;
+	return take_slots(copy[0], s, buffer, total);
 }
 
 static bool hung_up(int fd)
@@ -146,8 +163,8 @@ static bool hung_up(int fd)
 static bool is_written_to(const struct capture *c, const struct file_look *f)
 {
 	for (const struct description *d = c->descriptions->first; d; d = d->next)
-		if (d->look->dev == f->dev && d->look->ino == f->ino &&
-			(d->look->flags & O_ACCMODE) != O_RDONLY && !(d->look->flags & O_PATH))
+		if (d->look->dev == f->dev && d->look->ino == f->ino && (d->look->flags & O_ACCMODE) != O_RDONLY &&
+			!(d->look->flags & O_PATH))
 			return true;
 	return false;
 }
@@ -162,8 +179,7 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 	s->had_writer = s->path && (total > 0 || is_written_to(c, f) || hung_up(fd));
 	if (total > 0 && c->writer)
 		err = copy_contents(fd, s, (size_t)total);
-	return err ? failed(c->ps, BLAME_FILE(f), err, "the contents of the pipe cannot be read: %s",
-			     strerror(-err))
+	return err ? failed(c->ps, BLAME_FILE(f), err, "the contents of the pipe cannot be read: %s", strerror(-err))
 		   : 0;
 }
 
@@ -208,11 +224,11 @@ static int pipe_validate(struct restore *r, const struct record *rec)
 		return 0;
 	fd = restore_open(r, s->path, O_PATH | O_NOFOLLOW, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return refused(r->ps, BLAME(.object = s->path, .remedy = "put it back (mkfifo)"),
-			"the fifo is missing");
+		return refused(
+			r->ps, BLAME(.object = s->path, .remedy = "put it back (mkfifo)"), "the fifo is missing");
 	if (!S_ISFIFO(st.st_mode))
-		return refused(r->ps, BLAME(.object = s->path, .remedy = "put it back (mkfifo)"),
-			"this is no fifo any more");
+		return refused(
+			r->ps, BLAME(.object = s->path, .remedy = "put it back (mkfifo)"), "this is no fifo any more");
 	return 0;
 }
 
@@ -247,20 +263,18 @@ static int make_pipe(struct restore *r, const struct pipe_state *s, struct made 
 			return -errno;
 	} else {
 		int flags = (s->had_writer ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOFOLLOW;
-		int fd = s->unlinked ? open_unlinked_fifo(r, s, flags)
-				     : restore_open(r, s->path, (uint64_t)flags, 0);
+		int fd = s->unlinked ? open_unlinked_fifo(r, s, flags) : restore_open(r, s->path, (uint64_t)flags, 0);
 
 		if (fd < 0)
 			return fd;
 		made->fd[0] = fd;
 	}
-	if ((!s->path || s->unlinked) && (fchown(made->fd[0], (uid_t)s->uid, (gid_t)s->gid) < 0 ||
-						 fchmod(made->fd[0], s->mode & 07777) < 0))
+	if ((!s->path || s->unlinked) &&
+		(fchown(made->fd[0], (uid_t)s->uid, (gid_t)s->gid) < 0 || fchmod(made->fd[0], s->mode & 07777) < 0))
 		return -errno;
 	/* Above the limit of unprivileged users only what has been so before. */
-	return s->capacity && fcntl(made->fd[0], F_SETPIPE_SZ, (int)MIN(s->capacity, (uint64_t)INT32_MAX)) < 0
-		       ? -errno
-		       : 0;
+	return s->capacity && fcntl(made->fd[0], F_SETPIPE_SZ, (int)MIN(s->capacity, (uint64_t)INT32_MAX)) < 0 ? -errno
+													       : 0;
 }
 
 #define KERNEL_O_LARGEFILE 0100000
@@ -271,7 +285,8 @@ static int open_end(const struct pipe_state *s, const struct made *made, const s
 	int fd;
 
 	if (s->path || file->flags & (KERNEL_O_LARGEFILE | O_PATH) || (file->flags & O_ACCMODE) == O_RDWR)
-		return reopen(made->fd[0], file->flags | (file->flags & O_PATH ? 0 : O_NONBLOCK));
+		return reopen(
+			made->fd[0], (file->flags & ~(uint64_t)O_DIRECT) | (file->flags & O_PATH ? 0 : O_NONBLOCK));
 	fd = fcntl(made->fd[end], F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
 }
@@ -286,8 +301,8 @@ static int pipe_open(struct restore *r, const struct record *rec, const struct f
 		return -ENOMEM;
 	err = make_pipe(r, s, made);
 	if (err)
-		return failed(r->ps, BLAME(.object = s->path ? s->path : "pipe"), err,
-			"the pipe cannot be made: %s", strerror(-err));
+		return failed(r->ps, BLAME(.object = s->path ? s->path : "pipe"), err, "the pipe cannot be made: %s",
+			strerror(-err));
 	return file_settle(open_end(s, made, file), file);
 }
 
@@ -303,28 +318,41 @@ static bool has_packets(const struct restore *r, object_id id, const struct pipe
 		if (file->backing == id && file->flags & O_DIRECT)
 			return true;
 	}
-	return s->n_pieces > 1;
+	return s->packets;
+}
+
+/* What is spliced keeps a slot of its own; what is written may join the one before, as the last may be joined by what comes. */
+static int fill_slot(int fd, const struct blob *data, bool last)
+{
+	_cleanup_(close_pair)
+	int helper[2] = { -1, -1 };
+
+	if (last)
+		return write(fd, data->data, data->size) == (ssize_t)data->size ? 0 : -EBADMSG;
+	if (pipe2(helper, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	if (write(helper[1], data->data, data->size) != (ssize_t)data->size)
+		return -EBADMSG;
+	return splice(helper[0], NULL, fd, NULL, data->size, SPLICE_F_NONBLOCK) == (ssize_t)data->size ? 0 : -EBADMSG;
 }
 
 static int pipe_fill(struct restore *r, const struct record *rec)
 {
 	const struct pipe_state *s = rec->state;
 	const struct made *made = restore_made(r, rec->id);
+	bool packets = has_packets(r, rec->id, s);
 	_cleanup_fd_ int fd = -1;
+	int err;
 
 	if (!made || made->fd[0] < 0 || !s->n_pieces)
 		return 0;
-	fd = reopen(made->fd[0], O_WRONLY | O_NONBLOCK | (has_packets(r, rec->id, s) ? O_DIRECT : 0));
-	if (fd < 0)
-		return failed(
-			r->ps, BLAME(.object = "pipe"), fd, "the pipe cannot be filled: %s", strerror(-fd));
-	for (size_t i = 0; i < s->n_pieces; i++) {
-		const struct blob *data = &s->pieces[i].data;
-
-		if (write(fd, data->data, data->size) != (ssize_t)data->size)
-			return failed(
-				r->ps, BLAME(.object = "pipe"), -EBADMSG, "the pipe's contents do not fit");
-	}
+	fd = reopen(made->fd[0], O_WRONLY | O_NONBLOCK);
+	err = fd < 0 ? fd : packets && fcntl(fd, F_SETFL, O_NONBLOCK | O_DIRECT) < 0 ? -errno : 0;
+	for (size_t i = 0; i < s->n_pieces && !err; i++)
+		err = fill_slot(fd, &s->pieces[i].data, packets || i + 1 == s->n_pieces);
+	if (err)
+		return failed(r->ps, BLAME(.object = s->path ? s->path : "pipe"), err,
+			"its contents cannot be put back: %s", strerror(-err));
 	return 0;
 }
 
