@@ -18,6 +18,7 @@
 #define OF_PID_NS    2u /* may be the tree's own where its root is pid 1 */
 #define OF_NETWORK   4u /* may be the tree's own where the container was given one */
 #define OF_THREAD    8u /* a thread may have another than its leader */
+#define OF_ANY       16u /* a restore makes one that serves as well: the clocks are in the tree's record */
 
 static const struct kind_of_ns {
 	const char *name;
@@ -32,8 +33,8 @@ static const struct kind_of_ns {
 	{ "uts", OF_CONTAINER | OF_THREAD, NULL },
 	{ "net", OF_NETWORK | OF_THREAD, NULL },
 	{ "cgroup", OF_CONTAINER | OF_THREAD, NULL },
-	{ "time", OF_CONTAINER, NULL },
-	{ "time_for_children", OF_CONTAINER, "time" },
+	{ "time", OF_ANY, NULL },
+	{ "time_for_children", OF_ANY, "time" },
 };
 
 /* The inode of a namespace is its name. 0: this kernel has no such, or the task is gone. */
@@ -50,7 +51,7 @@ static bool may_differ_from_host(const struct tree *t, const struct kind_of_ns *
 {
 	const struct container_entry *container = t->container;
 
-	if (k->flags & OF_PID_NS && t->own_pid_ns)
+	if (k->flags & OF_ANY || (k->flags & OF_PID_NS && t->own_pid_ns))
 		return true;
 	if (k->flags & OF_NETWORK)
 		return container && container->spec.net && strcmp(container->spec.net, "host") != 0;
