@@ -177,7 +177,6 @@ static void info_fact(
 	struct oracle *o, const struct files *all, const struct file *f, const char *prefix, const char *line)
 {
 	static const char *const dropped[] = { "mnt_id:", "ino:", "lock:", "NSpid:" };
-	char text[256];
 	int wd;
 	unsigned mask, ignored;
 
@@ -187,9 +186,9 @@ static void info_fact(
 	if (!strncmp(line, "flags:", 6)) {
 		/* close-on-exec belongs to the descriptor */
 		fact(o, prefix, "flags", "%#lo", strtoul(line + 6, NULL, 8) & ~(unsigned long)O_CLOEXEC);
-	} else if (!strncmp(line, "tfd:", 4)) {
-		epoll_line(all, f, line, text, sizeof(text));
-		fact(o, prefix, "watches", "%s", text);
+	} else if (!strncmp(line, "ticks:", 6) && !o->opt.times) {
+		/* A periodic timer's are wound on only when somebody looks: how many there are is a matter of time. */
+		fact(o, prefix, "fdinfo", "ticks: %s", atol(line + 6) ? "some" : "none");
 	} else if (!strncmp(line, "it_value:", 9)) {
 		timerfd_fact(o, prefix, line);
 	} else if (!strncmp(line, "Pid:", 4)) {
@@ -205,6 +204,38 @@ static void info_fact(
 	}
 }
 
+/* One number may have been added twice: the kernel tells such targets apart by their order. */
+static unsigned times_before(char **lines, size_t i)
+{
+	int number = -1, other;
+	unsigned n = 0;
+
+	sscanf(lines[i], "tfd: %d", &number);
+	while (i-- > 0)
+		n += sscanf(lines[i], "tfd: %d", &other) == 1 && other == number;
+	return n;
+}
+
+/* An epoll's targets come in the order of their addresses in the kernel. */
+static void watch_facts(struct oracle *o, const struct files *all, const struct file *f, const char *prefix,
+	char **lines, size_t n)
+{
+	char **texts = calloc(n + 1, sizeof(*texts));
+
+	for (size_t i = 0; i < n; i++) {
+		char text[256];
+
+		epoll_line(all, f, lines[i], times_before(lines, i), text, sizeof(text));
+		texts[i] = strdup(text);
+	}
+	qsort(texts, n, sizeof(*texts), by_text);
+	for (size_t i = 0; i < n; i++) {
+		fact(o, prefix, "watches", "%s", texts[i]);
+		free(texts[i]);
+	}
+	free(texts);
+}
+
 static void info_facts(
 	struct oracle *o, const struct files *all, const struct file *f, const char *prefix, char *info)
 {
@@ -216,11 +247,11 @@ static void info_facts(
 		lines[n++] = line;
 		watches += !strncmp(line, "tfd:", 4);
 	}
-	/* An epoll's targets come in the order of their addresses in the kernel. They are the last lines. */
-	if (watches)
-		qsort(lines + n - watches, watches, sizeof(*lines), by_text);
-	for (size_t i = 0; i < n; i++)
+	/* They are the last lines. */
+	for (size_t i = 0; i < n - watches; i++)
 		info_fact(o, all, f, prefix, lines[i]);
+	if (watches)
+		watch_facts(o, all, f, prefix, lines + n - watches, watches);
 	free(lines);
 }
 

@@ -56,7 +56,8 @@ static bool watched_file(
 	return false;
 }
 
-void epoll_line(const struct files *all, const struct file *f, const char *line, char *buf, size_t size)
+void epoll_line(const struct files *all, const struct file *f, const char *line, unsigned nth,
+	char *buf, size_t size)
 {
 	unsigned events;
 	uint64_t data, found;
@@ -64,7 +65,7 @@ void epoll_line(const struct files *all, const struct file *f, const char *line,
 
 	if (sscanf(line, "tfd: %d events: %x data: %lx", &number, &events, &data) != 3)
 		snprintf(buf, size, "%s", line);
-	else if (watched_file(all, f, number, 0, &found))
+	else if (watched_file(all, f, number, nth, &found))
 		snprintf(buf, size, "%d (file #%lu) events %#x data %#lx", number, (unsigned long)found,
 			events, (unsigned long)data);
 	else

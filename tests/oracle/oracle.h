@@ -196,7 +196,8 @@ struct files {
 };
 
 void file_type_facts(struct oracle *o, const struct file *f, const char *prefix, int dup, const char *target);
-void epoll_line(const struct files *all, const struct file *f, const char *line, char *buf, size_t size);
+void epoll_line(const struct files *all, const struct file *f, const char *line, unsigned nth, char *buf,
+	size_t size);
 
 /* sockets.c */
 void socket_facts(struct oracle *o, const char *prefix, int dup);
