@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "engine/release.h"
 #include "engine/tasks.h"
+#include "state/descriptors.h"
 
 /* --- which records are whose --------------------------------------------------------------------------------------------------- */
 
@@ -127,12 +128,13 @@ static int stage_of_process(struct staging *s, struct step *step, struct new_pro
 		if (!step_add(step, &p->threads[i]))
 			return -ENOMEM;
 		b = step_build(step, &p->threads[i]);
+		/* Not at the end of the stage before: threads, and a process that shares the table, may still be using it. */
+		if (i == 0 && stage == STAGE_ARM && !descriptors_shared(s->plan->r, p->id))
+			batch_call(b.batch, "close of the keeper's pidfd", SYS_close, (uint64_t)p->keeper_fd);
 		if (i == 0)
 			r = build_owned(s, &b, p->id, stage);
 		if (r == 0)
 			r = build_owned(s, &b, p->threads[i].id, stage);
-		if (i == 0 && stage == STAGE_ATTACH)
-			batch_call(b.batch, "close of the keeper's pidfd", SYS_close, (uint64_t)p->keeper_fd);
 	}
 	return r;
 }

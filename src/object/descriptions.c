@@ -73,8 +73,7 @@ static struct description_group *group_of(struct descriptions *d, const struct f
 	struct description_group **g = &d->buckets[(h ^ h >> 17) % ARRAY_SIZE(d->buckets)];
 
 	for (; *g; g = &(*g)->next)
-		if ((*g)->ino == f->ino && (*g)->flags == f->flags && (*g)->pos == f->pos &&
-			(*g)->mnt_id == f->mnt_id)
+		if ((*g)->ino == f->ino && (*g)->flags == f->flags && (*g)->pos == f->pos && (*g)->mnt_id == f->mnt_id)
 			return *g;
 	*g = calloc(1, sizeof(**g));
 	if (*g)
@@ -92,8 +91,7 @@ static int compare(const struct file_look *f, pid_t tid, const struct descriptio
 	return r == 0 ? 0 : r == 1 ? -1 : 1;
 }
 
-static struct description *search(
-	const struct description_group *g, const struct file_look *f, pid_t tid, size_t *at)
+static struct description *search(const struct description_group *g, const struct file_look *f, pid_t tid, size_t *at)
 {
 	size_t low = 0, high = g->n;
 
@@ -150,8 +148,8 @@ static int copy_look(struct file_look *f, const struct file_look *from)
 	return f->link ? 0 : -ENOMEM;
 }
 
-static int find_locked(struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid,
-	look_fn *look, int dir)
+static int find_locked(
+	struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid, look_fn *look, int dir)
 {
 	struct description_group *g = group_of(d, f);
 	size_t at = 0;
@@ -176,8 +174,8 @@ static int find_locked(struct descriptions *d, struct identities *ids, struct fi
 	return 0;
 }
 
-int description_find(struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid,
-	look_fn *look, int dir)
+int description_find(
+	struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid, look_fn *look, int dir)
 {
 	int err;
 

@@ -48,8 +48,8 @@ void descriptions_free(struct descriptions *d); /* takes NULL */
 /* Fills f->description and f->file, and the members that link and fstat give: from the first that had it, or
  * with look(f, dir). From any thread. */
 typedef int look_fn(struct file_look *f, int dir);
-int description_find(struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid,
-	look_fn *look, int dir);
+int description_find(
+	struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid, look_fn *look, int dir);
 
 /* True for the first that asks for this id: it saves the object. */
 bool descriptions_claim(struct descriptions *d, object_id id);

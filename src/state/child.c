@@ -32,8 +32,7 @@ int call_in_child(int (*fn)(void *arg), void *arg)
 	void *stack;
 	pid_t pid;
 
-	stack = mmap(
-		NULL, CHILD_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	stack = mmap(NULL, CHILD_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
 		return -errno;
 	sigfillset(&all);

@@ -173,8 +173,8 @@ static int controlling_terminal_attach(struct build *b, const void *state)
 		return 0;
 	fd = open_own(b);
 	if (s->terminal)
-		op = batch_call(b->batch, "TIOCSPGRP", SYS_ioctl, 0, TIOCSPGRP,
-			batch_copy(b->batch, &group, sizeof(group)).v);
+		op = batch_call(
+			b->batch, "TIOCSPGRP", SYS_ioctl, 0, TIOCSPGRP, batch_copy(b->batch, &group, sizeof(group)).v);
 	else
 		op = batch_call(b->batch, "TIOCNOTTY", SYS_ioctl, 0, TIOCNOTTY);
 	batch_use(b->batch, op, 0, fd);

@@ -12,7 +12,7 @@ struct descriptor {
 
 struct descriptors_state {
 	object_id of;
-	object_id shared_with; /* the parent, whose table this process uses (CLONE_FILES): nothing else is in
+	object_id shared_with;	 /* the parent, whose table this process uses (CLONE_FILES): nothing else is in
 				  the record then */
 	struct descriptor *list; /* ascending */
 	size_t n;

@@ -65,9 +65,9 @@ static int dev_tty_open(struct restore *r, const struct record *rec, const struc
 {
 	const struct dev_tty_state *s = rec->state;
 	int slave = terminal_descriptor(r, s->terminal), fd;
-	struct opening o = { .root = r->root_fd,
-		.slave = slave,
-		.flags = (file->flags & ~(uint64_t)O_ASYNC) | O_NOCTTY | O_CLOEXEC };
+	struct opening o = {
+		.root = r->root_fd, .slave = slave, .flags = (file->flags & ~(uint64_t)O_ASYNC) | O_NOCTTY | O_CLOEXEC
+	};
 
 	if (slave == -ENOENT)
 		return file_settle(restore_open(r, "/dev/null", file->flags & O_ACCMODE, 0), file);

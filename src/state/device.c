@@ -53,8 +53,7 @@ static int device_open(struct restore *r, const struct record *rec, const struct
 	struct stat st;
 
 	if (!s->path || s->path[0] != '/')
-		return failed(
-			r->ps, BLAME(.object = "device"), -EBADMSG, "the image has a device without a path");
+		return failed(r->ps, BLAME(.object = "device"), -EBADMSG, "the image has a device without a path");
 	/* Looked at before it is opened: to open the wrong device may do harm. */
 	fd = restore_open(r, s->path, O_PATH | O_NOFOLLOW, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)

@@ -20,8 +20,7 @@ struct external_state {
 
 static const struct field external_fields[] = {
 	FIELD_STRING(struct external_state, name, "name", "what it was: the link of /proc/PID/fd"),
-	FIELD_UINT(struct external_state, streams, "streams",
-		"bits 0 to 2: the root's standard streams that it was"),
+	FIELD_UINT(struct external_state, streams, "streams", "bits 0 to 2: the root's standard streams that it was"),
 	FIELD_BOOL(struct external_state, terminal, "terminal", "a terminal"),
 	FIELD_END,
 };
@@ -125,8 +124,7 @@ static int external_open(struct restore *r, const struct record *rec, const stru
 	at_start.pos = 0;
 	if (given < 0)
 		return file_settle(
-			restore_open(r, "/dev/null", file->flags & (O_ACCMODE | O_NONBLOCK | O_APPEND), 0),
-			&at_start);
+			restore_open(r, "/dev/null", file->flags & (O_ACCMODE | O_NONBLOCK | O_APPEND), 0), &at_start);
 	return open_given(given, &at_start);
 }
 

@@ -15,7 +15,7 @@ struct fdinfo_lock {	       /* lock:	1: POSIX  ADVISORY  WRITE 4711 00:1f:123 0 
 	char class[8];	       /* FLOCK, POSIX, OFDLCK, LEASE, DELEG */
 	char state[12];	       /* ADVISORY, ACTIVE, BREAKING */
 	char mode[8];	       /* READ, WRITE, UNLCK */
-	int pid; /* who set it, as the reader of fdinfo counts; -1: nobody in particular */
+	int pid;	       /* who set it, as the reader of fdinfo counts; -1: nobody in particular */
 	int64_t start, length; /* length 0: to the end */
 };
 int fdinfo_lock_parse(const char *value, struct fdinfo_lock *out);

@@ -20,12 +20,10 @@ static const struct field file_fields[] = {
 	FIELD_INT(struct file_state, pos, "pos", "offset"),
 	FIELD_INT(struct file_state, owner, "owner",
 		"F_GETOWN_EX: thread, process or process group in the tree's pid namespace"),
-	FIELD_UINT(struct file_state, owner_type, "owner_type",
-		"F_GETOWN_EX: 0 thread, 1 process, 2 process group"),
-	FIELD_UINT(struct file_state, owner_uid, "owner_uid",
-		"F_GETOWNER_UIDS: real user id of who set the owner"),
-	FIELD_UINT(struct file_state, owner_euid, "owner_euid",
-		"F_GETOWNER_UIDS: effective user id of who set the owner"),
+	FIELD_UINT(struct file_state, owner_type, "owner_type", "F_GETOWN_EX: 0 thread, 1 process, 2 process group"),
+	FIELD_UINT(struct file_state, owner_uid, "owner_uid", "F_GETOWNER_UIDS: real user id of who set the owner"),
+	FIELD_UINT(
+		struct file_state, owner_euid, "owner_euid", "F_GETOWNER_UIDS: effective user id of who set the owner"),
 	FIELD_UINT(struct file_state, signal, "signal", "F_GETSIG"),
 	FIELD_END,
 };
@@ -36,8 +34,7 @@ static const struct field file_fields[] = {
 const struct component *backing_component(const struct file_look *f)
 {
 	for (size_t i = 0; components[i]; i++)
-		if (components[i]->scope == SCOPE_BACKING && components[i]->matches &&
-			components[i]->matches(f))
+		if (components[i]->scope == SCOPE_BACKING && components[i]->matches && components[i]->matches(f))
 			return components[i];
 	return NULL;
 }
@@ -117,8 +114,7 @@ static int capture_owner(struct capture *c, struct file_look *f, struct file_sta
 	s->owner = owner_in_tree(c->tree, &owner);
 	s->owner_type = (uint64_t)owner.type;
 	if (!s->owner)
-		return refused(c->ps,
-			BLAME_FILE(f, .remedy = "let the program set the owner again (F_SETOWN)"),
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program set the owner again (F_SETOWN)"),
 			"its signals (F_SETOWN) go to process %d, which is outside the tree", owner.pid);
 	fcntl(fd, F_GETOWNER_UIDS_, uids);
 	s->owner_uid = uids[0];

@@ -19,8 +19,7 @@ static uint64_t key_of(const struct process *p)
 	uint64_t h = p->n_files;
 
 	for (size_t i = 0; i < p->n_files; i++)
-		h = (h ^ p->files[i].file ^ (uint64_t)p->files[i].fd << 32 ^
-			    (uint64_t)p->files[i].cloexec << 63) *
+		h = (h ^ p->files[i].file ^ (uint64_t)p->files[i].fd << 32 ^ (uint64_t)p->files[i].cloexec << 63) *
 		    0x9e3779b97f4a7c15ull;
 	return h;
 }
@@ -52,9 +51,8 @@ static int find_shared_tables(struct capture *c)
 	for (size_t i = 0; i < t->n_processes; i++) {
 		t->processes[i]->descriptors = t->processes[i]->id;
 		if (!t->processes[i]->zombie)
-			tables[n++] = (struct table){
-				.p = t->processes[i], .key = key_of(t->processes[i]), .place = i
-			};
+			tables[n++] =
+				(struct table){ .p = t->processes[i], .key = key_of(t->processes[i]), .place = i };
 	}
 	qsort(tables, n, sizeof(*tables), compare);
 	for (size_t i = 1; i < n; i++)

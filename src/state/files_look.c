@@ -83,8 +83,8 @@ static int look_at_all(struct capture *c, const int *numbers, size_t n, pid_t ti
 		look_free(f);
 		/* In a tree that runs, descriptors and processes go away while they are looked at. */
 		if (err != -ENOENT && err != -ESRCH)
-			return failed(c->ps, BLAME_PROCESS(p), err, "descriptor %d cannot be read: %s",
-				numbers[i], strerror(-err));
+			return failed(c->ps, BLAME_PROCESS(p), err, "descriptor %d cannot be read: %s", numbers[i],
+				strerror(-err));
 	}
 	return 0;
 }
@@ -108,10 +108,9 @@ int files_look(struct capture *c)
 	else
 		err = procfs_numbers(base, "fd", &numbers, &n);
 	if (err)
-		return err == -ENOENT || err == -ESRCH
-			       ? 0
-			       : failed(c->ps, BLAME_PROCESS(p), err, "its descriptors cannot be read: %s",
-					 strerror(-err));
+		return err == -ENOENT || err == -ESRCH ? 0
+						       : failed(c->ps, BLAME_PROCESS(p), err,
+								 "its descriptors cannot be read: %s", strerror(-err));
 	return look_at_all(c, numbers, n, t ? t->tid : p->pid, fd_dir, info_dir);
 }
 

@@ -10,8 +10,8 @@
 
 static bool may_be_mapped(const struct component *k)
 {
-	return k && (k == &component_regular || k == &component_memfd || k == &component_shmem ||
-			    k == &component_device);
+	return k &&
+	       (k == &component_regular || k == &component_memfd || k == &component_shmem || k == &component_device);
 }
 
 static int look_at_mapping(struct capture *c, int map_fd, struct file_look *f)
@@ -40,8 +40,7 @@ static int save(struct capture *c, const struct proc_map *map, struct file_look 
 {
 	char object[256];
 
-	snprintf(object, sizeof(object), "mapping %" PRIx64 "-%" PRIx64 " (%s)", map->start, map->end,
-		f->link);
+	snprintf(object, sizeof(object), "mapping %" PRIx64 "-%" PRIx64 " (%s)", map->start, map->end, f->link);
 	if (!may_be_mapped(backing_component(f)))
 		return refused(c->ps, BLAME_PROCESS(c->process, .object = object),
 			"a mapping of a kind of file that spore cannot carry");
@@ -64,8 +63,8 @@ int backing_validate_mapping(struct restore *r, object_id backing)
 	const struct record *rec = image_find(r->image, backing);
 
 	if (!rec || !may_be_mapped(component_of(rec->kind)))
-		return failed(r->ps, BLAME(.object = "mapping"), -EBADMSG,
-			"the image maps something that cannot be mapped");
+		return failed(
+			r->ps, BLAME(.object = "mapping"), -EBADMSG, "the image maps something that cannot be mapped");
 	return rec->kind == &component_regular.kind ? regular_validate_mapping(r, rec) : 0;
 }
 
@@ -76,7 +75,7 @@ int backing_open(struct restore *r, object_id backing, uint64_t flags)
 	struct file_state file = { .backing = backing, .flags = flags };
 
 	if (!may_be_mapped(k))
-		return failed(r->ps, BLAME(.object = "mapping"), -EBADMSG,
-			"the image maps something that cannot be mapped");
+		return failed(
+			r->ps, BLAME(.object = "mapping"), -EBADMSG, "the image maps something that cannot be mapped");
 	return k->open(r, rec, &file);
 }

@@ -73,8 +73,7 @@ static void check_descriptor(struct capture *c, const struct ends *e, int dir, c
 	d = find(e, st.st_dev, st.st_ino);
 	if (d)
 		refused(c->ps,
-			BLAME_FILE(d->look,
-				.remedy = "close it there, or name a tree that holds that process too"),
+			BLAME_FILE(d->look, .remedy = "close it there, or name a tree that holds that process too"),
 			"process %d, which is outside the tree, has it open too (descriptor %s)", pid, name);
 }
 

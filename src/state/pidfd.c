@@ -42,8 +42,7 @@ static int pidfd_capture(struct capture *c, const struct file_look *f, void *sta
 					   "a pidfd of a process that is gone")
 				 : 0;
 	if (!p && !t)
-		return c->writer ? refused(c->ps,
-					   BLAME_FILE(f, .remedy = "name a tree that holds that process too"),
+		return c->writer ? refused(c->ps, BLAME_FILE(f, .remedy = "name a tree that holds that process too"),
 					   "a pidfd of process %d, which is outside the tree", pid)
 				 : 0;
 	s->pid = s->thread && t ? t->vtid : p ? p->vpid : t->vtid;
@@ -68,12 +67,11 @@ static pid_t find_task(const struct restore *r, const struct pidfd_state *s)
 static int pidfd_component_open(struct restore *r, const struct record *rec, const struct file_state *file)
 {
 	const struct pidfd_state *s = rec->state;
-	long fd =
-		syscall(SYS_pidfd_open, find_task(r, s), (unsigned int)(s->thread ? SPORE_PIDFD_THREAD : 0));
+	long fd = syscall(SYS_pidfd_open, find_task(r, s), (unsigned int)(s->thread ? SPORE_PIDFD_THREAD : 0));
 
 	if (fd < 0)
-		return failed(r->ps, BLAME(.object = "pidfd"), -errno,
-			"a pidfd of process %lld cannot be had: %s", (long long)s->pid, strerror(errno));
+		return failed(r->ps, BLAME(.object = "pidfd"), -errno, "a pidfd of process %lld cannot be had: %s",
+			(long long)s->pid, strerror(errno));
 	return file_settle((int)fd, file);
 }
 

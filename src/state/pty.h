@@ -47,8 +47,8 @@ const struct description *pty_slave_of(const struct capture *c, uint64_t index);
 /* What a master and a slave hold back, taken out and put back. input is only looked at with a slave (>= 0).
  * Buffers are allocated. */
 int pty_queues_read(int master, int slave, bool closed, struct blob *output, struct blob *input);
-int pty_queues_write(int master, int slave, const struct blob *output, const struct blob *input,
-	const struct terminal_modes *modes);
+int pty_queues_write(
+	int master, int slave, const struct blob *output, const struct blob *input, const struct terminal_modes *modes);
 
 /* In the keeper: the master of a record, opened when first asked for, and a slave of it that the keeper
  * holds. Descriptors of restore_made. */

@@ -22,8 +22,7 @@ static const struct field regular_fields[] = {
 	FIELD_UINT(struct regular_state, mtime_ns, "mtime_ns", "and nanoseconds"),
 	FIELD_UINT(struct regular_state, uid, "uid", "owner"),
 	FIELD_UINT(struct regular_state, gid, "gid", "group"),
-	FIELD_BOOL(struct regular_state, unlinked, "unlinked",
-		"has no name any more: its contents are in the image"),
+	FIELD_BOOL(struct regular_state, unlinked, "unlinked", "has no name any more: its contents are in the image"),
 	FIELD_BOOL(struct regular_state, pseudo, "pseudo",
 		"the kernel makes the contents: a file of /proc, /sys or a cgroup"),
 	FIELD_BLOB(struct regular_state, build_id, "build_id", "of an ELF file"),
@@ -44,8 +43,8 @@ static bool same_inode(const struct stat *a, const struct stat *b)
 }
 
 /* "/path (deleted)" is what the kernel shows of a name that is gone, but also a possible name. */
-static int find_name(struct capture *c, const struct blame *who, const char *link, const struct stat *st,
-	struct regular_state *s)
+static int find_name(
+	struct capture *c, const struct blame *who, const char *link, const struct stat *st, struct regular_state *s)
 {
 	size_t len = strlen(link), cut = strlen(DELETED);
 	struct stat now;
@@ -58,8 +57,8 @@ static int find_name(struct capture *c, const struct blame *who, const char *lin
 		return 0;
 	if (len <= cut || strcmp(link + len - cut, DELETED)) {
 		if (err)
-			return refused(c->ps, who, "no path of the tree leads to this file any more: %s",
-				strerror(-err));
+			return refused(
+				c->ps, who, "no path of the tree leads to this file any more: %s", strerror(-err));
 		return refused(c->ps, who, "its path now leads to another file, mounted over it");
 	}
 	s->path[len - cut] = '\0';
@@ -67,8 +66,8 @@ static int find_name(struct capture *c, const struct blame *who, const char *lin
 		struct blame named = *who;
 
 		named.remedy = "give the file its name back (ln), or close it";
-		return refused(c->ps, &named,
-			"this name was removed, but the file has another one, which spore cannot know");
+		return refused(
+			c->ps, &named, "this name was removed, but the file has another one, which spore cannot know");
 	}
 	s->unlinked = true;
 	return 0;
@@ -119,8 +118,8 @@ static bool reads_memory(const char *path)
 	return false;
 }
 
-static int check_class(struct capture *c, const struct blame *who, int fd, uint64_t flags,
-	const struct regular_state *s, bool *pseudo)
+static int check_class(
+	struct capture *c, const struct blame *who, int fd, uint64_t flags, const struct regular_state *s, bool *pseudo)
 {
 	enum fs_class class = class_of(fd);
 
@@ -129,8 +128,7 @@ static int check_class(struct capture *c, const struct blame *who, int fd, uint6
 	*pseudo = class == FS_PSEUDO;
 	if (class == FS_STRANGE)
 		return refused(c->ps, who, "a file of a kernel interface that spore cannot carry");
-	if (class == FS_PSEUDO && !(flags & O_PATH) &&
-		((flags & O_ACCMODE) != O_RDONLY || reads_memory(s->path)))
+	if (class == FS_PSEUDO && !(flags & O_PATH) && ((flags & O_ACCMODE) != O_RDONLY || reads_memory(s->path)))
 		return refused(c->ps, who, "a kernel interface open for writing");
 	return 0;
 }
@@ -156,12 +154,11 @@ static int capture_contents(struct capture *c, const struct blame *who, int fd, 
 	if (!c->writer)
 		return 0;
 	err = contents_save(c, fd, &s->extents, &s->n_extents);
-	return err ? failed(c->ps, who, err, "the contents of the file cannot be saved: %s", strerror(-err))
-		   : 0;
+	return err ? failed(c->ps, who, err, "the contents of the file cannot be saved: %s", strerror(-err)) : 0;
 }
 
-int regular_capture(struct capture *c, const struct blame *who, const char *link, int fd, uint64_t flags,
-	struct regular_state *s)
+int regular_capture(
+	struct capture *c, const struct blame *who, const char *link, int fd, uint64_t flags, struct regular_state *s)
 {
 	struct stat st;
 	int err;

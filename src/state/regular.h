@@ -21,8 +21,8 @@ struct regular_state {
 
 /* Saves the inode behind fd (any descriptor of it, O_PATH too), known to the tree as `link` (which
  * /proc/PID/fd or map_files say). */
-int regular_capture(struct capture *c, const struct blame *who, const char *link, int fd, uint64_t flags,
-	struct regular_state *s);
+int regular_capture(
+	struct capture *c, const struct blame *who, const char *link, int fd, uint64_t flags, struct regular_state *s);
 
 /* Is the file still what a descriptor with these flags and offset needs? */
 int regular_validate_use(struct restore *r, const struct record *rec, const struct file_state *file);

@@ -25,8 +25,7 @@ int regular_validate(struct restore *r, const struct record *rec)
 	struct stat st;
 
 	if (!s->path || s->path[0] != '/')
-		return failed(
-			r->ps, BLAME(.object = "regular"), -EBADMSG, "the image has a file without a path");
+		return failed(r->ps, BLAME(.object = "regular"), -EBADMSG, "the image has a file without a path");
 	if (!is_name_kept(s))
 		return 0;
 	fd = restore_open(r, s->path, O_PATH | O_NOFOLLOW, 0);
@@ -36,8 +35,7 @@ int regular_validate(struct restore *r, const struct record *rec)
 		return failed(r->ps, WHO(s), fd < 0 ? fd : -errno, "the file cannot be opened: %s",
 			strerror(fd < 0 ? -fd : errno));
 	if ((st.st_mode & S_IFMT) != (s->mode & S_IFMT))
-		return refused(
-			r->ps, WHO(s, .remedy = "put the file back"), "this is another type of file now");
+		return refused(r->ps, WHO(s, .remedy = "put the file back"), "this is another type of file now");
 	return 0;
 }
 
@@ -80,11 +78,11 @@ static int refuse_written(struct restore *r, const struct regular_state *s, cons
 {
 	if ((uint64_t)st->st_size < s->size)
 		return refused(r->ps, WHO(s, .remedy = REMEDY_CHANGED),
-			"the file is shorter than it was: %" PRIu64 " bytes instead of %" PRIu64,
-			(uint64_t)st->st_size, s->size);
+			"the file is shorter than it was: %" PRIu64 " bytes instead of %" PRIu64, (uint64_t)st->st_size,
+			s->size);
 	return refused(r->ps, WHO(s, .remedy = REMEDY_CHANGED),
-		"the file is open for writing and was written since the checkpoint (%" PRIu64
-		" bytes then, %" PRIu64 " now)",
+		"the file is open for writing and was written since the checkpoint (%" PRIu64 " bytes then, %" PRIu64
+		" now)",
 		s->size, (uint64_t)st->st_size);
 }
 
@@ -111,13 +109,12 @@ int regular_validate_use(struct restore *r, const struct record *rec, const stru
 	if (writes || (uint64_t)st.st_size < s->size)
 		return refuse_written(r, s, &st);
 	return changed(r->ps, WHO(s),
-		"the file, open for reading, was modified since the checkpoint (%" PRIu64
-		" bytes then, %" PRIu64 " now)",
+		"the file, open for reading, was modified since the checkpoint (%" PRIu64 " bytes then, %" PRIu64
+		" now)",
 		s->size, (uint64_t)st.st_size);
 }
 
-static int refuse_mapped(
-	struct restore *r, const struct regular_state *s, const struct stat *st, bool other_build)
+static int refuse_mapped(struct restore *r, const struct regular_state *s, const struct stat *st, bool other_build)
 {
 	if ((uint64_t)st->st_size < s->size)
 		return refused(r->ps, WHO(s, .remedy = "put the file back"),
@@ -212,8 +209,7 @@ static int create_directory(int dir, const char *base, uint64_t flags)
 }
 
 /* Under the old name for a moment, so that /proc/PID/fd shows it; where the name is taken, without any. */
-static int create_file(
-	struct restore *r, const struct regular_state *s, int dir, const char *base, uint64_t flags)
+static int create_file(struct restore *r, const struct regular_state *s, int dir, const char *base, uint64_t flags)
 {
 	int fd = openat(dir, is_tmpfile(flags) ? "." : base,
 		(int)flags | O_CLOEXEC | (is_tmpfile(flags) ? 0 : O_CREAT | O_EXCL), 0600);
@@ -302,8 +298,8 @@ int regular_open(struct restore *r, const struct record *rec, uint64_t flags)
 	/* A file that got a name after O_TMPFILE: the flag is still seen, but would open another file. */
 	if (is_tmpfile(flags))
 		flags &= ~(uint64_t)O_TMPFILE;
-	fd = restore_open(r, s->path,
-		flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags | O_NOCTTY, 0);
+	fd = restore_open(
+		r, s->path, flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags | O_NOCTTY, 0);
 	if (fd < 0)
 		failed(r->ps, WHO(s), fd, "cannot be opened: %s", strerror(-fd));
 	return fd;

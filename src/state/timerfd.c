@@ -25,8 +25,7 @@ struct timerfd_state {
 
 static const struct field timerfd_fields[] = {
 	FIELD_INT(struct timerfd_state, clock, "clock", "CLOCK_*"),
-	FIELD_HEX(struct timerfd_state, settime_flags, "settime_flags",
-		"TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET"),
+	FIELD_HEX(struct timerfd_state, settime_flags, "settime_flags", "TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET"),
 	FIELD_UINT(struct timerfd_state, value_ns, "value_ns",
 		"time left; of an absolute timer of a clock that can be set: when it is due; 0: not armed, "
 		"or expired"),
@@ -111,15 +110,14 @@ static int timerfd_open(struct restore *r, const struct record *rec, const struc
 {
 	const struct timerfd_state *s = rec->state;
 	_cleanup_fd_ int fd = timerfd_create((clockid_t)s->clock, TFD_CLOEXEC);
-	struct itimerspec set = { .it_value = timespec_of(due(s)),
-		.it_interval = timespec_of(s->interval_ns) };
+	struct itimerspec set = { .it_value = timespec_of(due(s)), .it_interval = timespec_of(s->interval_ns) };
 
 	if (fd < 0)
-		return failed(r->ps, BLAME(.object = "timerfd"), -errno,
-			"a timer of clock %lld cannot be made: %s", (long long)s->clock, strerror(errno));
+		return failed(r->ps, BLAME(.object = "timerfd"), -errno, "a timer of clock %lld cannot be made: %s",
+			(long long)s->clock, strerror(errno));
 	if (timerfd_settime(fd, (int)s->settime_flags, &set, NULL) < 0 && errno != ECANCELED)
-		return failed(r->ps, BLAME(.object = "timerfd"), -errno, "the timer cannot be set: %s",
-			strerror(errno));
+		return failed(
+			r->ps, BLAME(.object = "timerfd"), -errno, "the timer cannot be set: %s", strerror(errno));
 	if (s->ticks && ioctl(fd, SPORE_TFD_IOC_SET_TICKS, &s->ticks) < 0)
 		return failed(r->ps, BLAME(.object = "timerfd"), -errno,
 			"the timer's expirations cannot be set (a kernel without "

@@ -32,9 +32,7 @@ uint64_t unix_peer_inode(uint64_t inode)
 		struct nlmsghdr h;
 		struct unix_diag_req r;
 	} ask = {
-		.h = { .nlmsg_len = sizeof(ask),
-			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
-			.nlmsg_flags = NLM_F_REQUEST },
+		.h = { .nlmsg_len = sizeof(ask), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST },
 		.r = { .sdiag_family = AF_UNIX,
 			.udiag_states = ~0u,
 			.udiag_ino = (uint32_t)inode,
@@ -51,8 +49,8 @@ uint64_t unix_peer_inode(uint64_t inode)
 	if (fd < 0 || send(fd, &ask, sizeof(ask), 0) < 0)
 		return 0;
 	n = recv(fd, &answer, sizeof(answer), 0);
-	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct unix_diag_msg)) ||
-		answer.h.nlmsg_type != SOCK_DIAG_BY_FAMILY || answer.h.nlmsg_len > (size_t)n)
+	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct unix_diag_msg)) || answer.h.nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+		answer.h.nlmsg_len > (size_t)n)
 		return 0;
 	return peer_of(&answer.h);
 }

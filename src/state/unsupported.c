@@ -64,8 +64,8 @@ static int refuse_device(struct capture *c, const struct file_look *f)
 	if (S_ISCHR(f->mode) && is_terminal_device(f->rdev))
 		return refused(c->ps, BLAME_FILE(f, .remedy = "name a tree that holds both ends"),
 			"a terminal that the outside holds, and which is not that of the tree's root");
-	snprintf(what, sizeof(what), "a %s device (%u:%u)", S_ISCHR(f->mode) ? "character" : "block",
-		major(f->rdev), minor(f->rdev));
+	snprintf(what, sizeof(what), "a %s device (%u:%u)", S_ISCHR(f->mode) ? "character" : "block", major(f->rdev),
+		minor(f->rdev));
 	return refuse(c, f, what);
 }
 

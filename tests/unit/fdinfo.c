@@ -26,7 +26,8 @@ static void locks(void)
 
 	CHECK(!fdinfo_lock_parse("1: POSIX  ADVISORY  WRITE 4711 fe:00:123 10 19\n", &l));
 	CHECK(!strcmp(l.class, "POSIX") && !strcmp(l.mode, "WRITE") && l.start == 10 && l.length == 10);
-	CHECK(!fdinfo_lock_parse("2: FLOCK  ADVISORY  READ  4711 00:1f:123 0 EOF\n", &l) && !l.length && !strcmp(l.mode, "READ"));
+	CHECK(!fdinfo_lock_parse("2: FLOCK  ADVISORY  READ  4711 00:1f:123 0 EOF\n", &l) && !l.length &&
+		!strcmp(l.mode, "READ"));
 	CHECK(!fdinfo_lock_parse("1: OFDLCK ADVISORY  READ  -1 fe:00:123 0 0\n", &l) && l.length == 1);
 	CHECK(!fdinfo_lock_parse("1: LEASE  ACTIVE    READ  17 fe:00:123 0 EOF\n", &l) && !strcmp(l.state, "ACTIVE"));
 	CHECK(fdinfo_lock_parse("1: POSIX  ADVISORY  WRITE 4711 fe:00:123 10 9\n", &l) == -EBADMSG);
@@ -51,9 +52,12 @@ static void timers(void)
 {
 	struct fdinfo_timer t;
 
-	CHECK(!fdinfo_timer_parse("clockid: 1\nticks: 3\nsettime flags: 01\nit_value: (2, 499932113)\nit_interval: (1, 0)\n", &t));
-	CHECK(t.clock == 1 && t.ticks == 3 && t.settime_flags == 1 && t.value_ns == 2499932113 && t.interval_ns == 1000000000);
-	CHECK(fdinfo_timer_parse("clockid: 1\nticks: 3\nsettime flags: 01\nit_value: (2)\nit_interval: (1, 0)\n", &t) == -EBADMSG);
+	CHECK(!fdinfo_timer_parse(
+		"clockid: 1\nticks: 3\nsettime flags: 01\nit_value: (2, 499932113)\nit_interval: (1, 0)\n", &t));
+	CHECK(t.clock == 1 && t.ticks == 3 && t.settime_flags == 1 && t.value_ns == 2499932113 &&
+		t.interval_ns == 1000000000);
+	CHECK(fdinfo_timer_parse("clockid: 1\nticks: 3\nsettime flags: 01\nit_value: (2)\nit_interval: (1, 0)\n", &t) ==
+		-EBADMSG);
 	CHECK(fdinfo_timer_parse("clockid: 1\n", &t) == -EBADMSG);
 }
 
