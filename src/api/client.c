@@ -43,8 +43,7 @@ void target_close(struct target_tree *t)
 	close_fd(&t->pidfd);
 }
 
-void listener_problem(
-	const struct spore_listener *listener, int error, pid_t pid, const char *text, const char *remedy)
+void listener_problem(const struct spore_listener *listener, int error, pid_t pid, const char *text, const char *remedy)
 {
 	struct spore_problem p = { .kind = SPORE_FAILED, .error = error, .pid = pid };
 

@@ -48,8 +48,8 @@ int tree_id_of_cgroup(const char *path, struct tree_id *out)
 static void door_path(enum door door, const struct tree_id *id, struct sockaddr_un *out)
 {
 	*out = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	snprintf(out->sun_path, sizeof(out->sun_path), RUN_DIR "/%s-%s.sock",
-		door == DOOR_KEEPER ? "keeper" : "parent", id->text);
+	snprintf(out->sun_path, sizeof(out->sun_path), RUN_DIR "/%s-%s.sock", door == DOOR_KEEPER ? "keeper" : "parent",
+		id->text);
 }
 
 static int check_peer(int sock)

@@ -16,9 +16,9 @@
 #include "base/process.h"
 
 #define _cleanup_target_ _cleanup_(target_close)
-#define NO_FDS                                                                                               \
-	{                                                                                                    \
-		-1, -1, -1, -1, -1, -1                                                                       \
+#define NO_FDS                                                                                                         \
+	{                                                                                                              \
+		-1, -1, -1, -1, -1, -1                                                                                 \
 	}
 
 static int spawn(const struct spore_listener *listener)
@@ -85,8 +85,8 @@ SPORE_API int spore_check_with(pid_t pid, const struct spore_isolate_options *op
 	return ask_about(CALL_CHECK, pid, options, size);
 }
 
-SPORE_API int spore_checkpoint_with(int old_dir_fd, int new_dir_fd, pid_t pid,
-	const struct spore_checkpoint_options *options, size_t size)
+SPORE_API int spore_checkpoint_with(
+	int old_dir_fd, int new_dir_fd, pid_t pid, const struct spore_checkpoint_options *options, size_t size)
 {
 	_cleanup_target_ struct target_tree t = TARGET_NONE;
 	_cleanup_fd_ int sock = -1;
@@ -101,8 +101,8 @@ SPORE_API int spore_checkpoint_with(int old_dir_fd, int new_dir_fd, pid_t pid,
 	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE))
 		return -EINVAL;
 	if (old_dir_fd != -1) {
-		listener_problem(o.listener, -EOPNOTSUPP, pid, "incremental checkpoints are not there yet",
-			"make a full one");
+		listener_problem(
+			o.listener, -EOPNOTSUPP, pid, "incremental checkpoints are not there yet", "make a full one");
 		return -EOPNOTSUPP;
 	}
 	r = target_open(pid, o.cgroup, &t);
@@ -158,8 +158,7 @@ static int check_restore_options(const struct spore_restore_options *o, pid_t ol
 	return -EOPNOTSUPP;
 }
 
-SPORE_API pid_t spore_restore_with(
-	int dir_fd, pid_t old_pid, const struct spore_restore_options *options, size_t size)
+SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore_restore_options *options, size_t size)
 {
 	_cleanup_fd_ int sock = -1;
 	_cleanup_fd_ int root = -1;
@@ -183,6 +182,8 @@ SPORE_API pid_t spore_restore_with(
 	if (o.has_terminal)
 		fds[REQUEST_TERMINAL] = o.terminal;
 	r = client_call(sock, &req, fds, o.listener, &reply, &root);
+	if (r == 0)
+		r = result_confirm(sock);
 	if (r < 0)
 		return r;
 	if (o.result)

@@ -166,3 +166,21 @@ int reply_receive(int sock, struct reply *reply, int *pidfd)
 		end_texts(reply);
 	return r;
 }
+
+int result_confirm(int sock)
+{
+	return send_message(sock, "", 1, NULL, 0, 0);
+}
+
+int result_await_confirmation(int sock)
+{
+	int none[REQUEST_N_FDS], r;
+	size_t n = 0;
+	char byte;
+
+	do
+		r = receive_message(sock, &byte, 1, none, &n);
+	while (r == -EAGAIN); /* a client may be stopped for longer than the socket's timeout */
+	close_all(none, n);
+	return r;
+}

@@ -77,3 +77,8 @@ void request_close(int fds[REQUEST_N_FDS]);
 /* block: false drops the message when the other end is slow (-EAGAIN). pidfd: -1, or one to send. */
 int reply_send(int sock, const struct reply *reply, int pidfd, bool block);
 int reply_receive(int sock, struct reply *reply, int *pidfd);
+
+/* After the result of a restore: the client has it, and the tree stands. Until then the tree dies with either. */
+int result_confirm(int sock);
+/* Waits for that. -ECONNRESET: the client died first. */
+int result_await_confirmation(int sock);

@@ -104,8 +104,7 @@ int keeper_spawn(void)
 	far = pair[1];
 	s.path = path;
 	s.sock = far;
-	s.stack = mmap(NULL, 2 * SPAWN_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
-		-1, 0);
+	s.stack = mmap(NULL, 2 * SPAWN_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (s.stack == MAP_FAILED)
 		return -errno;
 	r = start(&s);

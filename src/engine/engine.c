@@ -135,8 +135,6 @@ int engine_unisolate(struct engine *e, struct problems *ps)
 {
 	if (e->restored) {
 		restored_release(e->restored, e->workers);
-		restored_free(e->restored);
-		e->restored = NULL;
 		return 0;
 	}
 	if (!e->tree)

@@ -248,7 +248,6 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 void restored_release(struct restored *t, struct workers *w)
 {
 	release_run(&t->r, w);
-	watchdog_commit(&t->watchdog);
 	t->running = true;
 }
 
@@ -289,6 +288,9 @@ void restored_free(struct restored *t)
 	if (!t->running)
 		kill_tree(r);
 	watchdog_end(&t->watchdog);
+	for (size_t i = 0; i < ARRAY_SIZE(r->stdio); i++)
+		close_fd(&r->stdio[i]);
+	close_fd(&r->terminal);
 	close_made(r);
 	memory_close_mapped(r);
 	for (size_t i = 0; i < r->n_processes; i++) {

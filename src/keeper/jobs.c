@@ -135,16 +135,23 @@ static void after_restore(struct keeper *k, struct job *j)
 
 	k->tree_pid = j->pid;
 	parent_adopt(k, j->sock);
-	if (j->req.flags & SPORE_RESTORE_RUN) {
-		if (k->engine)
-			engine_thread_end_engine(k);
-		malloc_trim(0);
+	if (j->req.flags & SPORE_RESTORE_RUN)
 		return;
-	}
 	door = door_claim(DOOR_KEEPER, &k->id);
 	if (door >= 0)
 		k->keeper_door = door;
 	set_isolated(k, true);
+}
+
+/* The new tree stands when its client knows of it: before, the death of either ends it. */
+static void settle_restore(struct keeper *k, struct job *j, int sent)
+{
+	if (sent < 0 || result_await_confirmation(j->sock) < 0)
+		job_abandon(k);
+	if (j->req.flags & SPORE_RESTORE_RUN) {
+		engine_thread_end_engine(k);
+		malloc_trim(0);
+	}
 }
 
 static void after(struct keeper *k, struct job *j)
@@ -189,12 +196,12 @@ void job_finish(struct keeper *k)
 		isolation_end(k);
 	report_problems(j->sock, &j->ps);
 	r = reply_send(j->sock, &reply, call == CALL_RESTORE && reply.result == 0 ? k->root_fd : -1, true);
+	if (call == CALL_RESTORE && reply.result == 0)
+		settle_restore(k, j, r);
 	problems_free(&j->ps);
 	request_close(j->fds);
 	close_fd(&j->sock);
 	j->active = false;
-	if (r < 0 && call == CALL_RESTORE && reply.result == 0 && k->isolated)
-		job_abandon(k); /* nobody knows of it */
 }
 
 void job_abandon(struct keeper *k)
