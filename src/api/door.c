@@ -2,6 +2,7 @@
 /* unix(7), SO_PEERCRED */
 #include "api/door.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -79,6 +80,22 @@ int door_connect(enum door door, const struct tree_id *id)
 	return r < 0 ? r : take_fd(&sock);
 }
 
+/* The sockets of keepers that were killed and whose trees are gone: nobody would come to take their place. */
+static void sweep(int dir)
+{
+	_cleanup_dir_ DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+
+	for (struct dirent *de = d ? readdir(d) : NULL; de; de = readdir(d)) {
+		uint64_t start, now;
+		int pid, end = 0;
+
+		if (sscanf(de->d_name, "%*[a-z]-%d-%" SCNu64 ".sock%n", &pid, &start, &end) != 2 || !end)
+			continue;
+		if (process_starttime_any(pid, &now) < 0 || now != start)
+			unlinkat(dir, de->d_name, 0);
+	}
+}
+
 /* The lock on the directory makes "is there one? else take its place" one step. */
 int door_claim(enum door door, const struct tree_id *id)
 {
@@ -98,6 +115,7 @@ int door_claim(enum door door, const struct tree_id *id)
 	}
 	if (other != -ENOENT)
 		return other;
+	sweep(lock);
 	door_path(door, id, &path);
 	unlink(path.sun_path);
 	if (bind(sock, (struct sockaddr *)&path, sizeof(path)) < 0 || listen(sock, 16) < 0)
