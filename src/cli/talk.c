@@ -57,13 +57,20 @@ static void on_progress(void *data, const char *phase, uint64_t done, uint64_t t
 	t->line = true;
 }
 
+/* With SPORE_DEBUG set to anything. */
+static void on_log(void *data, const char *line)
+{
+	clear_line(data);
+	fprintf(stderr, "%s\n", line);
+}
+
 void talk_begin(struct talk *t, const char *command)
 {
 	*t = (struct talk){
 		.command = command,
 		.terminal = isatty(STDERR_FILENO),
 		.started_ns = now_ns(),
-		.listener = { .data = t, .problem = on_problem, .progress = on_progress },
+		.listener = { .data = t, .problem = on_problem, .progress = on_progress, .log = getenv("SPORE_DEBUG") ? on_log : NULL },
 	};
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -305,6 +306,24 @@ static int capture_asked(struct asking *a, struct memory_plan *plan)
 	return error;
 }
 
+/* Mappings that a spore killed at its work left in the process. Few processes have any. */
+static int remove_leftovers(struct process *p, struct problems *ps)
+{
+	struct proc_map *maps = NULL;
+	size_t n = 0;
+	int r = p->injection.leftovers ? proc_maps_read(p->proc_fd, &maps, &n) : 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		const struct proc_map *m = &maps[i];
+		const char perms[] = { m->prot & PROT_READ ? 'r' : '-', '-', '-', m->shared ? 's' : 'p', '\0' };
+
+		if (m->start != p->injection.area.base.v && inject_is_leftover(m->start, m->end, perms, m->name))
+			r = inject_remove_leftover(&p->injection, m->start, m->end);
+	}
+	proc_maps_free(maps, n);
+	return r < 0 ? failed(ps, BLAME_PROCESS(p), r, "what a killed spore left in its memory cannot be removed: %s", strerror(-r)) : 0;
+}
+
 static int capture_alive(struct pass *pass, struct process *p, struct memory_plan *plan)
 {
 	struct asking a = { .c = capture_of(pass, p), .first = first_alive(p), .size = scratch_size() };
@@ -319,7 +338,9 @@ static int capture_alive(struct pass *pass, struct process *p, struct memory_pla
 		r = inject_begin(&p->injection, p->pid, &a.first->stop, p->n_threads, ARENA_PROCESS + p->n_threads * ARENA_THREAD, pass->gadgets, pass->c->ps);
 	if (r == 0) {
 		p->injected = true;
-		r = capture_asked(&a, plan);
+		r = remove_leftovers(p, pass->c->ps);
+		if (r == 0)
+			r = capture_asked(&a, plan);
 		inject_end(&p->injection);
 		p->injected = false;
 	}
@@ -386,6 +407,8 @@ static int capture_all(struct pass *pass)
 		r = capture_tree_components(pass);
 	if (r == 0 && ps->first_error)
 		r = ps->first_error;
+	if (r == 0)
+		engine_phase(pass->c->events, "pages");
 	if (r == 0)
 		r = pages_copy(pass->c, pass->plans);
 	if (r == 0)

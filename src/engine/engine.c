@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -22,6 +23,16 @@ struct engine {
 	struct restored *restored; /* built, and held */
 	pid_t root;
 };
+
+void engine_phase(const struct engine_events *events, const char *name)
+{
+	char line[64];
+
+	if (!events || !events->log)
+		return;
+	snprintf(line, sizeof(line), "phase: %s", name);
+	events->log(events->data, line);
+}
 
 int engine_new(const struct engine_events *events, struct engine **out)
 {
@@ -88,13 +99,16 @@ static struct capturing capturing_of(struct engine *e, struct tree *t, struct pr
 static int look(struct engine *e, struct tree *t, struct problems *ps)
 {
 	struct capturing c = capturing_of(e, t, ps);
-	int r = tree_find_tasks(t, e->workers, ps);
+	int r;
 
+	engine_phase(&e->events, "find");
+	r = tree_find_tasks(t, e->workers, ps);
 	if (r < 0)
 		return r;
 	if (!t->root_pid)
 		t->root_pid = t->processes[0]->pid;
 	find_container(t);
+	engine_phase(&e->events, "look");
 	r = capture_look(&c);
 	return r < 0 ? r : ps->first_error;
 }
@@ -117,6 +131,7 @@ int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t tim
 	if (e->tree || e->restored)
 		return failed(ps, BLAME(.pid = pid), -EALREADY, "the tree is isolated already");
 	r = tree_new(pid, cgroup, ps, &e->tree);
+	engine_phase(&e->events, "stop");
 	if (r == 0)
 		r = tree_stop(e->tree, e->workers, timeout_ms ? timeout_ms : STOP_TIMEOUT_MS, ps);
 	if (r < 0) {
@@ -134,6 +149,7 @@ int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t tim
 int engine_unisolate(struct engine *e, struct problems *ps)
 {
 	if (e->restored) {
+		engine_phase(&e->events, "release");
 		restored_release(e->restored, e->workers);
 		return 0;
 	}
@@ -160,6 +176,7 @@ static int save(struct engine *e, struct image_writer *w, bool own_isolation, ui
 	int r;
 
 	c.writer = w;
+	engine_phase(&e->events, "capture");
 	r = capture_tree(&c);
 	result->tasks = e->tree->n_threads;
 	result->pages = c.pages;
@@ -167,6 +184,7 @@ static int save(struct engine *e, struct image_writer *w, bool own_isolation, ui
 		drop_tree(e);
 		result->stop_us = clock_us() - stopped_at;
 	}
+	engine_phase(&e->events, "commit");
 	if (r == 0)
 		r = image_commit(w);
 	result->bytes = image_bytes(w);

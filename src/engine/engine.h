@@ -19,6 +19,9 @@ struct engine_events {
 	void (*log)(void *data, const char *line);
 };
 
+/* "phase: NAME", for whoever listens to the log: which of them a call is in, when it is killed or slow. */
+void engine_phase(const struct engine_events *events, const char *name);
+
 int engine_new(const struct engine_events *events, struct engine **out);
 /* Lets an isolated tree go; leaves a restored one running. Takes NULL. */
 void engine_free(struct engine *e);

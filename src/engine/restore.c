@@ -145,11 +145,13 @@ static int start_first(struct restored *t)
 
 /* --- all ------------------------------------------------------------------------------------------------------------------------------ */
 
-static int prepare(struct restored *t, int dir_fd)
+static int prepare(struct restored *t, int dir_fd, const struct engine_events *events)
 {
 	struct restore *r = &t->r;
-	int error = image_open(dir_fd, record_kinds, r->ps, &r->image);
+	int error;
 
+	engine_phase(events, "read");
+	error = image_open(dir_fd, record_kinds, r->ps, &r->image);
 	if (error < 0)
 		return error;
 	t->tree = tree_state_of(r->image);
@@ -161,15 +163,17 @@ static int prepare(struct restored *t, int dir_fd)
 	for (size_t i = 0; i < r->image->n_records; i++)
 		r->made[i].fd[0] = r->made[i].fd[1] = -1;
 	r->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC); /* for validation; the new tree's own later */
+	engine_phase(events, "plan");
 	return plan_make(&t->plan, r);
 }
 
-static int build(struct restored *t, struct workers *w)
+static int build(struct restored *t, struct workers *w, const struct engine_events *events)
 {
 	struct restore *r = &t->r;
 	struct verifying verifying = { .image = r->image, .ps = r->ps };
 	int error;
 
+	engine_phase(events, "births");
 	verify_start(&verifying);
 	raise_descriptor_limit();
 	error = enter_namespaces(t);
@@ -180,8 +184,10 @@ static int build(struct restored *t, struct workers *w)
 		error = start_first(t);
 	if (error == 0)
 		error = births(&t->plan);
+	engine_phase(events, "stages");
 	if (error == 0)
 		error = stages(&t->plan, w);
+	engine_phase(events, "hold");
 	if (verify_end(&verifying) < 0 && error == 0)
 		error = verifying.error;
 	if (error == 0)
@@ -231,9 +237,9 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 	t->watchdog = WATCHDOG_NONE;
 	t->r = (struct restore){ .ps = ps, .root_fd = -1, .flags = flags, .terminal = outside->terminal };
 	memcpy(t->r.stdio, outside->stdio, sizeof(t->r.stdio));
-	error = prepare(t, dir_fd);
+	error = prepare(t, dir_fd, events);
 	if (error == 0)
-		error = build(t, w);
+		error = build(t, w, events);
 	if (error == 0)
 		error = enter_register(t);
 	if (error < 0) {

@@ -255,6 +255,7 @@ int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_s
 	if (r < 0)
 		return failed(ps, BLAME(.pid = pid), r, "cannot read the memory map: %s", strerror(-r));
 	in->gadgets = l.gadgets;
+	in->leftovers = l.in_window;
 	if (!l.gadgets.syscall)
 		return failed(ps, BLAME(.pid = pid), -ENOENT, "no system call instruction in its code");
 	r = place_outer(in, &l);

@@ -20,6 +20,7 @@ struct injection {
 	struct gadgets gadgets;
 	uint64_t outer;     /* the signal frame of `first`, outside the area; 0: no safe place was found */
 	size_t frame_room;  /* for each slot, in the area */
+	bool leftovers;     /* there are some, to be removed with inject_remove_leftover */
 	bool unlocked;      /* what is not code has become writable for the tasks */
 };
 

@@ -86,6 +86,7 @@ static bool complete(const struct gadgets *g)
 
 static void note(struct layout *l, const struct line *line, size_t size)
 {
+	l->in_window |= layout_is_ours(line->m.start, line->m.end);
 	if (line->m.start < l->free + size && line->m.end > l->free)
 		l->free = ALIGN_UP(line->m.end, LAYOUT_STEP);
 	if (!strcmp(line->name, "[stack]")) {
