@@ -98,7 +98,7 @@ struct spore_listener {
 struct spore_isolate_options {
 	const struct spore_listener *listener;
 	const char *cgroup;    /* not NULL: the tree is all of this cgroup (path under the cgroup2 mount, or absolute); pid is then 0 */
-	uint32_t timeout_ms;   /* for stopping the tree; 0: 10 seconds */
+	uint32_t timeout_ms;   /* for stopping the tree; 0: 5 seconds */
 	uint32_t reserved;
 };
 

@@ -167,8 +167,9 @@ static int exec_seeds(struct plan *plan, struct new_process **wave, size_t n)
 static const struct memory_state *inherited_memory(const struct plan *plan, const struct new_process *p)
 {
 	const struct birth *b = birth_of(p);
+	const struct new_process *from = b->stand_in ? b->stand_in->parent : b->creator;
 
-	return plan_memory(plan, b->stand_in ? b->stand_in->parent : b->creator);
+	return plan_memory(plan, from->zombie ? from->parent : from);
 }
 
 static int make_memories(struct plan *plan, struct new_process **wave, size_t n)

@@ -14,7 +14,7 @@
 #include "engine/halt.h"
 #include "engine/restore.h"
 
-#define STOP_TIMEOUT_MS 10000
+#define STOP_TIMEOUT_MS 5000
 
 struct engine {
 	struct engine_events events;

@@ -199,13 +199,12 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 	}
 	b->born_session = session;
 	leader = restore_vpid(plan->r, session);
-	if (m && m->n_inherited)
-		return refuse_session(plan, p);
 	if (!leader) {
 		b->stand_in = stand_in_for(plan, session, parent);
 		return b->stand_in ? 0 : refuse_session(plan, p);
 	}
-	if (leader->parent != parent || leader->zombie)
+	/* A zombie, like a stand-in, has its parent's memory until it ends; a leader that lives has its own. */
+	if (leader->parent != parent || (!leader->zombie && m && m->n_inherited))
 		return refuse_session(plan, p);
 	b->creator = leader;
 	b->sibling = true;

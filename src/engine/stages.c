@@ -63,10 +63,11 @@ static int find_owned(struct staging *s)
 	if (!s->owned)
 		return failed(s->plan->r->ps, NULL, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < img->n_records; i++) {
-		const struct component *k = component_of(img->records[i].kind);
+		const struct record *rec = &img->records[i];
+		const struct component *k = component_of(rec->kind);
 
 		if (k && (k->scope == SCOPE_PROCESS || k->scope == SCOPE_THREAD))
-			s->owned[s->n++] = (struct owned){ owner_of(k, &img->records[i]), order_of(k), k, &img->records[i] };
+			s->owned[s->n++] = (struct owned){ owner_of(k, rec), order_of(k), k, rec };
 	}
 	qsort(s->owned, s->n, sizeof(*s->owned), compare_owned);
 	return 0;
@@ -95,6 +96,13 @@ static const char *const stage_names[] = {
 	[STAGE_NAMESPACES] = "namespaces", [STAGE_BIRTH] = "birth", [STAGE_CREATE] = "creation of files", [STAGE_CONNECT] = "descriptors",
 	[STAGE_ATTACH] = "attaching", [STAGE_ARM] = "signals and timers", [STAGE_IDENTITY] = "identity",
 };
+
+static const enum stage first_stages[] = { STAGE_CREATE, STAGE_CONNECT, STAGE_ATTACH }, last_stages[] = { STAGE_ARM, STAGE_IDENTITY };
+
+static bool is_stopped(const struct new_process *p)
+{
+	return process_of(p)->stopped && !p->zombie;
+}
 
 static int build_owned(struct staging *s, struct build *b, object_id of, enum stage stage)
 {
@@ -146,7 +154,7 @@ static int stage_run(struct staging *s, enum stage stage)
 	int error = 0;
 
 	for (size_t i = 0; error == 0 && i < r->n_processes; i++)
-		if (!r->processes[i]->zombie)
+		if (!r->processes[i]->zombie && !(stage >= STAGE_ARM && is_stopped(r->processes[i])))
 			error = stage_of_process(s, &step, r->processes[i], stage);
 	if (error < 0) {
 		free(step.tasks);
@@ -263,25 +271,40 @@ static int end_zombies(struct plan *plan)
 	return 0;
 }
 
-static int stop_processes(struct plan *plan)
+static int stop_process(struct plan *plan, struct new_process *p)
 {
 	struct step step = { .plan = plan, .name = "job control" };
-	struct restore *r = plan->r;
 
-	for (size_t i = 0; i < r->n_processes; i++) {
-		struct new_process *p = r->processes[i];
-		int error;
+	if (kill(p->pid, SIGSTOP) < 0)
+		return failed(plan->r->ps, BLAME(.pid = p->vpid), -errno, "cannot be stopped: %m");
+	if (!p->parent)
+		return 0;
+	if (!step_add(&step, &p->parent->threads[0]))
+		return -ENOMEM;
+	add_waitid(&p->parent->threads[0].batch, p->vpid, WSTOPPED | (process_of(p)->stop_reported ? 0 : WNOWAIT));
+	add_forget_signals(&p->parent->threads[0].batch);
+	return step_run(&step);
+}
 
-		if (!process_of(p)->stopped || p->zombie)
+/* What is stopped runs no batch any more: it goes through its last stages before the others, and before its parent if that is stopped too. */
+static int stop_processes(struct staging *s)
+{
+	struct restore *r = s->plan->r;
+
+	for (size_t i = r->n_processes; i-- > 0;) {
+		int error = 0;
+
+		if (!is_stopped(r->processes[i]))
 			continue;
-		if (kill(p->pid, SIGSTOP) < 0)
-			return failed(r->ps, BLAME(.pid = p->vpid), -errno, "cannot be stopped: %m");
-		if (!p->parent)
-			continue;
-		if (!step_add(&step, &p->parent->threads[0]))
-			return -ENOMEM;
-		add_waitid(&p->parent->threads[0].batch, p->vpid, WSTOPPED);
-		error = step_run(&step);
+		for (size_t k = 0; error == 0 && k < ARRAY_SIZE(last_stages); k++) {
+			struct step step = { .plan = s->plan, .name = stage_names[last_stages[k]] };
+
+			error = stage_of_process(s, &step, r->processes[i], last_stages[k]);
+			if (error == 0)
+				error = step_run(&step);
+		}
+		if (error == 0)
+			error = stop_process(s->plan, r->processes[i]);
 		if (error < 0)
 			return error;
 	}
@@ -338,17 +361,16 @@ static int end_leaders(struct plan *plan)
 
 static int run_all(struct staging *s)
 {
-	static const enum stage before_zombies[] = { STAGE_CREATE, STAGE_CONNECT, STAGE_ATTACH };
 	int r = finish_memories(s->plan);
 
 	if (r == 0)
 		r = create_files(s->plan);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(before_zombies); i++)
-		r = stage_run(s, before_zombies[i]);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(first_stages); i++)
+		r = stage_run(s, first_stages[i]);
 	if (r == 0)
 		r = end_zombies(s->plan);
 	if (r == 0)
-		r = stop_processes(s->plan);
+		r = stop_processes(s);
 	if (r == 0)
 		r = stage_run(s, STAGE_ARM);
 	if (r == 0)

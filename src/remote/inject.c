@@ -129,9 +129,23 @@ static int place_outer(struct injection *in, const struct layout *l)
 	if (!frame)
 		return -ENOMEM;
 	frame_build(frame, in->outer, &r, in->first->sigmask, in->gadgets.restorer);
-	if (remote_write(in->pid, REMOTE(in->outer), frame, size) < 0)
+	in->covered = malloc(size);
+	in->covered_size = size;
+	if (!in->covered)
+		return -ENOMEM;
+	if (remote_read(in->pid, REMOTE(in->outer), in->covered, size) < 0 || remote_write(in->pid, REMOTE(in->outer), frame, size) < 0)
 		in->outer = 0;
 	return 0;
+}
+
+/* The frame goes when nothing borrowed is under way any more. */
+static void uncover(struct injection *in)
+{
+	if (in->outer && in->first->state == STOP_STOPPED)
+		remote_write(in->pid, REMOTE(in->outer), in->covered, in->covered_size);
+	free(in->covered);
+	in->covered = NULL;
+	in->outer = 0;
 }
 
 /*
@@ -261,6 +275,8 @@ int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_s
 	r = place_outer(in, &l);
 	if (!r)
 		r = map_area(in, REMOTE(l.free), size, n_slots);
+	if (r < 0)
+		uncover(in);
 	if (r < 0)
 		return failed(ps, BLAME(.pid = pid), r, "cannot map %zu KiB of shared memory in it: %s", size / 1024, strerror(-r));
 	return 0;
@@ -393,6 +409,7 @@ void inject_end(struct injection *in)
 	inject_leave(in, in->first);
 	if (in->first->state == STOP_STOPPED)
 		borrowed_munmap(in, in->area.base, in->area.size);
+	uncover(in);
 	area_free(&in->area);
 }
 

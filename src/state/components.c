@@ -9,6 +9,7 @@
 	X(tree)                                                                                                        \
 	X(process)                                                                                                     \
 	X(thread)                                                                                                      \
+	X(sharing)                                                                                           \
 	X(memory)                                                                                                      \
 	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                              \
 	X(file)                                                                                                        \

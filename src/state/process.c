@@ -2,6 +2,8 @@
 /* process: who is whose child, group and session. fork(2), setsid(2), setpgid(2), wait(2), proc_pid_stat(5); kernel/fork.c, kernel/exit.c. */
 #include "state/process.h"
 
+#include <signal.h>
+
 static const struct field process_fields[] = {
 	FIELD_UINT(struct process_state, pid, "pid", "in the pid namespace of the tree's root, as all pids here"),
 	FIELD_REF(struct process_state, parent, "parent", "process", REF_LATE, "none: the root of the tree"),
@@ -12,6 +14,7 @@ static const struct field process_fields[] = {
 	FIELD_BOOL(struct process_state, zombie, "zombie", "has ended and waits for its parent"),
 	FIELD_HEX(struct process_state, exit_code, "exit_code", "of a zombie, as wait(2) has it"),
 	FIELD_UINT(struct process_state, stopped, "stopped", "signal by which job control has stopped it"),
+	FIELD_BOOL(struct process_state, stop_reported, "stop_reported", "its parent has waited for that"),
 	FIELD_STRING(struct process_state, name, "name", "of its leader"),
 	FIELD_END,
 };
@@ -31,8 +34,12 @@ int process_save(struct capture *c)
 		.zombie = p->zombie,
 		.exit_code = p->zombie ? (uint64_t)p->stat.exit_code : 0,
 		.stopped = leader && leader->group_stopped ? (uint64_t)leader->stop_signal : 0,
+		.stop_reported = !p->stat.exit_code,
 		.name = p->stat.comm,
 	};
+
+	if (s.stopped && s.stopped != SIGSTOP && !s.stop_reported)
+		changed(c->ps, BLAME_PROCESS(p, .object = "job control"), "after a restore its parent will hear that SIGSTOP stopped it, not signal %d", (int)s.stopped);
 
 	return image_add(c->writer, &component_process.kind, p->id, &s);
 }

@@ -13,6 +13,7 @@ struct process_state {
 	bool zombie;
 	uint64_t exit_code;  /* of a zombie, as wait(2) has it */
 	uint64_t stopped;    /* the signal by which job control stopped it; 0: runs */
+	bool stop_reported;  /* its parent has waited for that */
 	char *name;
 };
 
