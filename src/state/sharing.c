@@ -1,63 +1,39 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * sharing: what clone(2) can make two processes share, and what cannot be shared again: memory (CLONE_VM), descriptors (CLONE_FILES), working directory
- * (CLONE_FS), signal actions (CLONE_SIGHAND). kcmp(2); kernel/fork.c; selftests/kcmp. Threads of one process share all of it, and that is carried.
+ * sharing: two processes with one memory (CLONE_VM without CLONE_THREAD) are refused. kcmp(2); kernel/fork.c; selftests/kcmp. A vfork is that for a
+ * moment, so it counts only inside the stop, which waits for the child to call exec. (Other things that processes may share are their components' affair.)
  */
-#include <errno.h>
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "object/component.h"
 
-static const struct {
-	int type;
-	const char *what;
-} kinds[] = {
-	{ KCMP_VM, "memory (CLONE_VM, or a vfork whose child has not called exec yet)" },
-	{ KCMP_FILES, "a table of descriptors (CLONE_FILES)" },
-	{ KCMP_FS, "a working directory and umask (CLONE_FS)" },
-	{ KCMP_SIGHAND, "signal actions (CLONE_SIGHAND)" },
-};
-
-static bool same(pid_t a, pid_t b, int type)
-{
-	return syscall(SYS_kcmp, a, b, type, 0, 0) == 0;
-}
-
-static void compare(struct capture *c, const struct process *other)
+static int refuse_same_memory(struct capture *c, const struct process *other)
 {
 	char object[64];
 
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		if (!same(c->process->pid, other->pid, kinds[i].type))
-			continue;
-		snprintf(object, sizeof(object), "what it shares with process %d", other->vpid);
-		refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = "checkpoint when the two share it no more"),
-			"%s: sharing between processes cannot be carried", kinds[i].what);
-	}
+	if (syscall(SYS_kcmp, c->process->pid, other->pid, KCMP_VM, 0, 0) != 0)
+		return 0;
+	snprintf(object, sizeof(object), "memory shared with process %d", other->vpid);
+	return refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = "checkpoint when the two share it no more"),
+		"processes that share their memory (CLONE_VM) cannot be carried");
 }
 
 /* Sharing comes from clone: with the parent, or with whom the same parent made before. */
-static int sharing_look(struct capture *c)
-{
-	const struct process *before = NULL;
-
-	if (!c->process->parent)
-		return 0;
-	for (size_t i = 0; i < c->tree->n_processes && c->tree->processes[i] != c->process; i++)
-		if (c->tree->processes[i]->parent == c->process->parent && !c->tree->processes[i]->zombie)
-			before = c->tree->processes[i];
-	if (!c->process->parent->zombie)
-		compare(c, c->process->parent);
-	if (before)
-		compare(c, before);
-	return 0;
-}
-
 static int sharing_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
-	sharing_look(c);
+	const struct process *before = NULL, *parent = c->process->parent;
+
+	if (!parent)
+		return CAPTURE_NOTHING;
+	for (size_t i = 0; c->tree->processes[i] != c->process; i++)
+		if (c->tree->processes[i]->parent == parent && !c->tree->processes[i]->zombie)
+			before = c->tree->processes[i];
+	if (!parent->zombie)
+		refuse_same_memory(c, parent);
+	if (before)
+		refuse_same_memory(c, before);
 	return CAPTURE_NOTHING;
 }
 
@@ -76,10 +52,9 @@ const struct component component_sharing = {
 		.version = 1,
 		.size = sizeof(struct sharing_state),
 		.fields = sharing_fields,
-		.doc = "what two processes share; refused",
+		.doc = "memory that two processes share; refused",
 		.sources = "clone(2), kcmp(2); kernel/fork.c; selftests/kcmp",
 	},
 	.scope = SCOPE_PROCESS,
-	.look = sharing_look,
 	.capture = sharing_capture,
 };
