@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Which pages of a process are its own, and copying them out. PAGEMAP_SCAN where the kernel has it (6.7), else /proc/PID/pagemap. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -8,6 +9,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "kernel/procfs.h"
 #include "kernel/uapi.h"
 #include "state/memory.h"
 
@@ -211,24 +214,61 @@ static int gather_save(struct gather *g, struct page_writer *w, struct page_runs
 	return 0;
 }
 
+/*
+ * What the program itself may not read (PROT_NONE, write only on processors that have it), process_vm_readv may not
+ * either; /proc/PID/mem may. mem: opened when first needed.
+ */
+static int gather_forced(struct gather *g, pid_t pid, int *mem)
+{
+	uint8_t *to = g->buffer;
+
+	if (*mem < 0) {
+		_cleanup_fd_ int dir = procfs_open_pid(pid);
+
+		*mem = dir < 0 ? dir : openat(dir, "mem", O_RDONLY | O_CLOEXEC);
+		if (*mem < 0)
+			return dir < 0 ? dir : -errno;
+	}
+	for (size_t i = 0; i < g->n_from; i++) {
+		size_t got = 0;
+
+		while (got < g->from[i].iov_len) {
+			ssize_t n = pread(*mem, to + got, g->from[i].iov_len - got, (off_t)((uintptr_t)g->from[i].iov_base + got));
+
+			if (n <= 0)
+				return n < 0 ? -errno : -EFAULT;
+			got += (size_t)n;
+		}
+		to += got;
+	}
+	return 0;
+}
+
+static int gather_read(struct gather *g, pid_t pid, int *mem)
+{
+	struct iovec to = { g->buffer, g->pages * PAGE_SIZE };
+	ssize_t got = process_vm_readv(pid, &to, 1, g->from, g->n_from, 0);
+
+	if (got == (ssize_t)to.iov_len)
+		return 0;
+	return got < 0 && errno != EFAULT ? -errno : gather_forced(g, pid, mem);
+}
+
 int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer, struct page_runs *runs,
 	uint64_t *saved)
 {
 	struct gather g = { .buffer = buffer };
+	_cleanup_fd_ int mem = -1;
 	size_t at = 0;
 	uint64_t done = 0;
 
 	while (at < n) {
-		struct iovec to;
-		ssize_t got;
 		int r;
 
 		gather_next(&g, ranges, n, &at, &done);
-		to = (struct iovec){ buffer, g.pages * PAGE_SIZE };
-		got = process_vm_readv(pid, &to, 1, g.from, g.n_from, 0);
-		if (got != (ssize_t)to.iov_len)
-			return got < 0 ? -errno : -EFAULT;
-		r = gather_save(&g, w, runs, saved);
+		r = gather_read(&g, pid, &mem);
+		if (r == 0)
+			r = gather_save(&g, w, runs, saved);
 		if (r < 0)
 			return r;
 	}
