@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -80,6 +81,15 @@ int door_connect(enum door door, const struct tree_id *id)
 	return r < 0 ? r : take_fd(&sock);
 }
 
+static bool answers(const char *name)
+{
+	_cleanup_fd_ int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un path = { .sun_family = AF_UNIX };
+
+	snprintf(path.sun_path, sizeof(path.sun_path), RUN_DIR "/%.80s", name);
+	return sock < 0 || connect(sock, (struct sockaddr *)&path, sizeof(path)) == 0 || errno != ECONNREFUSED;
+}
+
 /* The sockets of keepers that were killed and whose trees are gone: nobody would come to take their place. */
 static void sweep(int dir)
 {
@@ -91,7 +101,8 @@ static void sweep(int dir)
 
 		if (sscanf(de->d_name, "%*[a-z]-%d-%" SCNu64 ".sock%n", &pid, &start, &end) != 2 || !end)
 			continue;
-		if (process_starttime_any(pid, &now) < 0 || now != start)
+		/* A pid may count in another namespace: whoever answers is not gone. */
+		if ((process_starttime_any(pid, &now) < 0 || now != start) && !answers(de->d_name))
 			unlinkat(dir, de->d_name, 0);
 	}
 }

@@ -139,11 +139,11 @@ static void test_isolation(void)
 	pid_t pid = sleeper();
 
 	CHECK(spore_isolate(pid), 0);
-	CHECK(state_of(pid), 'T');
+	CHECK(wait_state(pid, "T"), 1);
 	CHECK(spore_isolate(pid), -EALREADY);
 	CHECK(spore_checkpoint(-1, dir, pid), 0);
 	CHECK(faccessat(dir, "manifest", F_OK, 0), 0);
-	CHECK(state_of(pid), 'T');
+	CHECK(wait_state(pid, "T"), 1);
 	CHECK(spore_unisolate(pid), 0);
 	CHECK(wait_state(pid, "S"), 1);
 	CHECK(spore_unisolate(pid), -ESRCH);
@@ -196,7 +196,7 @@ static void test_busy_and_hang_up(void)
 	CHECK(spore_isolate(pid), -EBUSY);
 	end(caller); /* its keeper ends with it, at once */
 	usleep(200000);
-	CHECK(state_of(pid), 'S');
+	CHECK(wait_state(pid, "S"), 1);
 	CHECK(spore_isolate(pid), 0);
 	CHECK(spore_unisolate(pid), 0);
 	end(pid);
@@ -217,7 +217,7 @@ static void test_restore(void)
 	pid = spore_restore_with(dir, 0, &o, sizeof(o));
 	close(out[1]);
 	CHECK(pid > 0, 1);
-	CHECK(state_of(pid), 'T');
+	CHECK(wait_state(pid, "T"), 1);
 	CHECK(spore_isolate(pid), -EALREADY);
 	CHECK(spore_unisolate(pid), 0);
 	CHECK(read(out[0], text, 5), 5);
