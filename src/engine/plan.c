@@ -187,6 +187,11 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 
 	b->creator = parent;
 	b->forked = !s->executed;
+	if (!parent && session && session != p->vpid)
+		return refused(plan->r->ps,
+			BLAME(.pid = p->vpid, .process = s->name, .object = "session",
+				.remedy = "start it by setsid(1) or `spore run`, or save the tree of its session's leader"),
+			"its session %d is led from outside of the tree, and no restore can join that", (int)session);
 	if (!parent)
 		return 0;
 	b->born_session = (pid_t)process_of(parent)->session;

@@ -84,7 +84,7 @@ static bool looks_dumpable(const struct process *p)
 	effective = capabilities_set_effective(0);
 	r = kernel_kcmp(getpid(), p->pid, KCMP_VM);
 	capabilities_set_effective(effective);
-	return r >= 0;
+	return r != -EPERM; /* -ESRCH: it has ended meanwhile */
 }
 
 struct auxv_ids {

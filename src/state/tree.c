@@ -108,6 +108,47 @@ static int tree_capture(struct capture *c, const struct batch *b, void *scratch,
 	return r;
 }
 
+/* A session that is led from outside of the tree cannot be joined again by a restore: told before anything is saved. */
+static void look_at_session(struct capture *c)
+{
+	const struct process *root = c->process;
+	pid_t session = root->status.sid_in_ns;
+	char object[32];
+
+	if (!session || tree_find_vpid(c->tree, session) || root->zombie)
+		return;
+	snprintf(object, sizeof(object), "session %d", session);
+	refused(c->ps,
+		BLAME_PROCESS(root, .object = object,
+			.remedy = "start it by setsid(1) or `spore run`, or save the tree of the session's leader"),
+		"the tree is in a session that is led from outside of it");
+}
+
+/* The container's own /dev/shm goes with its mount namespace, and what is in it is not saved. */
+static void look_at_shm(struct capture *c)
+{
+	_cleanup_dir_ DIR *dir = NULL;
+	int fd = c->tree->container ? openat(c->process->proc_fd, "root/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		char object[160];
+
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		snprintf(object, sizeof(object), "/dev/shm/%.140s", e->d_name);
+		refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = "remove it, or keep it on a file system of the host's"),
+			"files in the container's own /dev/shm cannot be carried");
+	}
+}
+
+static int tree_look(struct capture *c)
+{
+	look_at_session(c);
+	look_at_shm(c);
+	return 0;
+}
+
 const struct tree_state *tree_state_of(const struct image *img)
 {
 	size_t n;
@@ -127,5 +168,6 @@ const struct component component_tree = {
 		.critical = true,
 	},
 	.scope = SCOPE_TREE,
+	.look = tree_look,
 	.capture = tree_capture,
 };

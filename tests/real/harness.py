@@ -421,6 +421,7 @@ class Session:
             time.sleep(0.005)
 
     def save(self, image, copy_to=None):
+        shutil.rmtree(image, ignore_errors=True)        # of an earlier moment
         """Save the tree and kill it. With copy_to, the files are copied while it is isolated."""
         self.alive()
         if self.spore is None:
