@@ -148,6 +148,15 @@ static int copy_look(struct file_look *f, const struct file_look *from)
 	return f->link ? 0 : -ENOMEM;
 }
 
+/* What is told of a description is told of the parent that has it, not of the child that inherited it. */
+static bool descends(const struct process *p, const struct process *from)
+{
+	for (p = p->parent; p; p = p->parent)
+		if (p == from)
+			return true;
+	return false;
+}
+
 static int find_locked(
 	struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid, look_fn *look, int dir)
 {
@@ -159,8 +168,13 @@ static int find_locked(
 		return -ENOMEM;
 	f->description = search(g, f, tid, &at);
 	if (f->description) {
+		err = copy_look(f, f->description->look);
+		if (!err && descends(f->description->look->process, f->process)) {
+			f->description->look = f;
+			f->description->tid = tid;
+		}
 		f->file = f->description->file;
-		return copy_look(f, f->description->look);
+		return err;
 	}
 	err = look(f, dir);
 	if (err)

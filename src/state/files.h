@@ -59,4 +59,9 @@ int64_t group_in_tree(const struct tree *t, pid_t pgrp);
 int tree_open(const struct capture *c, const char *path, int flags);
 int tree_stat(const struct capture *c, const char *path, struct stat *st);
 
-#define BLAME_FILE(f, ...) BLAME_PROCESS((f)->process, .object = file_name(f).s, __VA_ARGS__)
+/* Of those that share a description, the process and number by which it is named. */
+static inline const struct file_look *file_holder(const struct file_look *f)
+{
+	return f->description ? f->description->look : f;
+}
+#define BLAME_FILE(f, ...) BLAME_PROCESS(file_holder(f)->process, .object = file_name(file_holder(f)).s, __VA_ARGS__)

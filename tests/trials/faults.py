@@ -152,7 +152,7 @@ class NoSpace:
     """Runs a command whose n-th write below a directory, or every one from there, finds the disk full."""
 
     def __init__(self, argv, below, n, sticky, log, env=None):
-        self.below, self.n, self.sticky, self.count, self.hits = os.path.realpath(below), n, sticky, 0, 0
+        self.below, self.n, self.sticky, self.count, self.hits, self.failed = os.path.realpath(below), n, sticky, 0, 0, None
         self.output = b""
         rd, wr = os.pipe()
         pid = os.fork()
@@ -209,6 +209,7 @@ class NoSpace:
             self.count += 1
             fail = self.n and (self.count == self.n or self.sticky and self.count > self.n)
             self.hits += bool(fail)
+            self.failed = nr if fail else self.failed
         with contextlib.suppress(OSError):
             fcntl.ioctl(listener, 0xC0182101, struct.pack("<QqiI", ident, 0, -errno.ENOSPC if fail else 0, 0 if fail else 1))
 

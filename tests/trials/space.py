@@ -10,6 +10,9 @@ from kill import PARTS
 from lib import image_is_sound, target
 
 
+FALLOCATE = 285
+
+
 def judge(trial, tree, image, what, status, said):
     if status != 1:
         trial.fail(f"{what}: exit {status}, 1 expected: {said.strip()[-200:]!r}")
@@ -45,6 +48,8 @@ def injected(trial, tree):
         trial.count += 1
         if run.hits:
             hit += 1
+            if run.status == 0 and run.hits == 1 and run.failed == FALLOCATE and trial.call("verify", image)[0] == 0:
+                continue    # room was not set aside in advance, and was there when it was needed
             judge(trial, tree, image, f"ENOSPC at write {n} of {whole.count}", run.status, run.output)
     shutil.rmtree(image, ignore_errors=True)
     trial.note(f"{hit} of {times} injected, {whole.count} calls that write")
