@@ -26,7 +26,7 @@ static const struct field area_fields[] = {
 	FIELD_UINT(struct memory_area, prot, "prot", "PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4"),
 	FIELD_HEX(struct memory_area, flags, "flags",
 		"grows down 1, locked 2, sequential 4, random 8, not forked 0x10, not dumped 0x20, huge pages 0x40, no huge pages 0x80, mergeable 0x100, wiped on fork "
-		"0x200, no reserve 0x400, sealed 0x800, droppable 0x1000, may be written 0x2000, sync 0x4000"),
+		"0x200, no reserve 0x400, sealed 0x800, droppable 0x1000, may be written 0x2000, sync 0x4000, locked on fault 0x8000"),
 	FIELD_HEX(struct memory_area, offset, "offset", "in the backing, bytes"),
 	FIELD_REF(struct memory_area, backing, "backing", NULL, REF_STRONG, "the file or shared memory mapped"),
 	FIELD_STRING(struct memory_area, name, "name", "given by PR_SET_VMA_ANON_NAME"),
@@ -63,6 +63,7 @@ static const struct field memory_fields[] = {
 	FIELD_HEX(struct memory_state, env_end, "env_end", ""),
 	FIELD_BLOB(struct memory_state, auxv, "auxv", "the auxiliary vector"),
 	FIELD_BOOL(struct memory_state, lock_future, "lock_future", "mlockall(MCL_FUTURE)"),
+	FIELD_BOOL(struct memory_state, lock_onfault, "lock_onfault", "with MCL_ONFAULT"),
 	FIELD_HEX(struct memory_state, vdso_hash, "vdso_hash", "XXH3 of the vDSO that the program was given"),
 	FIELD_REF(struct memory_state, forked_from, "forked_from", "process", REF_LATE, "never called exec since it was forked from this process, and may share pages with it"),
 	FIELD_LIST(struct memory_state, areas, n_areas, "areas", area_fields, "mappings, by address"),
@@ -80,7 +81,7 @@ static const struct {
 } vm_flags[] = {
 	{ "gd", AREA_GROWSDOWN }, { "lo", AREA_LOCKED }, { "sr", AREA_SEQUENTIAL }, { "rr", AREA_RANDOM }, { "dc", AREA_DONTFORK },
 	{ "dd", AREA_DONTDUMP }, { "hg", AREA_HUGEPAGE }, { "nh", AREA_NOHUGEPAGE }, { "mg", AREA_MERGEABLE }, { "wf", AREA_WIPEONFORK },
-	{ "nr", AREA_NORESERVE }, { "sl", AREA_SEALED }, { "dp", AREA_DROPPABLE }, { "mw", AREA_MAYWRITE }, { "sf", AREA_SYNC },
+	{ "nr", AREA_NORESERVE }, { "sl", AREA_SEALED }, { "dp", AREA_DROPPABLE }, { "mw", AREA_MAYWRITE }, { "sf", AREA_SYNC }, { "lf", AREA_ONFAULT },
 };
 
 /* Flags that name what cannot be carried. */
@@ -139,6 +140,35 @@ static int refuse_mapping(struct capture *c, const struct proc_map *m, const cha
 		"%s cannot be carried", what);
 }
 
+/*
+ * A mapping of its own NUMA policy (mbind): numa_maps shows the task's policy for all others. Only kernels with NUMA have it. One word for
+ * all: none has, or it makes no difference.
+ */
+static int look_at_policies(struct capture *c)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size, len = 0;
+	const char *first = NULL;
+
+	if (procfs_read(c->process->proc_fd, "numa_maps", &text, &size) < 0)
+		return 0;
+	for (const char *line = text, *word; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
+		word = line + strcspn(line, " \n");
+		if (*word != ' ')
+			continue;
+		word++;
+		if (!first) {
+			first = word;
+			len = strcspn(word, " \n");
+		}
+		if (len != strcspn(word, " \n") || strncmp(word, first, len) != 0)
+			return refused(c->ps,
+				BLAME_PROCESS(c->process, .object = "memory policy", .remedy = "use the same policy for all of its memory (set_mempolicy)"),
+				"a mapping has a NUMA policy of its own (mbind): %.*s, at %.*s", (int)strcspn(word, " \n"), word, (int)strcspn(line, " "), line);
+	}
+	return 0;
+}
+
 int memory_look(struct capture *c)
 {
 	struct proc_map *maps = NULL;
@@ -152,6 +182,8 @@ int memory_look(struct capture *c)
 			refuse_mapping(c, &maps[i], what);
 	}
 	proc_maps_free(maps, n);
+	if (r == 0)
+		look_at_policies(c);
 	return r == -ESRCH || r == -ENOENT ? 0 : r;
 }
 
@@ -239,6 +271,7 @@ static int add_area(struct capture *c, struct memory_state *s, const struct proc
 
 	if (is_injected(c, m)) { /* ours was mapped under mlockall(MCL_FUTURE) if it is locked: the only sign of it */
 		s->lock_future |= flags && has_flag(flags, "lo");
+		s->lock_onfault |= flags && has_flag(flags, "lf");
 		return 0;
 	}
 	if (!strcmp(m->name, "[vsyscall]"))
@@ -288,6 +321,39 @@ static int read_areas(struct capture *c, struct memory_state *s)
 
 /* --- pages ----------------------------------------------------------------------------------------------------------- */
 
+static bool is_part_of(const struct proc_map *parts, size_t n, const struct memory_area *a, const struct proc_map *own)
+{
+	for (size_t i = 0; i < n; i++)
+		if (parts[i].start <= a->start && parts[i].end >= a->end && parts[i].shared == own->shared && parts[i].inode == own->inode &&
+			(!own->inode || parts[i].offset + (a->start - parts[i].start) == a->offset))
+			return true;
+	return false;
+}
+
+/*
+ * Of which areas may pages be left to the fork? Of those that lie in one mapping of the parent's, of the same stuff: another (a stack that grew
+ * since) is mapped anew.
+ */
+static int find_forked(struct capture *c, const struct memory_plan *plan, bool *forked)
+{
+	struct proc_map *own = NULL, *theirs = NULL;
+	size_t n_own = 0, n_theirs = 0, at = 0;
+	int r = proc_maps_read(c->process->proc_fd, &own, &n_own);
+
+	if (r == 0)
+		r = proc_maps_read(c->process->parent->proc_fd, &theirs, &n_theirs);
+	for (size_t i = 0; r == 0 && i < plan->state.n_areas; i++) {
+		const struct memory_area *a = &plan->state.areas[i];
+
+		while (at < n_own && own[at].start < a->start)
+			at++;
+		forked[i] = at < n_own && own[at].start == a->start && is_part_of(theirs, n_theirs, a, &own[at]);
+	}
+	proc_maps_free(own, n_own);
+	proc_maps_free(theirs, n_theirs);
+	return r;
+}
+
 /* Of one range of present pages: those whose frame the parent has at the same address are shared by fork. */
 static int split_shared(struct memory_plan *plan, int own_fd, int parent_fd, const struct page_range *range)
 {
@@ -318,17 +384,22 @@ static int find_pages(struct capture *c, struct memory_plan *plan)
 	struct process *parent = plan->state.forked_from ? c->process->parent : NULL;
 	_cleanup_fd_ int own = openat(c->process->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
 	_cleanup_fd_ int theirs = parent ? openat(parent->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC) : -1;
+	_cleanup_free_ bool *forked = calloc(plan->state.n_areas + 1, sizeof(*forked));
 	struct page_ranges all = { 0 };
-	int r = own < 0 ? -errno : 0;
+	int r = !forked ? -ENOMEM : own < 0 ? -errno : 0;
 
+	if (r == 0 && theirs >= 0)
+		r = find_forked(c, plan, forked);
 	for (size_t i = 0; r == 0 && i < plan->state.n_areas; i++) {
 		const struct memory_area *a = &plan->state.areas[i];
 
-		if (holds_own_pages(a))
-			r = pages_present(own, a->start, a->end, theirs >= 0 ? &all : &plan->present, &plan->guards);
+		if (!holds_own_pages(a))
+			continue;
+		all.n = 0;
+		r = pages_present(own, a->start, a->end, forked[i] ? &all : &plan->present, &plan->guards);
+		for (size_t k = 0; r == 0 && k < all.n; k++)
+			r = split_shared(plan, own, theirs, &all.list[k]);
 	}
-	for (size_t i = 0; r == 0 && i < all.n; i++)
-		r = split_shared(plan, own, theirs, &all.list[i]);
 	free(all.list);
 	return r;
 }

@@ -28,6 +28,7 @@ enum area_kind {
 #define AREA_DROPPABLE   (1u << 12)
 #define AREA_MAYWRITE    (1u << 13) /* a shared mapping that may be made writable: its file was open for writing */
 #define AREA_SYNC        (1u << 14)
+#define AREA_ONFAULT     (1u << 15) /* locked, but only what is touched */
 
 struct memory_area {
 	uint64_t start, end;
@@ -59,6 +60,7 @@ struct memory_state {
 	uint64_t arg_start, arg_end, env_start, env_end;
 	struct blob auxv;
 	bool lock_future;    /* mlockall(MCL_FUTURE) */
+	bool lock_onfault;   /* with MCL_ONFAULT */
 	uint64_t vdso_hash;  /* XXH3 of the vDSO's bytes */
 	object_id forked_from; /* the process with whom pages are still shared by fork: its memory is made first, and this one forked from it */
 	struct memory_area *areas;

@@ -467,7 +467,7 @@ static void finish_area(struct build *b, const struct memory_state *m, const str
 	if (making_prot(m, a) != (int)a->prot)
 		batch_call(b->batch, label(b->batch, "mprotect of %lx", a->start), SYS_mprotect, a->start, size, a->prot);
 	if (a->flags & AREA_LOCKED) /* an area without access is locked all the same, but answers ENOMEM */
-		batch_may_fail(b->batch, batch_call(b->batch, "mlock", SYS_mlock, a->start, size));
+		batch_may_fail(b->batch, batch_call(b->batch, "mlock", SYS_mlock2, a->start, size, a->flags & AREA_ONFAULT ? MLOCK_ONFAULT : 0));
 }
 
 int memory_finish(struct build *b, const struct memory_state *m)
@@ -481,7 +481,7 @@ int memory_finish(struct build *b, const struct memory_state *m)
 		if (m->areas[i].flags & AREA_SEALED)
 			batch_call(b->batch, "mseal", SPORE_SYS_mseal, m->areas[i].start, m->areas[i].end - m->areas[i].start, 0);
 	if (m->lock_future)
-		batch_call(b->batch, "mlockall(MCL_FUTURE)", SYS_mlockall, MCL_FUTURE);
+		batch_call(b->batch, "mlockall(MCL_FUTURE)", SYS_mlockall, MCL_FUTURE | (m->lock_onfault ? MCL_ONFAULT : 0));
 	return 0;
 }
 
