@@ -245,14 +245,35 @@ static void test_restore(void)
 	remove_dir(path);
 }
 
-/* The child of the keeper of `dir`'s tree, found by its parent's name. */
-static pid_t find_child_of_keeper(void)
+/* The parent of a process, and when it was born; -1: gone. */
+static pid_t parent_of(pid_t pid, unsigned long long *born)
 {
+	char path[64], text[512] = "", *after;
+	pid_t parent = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	after = fgets(text, sizeof(text), f) ? strrchr(text, ')') : NULL;
+	if (!after ||
+		sscanf(after + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+			&parent, born) != 2)
+		parent = -1;
+	fclose(f);
+	return parent;
+}
+
+/* What a keeper has built and holds: the youngest stopped process of its name that is not an orphan. */
+static pid_t find_built(void)
+{
+	unsigned long long born, youngest = 0;
 	DIR *proc = opendir("/proc");
 	pid_t found = 0;
 
 	for (struct dirent *de = readdir(proc); de; de = readdir(proc)) {
-		char path[300], text[256] = "";
+		char path[300], text[32] = "";
 		FILE *f;
 
 		snprintf(path, sizeof(path), "/proc/%s/comm", de->d_name);
@@ -260,8 +281,11 @@ static pid_t find_child_of_keeper(void)
 		if (!f)
 			continue;
 		if (fgets(text, sizeof(text), f) && strcmp(text, "spore-keeper\n") == 0 &&
-			state_of(atoi(de->d_name)) == 'T')
+			state_of(atoi(de->d_name)) == 'T' && parent_of(atoi(de->d_name), &born) > 1 &&
+			born >= youngest) {
 			found = atoi(de->d_name);
+			youngest = born;
+		}
 		fclose(f);
 	}
 	closedir(proc);
@@ -281,22 +305,20 @@ static void test_restore_cut_off(void)
 		caller = fork();
 		if (caller == 0)
 			_exit(spore_restore(dir, 0) == -EOWNERDEAD ? 7 : 1);
-		usleep(500000);
-		built = find_child_of_keeper();
+		built = 0;
+		for (int i = 0; i < 200 && !built; i++) {
+			usleep(20000);
+			built = find_built();
+		}
 		CHECK(built > 0, 1);
 		if (keeper_dies) {
-			char stat[64], text[256] = "";
-			pid_t keeper = 0;
+			unsigned long long born;
+			pid_t keeper = parent_of(built, &born);
 			int status;
 
-			snprintf(stat, sizeof(stat), "/proc/%d/stat", built);
-			FILE *f = fopen(stat, "r");
-			if (f && fgets(text, sizeof(text), f))
-				sscanf(strrchr(text, ')') + 1, " %*c %d", &keeper);
-			if (f)
-				fclose(f);
 			CHECK(keeper > 1, 1);
-			kill(keeper, SIGKILL);
+			if (keeper > 1)
+				kill(keeper, SIGKILL);
 			waitpid(caller, &status, 0);
 			CHECK(WEXITSTATUS(status), 7);
 		} else {

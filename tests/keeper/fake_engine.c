@@ -20,6 +20,8 @@
 struct engine {
 	struct engine_events events;
 	pid_t root;
+	struct watchdog watchdog; /* of a restore, until the engine is freed */
+	bool held;
 };
 
 int engine_new(const struct engine_events *events, struct engine **out)
@@ -28,13 +30,19 @@ int engine_new(const struct engine_events *events, struct engine **out)
 	if (!*out)
 		return -ENOMEM;
 	(*out)->events = *events;
+	(*out)->watchdog = WATCHDOG_NONE;
 	return 0;
 }
 
 void engine_free(struct engine *e)
 {
-	if (e && e->root)
+	if (!e)
+		return;
+	if (e->held)
+		kill(e->root, SIGKILL);
+	else if (e->root)
 		kill(e->root, SIGCONT);
+	watchdog_end(&e->watchdog);
 	free(e);
 }
 
@@ -90,6 +98,7 @@ int engine_unisolate(struct engine *e, struct problems *ps)
 {
 	kill(e->root, SIGCONT);
 	e->root = 0;
+	e->held = false;
 	return 0;
 }
 
@@ -104,7 +113,7 @@ static void restored(const struct engine_outside *outside)
 	_exit(42);
 }
 
-/* In the directory: "slow" has it take a second between birth and commit. */
+/* In the directory: "slow" has it take five seconds after the birth. */
 pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
 	struct spore_restore_result *result, struct problems *ps)
 {
@@ -115,18 +124,18 @@ pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct 
 
 	if (faccessat(dir_fd, "manifest", F_OK, 0) < 0)
 		return failed(ps, NULL, -ENOENT, "no image in the directory");
-	if (watchdog_start(&w) < 0)
+	if (watchdog_start(&e->watchdog) < 0)
 		return failed(ps, NULL, -EIO, "no watchdog");
 	pid = fork();
 	if (pid == 0)
 		restored(outside);
-	watchdog_add(&w, pid);
+	watchdog_add(&e->watchdog, pid);
 	waitid(P_PID, (id_t)pid, &info, WSTOPPED | WNOWAIT);
 	if (faccessat(dir_fd, "slow", F_OK, 0) == 0)
-		sleep(1);
-	watchdog_commit(&w);
+		sleep(5);
 	*result = (struct spore_restore_result){ .tasks = 1 };
 	e->root = pid;
+	e->held = true;
 	return pid;
 }
 
