@@ -259,7 +259,10 @@ static int create_unlinked(struct restore *r, const struct record *rec)
 		err = contents_restore(r, writer, s->extents, s->n_extents, s->size, s->path);
 	if (!err)
 		err = give_attributes(writer, s);
-	return err ? err : take_fd(&fd);
+	if (err || only_by_name(flags) || !S_ISREG(s->mode))
+		return err ? err : take_fd(&fd);
+	/* Kept without the right to write: a file open for writing cannot be an executable (deny_write_access). */
+	return reopen(fd, O_RDONLY);
 }
 
 static int open_unlinked(struct restore *r, const struct record *rec, uint64_t flags)
