@@ -77,8 +77,7 @@ static inline void small_map(struct small *s)
 {
 	for (int i = 0; i < MAPPINGS; i++) {
 		s->mapping[i] = map(MAPPING_PAGES * PAGE);
-		if (i % 2 &&
-			mprotect(s->mapping[i], MAPPING_PAGES * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
+		if (i % 2 && mprotect(s->mapping[i], MAPPING_PAGES * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
 			die("mprotect");
 	}
 }
@@ -86,8 +85,7 @@ static inline void small_map(struct small *s)
 static inline void small_dirty(struct small *s, uint64_t seed)
 {
 	for (int i = 0; i < DIRTY_PAGES; i++)
-		fill(s->mapping[i % MAPPINGS] + (size_t)(i / MAPPINGS) * PAGE / 8, PAGE,
-			seed * 64 + (uint64_t)i);
+		fill(s->mapping[i % MAPPINGS] + (size_t)(i / MAPPINGS) * PAGE / 8, PAGE, seed * 64 + (uint64_t)i);
 }
 
 static inline uint64_t small_sum(const struct small *s)
