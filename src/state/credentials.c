@@ -145,10 +145,15 @@ static int refuse_dumpable(struct capture *c)
 		"the process asked not to be dumped, and that is respected");
 }
 
+/* A process in the middle of exec looks so for a moment. */
 static int credentials_look(struct capture *c)
 {
-	if (!looks_dumpable(c->process) && ids_are_those_of_exec(c->process, c->process->proc_fd))
-		refuse_dumpable(c);
+	for (int tries = 0; tries < 4; tries++) {
+		if (looks_dumpable(c->process) || !ids_are_those_of_exec(c->process, c->process->proc_fd))
+			return 0;
+		usleep(10000);
+	}
+	refuse_dumpable(c);
 	return 0;
 }
 
