@@ -10,6 +10,7 @@
 #include "object/component.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/securebits.h>
 #include <string.h>
@@ -82,7 +83,7 @@ static bool looks_dumpable(const struct process *p)
 		s->gid[2] != getgid())
 		return true;
 	effective = capabilities_set_effective(0);
-	r = kernel_kcmp(getpid(), p->pid, KCMP_VM);
+	r = kernel_kcmp(getpid(), p->pid, KCMP_VM) < 0 ? -errno : 0;
 	capabilities_set_effective(effective);
 	return r != -EPERM; /* -ESRCH: it has ended meanwhile */
 }
