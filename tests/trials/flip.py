@@ -36,10 +36,13 @@ def judge(trial, tree, image, marker, what):
     elif not err.strip():
         trial.fail(f"{what}: verify says nothing")
     status, pid, err = trial.restore(image)
+    tree.reap()     # so that the next restore finds the pids free
     if status != 1:
         trial.fail(f"{what}: restore exits {status}: {err.strip()[-200:]!r}")
     elif not err.strip():
         trial.fail(f"{what}: restore says nothing")
+    elif "pid is taken" in err:
+        trial.fail(f"{what}: restore did not come as far as the damage: {err.strip()[-200:]!r}")
     if tree.pids():
         trial.fail(f"{what}: tasks of the tree are left")
         kill_all(tree.pids() + ([pid] if pid else []))

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from harness import TREE, Failure, Spore, bury, descendants, is_gone, kill_all, pids_with, put_back, copy_files, read_lines, root_of, stat_of, \
+from harness import TREE, Failure, Spore, all_pids, bury, descendants, is_gone, kill_all, pids_with, put_back, copy_files, read_lines, root_of, stat_of, \
     wait_until
 
 COUNTERS = ["errors", "spinner", "sleeper", "ping", "pong", "epoll"]
@@ -87,14 +87,13 @@ class Target:
         with open(f"{self.dir}/out", "ab") as out:
             self.popen = subprocess.Popen([trial.program(program), *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.dir,
                                           env={**os.environ, TREE: self.nonce}, start_new_session=True)
-        self.root = self.popen.pid
-        self.known = set()      # every process of it that we have seen, to be buried
+        self.root = self.session = self.popen.pid
 
     def reap(self):
         if self.popen:
             self.popen.wait(30)
             self.popen = None
-        bury([p for p in self.known if is_gone(p)], 2)
+        bury([p for p in all_pids() if int((stat_of(p) or [0] * 4)[3]) == self.session], 2)
 
     def counters(self):
         with open(f"{self.dir}/progress", "rb") as f:
@@ -123,9 +122,7 @@ class Target:
         return True
 
     def pids(self):
-        found = [p for p in pids_with(TREE, self.nonce) if not is_gone(p)]
-        self.known.update(p for p in found if p != self.root or not self.popen)
-        return found
+        return [p for p in pids_with(TREE, self.nonce) if not is_gone(p)]
 
     def close(self):
         for _ in range(50):
