@@ -153,9 +153,11 @@ def kill_restore(trial):
                 n = 1 + i * total // times
                 what = f"kill at call {n} of {total}{', all of spore' if i % 2 else ''}"
                 put_back(copy, tree.dir)
-                _, hit = victim.run(n, ["restore", "-d", image], i % 2 == 1)
+                status, hit = victim.run(n, ["restore", "-d", image], i % 2 == 1)
                 killed += hit
                 trial.count += 1
+                if not hit and status:
+                    trial.fail(f"not killed, restore: exit {status}: {tail(trial)}")
                 went_on += aftermath(trial, tree, victim, what, whole)
                 sweep(tree, victim)
             trial.note(f"{killed} killed of {times}, {total} calls, {went_on} with the tree complete and running")
@@ -191,17 +193,22 @@ def aftermath(trial, tree, victim, what, whole):
 
 
 def sweep(tree, victim):
-    for _ in range(100):
+    """Nothing is left, nor any of the dead, whose pids the next restore needs."""
+    for _ in range(200):
         left = ours(tree.trial, tree, victim)
+        kill_all(left)
+        reap_all()
         if not left:
             return
-        kill_all(left)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            pass
         time.sleep(0.02)
+
+
+def reap_all():
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
 
 
 TRIALS = {"kill-checkpoint": kill_checkpoint, "kill-restore": kill_restore}
