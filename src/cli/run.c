@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* spore run: starts a command as a container. clone3(2) */
 #include <errno.h>
+#include <linux/close_range.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
@@ -147,6 +148,8 @@ static void exec_command(const struct run_options *o, int failure_fd)
 	char **command;
 	size_t n = 0;
 
+	/* What the caller happens to have open beside the standard streams would lead out of the container, and keep it from being saved. */
+	syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (!o->entry.spec.init) {
 		if (isatty(0))
 			ioctl(0, TIOCSCTTY, 0);

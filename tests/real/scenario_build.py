@@ -45,7 +45,7 @@ class Build(Scenario):
         return ["make", "-j2", "--no-print-directory"]
 
     def moments(self, rng):
-        return [rng.uniform(0.08, 0.85) for _ in range(self.scale(2, 20))]
+        return [rng.uniform(0.25, 0.8) for _ in range(self.scale(2, 20))]
 
     def check(self, work):
         compiled = read_lines(f"{work}/compiled")
