@@ -387,6 +387,15 @@ struct dead_group {
 	struct slot *slot;
 };
 
+/* The group of a dead session leader: whoever is in its session was born into it. */
+static bool is_group_of_stand_in(const struct plan *plan, pid_t group)
+{
+	for (const struct stand_in *s = plan->sessions; s; s = s->next)
+		if (s->number == group)
+			return true;
+	return false;
+}
+
 /* Groups whose leader is dead need one for as long as their members join. */
 static size_t find_dead_groups(struct plan *plan, struct dead_group *list)
 {
@@ -394,7 +403,7 @@ static size_t find_dead_groups(struct plan *plan, struct dead_group *list)
 
 	for (size_t i = 0; i < plan->r->n_processes; i++) {
 		pid_t group = (pid_t)process_of(plan->r->processes[i])->group;
-		bool known = !group || restore_vpid(plan->r, group);
+		bool known = !group || restore_vpid(plan->r, group) || is_group_of_stand_in(plan, group);
 
 		for (size_t k = 0; k < n; k++)
 			known |= list[k].number == group;

@@ -103,6 +103,21 @@ static int identify_thread(struct thread *th)
 	return r;
 }
 
+static int find_living(struct process *p)
+{
+	if (p->living_fd != p->proc_fd)
+		close_fd(&p->living_fd);
+	p->living_fd = p->proc_fd;
+	p->living_tid = p->pid;
+	for (size_t i = 0; i < p->n_threads && p->stat.state == 'Z'; i++)
+		if (p->threads[i].stat.state != 'Z' && p->threads[i].stat.state != 'X') {
+			p->living_tid = p->threads[i].tid;
+			p->living_fd = procfs_open_pid(p->living_tid);
+			return p->living_fd < 0 ? p->living_fd : 0;
+		}
+	return 0;
+}
+
 static int identify_process(struct pass *pass, size_t index)
 {
 	struct process *p = pass->c->tree->processes[index];
@@ -120,6 +135,8 @@ static int identify_process(struct pass *pass, size_t index)
 		p->threads[i].slot = i;
 		p->threads[i].id = identity_of(pass->ids, "thread", (uint64_t)p->threads[i].tid, p->threads[i].stat.starttime, 0, NULL);
 	}
+	if (r == 0)
+		r = find_living(p);
 	return r == -ENOENT ? -ESRCH : r;
 }
 
@@ -311,7 +328,7 @@ static int remove_leftovers(struct process *p, struct problems *ps)
 {
 	struct proc_map *maps = NULL;
 	size_t n = 0;
-	int r = p->injection.leftovers ? proc_maps_read(p->proc_fd, &maps, &n) : 0;
+	int r = p->injection.leftovers ? proc_maps_read(p->living_fd, &maps, &n) : 0;
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		const struct proc_map *m = &maps[i];
@@ -335,7 +352,7 @@ static int capture_alive(struct pass *pass, struct process *p, struct memory_pla
 	a.scratch = calloc(p->n_threads, a.size);
 	r = a.batches && a.scratch ? 0 : -ENOMEM;
 	if (r == 0)
-		r = inject_begin(&p->injection, p->pid, &a.first->stop, p->n_threads, ARENA_PROCESS + p->n_threads * ARENA_THREAD, pass->gadgets, pass->c->ps);
+		r = inject_begin(&p->injection, p->living_tid, &a.first->stop, p->n_threads, ARENA_PROCESS + p->n_threads * ARENA_THREAD, pass->gadgets, pass->c->ps);
 	if (r == 0) {
 		p->injected = true;
 		r = remove_leftovers(p, pass->c->ps);

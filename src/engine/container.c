@@ -199,6 +199,8 @@ static int set_names(const struct container_spec *spec)
 	return 0;
 }
 
+#define JOIN_TRIES 10
+
 static int enter_cgroup(const struct container_spec *spec)
 {
 	char mount[PATH_MAX];
@@ -209,7 +211,9 @@ static int enter_cgroup(const struct container_spec *spec)
 	r = cgroup2_mount_point(mount, sizeof(mount));
 	if (r < 0)
 		return r;
-	r = join_cgroup(mount, spec->cgroup);
+	/* Whoever cleans up after an earlier container of that name may take it away before we are in it. */
+	for (int i = 0; (r = join_cgroup(mount, spec->cgroup)) == -ENOENT && i < JOIN_TRIES; i++)
+		make_cgroup_path(mount, spec->cgroup);
 	if (r < 0)
 		return r;
 	return unshare(CLONE_NEWCGROUP) < 0 ? -errno : 0;

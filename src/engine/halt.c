@@ -36,6 +36,8 @@ static void process_free(struct process *p)
 	free(p->threads);
 	proc_maps_free(p->maps, p->n_maps);
 	proc_status_free(&p->status);
+	if (p->living_fd != p->proc_fd)
+		close_fd(&p->living_fd);
 	close_fd(&p->proc_fd);
 	close_fd(&p->pid_fd);
 	free(p);
@@ -90,7 +92,7 @@ static int process_add(struct tree *t, struct process *parent, pid_t pid, unsign
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	*p = (struct process){ .tree = t, .parent = parent, .pid = pid, .worker = worker, .proc_fd = -1, .pid_fd = -1 };
+	*p = (struct process){ .tree = t, .parent = parent, .pid = pid, .worker = worker, .proc_fd = -1, .living_fd = -1, .pid_fd = -1 };
 	p->proc_fd = procfs_open_pid(pid);
 	r = p->proc_fd < 0 ? -ESRCH : proc_stat_read(p->proc_fd, &p->stat);
 	if (r < 0) {

@@ -112,7 +112,7 @@ static int copy_of_worker(unsigned int worker, void *arg)
 		if (!k->writers[worker])
 			r = page_writer_open(k->c->writer, &k->writers[worker]);
 		if (r == 0)
-			r = pages_save(p->pid, item->ranges, item->n_ranges, k->writers[worker], buffer, &item->runs, &saved);
+			r = pages_save(p->living_tid, item->ranges, item->n_ranges, k->writers[worker], buffer, &item->runs, &saved);
 		if (r < 0 && !k->c->ps->n_failed)
 			failed(k->c->ps, BLAME_PROCESS(p, .object = "memory"), r, "its pages cannot be saved: %s", strerror(-r));
 		atomic_fetch_add(&k->saved, saved);

@@ -160,7 +160,7 @@ static int unmap_area(struct holding *h, struct new_process *p)
 {
 	const struct area *a = &h->r->area;
 	struct new_thread *t = first_alive(p);
-	uint64_t insn = find_insn(plan_memory(h->plan, p), p->pid);
+	uint64_t insn = find_insn(plan_memory(h->plan, p), t->tid);
 	int64_t r;
 
 	if (!insn)

@@ -336,19 +336,29 @@ static int begin_sleeps(struct plan *plan)
 	return 0;
 }
 
+/* Of no use to it any more; but it is shown. What is pending for the process, the others take: none of it is to be taken here. */
+static uint64_t leader_mask(const struct new_process *p)
+{
+	return ((const struct thread_state *)p->threads[0].record->state)->blocked;
+}
+
 static int end_leaders(struct plan *plan)
 {
 	struct restore *r = plan->r;
 
 	for (size_t i = 0; i < r->n_processes; i++) {
 		struct new_process *p = r->processes[i];
+		uint64_t mask = leader_mask(p);
 		struct batch b;
 		int error;
 
 		if (p->zombie || !((const struct thread_state *)p->threads[0].record->state)->exited)
 			continue;
 		batch_init(&b, &r->area);
-		batch_call(&b, "exit of the leader", SYS_exit, 0);
+		if (process_of(p)->name)
+			batch_call(&b, "prctl(PR_SET_NAME)", SYS_prctl, PR_SET_NAME, batch_string(&b, process_of(p)->name).v);
+		batch_call(&b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(&b, &mask, sizeof(mask)).v, 0, sizeof(mask));
+		batch_call(&b, "exit of the leader", SYS_exit, process_of(p)->exit_code >> 8);
 		error = batch_submit(&b, p->threads[0].slot);
 		batch_free(&b);
 		if (error < 0)

@@ -23,7 +23,7 @@ static int process_pidfd(struct process *p)
 
 	if (fd >= 0)
 		return fd;
-	fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+	fd = (int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : PIDFD_THREAD);
 	return fd < 0 ? -errno : keep_first(&p->pid_fd, fd);
 }
 

@@ -50,6 +50,9 @@ struct process {
 	pid_t pid, vpid;
 	object_id id;
 	int proc_fd; /* O_PATH of /proc/PID */
+	/* A thread that lives, and its /proc/TID: a leader that has ended has no memory, namespaces and executable. Else the leader. Once identified. */
+	pid_t living_tid;
+	int living_fd;
 	int pid_fd;
 	struct proc_stat stat;
 	struct proc_status status;

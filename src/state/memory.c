@@ -150,7 +150,7 @@ static int look_at_policies(struct capture *c)
 	size_t size, len = 0;
 	const char *first = NULL;
 
-	if (procfs_read(c->process->proc_fd, "numa_maps", &text, &size) < 0)
+	if (procfs_read(c->process->living_fd, "numa_maps", &text, &size) < 0)
 		return 0;
 	for (const char *line = text, *word; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
 		word = line + strcspn(line, " \n");
@@ -173,7 +173,7 @@ int memory_look(struct capture *c)
 {
 	struct proc_map *maps = NULL;
 	size_t n = 0;
-	int r = proc_maps_read(c->process->proc_fd, &maps, &n);
+	int r = proc_maps_read(c->process->living_fd, &maps, &n);
 
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		const char *what = refused_mapping(&maps[i], NULL);
@@ -218,9 +218,9 @@ static int area_backing(struct capture *c, const struct proc_map *m, struct memo
 	_cleanup_fd_ int fd = -1;
 
 	snprintf(path, sizeof(path), "map_files/%lx-%lx", m->start, m->end);
-	fd = openat(c->process->proc_fd, path, (a->flags & AREA_MAYWRITE && m->shared ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	fd = openat(c->process->living_fd, path, (a->flags & AREA_MAYWRITE && m->shared ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 	if (fd < 0)
-		fd = openat(c->process->proc_fd, path, O_RDONLY | O_CLOEXEC);
+		fd = openat(c->process->living_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return failed(c->ps, BLAME_PROCESS(c->process, .object = m->name), -errno, "the mapped file cannot be opened: %m");
 	return inode_backing_for_mapping(c, m, fd, &a->backing);
@@ -298,7 +298,7 @@ static int add_area(struct capture *c, struct memory_state *s, const struct proc
 static int read_areas(struct capture *c, struct memory_state *s)
 {
 	_cleanup_free_ char *text = NULL;
-	int r = procfs_read(c->process->proc_fd, "smaps", &text, NULL);
+	int r = procfs_read(c->process->living_fd, "smaps", &text, NULL);
 
 	for (char *at = text; r == 0 && at && *at;) {
 		char *line_end = strchrnul(at, '\n'), *flags = *line_end ? strstr(line_end, "\nVmFlags: ") : NULL, *next;
@@ -338,10 +338,10 @@ static int find_forked(struct capture *c, const struct memory_plan *plan, bool *
 {
 	struct proc_map *own = NULL, *theirs = NULL;
 	size_t n_own = 0, n_theirs = 0, at = 0;
-	int r = proc_maps_read(c->process->proc_fd, &own, &n_own);
+	int r = proc_maps_read(c->process->living_fd, &own, &n_own);
 
 	if (r == 0)
-		r = proc_maps_read(c->process->parent->proc_fd, &theirs, &n_theirs);
+		r = proc_maps_read(c->process->parent->living_fd, &theirs, &n_theirs);
 	for (size_t i = 0; r == 0 && i < plan->state.n_areas; i++) {
 		const struct memory_area *a = &plan->state.areas[i];
 
@@ -382,8 +382,8 @@ static bool holds_own_pages(const struct memory_area *a)
 static int find_pages(struct capture *c, struct memory_plan *plan)
 {
 	struct process *parent = plan->state.forked_from ? c->process->parent : NULL;
-	_cleanup_fd_ int own = openat(c->process->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC);
-	_cleanup_fd_ int theirs = parent ? openat(parent->proc_fd, "pagemap", O_RDONLY | O_CLOEXEC) : -1;
+	_cleanup_fd_ int own = openat(c->process->living_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int theirs = parent ? openat(parent->living_fd, "pagemap", O_RDONLY | O_CLOEXEC) : -1;
 	_cleanup_free_ bool *forked = calloc(plan->state.n_areas + 1, sizeof(*forked));
 	struct page_ranges all = { 0 };
 	int r = !forked ? -ENOMEM : own < 0 ? -errno : 0;
@@ -413,7 +413,7 @@ void memory_ask(struct capture *c, struct batch *b, void *scratch)
 
 static int capture_exe(struct capture *c, struct memory_state *s)
 {
-	_cleanup_fd_ int fd = openat(c->process->proc_fd, "exe", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int fd = openat(c->process->living_fd, "exe", O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ char *name = NULL;
 	struct proc_map m = { 0 };
 	struct stat st;
@@ -422,7 +422,7 @@ static int capture_exe(struct capture *c, struct memory_state *s)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return failed(c->ps, BLAME_PROCESS(c->process, .object = "exe"), -errno, "its executable cannot be opened: %m");
-	r = procfs_link(c->process->proc_fd, "exe", &name);
+	r = procfs_link(c->process->living_fd, "exe", &name);
 	if (r < 0)
 		return r;
 	len = strlen(name);
@@ -447,7 +447,7 @@ static int hash_vdso(struct capture *c, struct memory_state *s)
 		if (!bytes)
 			return -ENOMEM;
 		to = (struct iovec){ bytes, size };
-		if (process_vm_readv(c->process->pid, &to, 1, &from, 1, 0) != (ssize_t)size)
+		if (process_vm_readv(c->process->living_tid, &to, 1, &from, 1, 0) != (ssize_t)size)
 			return failed(c->ps, BLAME_PROCESS(c->process, .object = "vDSO"), -errno, "cannot be read: %m");
 		s->vdso_hash = XXH3_64bits(bytes, size);
 	}
@@ -477,9 +477,9 @@ int memory_capture(struct capture *c, const struct batch *b, const void *scratch
 
 	s->of = p->id;
 	s->forked_from = (p->stat.flags & PF_FORKNOEXEC) && p->parent && !p->parent->zombie ? p->parent->id : 0;
-	copy_stat(s, &p->stat);
+	copy_stat(s, &c->thread->stat);
 	s->brk = (uint64_t)batch_result(b, *(const uint32_t *)scratch);
-	r = procfs_read(p->proc_fd, "auxv", &auxv, &s->auxv.size);
+	r = procfs_read(p->living_fd, "auxv", &auxv, &s->auxv.size);
 	s->auxv.data = (uint8_t *)auxv;
 	if (r == 0)
 		r = read_areas(c, s);

@@ -48,7 +48,7 @@ static struct ipc_counts count_here(void)
 static struct ipc_counts count_of(const struct process *p)
 {
 	_cleanup_fd_ int own = open("/proc/thread-self/ns/ipc", O_RDONLY | O_CLOEXEC);
-	_cleanup_fd_ int its = openat(p->proc_fd, "ns/ipc", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int its = openat(p->living_fd, "ns/ipc", O_RDONLY | O_CLOEXEC);
 	struct stat a, b;
 	struct ipc_counts n;
 

@@ -83,6 +83,7 @@ static int thread_capture(struct capture *c, const struct batch *b, void *scratc
 	s->tid = (uint64_t)th->vtid;
 	s->exited = stop->state == STOP_GONE;
 	memcpy(s->name, th->stat.comm, sizeof(s->name) - 1);
+	s->blocked = th->status.sig_blocked;
 	if (s->exited)
 		return 0;
 	memcpy(&s->regs, &stop->regs.gp, sizeof(s->regs));

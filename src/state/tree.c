@@ -52,7 +52,7 @@ static void capture_clocks(struct capture *c, struct tree_state *s)
 	_cleanup_fd_ int self = procfs_open_pid(getpid());
 	_cleanup_free_ char *theirs = NULL, *ours = NULL;
 
-	procfs_read(c->process->proc_fd, "timens_offsets", &theirs, NULL);
+	procfs_read(c->process->living_fd, "timens_offsets", &theirs, NULL);
 	procfs_read(self, "timens_offsets", &ours, NULL);
 	s->monotonic_ns = clock_ns(CLOCK_MONOTONIC) + (uint64_t)(offset_of(theirs, "monotonic") - offset_of(ours, "monotonic"));
 	s->boottime_ns = clock_ns(CLOCK_BOOTTIME) + (uint64_t)(offset_of(theirs, "boottime") - offset_of(ours, "boottime"));
@@ -69,7 +69,7 @@ static int copy_string(char **to, const char *from)
 static int capture_names(struct capture *c, struct tree_state *s)
 {
 	_cleanup_fd_ int own = open("/proc/thread-self/ns/uts", O_RDONLY | O_CLOEXEC);
-	_cleanup_fd_ int theirs = openat(c->process->proc_fd, "ns/uts", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int theirs = openat(c->process->living_fd, "ns/uts", O_RDONLY | O_CLOEXEC);
 	struct utsname names;
 	int r;
 

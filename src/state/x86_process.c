@@ -86,7 +86,7 @@ static int x86_process_capture(struct capture *c, const struct batch *b, void *s
 /* A 32-bit program cannot run the stub. */
 static int x86_process_look(struct capture *c)
 {
-	_cleanup_fd_ int fd = openat(c->process->proc_fd, "exe", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int fd = openat(c->process->living_fd, "exe", O_RDONLY | O_CLOEXEC);
 	unsigned char ident[EI_NIDENT];
 
 	if (fd >= 0 && pread(fd, ident, sizeof(ident), 0) == sizeof(ident) &&
