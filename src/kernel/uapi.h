@@ -2,12 +2,15 @@
 /* Kernel constants newer than the machine's headers. Those that the headers have are checked to be equal. */
 #pragma once
 
+#include <fcntl.h>
 #include <linux/types.h>
 #include <sys/ptrace.h>
 
 #define SPORE_PTRACE_GET_RSEQ_CONFIGURATION                0x420f
 #define SPORE_PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG      0x4210
 #define SPORE_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG      0x4211
+
+#define SPORE_PIDFD_THREAD O_EXCL /* Linux 6.9 */
 
 /* Linux 6.15 */
 #define SPORE_PR_TIMER_CREATE_RESTORE_IDS     77

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "kernel/uapi.h"
 #include "object/descriptions.h"
 
 #include <fcntl.h>
@@ -241,7 +242,7 @@ bool descriptions_claim(struct descriptions *d, object_id id)
 int description_dup(const struct description *d)
 {
 	const struct process *p = d->look->process;
-	_cleanup_fd_ int pid_fd = (int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : PIDFD_THREAD);
+	_cleanup_fd_ int pid_fd = (int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : SPORE_PIDFD_THREAD);
 	int fd = pid_fd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pid_fd, d->look->fd, 0);
 
 	return fd < 0 ? -errno : fd;

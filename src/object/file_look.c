@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kernel/uapi.h"
 #include "object/component.h"
 
 /* A descriptor that another worker opened at the same time serves as well: the later one is closed. */
@@ -23,7 +24,7 @@ static int process_pidfd(struct process *p)
 
 	if (fd >= 0)
 		return fd;
-	fd = (int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : PIDFD_THREAD);
+	fd = (int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : SPORE_PIDFD_THREAD);
 	return fd < 0 ? -errno : keep_first(&p->pid_fd, fd);
 }
 

@@ -8,9 +8,9 @@
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "kernel/uapi.h"
 #include "state/files.h"
 
-#define SPORE_PIDFD_THREAD O_EXCL /* Linux 6.9 */
 
 struct pidfd_state {
 	int64_t pid; /* in the tree's pid namespace */
