@@ -336,7 +336,7 @@ static int begin_sleeps(struct plan *plan)
 	return 0;
 }
 
-/* Of no use to it any more; but it is shown. What is pending for the process, the others take: none of it is to be taken here. */
+/* Of no use to a task that has ended, but it is shown. */
 static uint64_t leader_mask(const struct new_process *p)
 {
 	return ((const struct thread_state *)p->threads[0].record->state)->blocked;
@@ -348,12 +348,13 @@ static int end_leaders(struct plan *plan)
 
 	for (size_t i = 0; i < r->n_processes; i++) {
 		struct new_process *p = r->processes[i];
-		uint64_t mask = leader_mask(p);
+		uint64_t mask;
 		struct batch b;
 		int error;
 
 		if (p->zombie || !((const struct thread_state *)p->threads[0].record->state)->exited)
 			continue;
+		mask = leader_mask(p);
 		batch_init(&b, &r->area);
 		if (process_of(p)->name)
 			batch_call(&b, "prctl(PR_SET_NAME)", SYS_prctl, PR_SET_NAME, batch_string(&b, process_of(p)->name).v);
