@@ -2,17 +2,21 @@
 #include "engine/stages.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "engine/release.h"
 #include "engine/tasks.h"
+#include "kernel/procfs.h"
 #include "state/descriptors.h"
 
 /* --- which records are whose --------------------------------------------------------------------------------------------------- */
@@ -311,6 +315,49 @@ static int stop_processes(struct staging *s)
 	return 0;
 }
 
+/* In the call itself: the stub waits by a futex too, for another word. */
+static bool is_in_sleep(const struct new_thread *t, const struct thread_state *s, const struct user_regs_struct *gp)
+{
+	_cleanup_free_ char *text = NULL;
+	unsigned long long first;
+	char path[48];
+	size_t size;
+	int nr;
+
+	if (__atomic_load_n(&t->slot->state, __ATOMIC_ACQUIRE) == SLOT_DONE)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/syscall", t->tid);
+	if (procfs_read(AT_FDCWD, path, &text, &size) < 0)
+		return true; /* it has died: nothing to wait for */
+	if (sscanf(text, "%d %llx", &nr, &first) != 2)
+		return false;
+	return nr == s->restart.nr && (nr != SYS_futex || first == gp->rdi);
+}
+
+#define ASLEEP_TRIES 20000
+
+/* One that is taken out of the stub before it slept would begin its sleep from the start. */
+static void await_sleep(const struct new_thread *t)
+{
+	const struct timespec moment = { .tv_nsec = 50000 };
+	const struct thread_state *s = t->record->state;
+	struct user_regs_struct gp;
+
+	memcpy(&gp, &s->regs, sizeof(gp));
+	for (int i = 0; i < ASLEEP_TRIES && !is_in_sleep(t, s, &gp); i++)
+		nanosleep(&moment, NULL);
+}
+
+static void await_sleeps(struct plan *plan)
+{
+	struct restore *r = plan->r;
+
+	for (size_t i = 0; i < r->n_processes; i++)
+		for (size_t k = 0; k < r->processes[i]->n_threads; k++)
+			if (r->processes[i]->threads[k].asleep)
+				await_sleep(&r->processes[i]->threads[k]);
+}
+
 /* A sleep that the kernel goes on with by itself has to be begun in the new task; it is found asleep when it is taken out of the stub. */
 static int begin_sleeps(struct plan *plan)
 {
@@ -392,6 +439,8 @@ static int run_all(struct staging *s)
 		r = end_leaders(s->plan);
 	if (r == 0)
 		r = begin_sleeps(s->plan);
+	if (r == 0)
+		await_sleeps(s->plan);
 	return r;
 }
 

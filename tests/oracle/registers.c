@@ -67,8 +67,34 @@ static const char *restarted_name(struct stopped *s, char buf[24])
 	return call_name(nr, buf);
 }
 
-static void call_fact(struct oracle *o, const char *prefix, const char *name, const uint64_t a[6])
+/* The timeout of a call that gives up when it is stopped: to go on with what is left of it, it has to be begun anew with less. */
+static int shortened_argument(const char *name)
 {
+	switch (atol(name)) {
+	case SYS_rt_sigtimedwait:
+		return 2;
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+	case SYS_semtimedop:
+		return 3;
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+		return 4;
+	default:
+		return -1;
+	}
+}
+
+static void call_fact(struct oracle *o, const char *prefix, const char *name, const uint64_t args[6])
+{
+	int timeout = o->opt.strict ? -1 : shortened_argument(name);
+	uint64_t a[6];
+
+	memcpy(a, args, sizeof(a));
+	/* A pointer is still one, a number of milliseconds still not "none" or "forever". */
+	if (timeout >= 0)
+		a[timeout] = (int32_t)a[timeout] < 0 && a[timeout] >> 32 == (uint32_t)-1 ? a[timeout] : a[timeout] != 0;
 	fact(o, prefix, "in call", "%s(%#lx, %#lx, %#lx, %#lx, %#lx, %#lx)", name, (unsigned long)a[0],
 		(unsigned long)a[1], (unsigned long)a[2], (unsigned long)a[3], (unsigned long)a[4],
 		(unsigned long)a[5]);

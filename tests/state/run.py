@@ -250,6 +250,10 @@ class Run:
             return None
         wait_rest(self.pid)
         args = ["--no-memory"] if self.maker.flags & BUSY else []
+        if self.maker.group == "sleep" and not self.maker.name.endswith("-forever"):
+            # From outside: an oracle that stops the tree makes a sleep a restarted one, and what is left of one of
+            # those nobody but the kernel knows, unless a checkpoint was the reason (docs/coverage.md).
+            args.append("--outside")
         r = subprocess.run([self.opts.oracle, *args, str(self.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, timeout=self.opts.timeout, text=True, errors="replace")
         if r.returncode:

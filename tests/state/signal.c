@@ -607,6 +607,6 @@ const struct maker makers_signal[] = {
 	{ "sigwaitinfo", "a thread in sigwaitinfo", waits_make, waits_use, MAKER_NO_STOP,
 		SYS_rt_sigtimedwait },
 	{ "sigtimedwait", "a thread in sigtimedwait with a long timeout", waits_make, waits_use,
-		MAKER_NO_STOP, -SYS_rt_sigtimedwait },
+		MAKER_NO_STOP | MAKER_BUSY, -SYS_rt_sigtimedwait }, /* what is left of the time is written below its stack */
 	{ 0 },
 };
