@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "engine/release.h"
@@ -209,6 +210,8 @@ static int create_files(struct plan *plan)
 	return 0;
 }
 
+#define STOP_STEPS 500 /* of 1 ms */
+
 /* --- zombies, stopped processes, leaders that have gone ------------------------------------------------------------------------------------ */
 
 /* By the signal or the status that it had. The core dump that it may have made is not made again. */
@@ -275,11 +278,39 @@ static int end_zombies(struct plan *plan)
 	return 0;
 }
 
+/*
+ * The parent is to hear by which signal: one of the terminal's stops only by its default action, in a task that does not block it, and not in an
+ * orphaned group. The task is in that call still when its registers are set.
+ */
+static bool stops_itself(struct plan *plan, struct new_process *p)
+{
+	const struct process_state *s = process_of(p);
+	uint64_t mask = ~(1ull << ((s->stopped - 1) & 63));
+	_cleanup_fd_ int dir = procfs_open_pid(p->pid);
+	struct proc_stat st;
+	struct batch b;
+	int r;
+
+	if ((s->stopped != SIGTSTP && s->stopped != SIGTTIN && s->stopped != SIGTTOU) || s->stop_reported || !p->parent)
+		return false;
+	batch_init(&b, &plan->r->area);
+	batch_call(&b, "kill", SYS_kill, s->pid, s->stopped);
+	batch_call(&b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(&b, &mask, sizeof(mask)).v, 0, sizeof(mask));
+	r = batch_submit(&b, p->threads[0].slot);
+	batch_free(&b);
+	for (int i = 0; r == 0 && i < STOP_STEPS; i++) {
+		if (proc_stat_read(dir, &st) == 0 && st.state == 'T')
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
 static int stop_process(struct plan *plan, struct new_process *p)
 {
 	struct step step = { .plan = plan, .name = "job control" };
 
-	if (kill(p->pid, SIGSTOP) < 0)
+	if (!stops_itself(plan, p) && kill(p->pid, SIGSTOP) < 0)
 		return failed(plan->r->ps, BLAME(.pid = p->vpid), -errno, "cannot be stopped: %m");
 	if (!p->parent)
 		return 0;

@@ -2,8 +2,6 @@
 /* process: who is whose child, group and session. fork(2), setsid(2), setpgid(2), wait(2), proc_pid_stat(5); kernel/fork.c, kernel/exit.c. */
 #include "state/process.h"
 
-#include <signal.h>
-
 static const struct field process_fields[] = {
 	FIELD_UINT(struct process_state, pid, "pid", "in the pid namespace of the tree's root, as all pids here"),
 	FIELD_REF(struct process_state, parent, "parent", "process", REF_LATE, "none: the root of the tree"),
@@ -37,9 +35,6 @@ int process_save(struct capture *c)
 		.stop_reported = !p->stat.exit_code,
 		.name = p->stat.comm,
 	};
-
-	if (s.stopped && s.stopped != SIGSTOP && !s.stop_reported)
-		changed(c->ps, BLAME_PROCESS(p, .object = "job control"), "after a restore its parent will hear that SIGSTOP stopped it, not signal %d", (int)s.stopped);
 
 	return image_add(c->writer, &component_process.kind, p->id, &s);
 }
