@@ -63,8 +63,27 @@ static int capture_shared(struct capture *c, struct descriptors_state *s)
 	return 0;
 }
 
+/*
+ * fdinfo shows close-on-exec also where only the description was opened so (TIOCGPTPEER keeps it in f_flags, seen on 6.18): whoever shows it is asked.
+ */
+struct descriptors_scratch {
+	uint32_t first;
+};
+
+static void descriptors_ask(struct capture *c, struct batch *b, void *scratch)
+{
+	struct descriptors_scratch *s = scratch;
+	const struct process *p = c->process;
+
+	s->first = b->n;
+	for (size_t i = 0; i < p->n_files; i++)
+		if (p->files[i].cloexec)
+			batch_call(b, "F_GETFD", SYS_fcntl, (uint64_t)p->files[i].fd, F_GETFD);
+}
+
 static int descriptors_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
+	uint32_t answer = ((const struct descriptors_scratch *)scratch)->first;
 	struct descriptors_state *s = state;
 	const struct process *p = c->process;
 	int err;
@@ -81,7 +100,9 @@ static int descriptors_capture(struct capture *c, const struct batch *b, void *s
 	s->n = p->n_files;
 	for (size_t i = 0; i < s->n; i++)
 		s->list[i] = (struct descriptor){
-			.fd = (uint64_t)p->files[i].fd, .cloexec = p->files[i].cloexec, .file = p->files[i].file
+			.fd = (uint64_t)p->files[i].fd,
+			.cloexec = p->files[i].cloexec && (batch_result(b, answer++) & FD_CLOEXEC),
+			.file = p->files[i].file,
 		};
 	return 0;
 }
@@ -275,6 +296,8 @@ const struct component component_descriptors = {
 		.critical = true },
 	.scope = SCOPE_PROCESS,
 	.look = descriptors_look,
+	.scratch_size = sizeof(struct descriptors_scratch),
+	.ask = descriptors_ask,
 	.capture = descriptors_capture,
 	.validate = descriptors_validate,
 	.build = { [STAGE_CREATE] = descriptors_create,
