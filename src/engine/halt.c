@@ -250,10 +250,13 @@ static int wait_stopped(struct halt *h, struct process *p, size_t *n_pending)
 {
 	for (size_t i = 0; i < p->n_threads;) {
 		struct thread *th = &p->threads[i];
+		bool fresh = th->stop.state == STOP_SEIZED;
 		int r = 0;
 
-		if (th->stop.state == STOP_SEIZED)
+		if (fresh)
 			r = stop_wait(&th->stop, ROUND_WAIT_MS);
+		if (r == 0 && th->stop.state == STOP_STOPPED && fresh)
+			sleep_wind_back(&th->stop);
 		if (r == -ETIMEDOUT) {
 			(*n_pending)++;
 			r = 0;

@@ -251,8 +251,10 @@ static int forgive(struct holding *h, struct new_process *p)
 	if ((p == h->r->processes[0]) != h->root)
 		return 0;
 	for (size_t i = 0; i < p->n_threads; i++)
-		if (p->threads[i].stop.state == STOP_STOPPED)
+		if (p->threads[i].stop.state == STOP_STOPPED) {
+			stop_put_back(&p->threads[i].stop);
 			ptrace(PTRACE_SETOPTIONS, p->threads[i].tid, 0, PTRACE_O_TRACESYSGOOD);
+		}
 	return 0;
 }
 
@@ -269,12 +271,18 @@ static int let_go(struct holding *h, struct new_process *p)
  * The keeper's death kills each task until it is forgiven; the root is last, for where it is pid 1 of a pid namespace its death is
  * everyone's. So before that moment nothing is left of the tree, and after it all of it goes on.
  */
-void release_run(struct restore *r, struct workers *w)
+void release_forgive(struct restore *r, struct workers *w)
 {
 	struct holding h = { .r = r };
 
 	each_process(&h, w, forgive);
 	h.root = true;
 	each_process(&h, w, forgive);
+}
+
+void release_run(struct restore *r, struct workers *w)
+{
+	struct holding h = { .r = r };
+
 	each_process(&h, w, let_go);
 }

@@ -9,7 +9,8 @@
  * may still make every call that is to come. They stay with the worker that has them until release_run.
  */
 int release_seize_filtered(struct plan *plan, struct workers *w);
-/* Until release_run, the death of the keeper kills every task that is held. */
+/* Until release_forgive, the death of the keeper kills every task that is held; after it, they go on. */
 int release_hold(struct plan *plan, struct workers *w);
 /* Lets the tree run: from the first task let go on, nothing can fail. */
+void release_forgive(struct restore *r, struct workers *w);
 void release_run(struct restore *r, struct workers *w);

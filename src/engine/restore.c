@@ -253,6 +253,7 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 
 void restored_release(struct restored *t, struct workers *w)
 {
+	release_forgive(&t->r, w);
 	release_run(&t->r, w);
 	t->running = true;
 }

@@ -201,7 +201,7 @@ bool stop_alive(void *stop)
 	return true;
 }
 
-static void release_stopped(struct stop *s)
+void stop_put_back(struct stop *s)
 {
 	trace_put_back(s);
 	/* The kernel has forgotten the section since the task ran elsewhere. Told of it again, it aborts it, as after any stop. */
@@ -209,6 +209,11 @@ static void release_stopped(struct stop *s)
 		remote_write(s->tid, REMOTE(s->rseq.rseq.v + RSEQ_CS_OFFSET), &s->rseq_cs, sizeof(s->rseq_cs));
 	if (s->sud_off)
 		ptrace(SPORE_PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, s->tid, sizeof(s->sud), &s->sud);
+}
+
+static void release_stopped(struct stop *s)
+{
+	stop_put_back(s);
 	ptrace(PTRACE_DETACH, s->tid, 0, 0);
 	s->state = STOP_NONE;
 }

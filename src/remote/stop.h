@@ -60,3 +60,5 @@ bool stop_alive(void *stop);
 /* Puts everything back (not the extended state, which nothing of ours changes) and lets the task run on untraced. In any state; never fails in a way that the caller could mend. What is seized and
  * cannot be stopped within a moment (a parent inside vfork) cannot be let go either: it stays STOP_SEIZED. */
 void stop_release(struct stop *s);
+/* Gives a stopped task all that stop_release would, so that it goes on well should spore die. */
+void stop_put_back(struct stop *s);

@@ -277,6 +277,16 @@ static void settle_interrupted(struct stop *s, int proc_fd, const struct sleep_s
 		sleep_note_add(after, s->tid, &st, &s->regs.gp);
 }
 
+void sleep_wind_back(const struct stop *s)
+{
+	struct user_regs_struct gp = s->regs.gp;
+
+	if (!restart_is_interrupted(&gp))
+		return;
+	restart_wind_back(s->tid, &gp, -1);
+	task_gp_set(s->tid, &gp);
+}
+
 void sleep_settle(struct stop *s, int proc_fd, const struct sleep_seen *seen,
 	const struct sleep_notes *before, struct sleep_notes *after, struct restart_state *out)
 {

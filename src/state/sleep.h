@@ -53,3 +53,9 @@ int sleep_note_add(struct sleep_notes *notes, pid_t tid, const struct restart_st
  */
 void sleep_settle(struct stop *s, int proc_fd, const struct sleep_seen *seen,
 	const struct sleep_notes *before, struct sleep_notes *after, struct restart_state *out);
+
+/*
+ * As soon as a task has stopped: should spore die before sleep_settle, the call that the stop interrupted is made again (for all of
+ * its time), and does not return EINTR. In the task only.
+ */
+void sleep_wind_back(const struct stop *s);

@@ -23,6 +23,8 @@ class Victim:
     def __init__(self, trial):
         self.trial, self.kill_at, self.phases = trial, KillAt(f"{trial.name}-{os.getpid()}"), collections.Counter()
         self.calls = 0      # that the last run made
+        self.hits = []      # (call, phase) of each kill
+        self.phase = None   # of the last
 
     def run(self, n, args, all_of_it):
         """Returns the status, and whether the kill happened. all_of_it: every process of spore dies, not only the one that made the call."""
@@ -47,7 +49,9 @@ class Victim:
         self.kill_at.arm(0)
         if killed:
             with open(log, errors="replace") as f:
-                self.phases[(PHASE.findall(f.read()) or ["not told"])[-1]] += 1
+                self.phase = (PHASE.findall(f.read()) or ["not told"])[-1]
+            self.phases[self.phase] += 1
+            self.hits.append((n, self.phase))
         return p.returncode, killed
 
     def spores(self):
@@ -69,6 +73,21 @@ class Victim:
             return True
         except Failure:
             return False
+
+    def moments(self, times, total, names):
+        """times moments spread evenly over all calls; then more for each phase that was hit fewer than 10 times."""
+        for i in range(times):
+            yield 1 + i * total // times
+        for _ in range(2 * times if times >= 200 else 0):
+            thin = [p for p in names if self.phases[p] < 10]
+            if not thin:
+                break
+            near = [n for n, p in self.hits if p == thin[0]]
+            earlier = [n for n, p in self.hits if p in names[:names.index(thin[0])]] or [1]
+            if near and self.trial.rng.random() < 0.7:
+                yield max(1, self.trial.rng.choice(near) + self.trial.rng.randint(-total // 50, total // 50))
+            else:       # where a busy machine moves it to is not known
+                yield self.trial.rng.randint(sorted(earlier)[len(earlier) // 2], total * 3 // 2)
 
     def tell_phases(self):
         self.trial.note("phases: " + ", ".join(f"{k} {v}" for k, v in self.phases.most_common()))
@@ -100,14 +119,15 @@ def kill_checkpoint(trial):
             total = victim.calls
             before = mappings(tree.root)
             shutil.rmtree(image)
-            valid = killed = 0
-            for i in range(times):
-                n = 1 + i * total // times
+            valid = killed = eintr = 0
+            for i, n in enumerate(victim.moments(times, total, ["find", "look", "stop", "capture", "pages", "commit"])):
                 what = f"kill at call {n} of {total}{', all of spore' if i % 2 else ''}"
                 _, hit = victim.run(n, ["checkpoint", tree.root, image], i % 2 == 1)
                 killed += hit
                 victim.quiet()
                 trial.count += 1
+                seen = interrupted(tree, victim, hit)
+                eintr += seen
                 if not tree.unharmed(what) and not tree.pids():
                     raise Failure("the tree is gone; the trial ends here")
                 if os.path.isdir(image):
@@ -117,10 +137,19 @@ def kill_checkpoint(trial):
                 trial.fail(f"a whole checkpoint after all the kills: {tail(trial)}")
             if mappings(tree.root) > before:
                 trial.fail(f"left in the tree: {mappings(tree.root)} mappings, {before} before")
-            trial.note(f"{killed} killed of {times}, {total} calls, {valid} images complete")
+            trial.note(f"{killed} killed of {times}, {total} calls, {valid} images complete; {eintr} times, killed while it stopped the tree, an epoll_wait returned EINTR")
             victim.tell_phases()
     finally:
         victim.close()
+
+
+def interrupted(tree, victim, hit):
+    """The kernel ends an epoll_wait with EINTR when a tracer stops it and dies before it can wind the call back. Only there is that excused."""
+    errors = tree.errors()
+    if not (hit and victim.phase == "stop" and errors and all("epoll_wait" in e and "Interrupted system call" in e for e in errors)):
+        return False
+    os.truncate(f"{tree.dir}/errors", 0)
+    return True
 
 
 def tail(trial):
@@ -149,8 +178,7 @@ def kill_restore(trial):
             whole = len(tree.pids())
             sweep(tree, victim)
             went_on = killed = 0
-            for i in range(times):
-                n = 1 + i * total // times
+            for i, n in enumerate(victim.moments(times, total, ["read", "plan", "births", "stages", "hold", "release"])):
                 what = f"kill at call {n} of {total}{', all of spore' if i % 2 else ''}"
                 put_back(copy, tree.dir)
                 status, hit = victim.run(n, ["restore", "-d", image], i % 2 == 1)
