@@ -2,18 +2,24 @@
 /*
  * Keyrings of a thread and of its process. keyrings(7), keyctl(2); security/keys/process_keys.c. Their serial
  * numbers cannot be chosen and a key's payload may be unreadable: they are refused. The session keyring is
- * inherited and cannot be asked for without making one, so a restored tree has that of the restoring command.
+ * inherited, and a restored tree has that of the restoring command; one that the program joined by name is
+ * refused. (Asking gives a task without one its user's default, as any use of keys would.)
  */
 #include "object/component.h"
 
 #include <linux/keyctl.h>
+#include <string.h>
 #include <sys/syscall.h>
 
 #include "state/owner.h"
 
 struct keyrings_scratch {
-	uint32_t thread, process;
+	uint32_t thread, process, session;
+	bool asked_session;
+	char *described; /* type;uid;gid;permissions;name */
 };
+
+#define DESCRIBED 128
 
 static uint32_t ask_keyring(struct batch *b, int64_t which)
 {
@@ -27,9 +33,29 @@ static uint32_t ask_keyring(struct batch *b, int64_t which)
 static void keyrings_ask(struct capture *c, struct batch *b, void *scratch)
 {
 	struct keyrings_scratch *s = scratch;
+	void *room = NULL;
 
 	s->thread = ask_keyring(b, KEY_SPEC_THREAD_KEYRING);
 	s->process = ask_keyring(b, KEY_SPEC_PROCESS_KEYRING);
+	if (c->thread != &c->process->threads[0])
+		return;
+	s->session = batch_call(b, "keyctl(KEYCTL_DESCRIBE)", SYS_keyctl, KEYCTL_DESCRIBE, (uint64_t)KEY_SPEC_SESSION_KEYRING,
+		batch_room(b, DESCRIBED, &room).v, DESCRIBED - 1);
+	batch_may_fail(b, s->session);
+	s->described = room;
+	s->asked_session = true;
+}
+
+/* The kernel's own names begin with "_": _ses, which logins and services make, and _uid_ses. */
+static const char *session_name(const struct batch *b, const struct keyrings_scratch *s)
+{
+	const char *name;
+
+	if (!s->asked_session || batch_result(b, s->session) <= 0)
+		return NULL;
+	s->described[DESCRIBED - 1] = '\0';
+	name = strrchr(s->described, ';');
+	return name && name[1] != '_' ? name + 1 : NULL;
 }
 
 static int keyrings_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
@@ -42,6 +68,9 @@ static int keyrings_capture(struct capture *c, const struct batch *b, void *scra
 	if (batch_result(b, got->process) > 0)
 		return refused(c->ps, BLAME_PROCESS(c->process, .object = "process keyring"),
 			"it has a keyring of its own");
+	if (session_name(b, got))
+		return refused(c->ps, BLAME_PROCESS(c->process, .object = "session keyring"),
+			"it joined a session keyring of its own, \"%s\"", session_name(b, got));
 	return CAPTURE_NOTHING;
 }
 

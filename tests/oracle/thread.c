@@ -104,6 +104,9 @@ static const char *restarted_kind(const struct task *t)
 		return "poll";
 	if (stack && strstr(stack, "futex"))
 		return "futex";
+	/* nanosleep's own functions are left out of the stack as the scheduler's. */
+	if (stack && !strncmp(stack, "[<0>] do_syscall_64", 19))
+		return "sleep";
 	return "restart";
 }
 

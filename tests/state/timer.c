@@ -334,7 +334,10 @@ static int interval_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Expired many times while blocked: one signal, and the count of the rest. */
+/*
+ * Expired many times while blocked: one signal, and the count of the rest. No call gives a timer its count: a restore says that it is
+ * lost, and the count begins anew with the restored timer (docs/coverage.md, posix_timers).
+ */
 
 static int overrun_make(struct maker_ctx *ctx)
 {
@@ -363,8 +366,7 @@ static int overrun_use(struct maker_ctx *ctx)
 	SAME(si.si_code, SI_TIMER);
 	SAME(si.si_value.sival_int, 9);
 	SAME(si.si_timerid, timer_id);
-	CHECK(si.si_overrun >= 7);
-	CHECK(llabs(si.si_overrun - passed / 10) <= 6);
+	CHECK(si.si_overrun >= 0 && si.si_overrun <= passed / 10 + 6);
 	SAME(sigwaitinfo(&set, &si), SIGRTMIN);
 	SAME(si.si_timerid, timer_id);
 	return 0;
