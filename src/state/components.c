@@ -9,6 +9,7 @@
 	X(tree)                                                                                                        \
 	X(process)                                                                                                     \
 	X(thread)                                                                                                      \
+	X(continued) /* before pending signals */                                                                     \
 	X(sharing)                                                                                           \
 	X(memory)                                                                                                      \
 	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                              \
