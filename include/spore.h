@@ -73,8 +73,8 @@ SPORE_API pid_t spore_restore(int dir_fd, pid_t old_pid);
 
 enum spore_problem_kind {
 	SPORE_FAILED = 1, /* the call cannot go on */
-	SPORE_REFUSED,    /* the tree or the image holds what spore cannot carry, or cannot restore here */
-	SPORE_CHANGED,    /* carried, but a program could see the difference named */
+	SPORE_REFUSED,	  /* the tree or the image holds what spore cannot carry, or cannot restore here */
+	SPORE_CHANGED,	  /* carried, but a program could see the difference named */
 };
 
 struct spore_problem {
@@ -91,14 +91,16 @@ struct spore_problem {
 struct spore_listener {
 	void *data;
 	void (*problem)(void *data, const struct spore_problem *p);
-	void (*progress)(void *data, const char *phase, uint64_t done, uint64_t total); /* bytes, or tasks; total 0: not known */
+	void (*progress)(
+		void *data, const char *phase, uint64_t done, uint64_t total); /* bytes, or tasks; total 0: not known */
 	void (*log)(void *data, const char *line);
 };
 
 struct spore_isolate_options {
 	const struct spore_listener *listener;
-	const char *cgroup;    /* not NULL: the tree is all of this cgroup (path under the cgroup2 mount, or absolute); pid is then 0 */
-	uint32_t timeout_ms;   /* for stopping the tree; 0: 5 seconds */
+	const char *
+		cgroup; /* not NULL: the tree is all of this cgroup (path under the cgroup2 mount, or absolute); pid is then 0 */
+	uint32_t timeout_ms; /* for stopping the tree; 0: 5 seconds */
 	uint32_t reserved;
 };
 
@@ -109,24 +111,25 @@ struct spore_checkpoint_options {
 	const struct spore_listener *listener;
 	const char *cgroup;
 	uint32_t timeout_ms;
-	uint32_t flags; /* SPORE_CHECKPOINT_* */
+	uint32_t flags;				/* SPORE_CHECKPOINT_* */
 	struct spore_checkpoint_result *result; /* may be NULL */
 };
 
 struct spore_checkpoint_result {
-	uint64_t stop_us;  /* from the first task stopped to the last one running; 0 when the tree was isolated already */
+	uint64_t
+		stop_us; /* from the first task stopped to the last one running; 0 when the tree was isolated already */
 	uint64_t total_us;
-	uint64_t pages;    /* memory pages written */
-	uint64_t bytes;    /* of the image */
+	uint64_t pages; /* memory pages written */
+	uint64_t bytes; /* of the image */
 	uint64_t tasks;
 };
 
 #define SPORE_RESTORE_CHANGED_FILES (1u << 0) /* restore although a file open for writing was written since */
-#define SPORE_RESTORE_RUN           (1u << 1) /* and unisolate: one step, so that a caller that dies leaves all or nothing */
+#define SPORE_RESTORE_RUN	    (1u << 1) /* and unisolate: one step, so that a caller that dies leaves all or nothing */
 
 struct spore_restore_options {
 	const struct spore_listener *listener;
-	uint32_t flags; /* SPORE_RESTORE_* */
+	uint32_t flags;	  /* SPORE_RESTORE_* */
 	int32_t stdio[3]; /* with has_stdio: what the tree's outside standard streams are attached to; -1: /dev/null */
 	uint32_t has_stdio;
 	int32_t terminal; /* with has_terminal: slave of a pty that becomes the tree's terminal, if it had the user's */
@@ -149,7 +152,8 @@ struct spore_unisolate_options {
 };
 
 SPORE_API int spore_isolate_with(pid_t pid, const struct spore_isolate_options *options, size_t size);
-SPORE_API int spore_checkpoint_with(int old_dir_fd, int new_dir_fd, pid_t pid, const struct spore_checkpoint_options *options, size_t size);
+SPORE_API int spore_checkpoint_with(
+	int old_dir_fd, int new_dir_fd, pid_t pid, const struct spore_checkpoint_options *options, size_t size);
 SPORE_API int spore_unisolate_with(pid_t pid, const struct spore_unisolate_options *options, size_t size);
 SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore_restore_options *options, size_t size);
 

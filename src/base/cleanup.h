@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define _cleanup_(fn) __attribute__((cleanup(fn)))
-#define _cleanup_fd_ _cleanup_(close_fd)
+#define _cleanup_(fn)  __attribute__((cleanup(fn)))
+#define _cleanup_fd_   _cleanup_(close_fd)
 #define _cleanup_free_ _cleanup_(free_any)
 #define _cleanup_file_ _cleanup_(close_file)
-#define _cleanup_dir_ _cleanup_(close_dir)
+#define _cleanup_dir_  _cleanup_(close_dir)
 
 static inline void close_fd(int *fd)
 {

@@ -35,8 +35,8 @@ static void count(struct problems *ps, const struct problem *p)
 		ps->first_error = p->error;
 }
 
-static void add(struct problems *ps, enum problem_kind kind, int error, const struct blame *who, const char *fmt,
-	va_list args)
+static void add(
+	struct problems *ps, enum problem_kind kind, int error, const struct blame *who, const char *fmt, va_list args)
 {
 	struct problem p = { .kind = kind, .error = error };
 	struct problem *grown;

@@ -14,17 +14,17 @@
 #include "base/macro.h"
 
 enum problem_kind {
-	PROBLEM_FAILED,  /* the call cannot go on */
+	PROBLEM_FAILED,	 /* the call cannot go on */
 	PROBLEM_REFUSED, /* the tree or image holds something that spore cannot carry (exit status 3) */
 	PROBLEM_CHANGED, /* carried, but something that a program could see is different, by name */
 };
 
 struct problem {
 	enum problem_kind kind;
-	int error;        /* negative errno */
-	pid_t pid;        /* in the caller's pid namespace; 0: not about one process */
+	int error;	  /* negative errno */
+	pid_t pid;	  /* in the caller's pid namespace; 0: not about one process */
 	char process[32]; /* its name */
-	char *object;     /* "fd 5 (socket:[123])", "mapping 7f..-7f.." ; may be NULL */
+	char *object;	  /* "fd 5 (socket:[123])", "mapping 7f..-7f.." ; may be NULL */
 	char *text;
 	char *remedy; /* may be NULL */
 };

@@ -28,10 +28,9 @@ static int read_starttime(pid_t pid, uint64_t *out, char *state)
 	if (file_read_all(AT_FDCWD, path, &text, NULL) < 0)
 		return -ESRCH;
 	after = strrchr(text, ')'); /* the name may hold anything, also a bracket */
-	if (!after ||
-		sscanf(after + 1,
-			" %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
-			state, out) != 2)
+	if (!after || sscanf(after + 1,
+			      " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
+			      state, out) != 2)
 		return -ESRCH;
 	return 0;
 }

@@ -70,7 +70,10 @@ void talk_begin(struct talk *t, const char *command)
 		.command = command,
 		.terminal = isatty(STDERR_FILENO),
 		.started_ns = now_ns(),
-		.listener = { .data = t, .problem = on_problem, .progress = on_progress, .log = getenv("SPORE_DEBUG") ? on_log : NULL },
+		.listener = { .data = t,
+			.problem = on_problem,
+			.progress = on_progress,
+			.log = getenv("SPORE_DEBUG") ? on_log : NULL },
 	};
 }
 

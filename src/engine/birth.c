@@ -22,10 +22,13 @@
 
 /* --- operations ------------------------------------------------------------------------------------------------------------ */
 
-static void add_clone(struct batch *b, const char *what, uint64_t flags, uint64_t exit_signal, pid_t number, struct slot *slot)
+static void add_clone(
+	struct batch *b, const char *what, uint64_t flags, uint64_t exit_signal, pid_t number, struct slot *slot)
 {
 	struct remote_addr set_tid = batch_copy(b, &number, sizeof(number));
-	struct clone_args args = { .flags = flags, .exit_signal = exit_signal, .set_tid = set_tid.v, .set_tid_size = 1 };
+	struct clone_args args = {
+		.flags = flags, .exit_signal = exit_signal, .set_tid = set_tid.v, .set_tid_size = 1
+	};
 	uint32_t op = batch_call(b, what, SYS_clone3, batch_copy(b, &args, sizeof(args)).v, sizeof(args));
 
 	batch_expect(b, op, number);
@@ -36,10 +39,12 @@ static void add_clone(struct batch *b, const char *what, uint64_t flags, uint64_
 static void add_process(struct plan *plan, struct batch *b, struct new_process *p)
 {
 	const struct birth *birth = birth_of(p);
-	uint64_t flags = (birth->forked || p->zombie ? 0 : CLONE_VM) | (birth->sibling || birth->stand_in ? CLONE_PARENT : 0) |
-		(descriptors_shared(plan->r, p->id) ? CLONE_FILES : 0);
+	uint64_t flags = (birth->forked || p->zombie ? 0 : CLONE_VM) |
+			 (birth->sibling || birth->stand_in ? CLONE_PARENT : 0) |
+			 (descriptors_shared(plan->r, p->id) ? CLONE_FILES : 0);
 
-	add_clone(b, "clone3 of a process", flags, flags & CLONE_PARENT ? 0 : process_of(p)->exit_signal, p->vpid, p->threads[0].slot);
+	add_clone(b, "clone3 of a process", flags, flags & CLONE_PARENT ? 0 : process_of(p)->exit_signal, p->vpid,
+		p->threads[0].slot);
 }
 
 /* --- numbers outside ----------------------------------------------------------------------------------------------------------- */
@@ -98,7 +103,8 @@ static int find_numbers(struct plan *plan, struct new_process **wave, size_t n)
 		else if (!p->pid && p->parent)
 			find_children(plan, p->parent);
 		if (!p->pid)
-			return failed(plan->r->ps, BLAME(.pid = p->vpid), -ESRCH, "was born, but cannot be found in /proc");
+			return failed(
+				plan->r->ps, BLAME(.pid = p->vpid), -ESRCH, "was born, but cannot be found in /proc");
 	}
 	return 0;
 }
@@ -138,7 +144,8 @@ static int find_all_threads(struct plan *plan)
 				r = -ESRCH;
 		}
 		if (r < 0)
-			return failed(plan->r->ps, BLAME(.pid = p->vpid), r, "its threads cannot be found in /proc: %s", strerror(-r));
+			return failed(plan->r->ps, BLAME(.pid = p->vpid), r, "its threads cannot be found in /proc: %s",
+				strerror(-r));
 	}
 	return 0;
 }
@@ -275,8 +282,8 @@ static void add_reap(struct batch *b, pid_t number)
 	uint32_t op = batch_call(b, "reaping of a stand-in", SYS_wait4, (uint64_t)number, 0, __WALL, 0);
 
 	batch_expect(b, op, number);
-	op = batch_call(b, "SIGCHLD of a stand-in", SYS_rt_sigtimedwait, batch_copy(b, &set, sizeof(set)).v, 0, batch_copy(b, &now, sizeof(now)).v,
-		sizeof(set));
+	op = batch_call(b, "SIGCHLD of a stand-in", SYS_rt_sigtimedwait, batch_copy(b, &set, sizeof(set)).v, 0,
+		batch_copy(b, &now, sizeof(now)).v, sizeof(set));
 	batch_may_fail(b, op);
 }
 
@@ -351,7 +358,8 @@ static int waves(struct plan *plan)
 	}
 	for (size_t i = 0; r == 0 && i < plan->r->n_processes; i++)
 		if (!birth_of(plan->r->processes[i])->born)
-			r = failed(plan->r->ps, BLAME(.pid = plan->r->processes[i]->vpid), -EBADMSG, "nobody could give birth to it");
+			r = failed(plan->r->ps, BLAME(.pid = plan->r->processes[i]->vpid), -EBADMSG,
+				"nobody could give birth to it");
 	return r;
 }
 

@@ -17,8 +17,8 @@
 #include "state/process.h"
 
 #define BATCH_TIMEOUT_MS 10000
-#define ARENA_PROCESS    (96 * 1024)
-#define ARENA_THREAD     (8 * 1024)
+#define ARENA_PROCESS	 (96 * 1024)
+#define ARENA_THREAD	 (8 * 1024)
 
 /* --- what all workers share ---------------------------------------------------------------------------------------------- */
 
@@ -55,7 +55,12 @@ static int pass_run(struct pass *pass, int (*fn)(struct pass *pass, size_t proce
 
 static struct capture capture_of(struct pass *pass, struct process *p)
 {
-	return (struct capture){ .tree = pass->c->tree, .process = p, .ps = pass->c->ps, .writer = pass->c->writer, .identities = pass->ids, .descriptions = pass->descriptions };
+	return (struct capture){ .tree = pass->c->tree,
+		.process = p,
+		.ps = pass->c->ps,
+		.writer = pass->c->writer,
+		.identities = pass->ids,
+		.descriptions = pass->descriptions };
 }
 
 /* Every descriptor of the tree is looked at before any is captured: what is shared with whom must be known. */
@@ -133,7 +138,8 @@ static int identify_process(struct pass *pass, size_t index)
 		r = identify_thread(&p->threads[i]);
 		p->threads[i].process = p;
 		p->threads[i].slot = i;
-		p->threads[i].id = identity_of(pass->ids, "thread", (uint64_t)p->threads[i].tid, p->threads[i].stat.starttime, 0, NULL);
+		p->threads[i].id = identity_of(
+			pass->ids, "thread", (uint64_t)p->threads[i].tid, p->threads[i].stat.starttime, 0, NULL);
 	}
 	if (r == 0)
 		r = find_living(p);
@@ -250,18 +256,21 @@ static int run_asked(struct asking *a)
 		}
 	for (size_t i = 0; i < p->n_threads; i++)
 		if (p->threads[i].stop.state == STOP_RUNNING) {
-			int r = batch_wait(&a->batches[i], area_slot(&p->injection.area, i), BATCH_TIMEOUT_MS, stop_alive, &p->threads[i].stop);
+			int r = batch_wait(&a->batches[i], area_slot(&p->injection.area, i), BATCH_TIMEOUT_MS,
+				stop_alive, &p->threads[i].stop);
 
 			if (r < 0 && !error)
 				error = failed(a->c.ps, BLAME_PROCESS(p), r, "thread %d: %s", p->threads[i].tid,
-					batch_what(&a->batches[i], batch_failed_at(&a->batches[i], area_slot(&p->injection.area, i))));
+					batch_what(&a->batches[i],
+						batch_failed_at(&a->batches[i], area_slot(&p->injection.area, i))));
 		}
 	for (size_t i = 0; i < p->n_threads; i++)
 		if (p->threads[i].stop.state == STOP_RUNNING) {
 			int r = inject_leave(&p->injection, &p->threads[i].stop);
 
 			if (r < 0 && !error)
-				error = failed(a->c.ps, BLAME_PROCESS(p), r, "thread %d did not come back", p->threads[i].tid);
+				error = failed(
+					a->c.ps, BLAME_PROCESS(p), r, "thread %d did not come back", p->threads[i].tid);
 		}
 	return error;
 }
@@ -269,7 +278,8 @@ static int run_asked(struct asking *a)
 static int capture_component(struct asking *a, const struct component *k, const struct batch *b, void *scratch)
 {
 	_cleanup_free_ void *state = calloc(1, k->kind.size);
-	object_id id = k->scope == SCOPE_THREAD && k == &component_thread ? a->c.thread->id : identity_fresh(a->c.identities);
+	object_id id =
+		k->scope == SCOPE_THREAD && k == &component_thread ? a->c.thread->id : identity_fresh(a->c.identities);
 	int r;
 
 	if (!state)
@@ -280,7 +290,8 @@ static int capture_component(struct asking *a, const struct component *k, const 
 	if (k->kind.fields)
 		fields_free(k->kind.fields, state);
 	if (r < 0 && r != -ENOTSUP && !a->c.ps->n_failed)
-		failed(a->c.ps, BLAME_PROCESS(a->c.process, .object = k->kind.name), r, "cannot be captured: %s", strerror(-r));
+		failed(a->c.ps, BLAME_PROCESS(a->c.process, .object = k->kind.name), r, "cannot be captured: %s",
+			strerror(-r));
 	return r == -ENOTSUP || r == CAPTURE_NOTHING ? 0 : r;
 }
 
@@ -295,7 +306,8 @@ static int capture_thread(struct asking *a, struct thread *th)
 		bool gone = th->stop.state == STOP_GONE;
 		int r = 0;
 
-		if (k->capture && ((k->scope == SCOPE_THREAD && (!gone || k == &component_thread)) || (k->scope == SCOPE_PROCESS && th == a->first)))
+		if (k->capture && ((k->scope == SCOPE_THREAD && (!gone || k == &component_thread)) ||
+					  (k->scope == SCOPE_PROCESS && th == a->first)))
 			r = capture_component(a, k, &a->batches[th->slot], scratch);
 		if (r < 0 && !error)
 			error = r;
@@ -317,7 +329,8 @@ static int capture_asked(struct asking *a, struct memory_plan *plan)
 			error = r;
 	}
 	a->c.thread = a->first;
-	r = memory_capture(&a->c, &a->batches[a->first->slot], a->scratch + a->first->slot * a->size + a->size - MEMORY_SCRATCH, plan);
+	r = memory_capture(&a->c, &a->batches[a->first->slot],
+		a->scratch + a->first->slot * a->size + a->size - MEMORY_SCRATCH, plan);
 	if (r < 0 && !error && r != -ENOTSUP)
 		error = r;
 	return error;
@@ -338,7 +351,9 @@ static int remove_leftovers(struct process *p, struct problems *ps)
 			r = inject_remove_leftover(&p->injection, m->start, m->end);
 	}
 	proc_maps_free(maps, n);
-	return r < 0 ? failed(ps, BLAME_PROCESS(p), r, "what a killed spore left in its memory cannot be removed: %s", strerror(-r)) : 0;
+	return r < 0 ? failed(ps, BLAME_PROCESS(p), r, "what a killed spore left in its memory cannot be removed: %s",
+			       strerror(-r))
+		     : 0;
 }
 
 static int capture_alive(struct pass *pass, struct process *p, struct memory_plan *plan)
@@ -352,7 +367,8 @@ static int capture_alive(struct pass *pass, struct process *p, struct memory_pla
 	a.scratch = calloc(p->n_threads, a.size);
 	r = a.batches && a.scratch ? 0 : -ENOMEM;
 	if (r == 0)
-		r = inject_begin(&p->injection, p->living_tid, &a.first->stop, p->n_threads, ARENA_PROCESS + p->n_threads * ARENA_THREAD, pass->gadgets, pass->c->ps);
+		r = inject_begin(&p->injection, p->living_tid, &a.first->stop, p->n_threads,
+			ARENA_PROCESS + p->n_threads * ARENA_THREAD, pass->gadgets, pass->c->ps);
 	if (r == 0) {
 		p->injected = true;
 		r = remove_leftovers(p, pass->c->ps);

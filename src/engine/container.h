@@ -19,8 +19,7 @@ struct container_spec {
 	char *cgroup; /* path under the cgroup2 mount point, made by container_make_cgroup; NULL: that of the
 			 caller */
 	bool init;    /* pid 1 is spore's small reaping init, not the command */
-	int64_t monotonic_offset_ns,
-		boottime_offset_ns; /* of the time namespace; both 0 and no timens: the host's */
+	int64_t monotonic_offset_ns, boottime_offset_ns; /* of the time namespace; both 0 and no timens: the host's */
 	bool time_ns;
 };
 

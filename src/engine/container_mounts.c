@@ -42,22 +42,20 @@ struct own_mount {
 
 /* In this order: a later one may stand on an earlier one. */
 static const struct own_mount own_mounts[] = {
-	{ "/proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, "rw,nosuid,nodev,noexec,relatime",
-		ALWAYS, "mounting /proc" },
+	{ "/proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, "rw,nosuid,nodev,noexec,relatime", ALWAYS,
+		"mounting /proc" },
 	{ "/sys", "sysfs", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL,
 		"ro,nosuid,nodev,noexec,relatime", OWN_ROOT | IF_THERE, "mounting /sys" },
-	{ "/dev", "tmpfs", "dev", MS_NOSUID, "mode=755,size=1m", "rw,nosuid,relatime", OWN_ROOT,
-		"mounting /dev" },
+	{ "/dev", "tmpfs", "dev", MS_NOSUID, "mode=755,size=1m", "rw,nosuid,relatime", OWN_ROOT, "mounting /dev" },
 	{ "/dev/pts", "devpts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5",
 		"rw,nosuid,noexec,relatime", ALWAYS, "mounting /dev/pts" },
 	{ "/dev/ptmx", NULL, "/dev/pts/ptmx", 0, NULL, "rw,nosuid,noexec,relatime", IF_THERE,
 		"binding /dev/ptmx to /dev/pts/ptmx" },
 	{ "/dev/shm", "tmpfs", "shm", MS_NOSUID | MS_NODEV, "mode=1777", "rw,nosuid,nodev,relatime", IF_THERE,
 		"mounting /dev/shm" },
-	{ "/dev/mqueue", "mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL,
-		"rw,nosuid,nodev,noexec,relatime", IF_THERE, "mounting /dev/mqueue" },
-	{ CONTAINER_INIT_IN_ROOT, NULL, NULL, 0, NULL, NULL, OWN_ROOT | ONLY_INIT,
-		"binding the container's init" },
+	{ "/dev/mqueue", "mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, "rw,nosuid,nodev,noexec,relatime",
+		IF_THERE, "mounting /dev/mqueue" },
+	{ CONTAINER_INIT_IN_ROOT, NULL, NULL, 0, NULL, NULL, OWN_ROOT | ONLY_INIT, "binding the container's init" },
 };
 
 int container_init_path(char *out, size_t size)
@@ -218,8 +216,7 @@ static const char *below(const char *path, const char *dir)
 
 /* One of the host's mounts as a process whose root is `root` would have it: the one that holds root becomes
  * "/", those below keep their rest. */
-static int seen_from(
-	const struct mount_entry *host, const char *root, bool holds_root, struct mount_entry *out)
+static int seen_from(const struct mount_entry *host, const char *root, bool holds_root, struct mount_entry *out)
 {
 	const char *rest = below(host->point, root);
 	const char *inner = holds_root ? below(root, host->point) : "";
@@ -256,8 +253,7 @@ static int expected_from_host(const char *root, struct mount_table *out)
 	if (!out->list)
 		return -ENOMEM;
 	for (size_t i = 0; i < host.n && r == 0; i++) {
-		if (i != holder &&
-			(!below(host.list[i].point, root) || strcmp(host.list[i].point, root) == 0))
+		if (i != holder && (!below(host.list[i].point, root) || strcmp(host.list[i].point, root) == 0))
 			continue;
 		r = seen_from(&host.list[i], root, i == holder, &out->list[out->n++]);
 	}
@@ -271,8 +267,7 @@ static bool same_mount(const struct mount_entry *a, const struct mount_entry *b)
 	       strcmp(a->fstype, b->fstype) == 0;
 }
 
-static bool is_own_mount(
-	const struct mount_entry *m, const struct own_mount *own, const struct container_spec *spec)
+static bool is_own_mount(const struct mount_entry *m, const struct own_mount *own, const struct container_spec *spec)
 {
 	if (((own->when & OWN_ROOT) && !spec->root) || strcmp(m->point, own->point))
 		return false;
@@ -289,8 +284,8 @@ struct explained {
 	bool *host;
 };
 
-static bool explain(const struct mount_entry *m, const struct container_spec *spec,
-	const struct mount_table *host, struct explained *by)
+static bool explain(const struct mount_entry *m, const struct container_spec *spec, const struct mount_table *host,
+	struct explained *by)
 {
 	for (size_t i = 0; i < host->n; i++)
 		if (!by->host[i] && same_mount(m, &host->list[i]))
@@ -318,8 +313,7 @@ static void report_missing(pid_t pid, const struct container_spec *spec, const s
 	process_name(pid, name);
 	for (size_t i = 0; i < host->n; i++)
 		if (!by->host[i]) {
-			snprintf(object, sizeof(object), "mount %s (%s)", host->list[i].point,
-				host->list[i].fstype);
+			snprintf(object, sizeof(object), "mount %s (%s)", host->list[i].point, host->list[i].fstype);
 			changed(ps, BLAME(.pid = pid, .process = name, .object = object),
 				"not in the container, but a restored one will have it from the host");
 		}
@@ -354,8 +348,7 @@ int container_check_mounts(pid_t pid, const struct container_spec *spec, struct 
 		if (have.list[i].propagates)
 			refuse_mount(pid, &have.list[i], "a mount that is shared cannot be carried yet", ps);
 		else if (!explain(&have.list[i], spec, &host, &by))
-			refuse_mount(pid, &have.list[i],
-				"a mount made inside a container cannot be carried yet", ps);
+			refuse_mount(pid, &have.list[i], "a mount made inside a container cannot be carried yet", ps);
 	}
 	report_missing(pid, spec, &host, &by, ps);
 	return ps->n_refused > before ? -ENOTSUP : 0;

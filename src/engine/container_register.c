@@ -207,8 +207,8 @@ int container_register(const struct container_entry *entry, struct problems *ps)
 	int r = dir < 0 ? dir : write_entry(dir, entry);
 
 	if (r < 0)
-		return failed(ps, BLAME(.pid = entry->pid, .object = RUN_DIR), r,
-			"cannot note the container: %s", strerror(-r));
+		return failed(ps, BLAME(.pid = entry->pid, .object = RUN_DIR), r, "cannot note the container: %s",
+			strerror(-r));
 	return 0;
 }
 

@@ -19,7 +19,7 @@
 struct engine {
 	struct engine_events events;
 	struct workers *workers;
-	struct tree *tree;         /* stopped by engine_isolate */
+	struct tree *tree;	   /* stopped by engine_isolate */
 	struct restored *restored; /* built, and held */
 	pid_t root;
 };
@@ -206,8 +206,8 @@ static void note_checkpoint(struct container_entry *entry, void *data)
 	entry->last_checkpoint = (uint64_t)time(NULL);
 }
 
-int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms, uint32_t flags,
-	struct spore_checkpoint_result *result, struct problems *ps)
+int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms,
+	uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
 {
 	uint64_t start = clock_us(), stopped_at = 0;
 	struct image_writer *w = NULL;
@@ -216,7 +216,8 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 
 	*result = (struct spore_checkpoint_result){ 0 };
 	if (e->restored)
-		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY, "a tree just restored, and still isolated, cannot be saved");
+		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY,
+			"a tree just restored, and still isolated, cannot be saved");
 	if (own)
 		r = look_before(e, pid, cgroup, ps);
 	if (r == 0)
@@ -236,8 +237,8 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 
 /* --- restore ----------------------------------------------------------------------------------------------------------------------- */
 
-pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside, struct spore_restore_result *result,
-	struct problems *ps)
+pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
+	struct spore_restore_result *result, struct problems *ps)
 {
 	int r;
 

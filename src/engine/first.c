@@ -133,13 +133,16 @@ pid_t first_start(struct first *f)
 	pid = clone_child(f, argument, report);
 	r = pid < 0 ? pid : wait_for_seed(f, pid);
 	if (pid == -EEXIST)
-		failed(ps, BLAME(.pid = f->number, .remedy = "end the process that has the number, or restore in another pid namespace"), pid,
-			"its pid is taken");
+		failed(ps,
+			BLAME(.pid = f->number,
+				.remedy = "end the process that has the number, or restore in another pid namespace"),
+			pid, "its pid is taken");
 	else if (pid < 0)
 		failed(ps, BLAME(.pid = f->number), pid, "the first process cannot be made: %s", strerror(-pid));
 	else if (r < 0)
-		failed(ps, BLAME(.pid = f->number), report->error ? report->error : r, "the first process failed at %s: %s",
-			report->what[0] ? report->what : "the seed", strerror(report->error ? -report->error : -r));
+		failed(ps, BLAME(.pid = f->number), report->error ? report->error : r,
+			"the first process failed at %s: %s", report->what[0] ? report->what : "the seed",
+			strerror(report->error ? -report->error : -r));
 	if (pid > 0 && r < 0) {
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);

@@ -8,7 +8,7 @@
 struct first {
 	struct restore *restore;
 	const struct container_spec *container; /* NULL: the host's namespaces */
-	pid_t number;        /* its pid in the innermost namespace; 0: any */
+	pid_t number;				/* its pid in the innermost namespace; 0: any */
 	struct slot *slot;
 	int keeper_fd, seed_fd;
 };

@@ -92,7 +92,9 @@ static int process_add(struct tree *t, struct process *parent, pid_t pid, unsign
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	*p = (struct process){ .tree = t, .parent = parent, .pid = pid, .worker = worker, .proc_fd = -1, .living_fd = -1, .pid_fd = -1 };
+	*p = (struct process){
+		.tree = t, .parent = parent, .pid = pid, .worker = worker, .proc_fd = -1, .living_fd = -1, .pid_fd = -1
+	};
 	p->proc_fd = procfs_open_pid(pid);
 	r = p->proc_fd < 0 ? -ESRCH : proc_stat_read(p->proc_fd, &p->stat);
 	if (r < 0) {
@@ -116,9 +118,9 @@ struct halt {
 	struct found {
 		struct process *parent;
 		pid_t pid;
-	} *found;
+	} * found;
 	size_t n_found, room;
-	size_t n_new;     /* threads that were new, or are not stopped yet */
+	size_t n_new;	  /* threads that were new, or are not stopped yet */
 	size_t n_pending; /* seized, but not stopped */
 };
 
@@ -239,8 +241,9 @@ static int seize_new(struct halt *h, struct process *p)
 		if (r == -ESRCH)
 			th->stop.state = STOP_GONE;
 		else if (r < 0)
-			return failed(h->ps, BLAME_PROCESS(p, .remedy = "run spore as root, and without a debugger attached to it"), r,
-				"thread %d cannot be traced: %s", th->tid, strerror(-r));
+			return failed(h->ps,
+				BLAME_PROCESS(p, .remedy = "run spore as root, and without a debugger attached to it"),
+				r, "thread %d cannot be traced: %s", th->tid, strerror(-r));
 	}
 	return 0;
 }
@@ -264,7 +267,8 @@ static int wait_stopped(struct halt *h, struct process *p, size_t *n_pending)
 		if (r == -ESRCH)
 			th->stop.state = STOP_GONE;
 		else if (r < 0)
-			return failed(h->ps, BLAME_PROCESS(p), r, "thread %d cannot be stopped: %s", th->tid, strerror(-r));
+			return failed(
+				h->ps, BLAME_PROCESS(p), r, "thread %d cannot be stopped: %s", th->tid, strerror(-r));
 		if (th->stop.state == STOP_GONE && th->tid != p->pid)
 			thread_drop(p, i);
 		else
@@ -329,7 +333,8 @@ static size_t adopt_found(struct halt *h)
 
 		if (known)
 			known->parent = h->found[i].parent;
-		else if (process_add(t, h->found[i].parent, h->found[i].pid, (unsigned int)(t->n_processes % workers_count(h->workers))) == 0)
+		else if (process_add(t, h->found[i].parent, h->found[i].pid,
+				 (unsigned int)(t->n_processes % workers_count(h->workers))) == 0)
 			added++;
 	}
 	h->n_found = 0;
@@ -415,7 +420,9 @@ static int name_pending(struct halt *h)
 
 		for (size_t k = 0; k < p->n_threads; k++)
 			if (p->threads[k].stop.state == STOP_SEIZED)
-				failed(h->ps, BLAME_PROCESS(p, .remedy = "it may be waiting for slow storage, or for a vfork child; try again later"),
+				failed(h->ps,
+					BLAME_PROCESS(p, .remedy = "it may be waiting for slow storage, or for a vfork "
+								   "child; try again later"),
 					-ETIMEDOUT, "thread %d did not stop in time", p->threads[k].tid);
 	}
 	return -ETIMEDOUT;
@@ -466,7 +473,9 @@ static int rounds(struct halt *h)
 		if (!h->n_pending && !added && (!h->n_new || !h->stop))
 			return 0;
 		if (clock_us() > h->deadline)
-			return h->n_pending ? name_pending(h) : failed(h->ps, NULL, -ETIMEDOUT, "the tree makes new tasks faster than they can be stopped");
+			return h->n_pending ? name_pending(h)
+					    : failed(h->ps, NULL, -ETIMEDOUT,
+						      "the tree makes new tasks faster than they can be stopped");
 		if (h->n_pending) {
 			workers_each(h->workers, release_children_of_pending, h);
 			usleep(BREATH_US);
@@ -476,7 +485,9 @@ static int rounds(struct halt *h)
 
 static int halt_run(struct tree *t, struct workers *w, bool stop, uint32_t timeout_ms, struct problems *ps)
 {
-	struct halt h = { .tree = t, .ps = ps, .workers = w, .stop = stop, .deadline = clock_us() + 1000ull * timeout_ms };
+	struct halt h = {
+		.tree = t, .ps = ps, .workers = w, .stop = stop, .deadline = clock_us() + 1000ull * timeout_ms
+	};
 	int r = 0;
 
 	pthread_mutex_init(&h.lock, NULL);
@@ -489,7 +500,8 @@ static int halt_run(struct tree *t, struct workers *w, bool stop, uint32_t timeo
 	if (r == 0)
 		r = order_processes(t);
 	if (r == 0 && !t->n_processes)
-		r = failed(ps, BLAME(.pid = t->root_pid), -ESRCH, t->cgroup ? "no process in the cgroup" : "no such process");
+		r = failed(ps, BLAME(.pid = t->root_pid), -ESRCH,
+			t->cgroup ? "no process in the cgroup" : "no such process");
 	pthread_mutex_destroy(&h.lock);
 	free(h.found);
 	return r;
@@ -514,7 +526,8 @@ static int settle_of_worker(unsigned int worker, void *arg)
 		sleep_notes_load(p->pid, p->stat.starttime, &before);
 		for (size_t k = 0; k < p->n_threads; k++)
 			if (p->threads[k].stop.state == STOP_STOPPED)
-				sleep_settle(&p->threads[k].stop, p->threads[k].proc_fd, &p->threads[k].seen, &before, &after, &p->threads[k].restart);
+				sleep_settle(&p->threads[k].stop, p->threads[k].proc_fd, &p->threads[k].seen, &before,
+					&after, &p->threads[k].restart);
 		if (before.n || after.n)
 			sleep_notes_store(p->pid, p->stat.starttime, &after);
 		sleep_notes_free(&before);

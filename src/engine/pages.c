@@ -50,7 +50,8 @@ static int cut_ranges(struct page_ranges *r)
 	for (size_t i = 0; i < r->n; i++)
 		for (uint64_t done = 0; done < r->list[i].pages; done += ITEM_PAGES) {
 			if (cut.n == cut.room) {
-				struct page_range *grown = reallocarray(cut.list, cut.room ? 2 * cut.room : r->n + 64, sizeof(*grown));
+				struct page_range *grown =
+					reallocarray(cut.list, cut.room ? 2 * cut.room : r->n + 64, sizeof(*grown));
 
 				if (!grown) {
 					free(cut.list);
@@ -59,7 +60,8 @@ static int cut_ranges(struct page_ranges *r)
 				cut.list = grown;
 				cut.room = cut.room ? 2 * cut.room : r->n + 64;
 			}
-			cut.list[cut.n++] = (struct page_range){ r->list[i].start + done * PAGE_SIZE, MIN(r->list[i].pages - done, (uint64_t)ITEM_PAGES) };
+			cut.list[cut.n++] = (struct page_range){ r->list[i].start + done * PAGE_SIZE,
+				MIN(r->list[i].pages - done, (uint64_t)ITEM_PAGES) };
 		}
 	free(r->list);
 	*r = cut;
@@ -112,9 +114,11 @@ static int copy_of_worker(unsigned int worker, void *arg)
 		if (!k->writers[worker])
 			r = page_writer_open(k->c->writer, &k->writers[worker]);
 		if (r == 0)
-			r = pages_save(p->living_tid, item->ranges, item->n_ranges, k->writers[worker], buffer, &item->runs, &saved);
+			r = pages_save(p->living_tid, item->ranges, item->n_ranges, k->writers[worker], buffer,
+				&item->runs, &saved);
 		if (r < 0 && !k->c->ps->n_failed)
-			failed(k->c->ps, BLAME_PROCESS(p, .object = "memory"), r, "its pages cannot be saved: %s", strerror(-r));
+			failed(k->c->ps, BLAME_PROCESS(p, .object = "memory"), r, "its pages cannot be saved: %s",
+				strerror(-r));
 		atomic_fetch_add(&k->saved, saved);
 		tell_progress(k, item);
 	}

@@ -98,7 +98,9 @@ static int add_threads(struct plan *plan)
 					return -ENOMEM;
 				p->threads = grown;
 			}
-			p->threads[p->n_threads++] = (struct new_thread){ .process = p, .id = rec[i].id, .vtid = (pid_t)s->tid, .record = &rec[i] };
+			p->threads[p->n_threads++] = (struct new_thread){
+				.process = p, .id = rec[i].id, .vtid = (pid_t)s->tid, .record = &rec[i]
+			};
 		}
 	for (size_t i = 0; i < r->n_processes; i++)
 		if (!r->processes[i]->zombie && !r->processes[i]->n_threads)
@@ -170,7 +172,8 @@ static struct stand_in *stand_in_for(struct plan *plan, pid_t session, struct ne
 static int refuse_session(struct plan *plan, struct new_process *p)
 {
 	return refused(plan->r->ps, BLAME(.pid = p->vpid, .process = process_of(p)->name, .object = "session"),
-		"it is in session %d, which neither its parent nor a forebear can give it", (int)process_of(p)->session);
+		"it is in session %d, which neither its parent nor a forebear can give it",
+		(int)process_of(p)->session);
 }
 
 /*
@@ -190,7 +193,8 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 	if (!parent && session && session != p->vpid)
 		return refused(plan->r->ps,
 			BLAME(.pid = p->vpid, .process = s->name, .object = "session",
-				.remedy = "start it by setsid(1) or `spore run`, or save the tree of its session's leader"),
+				.remedy = "start it by setsid(1) or `spore run`, or save the tree of its session's "
+					  "leader"),
 			"its session %d is led from outside of the tree, and no restore can join that", (int)session);
 	if (!parent)
 		return 0;
@@ -246,7 +250,8 @@ static int find_hole(struct plan *plan, uint64_t size, uint64_t *base)
 		if (all[i]->end > at)
 			at = ALIGN_UP(all[i]->end, 1ul << 21);
 	if (at + size > AREA_HIGHEST)
-		return failed(plan->r->ps, NULL, -ENOMEM, "no room in the address space for spore beside what the programs have mapped");
+		return failed(plan->r->ps, NULL, -ENOMEM,
+			"no room in the address space for spore beside what the programs have mapped");
 	*base = at;
 	return 0;
 }

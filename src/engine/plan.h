@@ -12,12 +12,12 @@
  * with the number of a session's leader that is dead: whoever it gives birth to with CLONE_PARENT is its parent's child, in its session.
  */
 struct birth {
-	struct new_process *creator;  /* whose batch has the clone3; NULL: the root */
-	bool early;                   /* before the creator calls setsid */
-	struct stand_in *stand_in;    /* not NULL: born by it */
-	bool sibling;                 /* CLONE_PARENT: the creator is not its parent */
-	bool forked;                  /* shares memory by fork; else a fresh exec */
-	pid_t born_session;           /* the session it is born in */
+	struct new_process *creator; /* whose batch has the clone3; NULL: the root */
+	bool early;		     /* before the creator calls setsid */
+	struct stand_in *stand_in;   /* not NULL: born by it */
+	bool sibling;		     /* CLONE_PARENT: the creator is not its parent */
+	bool forked;		     /* shares memory by fork; else a fresh exec */
+	pid_t born_session;	     /* the session it is born in */
 	bool born, made;
 };
 
@@ -30,7 +30,7 @@ struct stand_in {
 
 struct plan {
 	struct restore *r;
-	struct stand_in *sessions; /* dead session leaders */
+	struct stand_in *sessions;	      /* dead session leaders */
 	const struct memory_state **memories; /* by process */
 	size_t n_slots;
 };

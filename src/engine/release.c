@@ -60,7 +60,8 @@ static const struct thread_state *state_of(const struct new_thread *t)
 
 static int hold_failed(struct holding *h, struct new_thread *t, int error, const char *what)
 {
-	return failed(h->r->ps, BLAME(.pid = t->vtid, .process = state_of(t)->name), error, "%s: %s", what, strerror(-error));
+	return failed(
+		h->r->ps, BLAME(.pid = t->vtid, .process = state_of(t)->name), error, "%s: %s", what, strerror(-error));
 }
 
 static int seize(struct new_thread *t)
@@ -204,7 +205,8 @@ static int give_registers(struct holding *h, struct new_thread *t)
 	t->stop.regs_dirty = true;
 	t->stop.rseq.rseq = REMOTE(s->rseq);
 	t->stop.rseq_cs = s->rseq_cs;
-	t->stop.sud = (struct sud_config){ s->dispatch_mode, s->dispatch_selector, s->dispatch_offset, s->dispatch_len };
+	t->stop.sud =
+		(struct sud_config){ s->dispatch_mode, s->dispatch_selector, s->dispatch_offset, s->dispatch_len };
 	t->stop.sud_off = s->dispatch_mode != 0;
 	return 0;
 }
@@ -218,7 +220,8 @@ static void note_sleeps(struct new_process *p)
 
 	for (size_t i = 0; i < p->n_threads; i++)
 		if (state_of(&p->threads[i])->restart.block)
-			sleep_note_add(&notes, p->threads[i].tid, &state_of(&p->threads[i])->restart, &p->threads[i].stop.regs.gp);
+			sleep_note_add(&notes, p->threads[i].tid, &state_of(&p->threads[i])->restart,
+				&p->threads[i].stop.regs.gp);
 	if (notes.n && dir >= 0 && proc_stat_read(dir, &st) == 0)
 		sleep_notes_store(p->pid, st.starttime, &notes);
 	sleep_notes_free(&notes);

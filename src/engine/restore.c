@@ -224,8 +224,9 @@ static int enter_register(struct restored *t)
 	return container_register(&e, t->r.ps);
 }
 
-int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w, const struct engine_events *events,
-	struct spore_restore_result *result, struct problems *ps, struct restored **out)
+int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w,
+	const struct engine_events *events, struct spore_restore_result *result, struct problems *ps,
+	struct restored **out)
 {
 	uint64_t start = clock_us();
 	struct restored *t = calloc(1, sizeof(*t));

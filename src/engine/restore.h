@@ -8,8 +8,9 @@
 /* A tree that has been built and is held. */
 struct restored;
 
-int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w, const struct engine_events *events,
-	struct spore_restore_result *result, struct problems *ps, struct restored **out);
+int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w,
+	const struct engine_events *events, struct spore_restore_result *result, struct problems *ps,
+	struct restored **out);
 void restored_release(struct restored *t, struct workers *w);
 pid_t restored_root(const struct restored *t);
 /* Takes NULL. A tree that was not let go is killed. */

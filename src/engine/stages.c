@@ -98,11 +98,17 @@ static const struct owned *owned_of(const struct staging *s, object_id of, size_
 /* --- one stage --------------------------------------------------------------------------------------------------------------------- */
 
 static const char *const stage_names[] = {
-	[STAGE_NAMESPACES] = "namespaces", [STAGE_BIRTH] = "birth", [STAGE_CREATE] = "creation of files", [STAGE_CONNECT] = "descriptors",
-	[STAGE_ATTACH] = "attaching", [STAGE_ARM] = "signals and timers", [STAGE_IDENTITY] = "identity",
+	[STAGE_NAMESPACES] = "namespaces",
+	[STAGE_BIRTH] = "birth",
+	[STAGE_CREATE] = "creation of files",
+	[STAGE_CONNECT] = "descriptors",
+	[STAGE_ATTACH] = "attaching",
+	[STAGE_ARM] = "signals and timers",
+	[STAGE_IDENTITY] = "identity",
 };
 
-static const enum stage first_stages[] = { STAGE_CREATE, STAGE_CONNECT, STAGE_ATTACH }, last_stages[] = { STAGE_ARM, STAGE_IDENTITY };
+static const enum stage first_stages[] = { STAGE_CREATE, STAGE_CONNECT, STAGE_ATTACH },
+			last_stages[] = { STAGE_ARM, STAGE_IDENTITY };
 
 static bool is_stopped(const struct new_process *p)
 {
@@ -119,7 +125,12 @@ static int build_owned(struct staging *s, struct build *b, object_id of, enum st
 			int r = o[i].component->build[stage](b, o[i].record->state);
 
 			if (r < 0)
-				return s->plan->r->ps->first_error ? r : failed(s->plan->r->ps, BLAME(.pid = b->process->vpid, .object = o[i].component->kind.name), r, "cannot be restored: %s", strerror(-r));
+				return s->plan->r->ps->first_error
+					       ? r
+					       : failed(s->plan->r->ps,
+							 BLAME(.pid = b->process->vpid,
+								 .object = o[i].component->kind.name),
+							 r, "cannot be restored: %s", strerror(-r));
 		}
 	return 0;
 }
@@ -198,14 +209,18 @@ static int create_files(struct plan *plan)
 			int fd = restore_file(r, r->image->records[i].id);
 
 			if (fd < 0)
-				return r->ps->first_error ? fd : failed(r->ps, NULL, fd, "an open file cannot be made: %s", strerror(-fd));
+				return r->ps->first_error ? fd
+							  : failed(r->ps, NULL, fd, "an open file cannot be made: %s",
+								    strerror(-fd));
 		}
 	for (size_t i = 0; i < r->image->n_records; i++) {
 		const struct component *k = component_of(r->image->records[i].kind);
 		int error = k && k->fill ? k->fill(r, &r->image->records[i]) : 0;
 
 		if (error < 0)
-			return r->ps->first_error ? error : failed(r->ps, BLAME(.object = k->kind.name), error, "its contents cannot be put back: %s", strerror(-error));
+			return r->ps->first_error ? error
+						  : failed(r->ps, BLAME(.object = k->kind.name), error,
+							    "its contents cannot be put back: %s", strerror(-error));
 	}
 	return 0;
 }
@@ -228,7 +243,8 @@ static void add_end(struct batch *b, const struct process_state *s)
 	}
 	batch_call(b, "prlimit", SYS_prlimit64, 0, RLIMIT_CORE, batch_copy(b, &no_core, sizeof(no_core)).v, 0);
 	batch_call(b, "kill", SYS_kill, s->pid, signal);
-	batch_call(b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(b, &none, sizeof(none)).v, 0, sizeof(none));
+	batch_call(b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(b, &none, sizeof(none)).v, 0,
+		sizeof(none));
 }
 
 static uint32_t add_waitid(struct batch *b, pid_t pid, int options)
@@ -243,8 +259,9 @@ static void add_forget_signals(struct batch *b)
 	uint64_t all = ~0ull;
 
 	for (int i = 0; i < 2; i++)
-		batch_may_fail(b, batch_call(b, "rt_sigtimedwait", SYS_rt_sigtimedwait, batch_copy(b, &all, sizeof(all)).v, 0,
-					    batch_copy(b, &now, sizeof(now)).v, sizeof(all)));
+		batch_may_fail(
+			b, batch_call(b, "rt_sigtimedwait", SYS_rt_sigtimedwait, batch_copy(b, &all, sizeof(all)).v, 0,
+				   batch_copy(b, &now, sizeof(now)).v, sizeof(all)));
 }
 
 static int end_zombies(struct plan *plan)
@@ -295,7 +312,8 @@ static bool stops_itself(struct plan *plan, struct new_process *p)
 		return false;
 	batch_init(&b, &plan->r->area);
 	batch_call(&b, "kill", SYS_kill, s->pid, s->stopped);
-	batch_call(&b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(&b, &mask, sizeof(mask)).v, 0, sizeof(mask));
+	batch_call(&b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(&b, &mask, sizeof(mask)).v, 0,
+		sizeof(mask));
 	r = batch_submit(&b, p->threads[0].slot);
 	batch_free(&b);
 	for (int i = 0; r == 0 && i < STOP_STEPS; i++) {
@@ -435,8 +453,10 @@ static int end_leaders(struct plan *plan)
 		mask = leader_mask(p);
 		batch_init(&b, &r->area);
 		if (process_of(p)->name)
-			batch_call(&b, "prctl(PR_SET_NAME)", SYS_prctl, PR_SET_NAME, batch_string(&b, process_of(p)->name).v);
-		batch_call(&b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(&b, &mask, sizeof(mask)).v, 0, sizeof(mask));
+			batch_call(&b, "prctl(PR_SET_NAME)", SYS_prctl, PR_SET_NAME,
+				batch_string(&b, process_of(p)->name).v);
+		batch_call(&b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(&b, &mask, sizeof(mask)).v,
+			0, sizeof(mask));
 		batch_call(&b, "exit of the leader", SYS_exit, process_of(p)->exit_code >> 8);
 		error = batch_submit(&b, p->threads[0].slot);
 		batch_free(&b);

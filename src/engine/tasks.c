@@ -7,7 +7,8 @@
 
 #include "base/cleanup.h"
 
-#define STEP_TIMEOUT_MS (30 * 60 * 1000) /* reading memory from a slow disk may take long; a task that dies is noticed at once */
+#define STEP_TIMEOUT_MS                                                                                                \
+	(30 * 60 * 1000) /* reading memory from a slow disk may take long; a task that dies is noticed at once */
 
 struct batch *step_add(struct step *s, struct new_thread *task)
 {
@@ -51,16 +52,19 @@ static bool task_alive(void *arg)
 	return r == 0 && st.state != 'Z' && st.state != 'X';
 }
 
-static int tell_failure(struct plan *plan, const struct batch *b, const struct slot *slot, pid_t vpid, const char *name, int error)
+static int tell_failure(
+	struct plan *plan, const struct batch *b, const struct slot *slot, pid_t vpid, const char *name, int error)
 {
 	uint32_t at = batch_failed_at(b, slot);
 
 	if (b->error)
-		return failed(plan->r->ps, BLAME(.pid = vpid), b->error, "%s cannot be prepared: %s", name, strerror(-b->error));
+		return failed(plan->r->ps, BLAME(.pid = vpid), b->error, "%s cannot be prepared: %s", name,
+			strerror(-b->error));
 	if (error == -ESRCH)
 		return failed(plan->r->ps, BLAME(.pid = vpid), error, "the task died during %s", name);
 	if (at < b->n)
-		return failed(plan->r->ps, BLAME(.pid = vpid), error, "%s: %s: %s", name, batch_what(b, at), strerror(-error));
+		return failed(plan->r->ps, BLAME(.pid = vpid), error, "%s: %s: %s", name, batch_what(b, at),
+			strerror(-error));
 	return failed(plan->r->ps, BLAME(.pid = vpid), error, "%s: %s", name, strerror(-error));
 }
 
@@ -72,7 +76,8 @@ int step_run(struct step *s)
 		int r = batch_submit(&s->tasks[i]->batch, s->tasks[i]->slot);
 
 		if (r < 0 && !first)
-			first = tell_failure(s->plan, &s->tasks[i]->batch, s->tasks[i]->slot, s->tasks[i]->vtid, s->name, r);
+			first = tell_failure(
+				s->plan, &s->tasks[i]->batch, s->tasks[i]->slot, s->tasks[i]->vtid, s->name, r);
 		if (r < 0)
 			s->tasks[i] = NULL;
 	}

@@ -31,8 +31,7 @@ static void keys_init(struct keys *keys, const struct field *table)
 {
 	keys->table = keys->next = table;
 	memset(keys->seen, 0, sizeof(keys->seen));
-	keys->n_unknown =
-		0; /* the array stays as it is: zeroing it would cost more than decoding a small map */
+	keys->n_unknown = 0; /* the array stays as it is: zeroing it would cost more than decoding a small map */
 }
 
 #ifdef SPORE_TEST_DROP
@@ -65,8 +64,7 @@ static const char *drop_in(const struct record_kind *k)
 static int decode_map(struct decoder *d, const struct field *table, void *state, const char *drop);
 
 /* *found is NULL for a key that the table does not have. */
-static int find_field(
-	struct decoder *d, struct keys *keys, const struct item *key, const struct field **found)
+static int find_field(struct decoder *d, struct keys *keys, const struct item *key, const struct field **found)
 {
 	const struct field *f = keys->next;
 	size_t i;
@@ -93,8 +91,7 @@ static int find_field(
 static int note_unknown(struct decoder *d, struct keys *keys, const struct item *key)
 {
 	for (size_t i = 0; i < keys->n_unknown; i++)
-		if (keys->unknown[i].value == key->value &&
-			!memcmp(keys->unknown[i].data, key->data, key->value))
+		if (keys->unknown[i].value == key->value && !memcmp(keys->unknown[i].data, key->data, key->value))
 			return cursor_bad(&d->c, "a field stands in it twice");
 	if (keys->n_unknown == MAX_UNKNOWN)
 		return cursor_bad(&d->c, "it has too many fields that this version does not know");
@@ -352,8 +349,7 @@ static int header_pair(struct cursor *c, const char *name, enum item_type type, 
 		return r;
 	if (!item_is(value, name))
 		return cursor_bad(c, "it does not begin with \"is\", \"v\" and \"id\"");
-	return cursor_expect(
-		c, type, value, "its \"is\", \"v\", \"id\" or \"critical\" is of the wrong type");
+	return cursor_expect(c, type, value, "its \"is\", \"v\", \"id\" or \"critical\" is of the wrong type");
 }
 
 static int header_critical(struct cursor *c, struct header *h)
@@ -436,8 +432,7 @@ static void keys_reserve(struct keys *keys)
 		};
 }
 
-int record_decode(
-	const struct record_kind *k, const uint8_t *data, size_t size, void *state, const char **why)
+int record_decode(const struct record_kind *k, const uint8_t *data, size_t size, void *state, const char **why)
 {
 	struct decoder d = { .c = { .at = data, .left = size } };
 	struct header h = { 0 };

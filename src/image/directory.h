@@ -73,8 +73,7 @@ int page_writer_finish(struct page_writer *p, struct manifest_file *file, struct
 int page_writer_sync(struct page_writer *p);
 void page_writer_free(struct page_writer *p);
 /* What page files ask of their writer. */
-int writer_page_file(
-	struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next);
+int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next);
 int writer_open_file(struct image_writer *w, const char *name, int *fd);
 int writer_failed(struct image_writer *w, const char *name, int error, const char *what);
 void writer_count(struct image_writer *w, size_t bytes);

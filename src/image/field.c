@@ -45,8 +45,8 @@ void fields_free(const struct field *table, void *state)
 		field_free(f, state);
 }
 
-static int list_each_ref(const struct field *f, const void *state,
-	int (*fn)(void *ctx, const struct field *f, object_id id), void *ctx)
+static int list_each_ref(
+	const struct field *f, const void *state, int (*fn)(void *ctx, const struct field *f, object_id id), void *ctx)
 {
 	const char *list = member_pointer(f, state);
 	size_t n = member_count_const(f, state);

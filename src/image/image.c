@@ -87,9 +87,8 @@ static int check_ids_unique(const struct image *img, struct problems *ps)
 
 	for (size_t i = 1; i < p->n_ids; i++)
 		if (p->ids[i].id == p->ids[i - 1].id)
-			return failed(ps, BLAME(.object = img->records[p->ids[i].record].kind->name),
-				-EBADMSG, "two records of the image have the id %llu",
-				(unsigned long long)p->ids[i].id);
+			return failed(ps, BLAME(.object = img->records[p->ids[i].record].kind->name), -EBADMSG,
+				"two records of the image have the id %llu", (unsigned long long)p->ids[i].id);
 	return 0;
 }
 
@@ -109,8 +108,8 @@ static int check_ref(void *ctx, const struct field *f, object_id id)
 	if (to && (!f->ref_kind || !strcmp(f->ref_kind, to->kind->name)))
 		return 0;
 	failed(c->ps, BLAME(.object = c->from->kind->name), -EBADMSG,
-		"record %llu: its %s is the object %llu, which is %s%s", (unsigned long long)c->from->id,
-		f->name, (unsigned long long)id, to ? "of the kind " : "not there", to ? to->kind->name : "");
+		"record %llu: its %s is the object %llu, which is %s%s", (unsigned long long)c->from->id, f->name,
+		(unsigned long long)id, to ? "of the kind " : "not there", to ? to->kind->name : "");
 	return ++c->wrong == REFS_NAMED;
 }
 

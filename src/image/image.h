@@ -8,22 +8,23 @@
 #include "image/record.h"
 
 #define IMAGE_FORMAT 1
-#define PAGE_BLOCK 256 /* pages to a checksum */
+#define PAGE_BLOCK   256 /* pages to a checksum */
 
 struct image_head {
 	uint8_t id[16];
 	uint8_t parent_id[16]; /* zero: none */
 	uint64_t format;
-	uint64_t created;      /* seconds since 1970 */
+	uint64_t created; /* seconds since 1970 */
 	char *spore_version;
-	char *kernel;          /* uname -r */
+	char *kernel; /* uname -r */
 	char *machine;
-	char *cpu_features;    /* flags of the CPU that tasks may have found, as /proc/cpuinfo has them */
-	uint64_t xfeatures;    /* XCR0 */
+	char *cpu_features; /* flags of the CPU that tasks may have found, as /proc/cpuinfo has them */
+	uint64_t xfeatures; /* XCR0 */
 };
 
 extern const struct record_kind image_head_kind;
-extern const struct record_kind *const image_kinds[]; /* the image layer's own, NULL-terminated; for the format reference */
+extern const struct record_kind
+	*const image_kinds[]; /* the image layer's own, NULL-terminated; for the format reference */
 
 /* --- writing ---------------------------------------------------------------------------------------------------- */
 
@@ -56,7 +57,8 @@ struct record {
 struct image {
 	struct image_head head;
 	int dir_fd;
-	struct record *records; /* of the caller's kinds, sorted by kind (in the order of the table of kinds), then as written */
+	struct record *
+		records; /* of the caller's kinds, sorted by kind (in the order of the table of kinds), then as written */
 	size_t n_records;
 	unsigned int n_page_files;
 	struct image_private *private;

@@ -91,8 +91,8 @@ int file_failed(struct problems *ps, int dir_fd, const char *name, int error, co
 {
 	_cleanup_free_ char *path = path_of(dir_fd, name);
 
-	return failed(ps, BLAME(.object = path, .remedy = remedy_for(error)), error, "%s: %s", what,
-		strerrordesc_np(-error));
+	return failed(
+		ps, BLAME(.object = path, .remedy = remedy_for(error)), error, "%s: %s", what, strerrordesc_np(-error));
 }
 
 int file_damaged(struct problems *ps, int dir_fd, const char *name, const char *fmt, ...)

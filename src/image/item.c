@@ -188,6 +188,5 @@ int cursor_skip(struct cursor *c)
 
 bool item_is(const struct item *item, const char *text)
 {
-	return item->type == ITEM_TEXT && item->value == strlen(text) &&
-	       !memcmp(item->data, text, item->value);
+	return item->type == ITEM_TEXT && item->value == strlen(text) && !memcmp(item->data, text, item->value);
 }

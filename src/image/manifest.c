@@ -17,8 +17,8 @@ static const struct field head_fields[] = {
 	FIELD_STRING(struct image_head, spore_version, "spore", "the version that wrote it"),
 	FIELD_STRING(struct image_head, kernel, "kernel", "its release, as uname -r has it"),
 	FIELD_STRING(struct image_head, machine, "machine", "the architecture, as uname -m has it"),
-	FIELD_STRING(struct image_head, cpu_features, "cpu_features",
-		"flags of the processor, as /proc/cpuinfo has them"),
+	FIELD_STRING(
+		struct image_head, cpu_features, "cpu_features", "flags of the processor, as /proc/cpuinfo has them"),
 	FIELD_HEX(struct image_head, xfeatures, "xfeatures",
 		"XCR0: which extended state components the kernel had enabled"),
 	FIELD_END,

@@ -169,6 +169,5 @@ int page_writer_finish(struct page_writer *p, struct manifest_file *file, struct
 
 int page_writer_sync(struct page_writer *p)
 {
-	return fdatasync(p->fd) < 0 ? writer_failed(p->w, p->name, -errno, "cannot be written to the disk")
-				    : 0;
+	return fdatasync(p->fd) < 0 ? writer_failed(p->w, p->name, -errno, "cannot be written to the disk") : 0;
 }

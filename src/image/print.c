@@ -61,8 +61,7 @@ static void print_ref(const struct field *f, object_id id, FILE *out)
 }
 
 /* TEXT need not end in a NUL where it did not come from a decoder. */
-static void print_text(
-	const struct field *f, const void *state, void (*print)(const char *s, FILE *out), FILE *out)
+static void print_text(const struct field *f, const void *state, void (*print)(const char *s, FILE *out), FILE *out)
 {
 	char *copy = strndup(member_const(f, state), f->size - 1);
 

@@ -55,8 +55,8 @@ static int read_whole(struct opening *o, const char *name, int fd, size_t size, 
 
 static int wrong_length(struct opening *o, const struct manifest_file *file, uint64_t size)
 {
-	return file_damaged(o->ps, o->img->dir_fd, file->name, "is %llu bytes long, not %llu",
-		(unsigned long long)size, (unsigned long long)file->size);
+	return file_damaged(o->ps, o->img->dir_fd, file->name, "is %llu bytes long, not %llu", (unsigned long long)size,
+		(unsigned long long)file->size);
 }
 
 /* Reads a file as the manifest describes it. */
@@ -91,8 +91,7 @@ static int read_manifest(struct opening *o)
 
 	if (faccessat(o->img->dir_fd, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
 		return failed(o->ps,
-			BLAME(.object = MANIFEST,
-				.remedy = "name the directory of a checkpoint that was completed"),
+			BLAME(.object = MANIFEST, .remedy = "name the directory of a checkpoint that was completed"),
 			-ENOENT, "the directory holds no image: it has no manifest");
 	r = open_file(o, MANIFEST, &fd, &size);
 	if (r < 0)
@@ -120,15 +119,12 @@ struct peeked {
 	size_t length;
 };
 
-static int peek(struct opening *o, const struct manifest_file *file, const struct bytes *b, size_t at,
-	struct peeked *p)
+static int peek(struct opening *o, const struct manifest_file *file, const struct bytes *b, size_t at, struct peeked *p)
 {
 	const char *why = NULL;
-	int r = record_peek(
-		b->data + at, b->size - at, p->kind, &p->id, &p->version, &p->critical, &p->length, &why);
+	int r = record_peek(b->data + at, b->size - at, p->kind, &p->id, &p->version, &p->critical, &p->length, &why);
 
-	return r < 0 ? file_damaged(o->ps, o->img->dir_fd, file->name, "the record at byte %zu: %s", at, why)
-		     : 0;
+	return r < 0 ? file_damaged(o->ps, o->img->dir_fd, file->name, "the record at byte %zu: %s", at, why) : 0;
 }
 
 static int count_records(struct opening *o, const struct manifest_file *file, const struct bytes *b,
@@ -166,8 +162,7 @@ static int decode_records(struct opening *o, const struct manifest_file *file, c
 		records[i] = (struct record){ .kind = k, .id = p.id, .state = states + i * k->size };
 		r = record_decode(k, b->data + at, p.length, records[i].state, &why);
 		if (r < 0)
-			file_damaged(
-				o->ps, o->img->dir_fd, file->name, "the record at byte %zu: %s", at, why);
+			file_damaged(o->ps, o->img->dir_fd, file->name, "the record at byte %zu: %s", at, why);
 	}
 	while (r < 0 && i--)
 		fields_free(k->fields, states + i * k->size);
@@ -190,8 +185,8 @@ static void batch_free(struct batch_of_records *batch)
 	*batch = (struct batch_of_records){ 0 };
 }
 
-static int load_records(struct opening *o, const struct manifest_file *file, const struct record_kind *k,
-	struct batch_of_records *out)
+static int load_records(
+	struct opening *o, const struct manifest_file *file, const struct record_kind *k, struct batch_of_records *out)
 {
 	_cleanup_(bytes_free)
 	struct bytes b = { 0 };
@@ -291,10 +286,9 @@ static int check_head(struct opening *o)
 
 	if (head->format != IMAGE_FORMAT)
 		return refused(o->ps,
-			BLAME(.object = "head.cbor",
-				.remedy = "use the version of spore that wrote the image"),
-			"the image has the format %llu, this spore reads %d",
-			(unsigned long long)head->format, IMAGE_FORMAT);
+			BLAME(.object = "head.cbor", .remedy = "use the version of spore that wrote the image"),
+			"the image has the format %llu, this spore reads %d", (unsigned long long)head->format,
+			IMAGE_FORMAT);
 	if (memcmp(head->id, o->manifest.image_id, sizeof(head->id)))
 		return damaged_file(o, "head.cbor", "is that of another image");
 	return 0;
@@ -396,14 +390,12 @@ static int read_page_blocks(struct opening *o)
 static int check_unknown_record(struct opening *o, const struct peeked *p, const char *kind)
 {
 	if (strcmp(p->kind, kind))
-		return failed(o->ps, BLAME(.object = kind), -EBADMSG,
-			"its file holds a record of the kind %s", p->kind);
+		return failed(
+			o->ps, BLAME(.object = kind), -EBADMSG, "its file holds a record of the kind %s", p->kind);
 	if (!p->critical)
 		return 0;
-	return refused(o->ps,
-		BLAME(.object = kind, .remedy = "use the version of spore that wrote the image"),
-		"the image holds records of the kind %s, which this spore does not know and must not ignore",
-		kind);
+	return refused(o->ps, BLAME(.object = kind, .remedy = "use the version of spore that wrote the image"),
+		"the image holds records of the kind %s, which this spore does not know and must not ignore", kind);
 }
 
 static int check_unknown_file(struct opening *o, const struct manifest_file *file)

@@ -17,7 +17,7 @@ struct record_kind {
 	uint32_t version;
 	size_t size; /* of the struct */
 	const struct field *fields;
-	const char *doc; /* one line: what it is */
+	const char *doc;     /* one line: what it is */
 	const char *sources; /* man page, kernel source file, selftest */
 	bool critical;
 };
@@ -32,8 +32,8 @@ int bytes_append(struct bytes *b, const void *data, size_t size);
 /* Appends the record to out. 0 or -ENOMEM. */
 int record_encode(const struct record_kind *k, object_id id, const void *state, struct bytes *out);
 /* Reads the header of the record at the start of data: its kind's name (into name), id, version, whole length. 0, -EBADMSG with *why set to a literal. */
-int record_peek(const uint8_t *data, size_t size, char name[static 32], object_id *id, uint32_t *version, bool *critical,
-	size_t *length, const char **why);
+int record_peek(const uint8_t *data, size_t size, char name[static 32], object_id *id, uint32_t *version,
+	bool *critical, size_t *length, const char **why);
 /* Decodes into state (k->size bytes, zeroed here; fields_free is the caller's). */
 int record_decode(const struct record_kind *k, const uint8_t *data, size_t size, void *state, const char **why);
 

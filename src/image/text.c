@@ -21,13 +21,9 @@ size_t utf8_sequence(const uint8_t *s, size_t size)
 	if (a >= 0xc2 && a <= 0xdf)
 		return size >= 2 && continues(s, 2) ? 2 : 0;
 	if (a >= 0xe0 && a <= 0xef)
-		return size >= 3 && continues(s, 3) && !(a == 0xe0 && b < 0xa0) && !(a == 0xed && b > 0x9f)
-			       ? 3
-			       : 0;
+		return size >= 3 && continues(s, 3) && !(a == 0xe0 && b < 0xa0) && !(a == 0xed && b > 0x9f) ? 3 : 0;
 	if (a >= 0xf0 && a <= 0xf4)
-		return size >= 4 && continues(s, 4) && !(a == 0xf0 && b < 0x90) && !(a == 0xf4 && b > 0x8f)
-			       ? 4
-			       : 0;
+		return size >= 4 && continues(s, 4) && !(a == 0xf0 && b < 0x90) && !(a == 0xf4 && b > 0x8f) ? 4 : 0;
 	return 0;
 }
 

@@ -26,8 +26,7 @@ static uint64_t count_blocks(const struct page_file *pf)
 	return (pf->pages + PAGE_BLOCK - 1) / PAGE_BLOCK;
 }
 
-static int verify_block(
-	const struct image *img, unsigned int number, uint64_t block, void *buffer, struct problems *ps)
+static int verify_block(const struct image *img, unsigned int number, uint64_t block, void *buffer, struct problems *ps)
 {
 	const struct page_file *pf = &img->private->page_files[number];
 	uint64_t first = block * PAGE_BLOCK, rest = pf->pages - first;
@@ -41,12 +40,12 @@ static int verify_block(
 	if (r < 0)
 		return file_failed(ps, img->dir_fd, name, r, "cannot be read");
 	return file_damaged(ps, img->dir_fd, name,
-		"pages %llu to %llu do not have the checksum that page_blocks.cbor says",
-		(unsigned long long)first, (unsigned long long)(first + size / PAGE_SIZE - 1));
+		"pages %llu to %llu do not have the checksum that page_blocks.cbor says", (unsigned long long)first,
+		(unsigned long long)(first + size / PAGE_SIZE - 1));
 }
 
-static int verify_blocks(const struct image *img, unsigned int number, uint64_t first, uint64_t n,
-	void *buffer, struct problems *ps)
+static int verify_blocks(
+	const struct image *img, unsigned int number, uint64_t first, uint64_t n, void *buffer, struct problems *ps)
 {
 	int r, error = 0;
 
@@ -58,15 +57,13 @@ static int verify_blocks(const struct image *img, unsigned int number, uint64_t 
 	return error;
 }
 
-int page_file_verify(
-	const struct image *img, unsigned int number, uint64_t first, uint64_t n, struct problems *ps)
+int page_file_verify(const struct image *img, unsigned int number, uint64_t first, uint64_t n, struct problems *ps)
 {
 	_cleanup_free_ void *buffer = NULL;
 	uint64_t blocks = number < img->n_page_files ? count_blocks(&img->private->page_files[number]) : 0;
 
 	if (first > blocks || n > blocks - first)
-		return failed(ps, NULL, -EINVAL, "page file %u has %llu blocks", number,
-			(unsigned long long)blocks);
+		return failed(ps, NULL, -EINVAL, "page file %u has %llu blocks", number, (unsigned long long)blocks);
 	buffer = aligned_alloc(PAGE_SIZE, BLOCK_BYTES);
 	if (!buffer)
 		return failed(ps, NULL, -ENOMEM, "no memory to check page file %u", number);

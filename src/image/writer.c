@@ -39,9 +39,9 @@ static void unlock(pthread_mutex_t **lock)
 	pthread_mutex_unlock(*lock);
 }
 
-#define LOCKED(m)                                                                                            \
-	_cleanup_(unlock)                                                                                    \
-	pthread_mutex_t *locked_ = (m);                                                                      \
+#define LOCKED(m)                                                                                                      \
+	_cleanup_(unlock)                                                                                              \
+	pthread_mutex_t *locked_ = (m);                                                                                \
 	pthread_mutex_lock(locked_)
 
 int writer_failed(struct image_writer *w, const char *name, int error, const char *what)
@@ -156,8 +156,7 @@ int image_add(struct image_writer *w, const struct record_kind *k, object_id id,
 	return f->pending.size >= FLUSH_AT ? kind_file_flush(w, f) : 0;
 }
 
-int writer_page_file(
-	struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next)
+int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next)
 {
 	LOCKED(&w->lock);
 	*number = w->n_page_files++;
@@ -242,12 +241,10 @@ static int clear_directory(struct image_writer *w, bool force)
 	if (r < 0)
 		return file_failed(w->ps, w->dir_fd, "", r, "the directory cannot be read");
 	if (found.manifest && !force)
-		return failed(w->ps,
-			BLAME(.remedy = "choose another directory, or give --force to replace it"), -EEXIST,
-			"the directory holds an image already");
+		return failed(w->ps, BLAME(.remedy = "choose another directory, or give --force to replace it"),
+			-EEXIST, "the directory holds an image already");
 	if (found.head && !force)
-		return failed(w->ps,
-			BLAME(.remedy = "choose another directory, or give --force to replace it"),
+		return failed(w->ps, BLAME(.remedy = "choose another directory, or give --force to replace it"),
 			-ENOTEMPTY, "the directory holds an image that was never finished");
 	if (found.anything && !found.manifest && !found.head)
 		return failed(w->ps, BLAME(.remedy = "choose an empty or a new directory"), -ENOTEMPTY,

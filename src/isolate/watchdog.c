@@ -127,8 +127,7 @@ int watchdog_start(struct watchdog *w)
 
 	if (keeper < 0)
 		return -errno;
-	page = mmap(NULL, WATCHDOG_ROOM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
-		-1, 0);
+	page = mmap(NULL, WATCHDOG_ROOM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (page == MAP_FAILED)
 		return -errno;
 	sigfillset(&all);

@@ -11,8 +11,7 @@
 /* Where distributions mount it; told by the file system's type, since it may stand beside version 1. */
 int cgroup2_mount_point(char *out, size_t size)
 {
-	static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/cgroup2",
-		"/mnt/cgroup2" };
+	static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/cgroup2", "/mnt/cgroup2" };
 	struct statfs sfs;
 
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++)

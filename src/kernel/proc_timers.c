@@ -15,15 +15,13 @@ static int parse_one(const char **text, struct proc_timer *t)
 	unsigned long long value;
 	int used = 0;
 
-	if (sscanf(*text, "ID: %d\nsignal: %d/%llx\nnotify: %7[a-z]/%3[a-z].%d\nClockID: %d\n%n", &t->id,
-		    &t->signal, &value, notify, whose, &t->target, &t->clock, &used) != 7 ||
+	if (sscanf(*text, "ID: %d\nsignal: %d/%llx\nnotify: %7[a-z]/%3[a-z].%d\nClockID: %d\n%n", &t->id, &t->signal,
+		    &value, notify, whose, &t->target, &t->clock, &used) != 7 ||
 		!used)
 		return -EINVAL;
 	t->value = value;
 	t->to_thread = !strcmp(whose, "tid");
-	t->notify = !strcmp(notify, "none")	? SIGEV_NONE
-		    : !strcmp(notify, "thread") ? SIGEV_THREAD
-						: SIGEV_SIGNAL;
+	t->notify = !strcmp(notify, "none") ? SIGEV_NONE : !strcmp(notify, "thread") ? SIGEV_THREAD : SIGEV_SIGNAL;
 	*text += used;
 	return 0;
 }

@@ -98,8 +98,9 @@ int proc_stat_parse(const char *text, struct proc_stat *out)
 		" %c %d %d %d %d %d %u %*u %*u %*u %*u %lu %lu %*d %*d %ld %ld %*d %*d %lu %*u %*d %*u %lu %lu %lu %*u "
 		"%*u %*u %*u %*u %*u %*u %*u %*u %d %*d %u %u %*u %*u %*d %lu %lu %lu %lu %lu %lu %lu %d",
 		&s.state, &s.ppid, &s.pgrp, &s.session, &s.tty_nr, &s.tpgid, &s.flags, &s.utime, &s.stime, &s.priority,
-		&s.nice, &s.starttime, &s.startcode, &s.endcode, &s.startstack, &s.exit_signal, &s.rt_priority, &s.policy,
-		&s.start_data, &s.end_data, &s.start_brk, &s.arg_start, &s.arg_end, &s.env_start, &s.env_end, &s.exit_code);
+		&s.nice, &s.starttime, &s.startcode, &s.endcode, &s.startstack, &s.exit_signal, &s.rt_priority,
+		&s.policy, &s.start_data, &s.end_data, &s.start_brk, &s.arg_start, &s.arg_end, &s.env_start, &s.env_end,
+		&s.exit_code);
 	if (n != 26)
 		return -EINVAL;
 	*out = s;

@@ -40,10 +40,10 @@ int proc_stat_read(int dir_fd, struct proc_stat *out);
 struct proc_status { /* /proc/PID/status */
 	mode_t umask;
 	pid_t tgid, tracer;
-	pid_t pid_in_ns;  /* last number of NSpid */
+	pid_t pid_in_ns;			 /* last number of NSpid */
 	pid_t tgid_in_ns, pgid_in_ns, sid_in_ns; /* last of NStgid, NSpgid, NSsid */
-	int ns_depth; /* how many numbers NSpid has */
-	uid_t uid[4]; /* real, effective, saved, file system */
+	int ns_depth;				 /* how many numbers NSpid has */
+	uid_t uid[4];				 /* real, effective, saved, file system */
 	gid_t gid[4];
 	uint64_t *groups;
 	size_t n_groups;
@@ -60,13 +60,13 @@ void proc_status_free(struct proc_status *s);
 
 struct proc_map { /* a line of /proc/PID/maps */
 	uint64_t start, end;
-	int prot;      /* PROT_* */
+	int prot; /* PROT_* */
 	bool shared;
 	uint64_t offset;
 	unsigned int dev_major, dev_minor;
 	uint64_t inode;
-	char *name; /* allocated; "" for none. Octal escapes undone. */
-	bool deleted; /* the name ended in " (deleted)", which is cut off */
+	char *name;	   /* allocated; "" for none. Octal escapes undone. */
+	bool deleted;	   /* the name ended in " (deleted)", which is cut off */
 	uint64_t vm_flags; /* bits of enum vm_flag; only when smaps were read */
 };
 /* Parses a whole maps file. *maps is allocated, each name too. */

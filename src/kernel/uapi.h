@@ -6,9 +6,9 @@
 #include <linux/types.h>
 #include <sys/ptrace.h>
 
-#define SPORE_PTRACE_GET_RSEQ_CONFIGURATION                0x420f
-#define SPORE_PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG      0x4210
-#define SPORE_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG      0x4211
+#define SPORE_PTRACE_GET_RSEQ_CONFIGURATION	      0x420f
+#define SPORE_PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG 0x4210
+#define SPORE_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
 
 #define SPORE_PIDFD_THREAD O_EXCL /* Linux 6.9 */
 
@@ -19,10 +19,10 @@
 #define SPORE_PR_TIMER_CREATE_RESTORE_IDS_GET 2
 
 /* prctl(2) that linux/prctl.h of 6.1 lacks */
-#define SPORE_PR_SET_MDWE                65 /* 6.3 */
-#define SPORE_PR_GET_MDWE                66
-#define SPORE_PR_SET_MEMORY_MERGE        67 /* 6.4 */
-#define SPORE_PR_GET_MEMORY_MERGE        68
+#define SPORE_PR_SET_MDWE		    65 /* 6.3 */
+#define SPORE_PR_GET_MDWE		    66
+#define SPORE_PR_SET_MEMORY_MERGE	    67 /* 6.4 */
+#define SPORE_PR_GET_MEMORY_MERGE	    68
 #define SPORE_PR_THP_DISABLE_EXCEPT_ADVISED (1 << 1) /* 6.18 */
 #define SPORE_MEMBARRIER_GET_REGISTRATIONS  (1 << 9) /* 6.3 */
 /* PAGEMAP_SCAN, Linux 6.7 */
@@ -34,8 +34,8 @@ struct pm_scan_arg {
 	__u64 size, flags, start, end, walk_end, vec, vec_len, max_pages;
 	__u64 category_inverted, category_mask, category_anyof_mask, return_mask;
 };
-#define PAGEMAP_SCAN    _IOWR('f', 16, struct pm_scan_arg)
-#define PAGE_IS_FILE    (1 << 2)
+#define PAGEMAP_SCAN	_IOWR('f', 16, struct pm_scan_arg)
+#define PAGE_IS_FILE	(1 << 2)
 #define PAGE_IS_PRESENT (1 << 3)
 #define PAGE_IS_SWAPPED (1 << 4)
 #define PAGE_IS_PFNZERO (1 << 5)
@@ -43,16 +43,16 @@ struct pm_scan_arg {
 #define SPORE_PAGE_IS_GUARD (1 << 8) /* Linux 6.15; older kernels refuse the bit with EINVAL */
 
 #define SPORE_MADV_GUARD_INSTALL 102
-#define SPORE_SYS_mseal          462
-#define SPORE_MAP_DROPPABLE      0x08
+#define SPORE_SYS_mseal		 462
+#define SPORE_MAP_DROPPABLE	 0x08
 
 /* arch_prctl(2) on x86-64, newer than asm/prctl.h of 6.1 or not in it */
-#define SPORE_ARCH_GET_CPUID       0x1011
-#define SPORE_ARCH_SET_CPUID       0x1012
-#define SPORE_ARCH_GET_XCOMP_SUPP  0x1021
-#define SPORE_ARCH_GET_XCOMP_PERM  0x1022
-#define SPORE_ARCH_REQ_XCOMP_PERM  0x1023
-#define SPORE_ARCH_GET_UNTAG_MASK  0x4001
-#define SPORE_ARCH_SHSTK_STATUS    0x5005
-#define SPORE_NT_386_IOPERM        0x201
+#define SPORE_ARCH_GET_CPUID	     0x1011
+#define SPORE_ARCH_SET_CPUID	     0x1012
+#define SPORE_ARCH_GET_XCOMP_SUPP    0x1021
+#define SPORE_ARCH_GET_XCOMP_PERM    0x1022
+#define SPORE_ARCH_REQ_XCOMP_PERM    0x1023
+#define SPORE_ARCH_GET_UNTAG_MASK    0x4001
+#define SPORE_ARCH_SHSTK_STATUS	     0x5005
+#define SPORE_NT_386_IOPERM	     0x201
 #define SPORE_PTRACE_GET_THREAD_AREA 25

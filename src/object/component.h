@@ -26,12 +26,12 @@ enum scope {
 /* The stages of a restore. The batches of one stage run in all tasks in parallel; a stage begins when the one before has ended everywhere. */
 enum stage {
 	STAGE_NAMESPACES, /* SCOPE_TREE only, in the keeper: batch is NULL */
-	STAGE_BIRTH,      /* the engine's own: memory, processes, threads */
-	STAGE_CREATE,     /* in the keeper: batch is NULL */
-	STAGE_CONNECT,    /* descriptors go to their numbers */
-	STAGE_ATTACH,     /* locks, registrations, working directories: what needs descriptors in place */
-	STAGE_ARM,        /* timers, signal actions, pending signals: with every signal blocked, still as root */
-	STAGE_IDENTITY,   /* limits, credentials, and at the very end what forbids: seccomp */
+	STAGE_BIRTH,	  /* the engine's own: memory, processes, threads */
+	STAGE_CREATE,	  /* in the keeper: batch is NULL */
+	STAGE_CONNECT,	  /* descriptors go to their numbers */
+	STAGE_ATTACH,	  /* locks, registrations, working directories: what needs descriptors in place */
+	STAGE_ARM,	  /* timers, signal actions, pending signals: with every signal blocked, still as root */
+	STAGE_IDENTITY,	  /* limits, credentials, and at the very end what forbids: seccomp */
 	STAGE_COUNT,
 };
 
@@ -39,13 +39,14 @@ enum stage {
 
 struct capture {
 	struct tree *tree;
-	struct process *process; /* SCOPE_PROCESS, SCOPE_THREAD, SCOPE_BACKING (the one whose descriptor is looked at) */
-	struct thread *thread;   /* SCOPE_THREAD */
+	struct process
+		*process;      /* SCOPE_PROCESS, SCOPE_THREAD, SCOPE_BACKING (the one whose descriptor is looked at) */
+	struct thread *thread; /* SCOPE_THREAD */
 	struct problems *ps;
 	struct image_writer *writer;
 	struct identities *identities;
 	struct descriptions *descriptions; /* of this look or stop: object/descriptions.h */
-	struct component_data *data; /* see capture_data() */
+	struct component_data *data;	   /* see capture_data() */
 };
 
 #define CAPTURE_NOTHING 1 /* from capture: there is nothing to save, and a restore without the record is right */
@@ -56,12 +57,12 @@ struct new_thread {
 	struct new_process *process;
 	object_id id;
 	pid_t vtid;
-	pid_t tid; /* in the keeper's pid namespace, once born */
+	pid_t tid;		     /* in the keeper's pid namespace, once born */
 	const struct record *record; /* of kind "thread" */
 	struct slot *slot;
 	struct stop stop;
 	struct batch batch; /* of the stage under way */
-	bool asleep;        /* its last batch is the sleep that it was saved in */
+	bool asleep;	    /* its last batch is the sleep that it was saved in */
 };
 
 struct new_process {
@@ -75,8 +76,8 @@ struct new_process {
 	struct new_thread *threads; /* [0] is the leader */
 	size_t n_threads;
 	int keeper_fd; /* the number, in this task, of its pidfd of the keeper; -1 once it is closed (after STAGE_ATTACH) */
-	int max_fd;    /* highest descriptor that the process is to have */
-	void *birth;   /* the engine's plan for its birth */
+	int max_fd;  /* highest descriptor that the process is to have */
+	void *birth; /* the engine's plan for its birth */
 };
 
 struct restore {
@@ -86,12 +87,12 @@ struct restore {
 	struct new_process **processes; /* parents before children; [0] is the root */
 	size_t n_processes;
 	pid_t root_pid;
-	int root_fd;          /* O_PATH of the new tree's root directory, for openat2 with RESOLVE_IN_ROOT */
-	uint32_t flags;       /* SPORE_RESTORE_* */
-	int stdio[3];         /* outside streams, -1: none */
+	int root_fd;	/* O_PATH of the new tree's root directory, for openat2 with RESOLVE_IN_ROOT */
+	uint32_t flags; /* SPORE_RESTORE_* */
+	int stdio[3];	/* outside streams, -1: none */
 	int terminal;
 	int64_t clock_shift_ns; /* what the tree's CLOCK_MONOTONIC lost: 0 in a time namespace; else new minus old. Added to absolute monotonic times */
-	struct made *made;    /* see restore_made() */
+	struct made *made;	    /* see restore_made() */
 	struct mapped_file *mapped; /* backings opened for mapping: memory_build.c */
 	size_t n_mapped;
 };
@@ -110,12 +111,12 @@ struct build {
 /* The record of an open file description, kind "file" (src/state/file.c). */
 struct file_state {
 	object_id backing; /* what it stands on, a record of a SCOPE_BACKING component */
-	uint64_t flags;    /* F_GETFL */
+	uint64_t flags;	   /* F_GETFL */
 	int64_t pos;
-	int64_t owner;       /* F_GETOWN_EX: vpid, 0 none */
+	int64_t owner;	     /* F_GETOWN_EX: vpid, 0 none */
 	uint64_t owner_type; /* F_OWNER_* */
 	uint64_t owner_uid, owner_euid;
-	uint64_t signal;     /* F_GETSIG */
+	uint64_t signal; /* F_GETSIG */
 };
 
 struct component {
@@ -148,7 +149,7 @@ struct component {
 	int (*attach)(struct build *b, const struct record *rec, const struct file_state *file, int fd);
 };
 
-extern const struct component *const components[]; /* src/state/components.c; NULL-terminated */
+extern const struct component *const components[];     /* src/state/components.c; NULL-terminated */
 extern const struct record_kind *const record_kinds[]; /* of all of them; NULL-terminated */
 const struct component *component_of(const struct record_kind *k);
 
@@ -160,7 +161,9 @@ object_id identity_of(struct identities *ids, const char *kind, uint64_t a, uint
 /* The look's descriptor in the keeper (opened by pidfd_getfd on first use; closed with the look). */
 int file_dup(struct capture *c, const struct file_look *f);
 /* "fd 5 (pipe:[123])" in a static-size buffer, for problems. */
-struct object_name { char s[192]; };
+struct object_name {
+	char s[192];
+};
 struct object_name file_name(const struct file_look *f);
 
 /* A state of the image by id and kind; NULL: no such. */

@@ -242,7 +242,8 @@ bool descriptions_claim(struct descriptions *d, object_id id)
 int description_dup(const struct description *d)
 {
 	const struct process *p = d->look->process;
-	_cleanup_fd_ int pid_fd = (int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : SPORE_PIDFD_THREAD);
+	_cleanup_fd_ int pid_fd =
+		(int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : SPORE_PIDFD_THREAD);
 	int fd = pid_fd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pid_fd, d->look->fd, 0);
 
 	return fd < 0 ? -errno : fd;

@@ -22,7 +22,7 @@ struct thread {
 	struct proc_stat stat;
 	struct proc_status status; /* read inside the stop */
 	struct stop stop;
-	struct sleep_seen seen;       /* just before the stop */
+	struct sleep_seen seen;	      /* just before the stop */
 	struct restart_state restart; /* what the stop interrupted */
 	size_t slot;
 };
@@ -32,14 +32,14 @@ struct file_look {
 	struct process *process;
 	int fd;
 	bool cloexec;
-	char *link;   /* readlink of /proc/PID/fd/N: "pipe:[123]", "/path", "anon_inode:[eventfd]" */
-	char *info;   /* text of /proc/PID/fdinfo/N */
+	char *link;	/* readlink of /proc/PID/fd/N: "pipe:[123]", "/path", "anon_inode:[eventfd]" */
+	char *info;	/* text of /proc/PID/fdinfo/N */
 	uint64_t flags; /* of the description, octal "flags:" without O_CLOEXEC */
 	int64_t pos;
 	uint64_t dev, ino, mode; /* fstat */
 	uint64_t rdev, size, nlink;
-	int dup;          /* the same description in the keeper, from pidfd_getfd; -1 until file_dup() */
-	object_id file;   /* id of the description: equal for all that share it */
+	int dup;	/* the same description in the keeper, from pidfd_getfd; -1 until file_dup() */
+	object_id file; /* id of the description: equal for all that share it */
 	int64_t mnt_id;
 	struct description *description; /* object/descriptions.h */
 };
@@ -56,7 +56,7 @@ struct process {
 	int pid_fd;
 	struct proc_stat stat;
 	struct proc_status status;
-	bool zombie;  /* no threads, no memory: an exit code that waits for its parent */
+	bool zombie;		/* no threads, no memory: an exit code that waits for its parent */
 	struct thread *threads; /* [0] is the leader */
 	size_t n_threads;
 	unsigned int worker; /* index of the worker that owns it: only that one may use ptrace on it */
@@ -71,15 +71,15 @@ struct process {
 
 struct tree {
 	pid_t root_pid;
-	char *cgroup; /* the tree is that of a cgroup */
+	char *cgroup;		    /* the tree is that of a cgroup */
 	struct process **processes; /* parents before children; [0] is the root */
 	size_t n_processes, room;
 	size_t n_threads;
-	bool own_pid_ns; /* the root is pid 1 of its pid namespace */
+	bool own_pid_ns;		   /* the root is pid 1 of its pid namespace */
 	struct container_entry *container; /* of the root, when `spore run` or a restore made it; NULL */
 };
 
-struct process *tree_find(const struct tree *t, pid_t pid);    /* by pid */
+struct process *tree_find(const struct tree *t, pid_t pid); /* by pid */
 struct process *tree_find_vpid(const struct tree *t, pid_t vpid);
 struct thread *tree_find_tid(const struct tree *t, pid_t tid);
 

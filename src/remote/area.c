@@ -69,8 +69,8 @@ static int own_thread(struct area *a)
 		return -errno;
 	if (!head || size != sizeof(*head) || head->futex_offset >= 0 || head->futex_offset < -1024)
 		return -ENOTSUP;
-	if (mmap(a->local + 2 * PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+	if (mmap(a->local + 2 * PAGE_SIZE, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		    -1, 0) == MAP_FAILED)
 		return -errno;
 	entry = (struct robust_list *)(a->local + 2 * PAGE_SIZE);
 	a->own = (uint32_t *)((uint8_t *)entry + head->futex_offset);
@@ -120,7 +120,9 @@ int area_adopt(struct area *a, uint8_t *local, struct remote_addr base, size_t s
 
 	if (size % PAGE_SIZE || base.v % PAGE_SIZE || area_size(n_slots, gap, 0) > size)
 		return -EINVAL;
-	*a = (struct area){ .local = local, .size = size, .base = base, .slot_offset = AREA_SLOTS, .n_slots = n_slots, .fd = -1 };
+	*a = (struct area){
+		.local = local, .size = size, .base = base, .slot_offset = AREA_SLOTS, .n_slots = n_slots, .fd = -1
+	};
 	a->arena_offset = area_size(n_slots, gap, 0);
 	r = own_thread(a);
 	if (r < 0)

@@ -33,12 +33,12 @@ struct op {
 	int64_t nr;
 	uint64_t arg[6];
 	int64_t result;
-	uint32_t flags;   /* OP_* */
-	uint8_t from[6];  /* 0: arg[i] is literal; n: argument i is the result of the operation n places back */
+	uint32_t flags;	 /* OP_* */
+	uint8_t from[6]; /* 0: arg[i] is literal; n: argument i is the result of the operation n places back */
 	uint8_t pad[6];
-	int64_t expect;    /* OP_EXPECT: any other result stops the batch */
-	uint64_t child;    /* OP_BIRTH: remote address of the slot in which the newborn (result 0) goes on */
-}; /* 96 bytes: static_assert in area.c */
+	int64_t expect; /* OP_EXPECT: any other result stops the batch */
+	uint64_t child; /* OP_BIRTH: remote address of the slot in which the newborn (result 0) goes on */
+};			/* 96 bytes: static_assert in area.c */
 
 #define OP_MAY_FAIL (1u << 0) /* a negative result does not stop the batch */
 #define OP_EXPECT   (1u << 1)
@@ -46,20 +46,21 @@ struct op {
 
 /* Where one task takes its batches. The layout is known to stub.S. */
 struct slot {
-	uint32_t state;     /* SLOT_*: a futex word, written by spore to give and by the stub to answer */
-	uint32_t failed;    /* index of the operation that stopped the batch, or count or more: none */
-	uint64_t ops;       /* remote address of the first struct op */
+	uint32_t state;	 /* SLOT_*: a futex word, written by spore to give and by the stub to answer */
+	uint32_t failed; /* index of the operation that stopped the batch, or count or more: none */
+	uint64_t ops;	 /* remote address of the first struct op */
 	uint64_t count;
-	uint64_t frame;     /* remote address of the rt_sigframe to leave by when spore dies; 0: leave by exit_group */
-	uint64_t outer;     /* the same frame outside the area, 0: none; whoever is alone in the area unmaps it through this */
+	uint64_t frame; /* remote address of the rt_sigframe to leave by when spore dies; 0: leave by exit_group */
+	uint64_t
+		outer; /* the same frame outside the area, 0: none; whoever is alone in the area unmaps it through this */
 	uint64_t leave_rip; /* a `syscall; ret` outside the area, for that munmap */
-	uint32_t flags;     /* SLOT_ABANDON */
-	uint32_t tid;       /* whose it is, in a checkpoint */
+	uint32_t flags;	    /* SLOT_ABANDON */
+	uint32_t tid;	    /* whose it is, in a checkpoint */
 	uint64_t nap[2];    /* of the stub */
 	struct {
 		uint64_t val, uaddr;
 		uint32_t flags, reserved;
-	} wait[2]; /* struct futex_waitv: the state, and `own` */
+	} wait[2];		/* struct futex_waitv: the state, and `own` */
 } __attribute__((aligned(64))); /* 128 bytes */
 
 #define SLOT_ABANDON (1u << 0) /* when spore has died: do not even finish the batch that is under way */
@@ -83,11 +84,11 @@ struct area {
 	size_t n_slots;
 	pthread_mutex_t lock; /* guards used */
 	size_t arena_offset;
-	size_t used; /* of the arena */
-	size_t high; /* how far it was ever used: beyond that it is zero */
+	size_t used;   /* of the arena */
+	size_t high;   /* how far it was ever used: beyond that it is zero */
 	uint32_t *own; /* the word that the kernel marks when spore dies */
 	void *entry;   /* that puts it into the robust list */
-	int fd;      /* the memfd behind it, for restore; -1 in a checkpoint */
+	int fd;	       /* the memfd behind it, for restore; -1 in a checkpoint */
 };
 
 /* A memfd of `size` bytes with the stub in place, to be mapped at `base` by the tasks. 0 or negative errno. */
@@ -101,4 +102,4 @@ void area_free(struct area *a);
 struct slot *area_slot(const struct area *a, size_t i);
 struct remote_addr area_remote(const struct area *a, const void *local);
 void *area_alloc(struct area *a, size_t size); /* zeroed, 16-byte aligned; NULL when the arena is full */
-void area_reset(struct area *a);               /* forgets every allocation: no batch may be under way */
+void area_reset(struct area *a);	       /* forgets every allocation: no batch may be under way */

@@ -13,7 +13,7 @@
 
 struct batch {
 	struct area *area;
-	struct op *ops; /* in the area; grows by moving */
+	struct op *ops;	   /* in the area; grows by moving */
 	const char **what; /* label of each operation, local; string literals or owned by the arena of labels */
 	uint32_t n, room;
 	int error; /* sticky */

@@ -36,7 +36,8 @@ int seed_open(void)
 
 static void argument(char buf[static 80], const struct area *a, int area_fd, const struct slot *s, unsigned int entry)
 {
-	snprintf(buf, 80, "%x,%" PRIx64 ",%zx,%" PRIx64 ",%x", (unsigned int)area_fd, a->base.v, a->size, area_remote(a, s).v, entry);
+	snprintf(buf, 80, "%x,%" PRIx64 ",%zx,%" PRIx64 ",%x", (unsigned int)area_fd, a->base.v, a->size,
+		area_remote(a, s).v, entry);
 }
 
 void seed_argument(char buf[static 80], const struct area *a, int area_fd, const struct slot *s)
@@ -54,8 +55,8 @@ void batch_exec_seed(struct batch *b, int seed_fd, int area_fd, const struct slo
 	argv[1] = batch_string(b, text).v;
 	envp = batch_copy(b, &argv[2], sizeof(argv[2])).v;
 	empty = batch_string(b, "").v;
-	batch_call(b, "exec of the seed", SYS_execveat, (uint64_t)seed_fd, empty, batch_copy(b, argv, sizeof(argv)).v, envp,
-		AT_EMPTY_PATH);
+	batch_call(b, "exec of the seed", SYS_execveat, (uint64_t)seed_fd, empty, batch_copy(b, argv, sizeof(argv)).v,
+		envp, AT_EMPTY_PATH);
 }
 
 int64_t birth_last_call(pid_t tid, uint64_t syscall_insn, long nr, const uint64_t args[6])

@@ -11,9 +11,9 @@
 #include "remote/birth.h"
 #include "remote/memory.h"
 
-#define CHUNK   (256 * 1024ul)
+#define CHUNK	(256 * 1024ul)
 #define OVERLAP 16ul /* longer than any pattern */
-#define CACHED  64
+#define CACHED	64
 #define NOWHERE UINT64_MAX
 
 static const uint8_t syscall_ret[] = { 0x0f, 0x05, 0xc3 };
@@ -49,7 +49,8 @@ void gadget_cache_free(struct gadget_cache *c)
 
 static bool same_mapping(const struct exec_mapping *a, const struct exec_mapping *b)
 {
-	return a->dev == b->dev && a->inode == b->inode && a->offset == b->offset && a->end - a->start == b->end - b->start;
+	return a->dev == b->dev && a->inode == b->inode && a->offset == b->offset &&
+	       a->end - a->start == b->end - b->start;
 }
 
 static bool cache_get(struct gadget_cache *c, const struct exec_mapping *m, struct found *f)

@@ -133,7 +133,8 @@ static int place_outer(struct injection *in, const struct layout *l)
 	in->covered_size = size;
 	if (!in->covered)
 		return -ENOMEM;
-	if (remote_read(in->pid, REMOTE(in->outer), in->covered, size) < 0 || remote_write(in->pid, REMOTE(in->outer), frame, size) < 0)
+	if (remote_read(in->pid, REMOTE(in->outer), in->covered, size) < 0 ||
+		remote_write(in->pid, REMOTE(in->outer), frame, size) < 0)
 		in->outer = 0;
 	return 0;
 }
@@ -221,8 +222,8 @@ static int adopt(struct injection *in, struct remote_addr base, size_t size, siz
 /* For a filtered task not in the stub, where its filter might kill for it if spore died. */
 static int unlock_filtered(struct injection *in)
 {
-	int64_t r = borrowed_call(in, SYS_mprotect, (uint64_t[6]){ in->area.base.v + PAGE_SIZE, in->area.size - PAGE_SIZE,
-		PROT_READ | PROT_WRITE });
+	int64_t r = borrowed_call(in, SYS_mprotect,
+		(uint64_t[6]){ in->area.base.v + PAGE_SIZE, in->area.size - PAGE_SIZE, PROT_READ | PROT_WRITE });
 
 	in->unlocked = !r;
 	if (r < 0)
@@ -233,8 +234,9 @@ static int unlock_filtered(struct injection *in)
 /* Read and execute first, for a task may be forbidden (PR_SET_MDWE) to make executable what it could write. The stub's first call makes all but page 0 writable. */
 static int map_area(struct injection *in, struct remote_addr base, size_t size, size_t n_slots)
 {
-	int64_t at = borrowed_call(in, SYS_mmap, (uint64_t[6]){ base.v, size, PROT_READ | PROT_EXEC,
-		MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1ull, 0 });
+	int64_t at = borrowed_call(in, SYS_mmap,
+		(uint64_t[6]){ base.v, size, PROT_READ | PROT_EXEC,
+			MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1ull, 0 });
 	int r;
 
 	if (at < 0 && at >= -4095)
@@ -278,7 +280,8 @@ int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_s
 	if (r < 0)
 		uncover(in);
 	if (r < 0)
-		return failed(ps, BLAME(.pid = pid), r, "cannot map %zu KiB of shared memory in it: %s", size / 1024, strerror(-r));
+		return failed(ps, BLAME(.pid = pid), r, "cannot map %zu KiB of shared memory in it: %s", size / 1024,
+			strerror(-r));
 	return 0;
 }
 
@@ -286,7 +289,8 @@ int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_s
 static void prepare_slot(struct injection *in, struct stop *s, size_t i)
 {
 	struct slot *slot = area_slot(&in->area, i);
-	uint8_t *frame = (uint8_t *)area_slot(&in->area, 0) + in->area.n_slots * sizeof(*slot) + i * in->frame_room + FRAME_PADDING;
+	uint8_t *frame = (uint8_t *)area_slot(&in->area, 0) + in->area.n_slots * sizeof(*slot) + i * in->frame_room +
+			 FRAME_PADDING;
 	struct task_regs r = regs_for_frame(s);
 	bool filter = filtered(s->tid);
 

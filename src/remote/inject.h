@@ -18,12 +18,13 @@ struct injection {
 	pid_t pid;
 	struct stop *first; /* the thread that mapped it, and unmaps it */
 	struct gadgets gadgets;
-	uint64_t outer;     /* the signal frame of `first`, outside the area; 0: no safe place was found */
-	uint8_t *covered;   /* what was there before it: below any stack pointer, but a program may look at its whole stack */
+	uint64_t outer; /* the signal frame of `first`, outside the area; 0: no safe place was found */
+	uint8_t *
+		covered; /* what was there before it: below any stack pointer, but a program may look at its whole stack */
 	size_t covered_size;
-	size_t frame_room;  /* for each slot, in the area */
-	bool leftovers;     /* there are some, to be removed with inject_remove_leftover */
-	bool unlocked;      /* what is not code has become writable for the tasks */
+	size_t frame_room; /* for each slot, in the area */
+	bool leftovers;	   /* there are some, to be removed with inject_remove_leftover */
+	bool unlocked;	   /* what is not code has become writable for the tasks */
 };
 
 /* Maps an area with `n_slots` slots and an arena of at least `arena` bytes. `cache` (may be NULL) spares the search of files seen before. */

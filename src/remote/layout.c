@@ -66,8 +66,8 @@ static bool parse(const char *text, struct line *out)
 	unsigned int major, minor;
 	int name = 0;
 
-	if (sscanf(text, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64 " %n", &out->m.start, &out->m.end, out->perms,
-		    &out->m.offset, &major, &minor, &out->m.inode, &name) < 7)
+	if (sscanf(text, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64 " %n", &out->m.start, &out->m.end,
+		    out->perms, &out->m.offset, &major, &minor, &out->m.inode, &name) < 7)
 		return false;
 	out->m.dev = (uint64_t)major << 32 | minor;
 	out->name = text + name;

@@ -13,8 +13,8 @@ struct layout {
 	struct gadgets gadgets;
 	uint64_t stack_start, stack_end; /* of the main thread; 0: none */
 	uint64_t vdso_start, vdso_end;
-	uint64_t free;                   /* where the area goes */
-	bool in_window;                  /* something is mapped where areas go */
+	uint64_t free;	/* where the area goes */
+	bool in_window; /* something is mapped where areas go */
 };
 
 int layout_read(struct layout *l, pid_t pid, size_t size, struct gadget_cache *cache);

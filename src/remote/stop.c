@@ -61,7 +61,8 @@ int stop_seize(struct stop *s, pid_t tid, uint64_t options)
 	*s = (struct stop){ .tid = tid };
 	options |= PTRACE_O_TRACESYSGOOD;
 	/* A filter of the task's would kill it for the stub's calls. Only for CAP_SYS_ADMIN; others go without. */
-	if (!ptrace(PTRACE_SEIZE, tid, 0, options | PTRACE_O_SUSPEND_SECCOMP) || !ptrace(PTRACE_SEIZE, tid, 0, options)) {
+	if (!ptrace(PTRACE_SEIZE, tid, 0, options | PTRACE_O_SUSPEND_SECCOMP) ||
+		!ptrace(PTRACE_SEIZE, tid, 0, options)) {
 		s->state = STOP_SEIZED;
 		return 0;
 	}
@@ -159,7 +160,8 @@ int64_t stop_interrupted_call(const struct stop *s)
 		uint16_t syscall;
 	} code;
 
-	if (call != SYS_restart_syscall || remote_read(s->tid, REMOTE(s->regs.gp.rip - sizeof(code)), &code, sizeof(code)) < 0)
+	if (call != SYS_restart_syscall ||
+		remote_read(s->tid, REMOTE(s->regs.gp.rip - sizeof(code)), &code, sizeof(code)) < 0)
 		return call;
 	if (code.mov_eax != 0xb8 || code.syscall != 0x050f)
 		return call;

@@ -32,14 +32,15 @@ struct stop {
 	enum stop_state state;
 	bool group_stopped; /* was stopped by a job control signal: goes back to it when let go */
 	int stop_signal;    /* of that group stop */
-	struct task_regs regs; /* at the stop; what stop_release puts back, so changes made here are what the task gets */
+	struct task_regs
+		regs; /* at the stop; what stop_release puts back, so changes made here are what the task gets */
 	uint64_t sigmask;
 	struct rseq_registration rseq;
-	uint64_t rseq_cs;    /* struct rseq.rseq_cs at the stop; poked back before the task goes on */
+	uint64_t rseq_cs; /* struct rseq.rseq_cs at the stop; poked back before the task goes on */
 	struct sud_config {
 		uint64_t mode, selector, offset, len;
-	} sud; /* syscall user dispatch */
-	bool sud_off;    /* off while the task runs calls of ours, back when let go: it would be lost if spore died in between */
+	} sud;	      /* syscall user dispatch */
+	bool sud_off; /* off while the task runs calls of ours, back when let go: it would be lost if spore died in between */
 	bool regs_dirty; /* the task has run something else since: mask and rseq_cs must be put back too */
 };
 

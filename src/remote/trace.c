@@ -9,9 +9,9 @@
 
 #include "base/macro.h"
 
-#define SYSCALL_STOP (SIGTRAP | 0x80) /* by PTRACE_O_TRACESYSGOOD */
-#define EAGER        8 /* how often to look again without a sleep */
-#define SYSCALL_INSN 2 /* its length */
+#define SYSCALL_STOP  (SIGTRAP | 0x80) /* by PTRACE_O_TRACESYSGOOD */
+#define EAGER	      8		       /* how often to look again without a sleep */
+#define SYSCALL_INSN  2		       /* its length */
 #define EVENT(status) ((unsigned int)(status) >> 16)
 
 static int64_t now_us(void)

@@ -29,10 +29,8 @@ struct attributes_state {
 static const struct field attributes_fields[] = {
 	FIELD_REF(struct attributes_state, of, "of", "process", REF_STRONG, "the process"),
 	FIELD_BOOL(struct attributes_state, child_subreaper, "child_subreaper", "PR_GET_CHILD_SUBREAPER"),
-	FIELD_UINT(struct attributes_state, thp_disable, "thp_disable",
-		"PR_GET_THP_DISABLE; 3: except where advised"),
-	FIELD_UINT(struct attributes_state, mdwe, "mdwe",
-		"PR_GET_MDWE: no memory that is writable and executable"),
+	FIELD_UINT(struct attributes_state, thp_disable, "thp_disable", "PR_GET_THP_DISABLE; 3: except where advised"),
+	FIELD_UINT(struct attributes_state, mdwe, "mdwe", "PR_GET_MDWE: no memory that is writable and executable"),
 	FIELD_BOOL(struct attributes_state, memory_merge, "memory_merge",
 		"PR_GET_MEMORY_MERGE: all memory may be merged by KSM"),
 	FIELD_HEX(struct attributes_state, membarrier, "membarrier",
@@ -104,8 +102,7 @@ static int attributes_capture(struct capture *c, const struct batch *b, void *sc
 		.membarrier = answer(b, got->membarrier),
 		.autogroup_nice = p->stat.session == p->pid ? read_autogroup(p->proc_fd) : 0,
 	};
-	return s->child_subreaper || s->thp_disable || s->mdwe || s->memory_merge || s->membarrier ||
-			       s->autogroup_nice
+	return s->child_subreaper || s->thp_disable || s->mdwe || s->memory_merge || s->membarrier || s->autogroup_nice
 		       ? 0
 		       : CAPTURE_NOTHING;
 }
@@ -136,8 +133,7 @@ static int attributes_identity(struct build *build, const void *state)
 	if (s->child_subreaper)
 		batch_call(b, "prctl(PR_SET_CHILD_SUBREAPER)", SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
 	if (s->thp_disable)
-		batch_call(b, "prctl(PR_SET_THP_DISABLE)", SYS_prctl, PR_SET_THP_DISABLE, 1,
-			s->thp_disable & ~1u);
+		batch_call(b, "prctl(PR_SET_THP_DISABLE)", SYS_prctl, PR_SET_THP_DISABLE, 1, s->thp_disable & ~1u);
 	if (s->memory_merge)
 		batch_call(b, "prctl(PR_SET_MEMORY_MERGE)", SYS_prctl, SPORE_PR_SET_MEMORY_MERGE, 1);
 	for (uint32_t command = 1; command; command <<= 1)

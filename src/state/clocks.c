@@ -25,8 +25,7 @@ static int64_t offset_of(pid_t pid)
 	_cleanup_free_ char *text = NULL;
 	size_t size;
 
-	return dir < 0 || procfs_read(dir, "timens_offsets", &text, &size) < 0 ? 0
-									       : clocks_parse_offset(text);
+	return dir < 0 || procfs_read(dir, "timens_offsets", &text, &size) < 0 ? 0 : clocks_parse_offset(text);
 }
 
 int64_t clocks_monotonic_in(const struct build *b)

@@ -9,8 +9,8 @@
 	X(tree)                                                                                                        \
 	X(process)                                                                                                     \
 	X(thread)                                                                                                      \
-	X(continued) /* before pending signals */                                                                     \
-	X(sharing)                                                                                           \
+	X(continued) /* before pending signals */                                                                      \
+	X(sharing)                                                                                                     \
 	X(memory)                                                                                                      \
 	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                              \
 	X(file)                                                                                                        \

@@ -41,7 +41,8 @@ static void continued_ask(struct capture *c, struct batch *b, void *scratch)
 			continue;
 		to = batch_room(b, sizeof(siginfo_t), (void **)&s->list[s->n].info);
 		s->list[s->n].child = child;
-		s->list[s->n].op = batch_call(b, "waitid(WCONTINUED)", SYS_waitid, P_PID, (uint64_t)child->vpid, to.v, WCONTINUED | WNOHANG | WNOWAIT, 0);
+		s->list[s->n].op = batch_call(b, "waitid(WCONTINUED)", SYS_waitid, P_PID, (uint64_t)child->vpid, to.v,
+			WCONTINUED | WNOHANG | WNOWAIT, 0);
 		batch_may_fail(b, s->list[s->n++].op);
 	}
 }
@@ -54,7 +55,8 @@ static int continued_capture(struct capture *c, const struct batch *b, void *scr
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < s->n; i++) {
-		struct continued_state parents = { c->process->id, s->list[i].child->id }, childs = { s->list[i].child->id, 0 };
+		struct continued_state parents = { c->process->id, s->list[i].child->id },
+				       childs = { s->list[i].child->id, 0 };
 
 		if (batch_result(b, s->list[i].op) != 0 || !s->list[i].info->si_pid)
 			continue;
@@ -76,7 +78,8 @@ static int continued_attach(struct build *b, const void *state)
 	for (size_t i = 0; child && i < 2; i++) {
 		batch_call(b->batch, "kill", SYS_kill, (uint64_t)child->vpid, (uint64_t)signals[i]);
 		batch_call(b->batch, "waitid", SYS_waitid, P_PID, (uint64_t)child->vpid, 0, (uint64_t)events[i], 0);
-		batch_may_fail(b->batch, batch_call(b->batch, "rt_sigtimedwait", SYS_rt_sigtimedwait, batch_copy(b->batch, &set, sizeof(set)).v, 0,
+		batch_may_fail(b->batch, batch_call(b->batch, "rt_sigtimedwait", SYS_rt_sigtimedwait,
+						 batch_copy(b->batch, &set, sizeof(set)).v, 0,
 						 batch_copy(b->batch, &wait, sizeof(wait)).v, sizeof(set)));
 	}
 	return 0;
@@ -90,7 +93,8 @@ static int continued_arm(struct build *b, const void *state)
 	struct timespec now = { 0, 0 };
 
 	if (!s->child)
-		batch_may_fail(b->batch, batch_call(b->batch, "rt_sigtimedwait", SYS_rt_sigtimedwait, batch_copy(b->batch, &set, sizeof(set)).v, 0,
+		batch_may_fail(b->batch, batch_call(b->batch, "rt_sigtimedwait", SYS_rt_sigtimedwait,
+						 batch_copy(b->batch, &set, sizeof(set)).v, 0,
 						 batch_copy(b->batch, &now, sizeof(now)).v, sizeof(set)));
 	return 0;
 }

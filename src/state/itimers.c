@@ -60,8 +60,7 @@ static void itimers_ask(struct capture *c, struct batch *b, void *scratch)
 	for (uint64_t i = 0; i < N_ITIMERS; i++)
 		batch_call(b, "getitimer", SYS_getitimer, i,
 			at + offsetof(struct itimers_got, timers) + i * sizeof(struct itimerval));
-	batch_call(b, "clock_gettime", SYS_clock_gettime, CLOCK_MONOTONIC,
-		at + offsetof(struct itimers_got, now));
+	batch_call(b, "clock_gettime", SYS_clock_gettime, CLOCK_MONOTONIC, at + offsetof(struct itimers_got, now));
 }
 
 static uint64_t timeval_us(const struct timeval *t)
@@ -96,8 +95,7 @@ static struct timeval us_timeval(uint64_t us)
 
 static void arm_itimer(struct batch *b, uint64_t which, const struct itimer *t, uint64_t left_us)
 {
-	const struct itimerval v = { .it_value = us_timeval(left_us),
-		.it_interval = us_timeval(t->interval_us) };
+	const struct itimerval v = { .it_value = us_timeval(left_us), .it_interval = us_timeval(t->interval_us) };
 
 	if (t->left_us)
 		batch_call(b, "setitimer", SYS_setitimer, which, batch_copy(b, &v, sizeof(v)).v, 0);

@@ -23,8 +23,8 @@ struct keyrings_scratch {
 
 static uint32_t ask_keyring(struct batch *b, int64_t which)
 {
-	uint32_t op = batch_call(
-		b, "keyctl(KEYCTL_GET_KEYRING_ID)", SYS_keyctl, KEYCTL_GET_KEYRING_ID, (uint64_t)which, 0);
+	uint32_t op =
+		batch_call(b, "keyctl(KEYCTL_GET_KEYRING_ID)", SYS_keyctl, KEYCTL_GET_KEYRING_ID, (uint64_t)which, 0);
 
 	batch_may_fail(b, op); /* ENOKEY: none */
 	return op;
@@ -39,8 +39,8 @@ static void keyrings_ask(struct capture *c, struct batch *b, void *scratch)
 	s->process = ask_keyring(b, KEY_SPEC_PROCESS_KEYRING);
 	if (c->thread != &c->process->threads[0])
 		return;
-	s->session = batch_call(b, "keyctl(KEYCTL_DESCRIBE)", SYS_keyctl, KEYCTL_DESCRIBE, (uint64_t)KEY_SPEC_SESSION_KEYRING,
-		batch_room(b, DESCRIBED, &room).v, DESCRIBED - 1);
+	s->session = batch_call(b, "keyctl(KEYCTL_DESCRIBE)", SYS_keyctl, KEYCTL_DESCRIBE,
+		(uint64_t)KEY_SPEC_SESSION_KEYRING, batch_room(b, DESCRIBED, &room).v, DESCRIBED - 1);
 	batch_may_fail(b, s->session);
 	s->described = room;
 	s->asked_session = true;
@@ -66,8 +66,8 @@ static int keyrings_capture(struct capture *c, const struct batch *b, void *scra
 		return refused(c->ps, BLAME_PROCESS(c->process, .object = "thread keyring"),
 			"thread %d has a keyring of its own", c->thread->tid);
 	if (batch_result(b, got->process) > 0)
-		return refused(c->ps, BLAME_PROCESS(c->process, .object = "process keyring"),
-			"it has a keyring of its own");
+		return refused(
+			c->ps, BLAME_PROCESS(c->process, .object = "process keyring"), "it has a keyring of its own");
 	if (session_name(b, got))
 		return refused(c->ps, BLAME_PROCESS(c->process, .object = "session keyring"),
 			"it joined a session keyring of its own, \"%s\"", session_name(b, got));

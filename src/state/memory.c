@@ -22,11 +22,14 @@
 static const struct field area_fields[] = {
 	FIELD_HEX(struct memory_area, start, "start", "first address"),
 	FIELD_HEX(struct memory_area, end, "end", "first address behind"),
-	FIELD_UINT(struct memory_area, kind, "kind", "0 anonymous, 1 private mapping of a backing, 2 shared one, 3 vDSO, 4 the kernel's data before it"),
+	FIELD_UINT(struct memory_area, kind, "kind",
+		"0 anonymous, 1 private mapping of a backing, 2 shared one, 3 vDSO, 4 the kernel's data before it"),
 	FIELD_UINT(struct memory_area, prot, "prot", "PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4"),
 	FIELD_HEX(struct memory_area, flags, "flags",
-		"grows down 1, locked 2, sequential 4, random 8, not forked 0x10, not dumped 0x20, huge pages 0x40, no huge pages 0x80, mergeable 0x100, wiped on fork "
-		"0x200, no reserve 0x400, sealed 0x800, droppable 0x1000, may be written 0x2000, sync 0x4000, locked on fault 0x8000"),
+		"grows down 1, locked 2, sequential 4, random 8, not forked 0x10, not dumped 0x20, huge pages 0x40, no "
+		"huge pages 0x80, mergeable 0x100, wiped on fork "
+		"0x200, no reserve 0x400, sealed 0x800, droppable 0x1000, may be written 0x2000, sync 0x4000, locked "
+		"on fault 0x8000"),
 	FIELD_HEX(struct memory_area, offset, "offset", "in the backing, bytes"),
 	FIELD_REF(struct memory_area, backing, "backing", NULL, REF_STRONG, "the file or shared memory mapped"),
 	FIELD_STRING(struct memory_area, name, "name", "given by PR_SET_VMA_ANON_NAME"),
@@ -65,10 +68,13 @@ static const struct field memory_fields[] = {
 	FIELD_BOOL(struct memory_state, lock_future, "lock_future", "mlockall(MCL_FUTURE)"),
 	FIELD_BOOL(struct memory_state, lock_onfault, "lock_onfault", "with MCL_ONFAULT"),
 	FIELD_HEX(struct memory_state, vdso_hash, "vdso_hash", "XXH3 of the vDSO that the program was given"),
-	FIELD_REF(struct memory_state, forked_from, "forked_from", "process", REF_LATE, "never called exec since it was forked from this process, and may share pages with it"),
+	FIELD_REF(struct memory_state, forked_from, "forked_from", "process", REF_LATE,
+		"never called exec since it was forked from this process, and may share pages with it"),
 	FIELD_LIST(struct memory_state, areas, n_areas, "areas", area_fields, "mappings, by address"),
-	FIELD_LIST(struct memory_state, runs, n_runs, "runs", run_fields, "pages that stand in page files; other pages are zero, or the backing's"),
-	FIELD_LIST(struct memory_state, inherited, n_inherited, "inherited", range_fields, "pages equal to those of forked_from at the same address"),
+	FIELD_LIST(struct memory_state, runs, n_runs, "runs", run_fields,
+		"pages that stand in page files; other pages are zero, or the backing's"),
+	FIELD_LIST(struct memory_state, inherited, n_inherited, "inherited", range_fields,
+		"pages equal to those of forked_from at the same address"),
 	FIELD_LIST(struct memory_state, guards, n_guards, "guards", range_fields, "guard pages (MADV_GUARD_INSTALL)"),
 	FIELD_END,
 };
@@ -79,9 +85,22 @@ static const struct {
 	char name[3];
 	unsigned int flag;
 } vm_flags[] = {
-	{ "gd", AREA_GROWSDOWN }, { "lo", AREA_LOCKED }, { "sr", AREA_SEQUENTIAL }, { "rr", AREA_RANDOM }, { "dc", AREA_DONTFORK },
-	{ "dd", AREA_DONTDUMP }, { "hg", AREA_HUGEPAGE }, { "nh", AREA_NOHUGEPAGE }, { "mg", AREA_MERGEABLE }, { "wf", AREA_WIPEONFORK },
-	{ "nr", AREA_NORESERVE }, { "sl", AREA_SEALED }, { "dp", AREA_DROPPABLE }, { "mw", AREA_MAYWRITE }, { "sf", AREA_SYNC }, { "lf", AREA_ONFAULT },
+	{ "gd", AREA_GROWSDOWN },
+	{ "lo", AREA_LOCKED },
+	{ "sr", AREA_SEQUENTIAL },
+	{ "rr", AREA_RANDOM },
+	{ "dc", AREA_DONTFORK },
+	{ "dd", AREA_DONTDUMP },
+	{ "hg", AREA_HUGEPAGE },
+	{ "nh", AREA_NOHUGEPAGE },
+	{ "mg", AREA_MERGEABLE },
+	{ "wf", AREA_WIPEONFORK },
+	{ "nr", AREA_NORESERVE },
+	{ "sl", AREA_SEALED },
+	{ "dp", AREA_DROPPABLE },
+	{ "mw", AREA_MAYWRITE },
+	{ "sf", AREA_SYNC },
+	{ "lf", AREA_ONFAULT },
 };
 
 /* Flags that name what cannot be carried. */
@@ -108,7 +127,8 @@ static bool has_flag(const char *line, const char *flag)
 
 static bool is_special(const struct proc_map *m)
 {
-	return !strcmp(m->name, "[vdso]") || !strcmp(m->name, "[vvar]") || !strcmp(m->name, "[vvar_vclock]") || !strcmp(m->name, "[vsyscall]");
+	return !strcmp(m->name, "[vdso]") || !strcmp(m->name, "[vvar]") || !strcmp(m->name, "[vvar_vclock]") ||
+	       !strcmp(m->name, "[vsyscall]");
 }
 
 static const char *refused_mapping(const struct proc_map *m, const char *flags)
@@ -136,7 +156,9 @@ static int refuse_mapping(struct capture *c, const struct proc_map *m, const cha
 	char object[192];
 
 	snprintf(object, sizeof(object), "mapping %lx-%lx (%.100s)", m->start, m->end, m->name);
-	return refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = "unmap it before the checkpoint, or leave this process out of the tree"),
+	return refused(c->ps,
+		BLAME_PROCESS(c->process, .object = object,
+			.remedy = "unmap it before the checkpoint, or leave this process out of the tree"),
 		"%s cannot be carried", what);
 }
 
@@ -163,8 +185,10 @@ static int look_at_policies(struct capture *c)
 		}
 		if (len != strcspn(word, " \n") || strncmp(word, first, len) != 0)
 			return refused(c->ps,
-				BLAME_PROCESS(c->process, .object = "memory policy", .remedy = "use the same policy for all of its memory (set_mempolicy)"),
-				"a mapping has a NUMA policy of its own (mbind): %.*s, at %.*s", (int)strcspn(word, " \n"), word, (int)strcspn(line, " "), line);
+				BLAME_PROCESS(c->process, .object = "memory policy",
+					.remedy = "use the same policy for all of its memory (set_mempolicy)"),
+				"a mapping has a NUMA policy of its own (mbind): %.*s, at %.*s",
+				(int)strcspn(word, " \n"), word, (int)strcspn(line, " "), line);
 	}
 	return 0;
 }
@@ -203,7 +227,9 @@ static bool is_anonymous(const struct proc_map *m)
 
 static int area_name(const struct proc_map *m, struct memory_area *a)
 {
-	const char *start = !strncmp(m->name, "[anon:", 6) ? m->name + 6 : !strncmp(m->name, "[anon_shmem:", 12) ? m->name + 12 : NULL;
+	const char *start = !strncmp(m->name, "[anon:", 6)	    ? m->name + 6
+			    : !strncmp(m->name, "[anon_shmem:", 12) ? m->name + 12
+								    : NULL;
 
 	if (!start)
 		return 0;
@@ -218,11 +244,13 @@ static int area_backing(struct capture *c, const struct proc_map *m, struct memo
 	_cleanup_fd_ int fd = -1;
 
 	snprintf(path, sizeof(path), "map_files/%lx-%lx", m->start, m->end);
-	fd = openat(c->process->living_fd, path, (a->flags & AREA_MAYWRITE && m->shared ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	fd = openat(
+		c->process->living_fd, path, (a->flags & AREA_MAYWRITE && m->shared ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 	if (fd < 0)
 		fd = openat(c->process->living_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return failed(c->ps, BLAME_PROCESS(c->process, .object = m->name), -errno, "the mapped file cannot be opened: %m");
+		return failed(c->ps, BLAME_PROCESS(c->process, .object = m->name), -errno,
+			"the mapped file cannot be opened: %m");
 	return inode_backing_for_mapping(c, m, fd, &a->backing);
 }
 
@@ -301,12 +329,14 @@ static int read_areas(struct capture *c, struct memory_state *s)
 	int r = procfs_read(c->process->living_fd, "smaps", &text, NULL);
 
 	for (char *at = text; r == 0 && at && *at;) {
-		char *line_end = strchrnul(at, '\n'), *flags = *line_end ? strstr(line_end, "\nVmFlags: ") : NULL, *next;
+		char *line_end = strchrnul(at, '\n'), *flags = *line_end ? strstr(line_end, "\nVmFlags: ") : NULL,
+		     *next;
 		struct proc_map *m = NULL;
 		size_t n = 0;
 
 		if (!flags)
-			return failed(c->ps, BLAME_PROCESS(c->process), -EINVAL, "/proc/%d/smaps has no VmFlags", c->process->pid);
+			return failed(c->ps, BLAME_PROCESS(c->process), -EINVAL, "/proc/%d/smaps has no VmFlags",
+				c->process->pid);
 		*line_end = '\0';
 		flags += strlen("\nVmFlags: ");
 		next = strchrnul(flags, '\n');
@@ -324,7 +354,8 @@ static int read_areas(struct capture *c, struct memory_state *s)
 static bool is_part_of(const struct proc_map *parts, size_t n, const struct memory_area *a, const struct proc_map *own)
 {
 	for (size_t i = 0; i < n; i++)
-		if (parts[i].start <= a->start && parts[i].end >= a->end && parts[i].shared == own->shared && parts[i].inode == own->inode &&
+		if (parts[i].start <= a->start && parts[i].end >= a->end && parts[i].shared == own->shared &&
+			parts[i].inode == own->inode &&
 			(!own->inode || parts[i].offset + (a->start - parts[i].start) == a->offset))
 			return true;
 	return false;
@@ -360,13 +391,15 @@ static int split_shared(struct memory_plan *plan, int own_fd, int parent_fd, con
 	uint64_t own[256], theirs[256];
 
 	for (uint64_t done = 0; done < range->pages;) {
-		uint64_t n = MIN(range->pages - done, (uint64_t)ARRAY_SIZE(own)), start = range->start + done * PAGE_SIZE;
+		uint64_t n = MIN(range->pages - done, (uint64_t)ARRAY_SIZE(own)),
+			 start = range->start + done * PAGE_SIZE;
 		int r = pages_frames(own_fd, start, n, own);
 
 		if (r == 0)
 			r = pages_frames(parent_fd, start, n, theirs);
 		for (uint64_t i = 0; r == 0 && i < n; i++)
-			r = page_ranges_add(own[i] && own[i] == theirs[i] ? &plan->inherited : &plan->present, start + i * PAGE_SIZE, 1);
+			r = page_ranges_add(own[i] && own[i] == theirs[i] ? &plan->inherited : &plan->present,
+				start + i * PAGE_SIZE, 1);
 		if (r < 0)
 			return r;
 		done += n;
@@ -421,12 +454,15 @@ static int capture_exe(struct capture *c, struct memory_state *s)
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return failed(c->ps, BLAME_PROCESS(c->process, .object = "exe"), -errno, "its executable cannot be opened: %m");
+		return failed(c->ps, BLAME_PROCESS(c->process, .object = "exe"), -errno,
+			"its executable cannot be opened: %m");
 	r = procfs_link(c->process->living_fd, "exe", &name);
 	if (r < 0)
 		return r;
 	len = strlen(name);
-	m = (struct proc_map){ .name = name, .inode = st.st_ino, .dev_major = major(st.st_dev), .dev_minor = minor(st.st_dev) };
+	m = (struct proc_map){
+		.name = name, .inode = st.st_ino, .dev_major = major(st.st_dev), .dev_minor = minor(st.st_dev)
+	};
 	if (len > 10 && !strcmp(name + len - 10, " (deleted)")) {
 		m.deleted = true;
 		name[len - 10] = '\0';

@@ -9,32 +9,32 @@ enum area_kind {
 	AREA_PRIVATE, /* a private mapping of a backing: its unmodified pages stay with the file */
 	AREA_SHARED,  /* a shared mapping of a backing */
 	AREA_VDSO,
-	AREA_VVAR,    /* the kernel's data pages before the vDSO */
+	AREA_VVAR, /* the kernel's data pages before the vDSO */
 };
 
 /* What a program asked for with madvise, mlock and mmap: from VmFlags of smaps. */
-#define AREA_GROWSDOWN   (1u << 0)
-#define AREA_LOCKED      (1u << 1)
-#define AREA_SEQUENTIAL  (1u << 2)
-#define AREA_RANDOM      (1u << 3)
-#define AREA_DONTFORK    (1u << 4)
-#define AREA_DONTDUMP    (1u << 5)
-#define AREA_HUGEPAGE    (1u << 6)
-#define AREA_NOHUGEPAGE  (1u << 7)
-#define AREA_MERGEABLE   (1u << 8)
-#define AREA_WIPEONFORK  (1u << 9)
-#define AREA_NORESERVE   (1u << 10)
-#define AREA_SEALED      (1u << 11)
-#define AREA_DROPPABLE   (1u << 12)
-#define AREA_MAYWRITE    (1u << 13) /* a shared mapping that may be made writable: its file was open for writing */
-#define AREA_SYNC        (1u << 14)
-#define AREA_ONFAULT     (1u << 15) /* locked, but only what is touched */
+#define AREA_GROWSDOWN	(1u << 0)
+#define AREA_LOCKED	(1u << 1)
+#define AREA_SEQUENTIAL (1u << 2)
+#define AREA_RANDOM	(1u << 3)
+#define AREA_DONTFORK	(1u << 4)
+#define AREA_DONTDUMP	(1u << 5)
+#define AREA_HUGEPAGE	(1u << 6)
+#define AREA_NOHUGEPAGE (1u << 7)
+#define AREA_MERGEABLE	(1u << 8)
+#define AREA_WIPEONFORK (1u << 9)
+#define AREA_NORESERVE	(1u << 10)
+#define AREA_SEALED	(1u << 11)
+#define AREA_DROPPABLE	(1u << 12)
+#define AREA_MAYWRITE	(1u << 13) /* a shared mapping that may be made writable: its file was open for writing */
+#define AREA_SYNC	(1u << 14)
+#define AREA_ONFAULT	(1u << 15) /* locked, but only what is touched */
 
 struct memory_area {
 	uint64_t start, end;
-	uint64_t kind; /* enum area_kind */
-	uint64_t prot; /* PROT_* */
-	uint64_t flags; /* AREA_* */
+	uint64_t kind;	 /* enum area_kind */
+	uint64_t prot;	 /* PROT_* */
+	uint64_t flags;	 /* AREA_* */
 	uint64_t offset; /* in the backing */
 	object_id backing;
 	char *name; /* PR_SET_VMA_ANON_NAME; NULL: none */
@@ -44,8 +44,8 @@ struct memory_area {
 struct page_run {
 	uint64_t start; /* address */
 	uint64_t pages;
-	uint64_t file;  /* number of the page file */
-	uint64_t at;    /* page in it */
+	uint64_t file; /* number of the page file */
+	uint64_t at;   /* page in it */
 };
 
 struct page_range {
@@ -55,14 +55,15 @@ struct page_range {
 
 struct memory_state {
 	object_id of;
-	object_id exe;       /* backing of the executable */
+	object_id exe; /* backing of the executable */
 	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;
 	uint64_t arg_start, arg_end, env_start, env_end;
 	struct blob auxv;
-	bool lock_future;    /* mlockall(MCL_FUTURE) */
-	bool lock_onfault;   /* with MCL_ONFAULT */
-	uint64_t vdso_hash;  /* XXH3 of the vDSO's bytes */
-	object_id forked_from; /* the process with whom pages are still shared by fork: its memory is made first, and this one forked from it */
+	bool lock_future;   /* mlockall(MCL_FUTURE) */
+	bool lock_onfault;  /* with MCL_ONFAULT */
+	uint64_t vdso_hash; /* XXH3 of the vDSO's bytes */
+	object_id
+		forked_from; /* the process with whom pages are still shared by fork: its memory is made first, and this one forked from it */
 	struct memory_area *areas;
 	size_t n_areas;
 	struct page_run *runs; /* sorted by address */
@@ -81,7 +82,8 @@ struct page_ranges {
 	size_t n, room;
 };
 int page_ranges_add(struct page_ranges *r, uint64_t start, uint64_t pages); /* joins neighbours */
-int pages_present(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present, struct page_ranges *guards);
+int pages_present(
+	int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present, struct page_ranges *guards);
 /* Page frame numbers (0: none) of the pages of a range. */
 int pages_frames(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t *frames);
 
@@ -90,8 +92,8 @@ struct page_runs {
 	struct page_run *list;
 	size_t n, room;
 };
-int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer, struct page_runs *runs,
-	uint64_t *saved);
+int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer,
+	struct page_runs *runs, uint64_t *saved);
 
 /* --- restore: memory_build.c --------------------------------------------------------------------------------------- */
 

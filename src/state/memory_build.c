@@ -23,9 +23,9 @@
 #include "state/inode.h"
 #include "state/memory.h"
 
-#define TASK_END   0x7ffffffff000ull /* 47 bits: nothing of a program lies above unless it asked for it by address */
-#define IOV_MAX_   1024u
-#define READ_MAX   (1ull << 30)
+#define TASK_END 0x7ffffffff000ull /* 47 bits: nothing of a program lies above unless it asked for it by address */
+#define IOV_MAX_ 1024u
+#define READ_MAX (1ull << 30)
 
 static bool fills(const struct memory_area *a)
 {
@@ -63,8 +63,9 @@ static_assert(offsetof(struct page_run, pages) == offsetof(struct page_range, pa
 /* Protection while being made: what gets pages must be writable; what gets none need not be, and is then not charged for. */
 static int making_prot(const struct memory_state *m, const struct memory_area *a)
 {
-	bool pages = fills(a) && (meets(m->runs, m->n_runs, sizeof(m->runs[0]), a->start, a->end) ||
-					 meets(m->inherited, m->n_inherited, sizeof(m->inherited[0]), a->start, a->end));
+	bool pages =
+		fills(a) && (meets(m->runs, m->n_runs, sizeof(m->runs[0]), a->start, a->end) ||
+				    meets(m->inherited, m->n_inherited, sizeof(m->inherited[0]), a->start, a->end));
 
 	return pages ? (int)a->prot | PROT_READ | PROT_WRITE : (int)a->prot;
 }
@@ -193,8 +194,8 @@ static int map_area(struct build *b, struct fetched *f, const struct memory_stat
 		if (fd < 0)
 			return fd;
 	}
-	op = batch_call(b->batch, label(b->batch, "mmap of %lx-%lx", a->start, a->end), SYS_mmap, a->start, a->end - a->start,
-		(uint64_t)making_prot(m, a), (uint64_t)flags, (uint64_t)fd, a->offset);
+	op = batch_call(b->batch, label(b->batch, "mmap of %lx-%lx", a->start, a->end), SYS_mmap, a->start,
+		a->end - a->start, (uint64_t)making_prot(m, a), (uint64_t)flags, (uint64_t)fd, a->offset);
 	batch_expect(b->batch, op, (int64_t)a->start);
 	if (a->flags & (AREA_HUGEPAGE | AREA_NOHUGEPAGE)) {
 		op = batch_call(b->batch, "madvise of huge pages", SYS_madvise, a->start, a->end - a->start,
@@ -218,7 +219,8 @@ static void unmap_others(struct build *b, const struct page_range *keep, size_t 
 
 	while (i < n || ours_end) {
 		bool take_ours = ours_end && (i == n || ours < keep[i].start);
-		uint64_t start = take_ours ? ours : keep[i].start, end = take_ours ? ours_end : keep[i].start + keep[i].pages * PAGE_SIZE;
+		uint64_t start = take_ours ? ours : keep[i].start,
+			 end = take_ours ? ours_end : keep[i].start + keep[i].pages * PAGE_SIZE;
 
 		unmap(b, at, start);
 		at = MAX(at, end);
@@ -232,7 +234,8 @@ static void unmap_others(struct build *b, const struct page_range *keep, size_t 
 
 static void move_piece(struct build *b, uint64_t from, uint64_t to, uint64_t size)
 {
-	uint32_t op = batch_call(b->batch, "mremap of the vDSO", SYS_mremap, from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	uint32_t op = batch_call(
+		b->batch, "mremap of the vDSO", SYS_mremap, from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 
 	batch_expect(b->batch, op, (int64_t)to);
 }
@@ -240,7 +243,8 @@ static void move_piece(struct build *b, uint64_t from, uint64_t to, uint64_t siz
 /* Moves the kernel's pages to where the program knew them; by way of the free room behind our area when the two places overlap. */
 static void move_vdso(struct build *b, const struct vdso_pieces *from, uint64_t to)
 {
-	uint64_t start = from->list[0].start, last = from->list[from->n - 1].start + from->list[from->n - 1].pages * PAGE_SIZE;
+	uint64_t start = from->list[0].start,
+		 last = from->list[from->n - 1].start + from->list[from->n - 1].pages * PAGE_SIZE;
 	uint64_t scratch = b->restore->area.base.v + b->restore->area.size;
 	bool overlap = to < last && start < to + (last - start);
 
@@ -250,8 +254,8 @@ static void move_vdso(struct build *b, const struct vdso_pieces *from, uint64_t 
 		for (size_t i = 0; i < from->n; i++) {
 			uint64_t offset = from->list[i].start - start;
 
-			move_piece(b, pass == 1 && overlap ? scratch + offset : start + offset, (pass == 0 ? scratch : to) + offset,
-				from->list[i].pages * PAGE_SIZE);
+			move_piece(b, pass == 1 && overlap ? scratch + offset : start + offset,
+				(pass == 0 ? scratch : to) + offset, from->list[i].pages * PAGE_SIZE);
 		}
 }
 
@@ -272,8 +276,10 @@ int vdso_pieces_of(pid_t pid, struct vdso_pieces *out)
 
 	out->n = 0;
 	for (size_t i = 0; r == 0 && i < n; i++)
-		if ((!strncmp(maps[i].name, "[vvar", 5) || !strcmp(maps[i].name, "[vdso]")) && out->n < ARRAY_SIZE(out->list))
-			out->list[out->n++] = (struct page_range){ maps[i].start, (maps[i].end - maps[i].start) / PAGE_SIZE };
+		if ((!strncmp(maps[i].name, "[vvar", 5) || !strcmp(maps[i].name, "[vdso]")) &&
+			out->n < ARRAY_SIZE(out->list))
+			out->list[out->n++] =
+				(struct page_range){ maps[i].start, (maps[i].end - maps[i].start) / PAGE_SIZE };
 	proc_maps_free(maps, n);
 	return r;
 }
@@ -289,7 +295,8 @@ static size_t fill_some(struct build *b, const struct page_run *runs, size_t n)
 	size_t i = 0;
 	uint32_t op;
 
-	while (i < n && i < IOV_MAX_ && runs[i].file == runs[0].file && runs[i].at == at && bytes + runs[i].pages * PAGE_SIZE <= READ_MAX) {
+	while (i < n && i < IOV_MAX_ && runs[i].file == runs[0].file && runs[i].at == at &&
+		bytes + runs[i].pages * PAGE_SIZE <= READ_MAX) {
 		iov[i] = (struct iovec){ (void *)runs[i].start, runs[i].pages * PAGE_SIZE };
 		bytes += runs[i].pages * PAGE_SIZE;
 		at += runs[i].pages;
@@ -298,19 +305,22 @@ static size_t fill_some(struct build *b, const struct page_run *runs, size_t n)
 	if (i <= 1) {
 		i = 1;
 		bytes = MIN(runs[0].pages * PAGE_SIZE, READ_MAX);
-		op = batch_call(b->batch, "reading of pages", SYS_pread64, (uint64_t)page_file_number((unsigned int)runs[0].file), runs[0].start, bytes,
+		op = batch_call(b->batch, "reading of pages", SYS_pread64,
+			(uint64_t)page_file_number((unsigned int)runs[0].file), runs[0].start, bytes,
 			runs[0].at * PAGE_SIZE);
 		batch_expect(b->batch, op, (int64_t)bytes);
 		for (uint64_t done = bytes; done < runs[0].pages * PAGE_SIZE; done += bytes) {
 			bytes = MIN(runs[0].pages * PAGE_SIZE - done, READ_MAX);
-			op = batch_call(b->batch, "reading of pages", SYS_pread64, (uint64_t)page_file_number((unsigned int)runs[0].file),
-				runs[0].start + done, bytes, runs[0].at * PAGE_SIZE + done);
+			op = batch_call(b->batch, "reading of pages", SYS_pread64,
+				(uint64_t)page_file_number((unsigned int)runs[0].file), runs[0].start + done, bytes,
+				runs[0].at * PAGE_SIZE + done);
 			batch_expect(b->batch, op, (int64_t)bytes);
 		}
 		return 1;
 	}
 	where = batch_copy(b->batch, iov, i * sizeof(iov[0]));
-	op = batch_call(b->batch, "reading of pages", SYS_preadv, (uint64_t)page_file_number((unsigned int)runs[0].file), where.v, i, runs[0].at * PAGE_SIZE, 0);
+	op = batch_call(b->batch, "reading of pages", SYS_preadv,
+		(uint64_t)page_file_number((unsigned int)runs[0].file), where.v, i, runs[0].at * PAGE_SIZE, 0);
 	batch_expect(b->batch, op, (int64_t)bytes);
 	return i;
 }
@@ -347,7 +357,8 @@ static int set_mm(struct build *b, struct fetched *f, const struct memory_state 
 		map.exe_fd = (uint32_t)fd;
 	}
 	map.auxv = (void *)batch_copy(b->batch, m->auxv.data, m->auxv.size).v;
-	batch_call(b->batch, "prctl(PR_SET_MM_MAP)", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, batch_copy(b->batch, &map, sizeof(map)).v, sizeof(map), 0);
+	batch_call(b->batch, "prctl(PR_SET_MM_MAP)", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP,
+		batch_copy(b->batch, &map, sizeof(map)).v, sizeof(map), 0);
 	return 0;
 }
 
@@ -373,7 +384,9 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 	if (r == 0)
 		r = set_mm(b, &f, m, true);
 	close_fetched(b);
-	return r < 0 ? failed(b->ps, BLAME(.pid = b->process->vpid, .object = "memory"), r, "a mapped file cannot be opened: %s", strerror(-r)) : 0;
+	return r < 0 ? failed(b->ps, BLAME(.pid = b->process->vpid, .object = "memory"), r,
+			       "a mapped file cannot be opened: %s", strerror(-r))
+		     : 0;
 }
 
 /* --- forked ---------------------------------------------------------------------------------------------------------------- */
@@ -403,7 +416,8 @@ static void drop_outside(struct build *b, uint64_t start, uint64_t end, const st
 		if (keep[i].start >= end)
 			break;
 		if (keep[i].start > start)
-			batch_call(b->batch, "madvise(MADV_DONTNEED)", SYS_madvise, start, keep[i].start - start, MADV_DONTNEED);
+			batch_call(b->batch, "madvise(MADV_DONTNEED)", SYS_madvise, start, keep[i].start - start,
+				MADV_DONTNEED);
 		start = keep_end;
 	}
 	if (start < end)
@@ -421,7 +435,8 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 		return failed(b->ps, NULL, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < m->n_areas; i++)
 		if (covering(parent, &m->areas[i]))
-			keep[n_keep++] = (struct page_range){ m->areas[i].start, (m->areas[i].end - m->areas[i].start) / PAGE_SIZE };
+			keep[n_keep++] = (struct page_range){ m->areas[i].start,
+				(m->areas[i].end - m->areas[i].start) / PAGE_SIZE };
 	unmap_others(b, keep, n_keep);
 	fetch_page_files(b, &f);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++) {
@@ -434,7 +449,8 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 			continue;
 		}
 		if (making_prot(parent, from) != making_prot(m, a))
-			batch_call(b->batch, "mprotect", SYS_mprotect, a->start, a->end - a->start, (uint64_t)making_prot(m, a));
+			batch_call(b->batch, "mprotect", SYS_mprotect, a->start, a->end - a->start,
+				(uint64_t)making_prot(m, a));
 		if (fills(a))
 			drop_outside(b, a->start, a->end, m->inherited, m->n_inherited);
 	}
@@ -442,7 +458,9 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 	if (r == 0)
 		r = set_mm(b, &f, m, m->exe != parent->exe);
 	close_fetched(b);
-	return r < 0 ? failed(b->ps, BLAME(.pid = b->process->vpid, .object = "memory"), r, "a mapped file cannot be opened: %s", strerror(-r)) : 0;
+	return r < 0 ? failed(b->ps, BLAME(.pid = b->process->vpid, .object = "memory"), r,
+			       "a mapped file cannot be opened: %s", strerror(-r))
+		     : 0;
 }
 
 /* --- finishing --------------------------------------------------------------------------------------------------------------- */
@@ -451,8 +469,14 @@ static const struct {
 	unsigned int flag;
 	int advice;
 } advice[] = {
-	{ AREA_SEQUENTIAL, MADV_SEQUENTIAL }, { AREA_RANDOM, MADV_RANDOM }, { AREA_DONTFORK, MADV_DONTFORK }, { AREA_DONTDUMP, MADV_DONTDUMP },
-	{ AREA_HUGEPAGE, MADV_HUGEPAGE }, { AREA_NOHUGEPAGE, MADV_NOHUGEPAGE }, { AREA_MERGEABLE, MADV_MERGEABLE }, { AREA_WIPEONFORK, MADV_WIPEONFORK },
+	{ AREA_SEQUENTIAL, MADV_SEQUENTIAL },
+	{ AREA_RANDOM, MADV_RANDOM },
+	{ AREA_DONTFORK, MADV_DONTFORK },
+	{ AREA_DONTDUMP, MADV_DONTDUMP },
+	{ AREA_HUGEPAGE, MADV_HUGEPAGE },
+	{ AREA_NOHUGEPAGE, MADV_NOHUGEPAGE },
+	{ AREA_MERGEABLE, MADV_MERGEABLE },
+	{ AREA_WIPEONFORK, MADV_WIPEONFORK },
 };
 
 static void finish_area(struct build *b, const struct memory_state *m, const struct memory_area *a)
@@ -461,13 +485,17 @@ static void finish_area(struct build *b, const struct memory_state *m, const str
 
 	for (size_t i = 0; i < ARRAY_SIZE(advice); i++)
 		if (a->flags & advice[i].flag)
-			batch_call(b->batch, label(b->batch, "madvise %d of %lx", advice[i].advice, a->start), SYS_madvise, a->start, size, (uint64_t)advice[i].advice);
+			batch_call(b->batch, label(b->batch, "madvise %d of %lx", advice[i].advice, a->start),
+				SYS_madvise, a->start, size, (uint64_t)advice[i].advice);
 	if (a->name)
-		batch_call(b->batch, "naming of a mapping", SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, a->start, size, batch_string(b->batch, a->name).v);
+		batch_call(b->batch, "naming of a mapping", SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, a->start, size,
+			batch_string(b->batch, a->name).v);
 	if (making_prot(m, a) != (int)a->prot)
-		batch_call(b->batch, label(b->batch, "mprotect of %lx", a->start), SYS_mprotect, a->start, size, a->prot);
+		batch_call(
+			b->batch, label(b->batch, "mprotect of %lx", a->start), SYS_mprotect, a->start, size, a->prot);
 	if (a->flags & AREA_LOCKED) /* an area without access is locked all the same, but answers ENOMEM */
-		batch_may_fail(b->batch, batch_call(b->batch, "mlock", SYS_mlock2, a->start, size, a->flags & AREA_ONFAULT ? MLOCK_ONFAULT : 0));
+		batch_may_fail(b->batch, batch_call(b->batch, "mlock", SYS_mlock2, a->start, size,
+						 a->flags & AREA_ONFAULT ? MLOCK_ONFAULT : 0));
 }
 
 int memory_finish(struct build *b, const struct memory_state *m)
@@ -476,12 +504,15 @@ int memory_finish(struct build *b, const struct memory_state *m)
 		if (!is_vdso(&m->areas[i]))
 			finish_area(b, m, &m->areas[i]);
 	for (size_t i = 0; i < m->n_guards; i++)
-		batch_call(b->batch, "guard pages", SYS_madvise, m->guards[i].start, m->guards[i].pages * PAGE_SIZE, SPORE_MADV_GUARD_INSTALL);
+		batch_call(b->batch, "guard pages", SYS_madvise, m->guards[i].start, m->guards[i].pages * PAGE_SIZE,
+			SPORE_MADV_GUARD_INSTALL);
 	for (size_t i = 0; i < m->n_areas; i++)
 		if (m->areas[i].flags & AREA_SEALED)
-			batch_call(b->batch, "mseal", SPORE_SYS_mseal, m->areas[i].start, m->areas[i].end - m->areas[i].start, 0);
+			batch_call(b->batch, "mseal", SPORE_SYS_mseal, m->areas[i].start,
+				m->areas[i].end - m->areas[i].start, 0);
 	if (m->lock_future)
-		batch_call(b->batch, "mlockall(MCL_FUTURE)", SYS_mlockall, MCL_FUTURE | (m->lock_onfault ? MCL_ONFAULT : 0));
+		batch_call(b->batch, "mlockall(MCL_FUTURE)", SYS_mlockall,
+			MCL_FUTURE | (m->lock_onfault ? MCL_ONFAULT : 0));
 	return 0;
 }
 
@@ -508,8 +539,10 @@ int memory_validate(struct restore *r, const struct record *rec)
 	for (size_t i = 0; i < m->n_areas; i++) {
 		const struct memory_area *a = &m->areas[i];
 
-		if (a->start < last || a->end <= a->start || (a->start | a->end) % PAGE_SIZE || a->end > TASK_END || a->kind > AREA_VVAR)
-			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG, "the image has an impossible mapping %lx-%lx", a->start, a->end);
+		if (a->start < last || a->end <= a->start || (a->start | a->end) % PAGE_SIZE || a->end > TASK_END ||
+			a->kind > AREA_VVAR)
+			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
+				"the image has an impossible mapping %lx-%lx", a->start, a->end);
 		last = a->end;
 		if (is_vdso(a))
 			wanted += (a->end - a->start) / PAGE_SIZE;
@@ -517,11 +550,15 @@ int memory_validate(struct restore *r, const struct record *rec)
 			backing_validate_mapping(r, a->backing);
 	}
 	for (size_t i = 0; i < m->n_runs; i++)
-		if (m->runs[i].file >= r->image->n_page_files || m->runs[i].pages > page_file_pages(r->image, (unsigned int)m->runs[i].file) ||
+		if (m->runs[i].file >= r->image->n_page_files ||
+			m->runs[i].pages > page_file_pages(r->image, (unsigned int)m->runs[i].file) ||
 			m->runs[i].at > page_file_pages(r->image, (unsigned int)m->runs[i].file) - m->runs[i].pages)
-			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG, "the image has pages that no page file holds");
+			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
+				"the image has pages that no page file holds");
 	if (wanted && (own_vdso_hash(&pages) != m->vdso_hash || pages != wanted))
-		refused(r->ps, BLAME(.pid = p->vpid, .object = "vDSO", .remedy = "restore it on the kernel version on which it was saved"),
+		refused(r->ps,
+			BLAME(.pid = p->vpid, .object = "vDSO",
+				.remedy = "restore it on the kernel version on which it was saved"),
 			"this kernel's vDSO is another than the one that the program knows");
 	return 0;
 }

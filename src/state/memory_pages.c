@@ -16,7 +16,7 @@
 
 #define PM_PRESENT (1ull << 63)
 #define PM_SWAPPED (1ull << 62)
-#define PM_FILE    (1ull << 61)
+#define PM_FILE	   (1ull << 61)
 #define PM_FRAME   ((1ull << 55) - 1)
 
 int page_ranges_add(struct page_ranges *r, uint64_t start, uint64_t pages)
@@ -40,7 +40,8 @@ int page_ranges_add(struct page_ranges *r, uint64_t start, uint64_t pages)
 }
 
 /* -EINVAL, -ENOTTY: this kernel does not know the call or a category. */
-static int scan(int pagemap_fd, uint64_t start, uint64_t end, bool guards_known, struct page_ranges *present, struct page_ranges *guards)
+static int scan(int pagemap_fd, uint64_t start, uint64_t end, bool guards_known, struct page_ranges *present,
+	struct page_ranges *guards)
 {
 	struct page_region vec[512];
 	const uint64_t guard = guards_known ? SPORE_PAGE_IS_GUARD : 0;
@@ -80,7 +81,8 @@ static int read_entries(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t
 	size_t want = pages * sizeof(*entries), got = 0;
 
 	while (got < want) {
-		ssize_t n = pread(pagemap_fd, (uint8_t *)entries + got, want - got, (off_t)(start / PAGE_SIZE * sizeof(*entries) + got));
+		ssize_t n = pread(pagemap_fd, (uint8_t *)entries + got, want - got,
+			(off_t)(start / PAGE_SIZE * sizeof(*entries) + got));
 
 		if (n <= 0)
 			return n < 0 ? -errno : -EIO;
@@ -142,7 +144,8 @@ static int runs_add(struct page_runs *runs, struct page_run run)
 {
 	struct page_run *last = runs->n ? &runs->list[runs->n - 1] : NULL;
 
-	if (last && last->file == run.file && last->start + last->pages * PAGE_SIZE == run.start && last->at + last->pages == run.at) {
+	if (last && last->file == run.file && last->start + last->pages * PAGE_SIZE == run.start &&
+		last->at + last->pages == run.at) {
 		last->pages += run.pages;
 		return 0;
 	}
@@ -205,7 +208,8 @@ static int gather_save(struct gather *g, struct page_writer *w, struct page_runs
 		if (at < 0)
 			return (int)at;
 		for (uint64_t k = 0; r == 0 && k < n; k++)
-			r = runs_add(runs, (struct page_run){ g->address[i + k], 1, page_writer_number(w), (uint64_t)at + k });
+			r = runs_add(runs,
+				(struct page_run){ g->address[i + k], 1, page_writer_number(w), (uint64_t)at + k });
 		if (r < 0)
 			return r;
 		*saved += n;
@@ -233,7 +237,8 @@ static int gather_forced(struct gather *g, pid_t pid, int *mem)
 		size_t got = 0;
 
 		while (got < g->from[i].iov_len) {
-			ssize_t n = pread(*mem, to + got, g->from[i].iov_len - got, (off_t)((uintptr_t)g->from[i].iov_base + got));
+			ssize_t n = pread(*mem, to + got, g->from[i].iov_len - got,
+				(off_t)((uintptr_t)g->from[i].iov_base + got));
 
 			if (n <= 0)
 				return n < 0 ? -errno : -EFAULT;
@@ -254,8 +259,8 @@ static int gather_read(struct gather *g, pid_t pid, int *mem)
 	return got < 0 && errno != EFAULT ? -errno : gather_forced(g, pid, mem);
 }
 
-int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer, struct page_runs *runs,
-	uint64_t *saved)
+int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer,
+	struct page_runs *runs, uint64_t *saved)
 {
 	struct gather g = { .buffer = buffer };
 	_cleanup_fd_ int mem = -1;

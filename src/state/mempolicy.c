@@ -46,8 +46,8 @@ static void mempolicy_ask(struct capture *c, struct batch *b, void *scratch)
 	uint64_t at = batch_room(b, sizeof(*s->got), &room).v;
 
 	s->got = room;
-	s->op = batch_call(b, "get_mempolicy", SYS_get_mempolicy, at,
-		at + offsetof(struct mempolicy_got, nodes), NODE_BITS, 0, 0);
+	s->op = batch_call(
+		b, "get_mempolicy", SYS_get_mempolicy, at, at + offsetof(struct mempolicy_got, nodes), NODE_BITS, 0, 0);
 	batch_may_fail(b, s->op); /* ENOSYS: a kernel without NUMA */
 }
 
@@ -95,8 +95,7 @@ static int mempolicy_identity(struct build *build, const void *state)
 	uint64_t nodes[NODE_WORDS] = { 0 };
 
 	memcpy(nodes, s->nodes, s->n_nodes * sizeof(*nodes));
-	batch_call(b, "set_mempolicy", SYS_set_mempolicy, s->mode, batch_copy(b, nodes, sizeof(nodes)).v,
-		NODE_BITS);
+	batch_call(b, "set_mempolicy", SYS_set_mempolicy, s->mode, batch_copy(b, nodes, sizeof(nodes)).v, NODE_BITS);
 	return 0;
 }
 

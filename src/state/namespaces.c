@@ -14,11 +14,11 @@
 #include "engine/container.h"
 #include "state/owner.h"
 
-#define OF_CONTAINER 1u /* may be the tree's own where a container was made */
-#define OF_PID_NS    2u /* may be the tree's own where its root is pid 1 */
-#define OF_NETWORK   4u /* may be the tree's own where the container was given one */
-#define OF_THREAD    8u /* a thread may have another than its leader */
-#define OF_ANY       16u /* a restore makes one that serves as well: the clocks are in the tree's record */
+#define OF_CONTAINER 1u	 /* may be the tree's own where a container was made */
+#define OF_PID_NS    2u	 /* may be the tree's own where its root is pid 1 */
+#define OF_NETWORK   4u	 /* may be the tree's own where the container was given one */
+#define OF_THREAD    8u	 /* a thread may have another than its leader */
+#define OF_ANY	     16u /* a restore makes one that serves as well: the clocks are in the tree's record */
 
 static const struct kind_of_ns {
 	const char *name;

@@ -50,8 +50,7 @@ static int append(struct pending_state *s, const siginfo_t *info)
 static int append_queue(struct thread *t, bool shared, uint64_t *seen, struct pending_state *s)
 {
 	siginfo_t infos[AT_ONCE];
-	struct __ptrace_peeksiginfo_args args = { .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0,
-		.nr = AT_ONCE };
+	struct __ptrace_peeksiginfo_args args = { .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = AT_ONCE };
 	long n;
 
 	while ((n = ptrace(PTRACE_PEEKSIGINFO, t->tid, &args, infos)) > 0) {
@@ -91,8 +90,7 @@ int pending_capture(struct capture *c, struct thread *t, bool shared, uint64_t m
 	if (r == 0)
 		r = append_bare(mask & ~seen, s);
 	if (r < 0)
-		return failed(
-			c->ps, BLAME_PROCESS(c->process, .object = "pending signals"), r, "cannot read them");
+		return failed(c->ps, BLAME_PROCESS(c->process, .object = "pending signals"), r, "cannot read them");
 	return s->n_signals ? 0 : CAPTURE_NOTHING;
 }
 
@@ -103,8 +101,8 @@ int pending_validate(struct restore *r, const struct record *rec)
 	for (size_t i = 0; i < s->n_signals; i++)
 		if (s->signals[i].signal < 1 || s->signals[i].signal > 64 || !carried(s->signals[i].signal) ||
 			s->signals[i].info.size != INFO_SIZE)
-			return failed(r->ps, BLAME(.pid = owner_vpid(r, s->of), .object = "pending signals"),
-				-EBADMSG, "entry %zu is no signal that can be pending", i);
+			return failed(r->ps, BLAME(.pid = owner_vpid(r, s->of), .object = "pending signals"), -EBADMSG,
+				"entry %zu is no signal that can be pending", i);
 	return 0;
 }
 

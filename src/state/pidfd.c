@@ -11,7 +11,6 @@
 #include "kernel/uapi.h"
 #include "state/files.h"
 
-
 struct pidfd_state {
 	int64_t pid; /* in the tree's pid namespace */
 	bool thread;

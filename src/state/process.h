@@ -5,27 +5,27 @@
 #include "object/component.h"
 
 struct process_state {
-	uint64_t pid;        /* in the pid namespace of the tree's root, as all pids */
-	object_id parent;    /* 0: the root */
+	uint64_t pid;		 /* in the pid namespace of the tree's root, as all pids */
+	object_id parent;	 /* 0: the root */
 	uint64_t group, session; /* 0: outside of that namespace */
-	bool executed;       /* has called exec since it was forked: setpgid by its parent fails */
-	uint64_t exit_signal; /* what its parent gets when it ends */
+	bool executed;		 /* has called exec since it was forked: setpgid by its parent fails */
+	uint64_t exit_signal;	 /* what its parent gets when it ends */
 	bool zombie;
-	uint64_t exit_code;  /* of a zombie, as wait(2) has it */
-	uint64_t stopped;    /* the signal by which job control stopped it; 0: runs */
-	bool stop_reported;  /* its parent has waited for that */
+	uint64_t exit_code; /* of a zombie, as wait(2) has it */
+	uint64_t stopped;   /* the signal by which job control stopped it; 0: runs */
+	bool stop_reported; /* its parent has waited for that */
 	char *name;
 };
 
 struct regs_state {
-	uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags, rsp, ss, fs_base, gs_base,
-		ds, es, fs, gs;
+	uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, cs, eflags,
+		rsp, ss, fs_base, gs_base, ds, es, fs, gs;
 };
 
 struct thread_state {
 	object_id of; /* the process */
 	uint64_t tid;
-	bool exited;  /* a leader that has ended before its threads */
+	bool exited; /* a leader that has ended before its threads */
 	char name[16];
 	struct regs_state regs;
 	struct blob xstate;

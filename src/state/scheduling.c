@@ -42,8 +42,7 @@ static const struct field scheduling_fields[] = {
 	FIELD_UINT(struct scheduling_state, policy, "policy", "SCHED_*"),
 	FIELD_UINT(struct scheduling_state, priority, "priority", "of the real-time policies"),
 	FIELD_INT(struct scheduling_state, nice, "nice", "kept by the kernel under every policy"),
-	FIELD_BOOL(struct scheduling_state, reset_on_fork, "reset_on_fork",
-		"children start with the normal policy"),
+	FIELD_BOOL(struct scheduling_state, reset_on_fork, "reset_on_fork", "children start with the normal policy"),
 	FIELD_HEX(struct scheduling_state, flags, "flags", "other flags of sched_getattr"),
 	FIELD_UINT(struct scheduling_state, runtime, "runtime_ns", "SCHED_DEADLINE"),
 	FIELD_UINT(struct scheduling_state, deadline, "deadline_ns", "SCHED_DEADLINE"),
@@ -53,8 +52,8 @@ static const struct field scheduling_fields[] = {
 	FIELD_UINT(struct scheduling_state, util_min, "util_min", "lower utilisation clamp"),
 	FIELD_UINT(struct scheduling_state, util_max, "util_max", "upper utilisation clamp; 0: no clamps"),
 	FIELD_BOOL(struct scheduling_state, any_cpu, "any_cpu", "could run on every CPU of the machine"),
-	FIELD_UINTS(struct scheduling_state, cpus, n_cpus, "cpus", SHOW_HEX,
-		"the CPUs that it may run on, 64 to a number"),
+	FIELD_UINTS(
+		struct scheduling_state, cpus, n_cpus, "cpus", SHOW_HEX, "the CPUs that it may run on, 64 to a number"),
 	FIELD_UINT(struct scheduling_state, ioprio, "ioprio", "ioprio_get(2): class << 13 | level"),
 	FIELD_UINT(struct scheduling_state, timer_slack, "timer_slack_ns", "how late its timers may be"),
 	FIELD_END,
@@ -83,8 +82,7 @@ static int capture_policy(struct capture *c, struct scheduling_state *s)
 	struct sched_attributes a = { 0 };
 
 	if (kernel_sched_getattr(c->thread->tid, &a) < 0)
-		return failed(c->ps, BLAME_PROCESS(c->process), -errno, "sched_getattr of thread %d",
-			c->thread->tid);
+		return failed(c->ps, BLAME_PROCESS(c->process), -errno, "sched_getattr of thread %d", c->thread->tid);
 	s->policy = a.policy;
 	s->priority = a.priority;
 	s->reset_on_fork = a.flags & SCHED_ATTRIBUTES_RESET_ON_FORK;
@@ -118,8 +116,8 @@ static int capture_affinity(struct capture *c, struct scheduling_state *s)
 	long n = syscall(SYS_sched_getaffinity, c->thread->tid, sizeof(words), words);
 
 	if (n < 0)
-		return failed(c->ps, BLAME_PROCESS(c->process), -errno, "sched_getaffinity of thread %d",
-			c->thread->tid);
+		return failed(
+			c->ps, BLAME_PROCESS(c->process), -errno, "sched_getaffinity of thread %d", c->thread->tid);
 	online_cpus(all);
 	s->any_cpu = !memcmp(words, all, sizeof(words));
 	for (s->n_cpus = AFFINITY_WORDS; s->n_cpus > 1 && !words[s->n_cpus - 1];)
@@ -153,8 +151,7 @@ static int scheduling_capture(struct capture *c, const struct batch *b, void *sc
 	s->timer_slack = (uint64_t)batch_result(b, ops->slack);
 	ioprio = syscall(SYS_ioprio_get, IOPRIO_OF_PROCESS, c->thread->tid);
 	if (ioprio < 0)
-		return failed(
-			c->ps, BLAME_PROCESS(c->process), -errno, "ioprio_get of thread %d", c->thread->tid);
+		return failed(c->ps, BLAME_PROCESS(c->process), -errno, "ioprio_get of thread %d", c->thread->tid);
 	s->ioprio = (uint32_t)ioprio;
 	r = capture_policy(c, s);
 	return r < 0 ? r : capture_affinity(c, s);
@@ -188,8 +185,7 @@ static int scheduling_validate(struct restore *r, const struct record *rec)
 	validate_cpus(r, s);
 	if (wanted && !capable_own(CAP_SYS_NICE))
 		refused(r->ps,
-			BLAME(.pid = owner_vpid(r, s->of), .object = "scheduling",
-				.remedy = "give spore CAP_SYS_NICE"),
+			BLAME(.pid = owner_vpid(r, s->of), .object = "scheduling", .remedy = "give spore CAP_SYS_NICE"),
 			"policy %u, priority %u, nice %d need CAP_SYS_NICE", s->policy, s->priority, s->nice);
 	return 0;
 }
@@ -206,8 +202,7 @@ static void build_affinity(struct batch *b, const struct scheduling_state *s)
 	}
 	if (syscall(SYS_sched_getaffinity, 0, sizeof(own), own) > 0 && !memcmp(want, own, sizeof(own)))
 		return;
-	batch_call(b, "sched_setaffinity", SYS_sched_setaffinity, 0, sizeof(want),
-		batch_copy(b, want, sizeof(want)).v);
+	batch_call(b, "sched_setaffinity", SYS_sched_setaffinity, 0, sizeof(want), batch_copy(b, want, sizeof(want)).v);
 }
 
 static void build_policy(struct batch *b, const struct scheduling_state *s)

@@ -216,8 +216,7 @@ static int seccomp_validate(struct restore *r, const struct record *rec)
 			"mode %u is none", s->mode);
 	if (!capable_own(CAP_SYS_ADMIN))
 		refused(r->ps,
-			BLAME(.pid = owner_vpid(r, s->of), .object = "seccomp",
-				.remedy = "give spore CAP_SYS_ADMIN"),
+			BLAME(.pid = owner_vpid(r, s->of), .object = "seccomp", .remedy = "give spore CAP_SYS_ADMIN"),
 			"a filter cannot be installed, and suspended while the task is built, without "
 			"CAP_SYS_ADMIN");
 	return 0;
@@ -242,8 +241,7 @@ static int install(struct build *build, const struct seccomp_state *s, uint64_t 
 	struct batch *b = build->batch;
 
 	for (size_t i = 0; i < s->n_filters; i++) {
-		const struct filter_state *f =
-			restore_state(build->restore, s->filters[i].filter, "seccomp_filter");
+		const struct filter_state *f = restore_state(build->restore, s->filters[i].filter, "seccomp_filter");
 		struct sock_fprog program = { 0 };
 
 		if (!f)
@@ -253,8 +251,7 @@ static int install(struct build *build, const struct seccomp_state *s, uint64_t 
 		/* SPEC_ALLOW: what the thread has of the speculation controls is a matter of its own, and
 		 * set. */
 		batch_call(b, "seccomp(SECCOMP_SET_MODE_FILTER)", SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-			flags | f->flags | SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-			batch_copy(b, &program, sizeof(program)).v);
+			flags | f->flags | SECCOMP_FILTER_FLAG_SPEC_ALLOW, batch_copy(b, &program, sizeof(program)).v);
 	}
 	return 0;
 }
@@ -265,8 +262,7 @@ static int seccomp_identity(struct build *b, const void *state)
 	bool leader = b->thread == &b->process->threads[0];
 
 	if (s->mode == SECCOMP_MODE_STRICT) {
-		batch_call(
-			b->batch, "seccomp(SECCOMP_SET_MODE_STRICT)", SYS_seccomp, SECCOMP_SET_MODE_STRICT);
+		batch_call(b->batch, "seccomp(SECCOMP_SET_MODE_STRICT)", SYS_seccomp, SECCOMP_SET_MODE_STRICT);
 		return 0;
 	}
 	if (leader)

@@ -42,7 +42,9 @@ static void compare(struct capture *c, const struct process *other)
 		if (!shares(c->process, other, kinds[i].type))
 			continue;
 		snprintf(object, sizeof(object), "what it shares with process %d", other->vpid);
-		refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = "checkpoint when the two share it no more"),
+		refused(c->ps,
+			BLAME_PROCESS(
+				c->process, .object = object, .remedy = "checkpoint when the two share it no more"),
 			"%s: sharing between processes cannot be carried", kinds[i].what);
 		return;
 	}

@@ -123,10 +123,9 @@ static int signal_actions_validate(struct restore *r, const struct record *rec)
 	const struct signal_actions_state *s = rec->state;
 
 	for (size_t i = 0; i < s->n_actions; i++)
-		if (s->actions[i].signal < 1 || s->actions[i].signal > N_SIGNALS ||
-			!settable(s->actions[i].signal))
-			return failed(r->ps, BLAME(.pid = owner_vpid(r, s->of), .object = "signal actions"),
-				-EBADMSG, "%u is no signal that has an action", s->actions[i].signal);
+		if (s->actions[i].signal < 1 || s->actions[i].signal > N_SIGNALS || !settable(s->actions[i].signal))
+			return failed(r->ps, BLAME(.pid = owner_vpid(r, s->of), .object = "signal actions"), -EBADMSG,
+				"%u is no signal that has an action", s->actions[i].signal);
 	return 0;
 }
 
@@ -146,8 +145,8 @@ static int signal_actions_attach(struct build *build, const void *state)
 	}
 	for (int sig = 1; sig <= N_SIGNALS; sig++)
 		if (settable(sig))
-			batch_call(b, "rt_sigaction", SYS_rt_sigaction, (uint64_t)sig,
-				at[sig] ? at[sig] : defaults, 0, 8);
+			batch_call(
+				b, "rt_sigaction", SYS_rt_sigaction, (uint64_t)sig, at[sig] ? at[sig] : defaults, 0, 8);
 	return 0;
 }
 

@@ -114,8 +114,7 @@ static int clock_ahead(struct sleep_clock *clock, int cpu, int64_t *ahead)
 	if (!clock->cpu[cpu].known) {
 		CPU_ZERO(&one);
 		CPU_SET((size_t)cpu, &one);
-		if (sched_getaffinity(0, sizeof(own), &own) < 0 ||
-			sched_setaffinity(0, sizeof(one), &one) < 0)
+		if (sched_getaffinity(0, sizeof(own), &own) < 0 || sched_setaffinity(0, sizeof(one), &one) < 0)
 			return -errno;
 		r = measure(&clock->cpu[cpu].ahead);
 		sched_setaffinity(0, sizeof(own), &own);
@@ -134,9 +133,8 @@ static int clock_ahead(struct sleep_clock *clock, int cpu, int64_t *ahead)
 static bool counts_from_start(int nr)
 {
 	return nr == SYS_nanosleep || nr == SYS_clock_nanosleep || nr == SYS_poll || nr == SYS_futex ||
-	       nr == SYS_epoll_wait || nr == SYS_epoll_pwait || nr == SYS_epoll_pwait2 ||
-	       nr == SYS_rt_sigtimedwait || nr == SYS_semtimedop || nr == SYS_io_getevents ||
-	       nr == SYS_io_pgetevents;
+	       nr == SYS_epoll_wait || nr == SYS_epoll_pwait || nr == SYS_epoll_pwait2 || nr == SYS_rt_sigtimedwait ||
+	       nr == SYS_semtimedop || nr == SYS_io_getevents || nr == SYS_io_pgetevents;
 }
 
 static bool worth_looking(int nr, const unsigned long long args[6])
@@ -170,8 +168,8 @@ void sleep_look(int proc_fd, struct sleep_clock *clock, struct sleep_seen *seen)
 	*seen = (struct sleep_seen){ 0 };
 	/* "running", or the number of the call and its arguments. */
 	if (procfs_read(proc_fd, "syscall", &text, &size) < 0 ||
-		sscanf(text, "%d %llx %llx %llx %llx %llx %llx", &nr, &args[0], &args[1], &args[2], &args[3],
-			&args[4], &args[5]) != 7)
+		sscanf(text, "%d %llx %llx %llx %llx %llx %llx", &nr, &args[0], &args[1], &args[2], &args[3], &args[4],
+			&args[5]) != 7)
 		return;
 	if (nr == RESTART_NR_UNKNOWN)
 		seen->nr = nr_from_stack(proc_fd, args);
@@ -204,9 +202,8 @@ static int64_t left_since(int64_t timeout, int64_t since, int64_t now)
 
 static bool is_of(const struct sleep_note *note, pid_t tid, const struct user_regs_struct *gp)
 {
-	return note->tid == tid && note->rip == gp->rip && note->rsp == gp->rsp &&
-	       note->arguments[0] == gp->rdi && note->arguments[1] == gp->rsi &&
-	       note->arguments[2] == gp->rdx && note->arguments[3] == gp->r10;
+	return note->tid == tid && note->rip == gp->rip && note->rsp == gp->rsp && note->arguments[0] == gp->rdi &&
+	       note->arguments[1] == gp->rsi && note->arguments[2] == gp->rdx && note->arguments[3] == gp->r10;
 }
 
 static const struct sleep_note *find_note(
@@ -247,8 +244,8 @@ static void settle_block(const struct stop *s, int proc_fd, const struct sleep_s
  * What is left of a call that has to begin anew. A timeout in milliseconds was rounded up when it last did:
  * the note says by how much, lest many stops add up.
  */
-static int64_t left_of_interrupted(const struct stop *s, int proc_fd, const struct sleep_seen *seen,
-	const struct sleep_notes *before, int64_t now)
+static int64_t left_of_interrupted(
+	const struct stop *s, int proc_fd, const struct sleep_seen *seen, const struct sleep_notes *before, int64_t now)
 {
 	const struct user_regs_struct *gp = &s->regs.gp;
 	int64_t timeout = restart_timeout(s->tid, (int)gp->orig_rax, gp), since, left;
@@ -287,8 +284,8 @@ void sleep_wind_back(const struct stop *s)
 	task_gp_set(s->tid, &gp);
 }
 
-void sleep_settle(struct stop *s, int proc_fd, const struct sleep_seen *seen,
-	const struct sleep_notes *before, struct sleep_notes *after, struct restart_state *out)
+void sleep_settle(struct stop *s, int proc_fd, const struct sleep_seen *seen, const struct sleep_notes *before,
+	struct sleep_notes *after, struct restart_state *out)
 {
 	*out = (struct restart_state){ .left = -1 };
 	if (restart_is_interrupted(&s->regs.gp)) {

@@ -43,16 +43,16 @@ void sleep_notes_load(pid_t pid, uint64_t starttime, struct sleep_notes *notes);
  * full timeout later. */
 void sleep_notes_store(pid_t pid, uint64_t starttime, const struct sleep_notes *notes);
 void sleep_notes_free(struct sleep_notes *notes);
-int sleep_note_add(struct sleep_notes *notes, pid_t tid, const struct restart_state *s,
-	const struct user_regs_struct *gp);
+int sleep_note_add(
+	struct sleep_notes *notes, pid_t tid, const struct restart_state *s, const struct user_regs_struct *gp);
 
 /*
  * At once after the stop, before anything runs in the task: winds back what only the stop interrupted (in
  * s->regs, which is also what the image takes) and says what is left of a sleep that the kernel remembers.
  * before: the notes that were loaded; after: gets this one's note.
  */
-void sleep_settle(struct stop *s, int proc_fd, const struct sleep_seen *seen,
-	const struct sleep_notes *before, struct sleep_notes *after, struct restart_state *out);
+void sleep_settle(struct stop *s, int proc_fd, const struct sleep_seen *seen, const struct sleep_notes *before,
+	struct sleep_notes *after, struct restart_state *out);
 
 /*
  * As soon as a task has stopped: should spore die before sleep_settle, the call that the stop interrupted is made again (for all of

@@ -32,8 +32,8 @@ void sleep_notes_free(struct sleep_notes *notes)
 	*notes = (struct sleep_notes){ 0 };
 }
 
-int sleep_note_add(struct sleep_notes *notes, pid_t tid, const struct restart_state *s,
-	const struct user_regs_struct *gp)
+int sleep_note_add(
+	struct sleep_notes *notes, pid_t tid, const struct restart_state *s, const struct user_regs_struct *gp)
 {
 	struct sleep_note *grown = reallocarray(notes->list, notes->n + 1, sizeof(*grown));
 
@@ -71,8 +71,7 @@ void sleep_notes_load(pid_t pid, uint64_t starttime, struct sleep_notes *notes)
 		return;
 	n = MIN((size_t)st.st_size / sizeof(*notes->list), (size_t)MOST);
 	notes->list = calloc(n + 1, sizeof(*notes->list));
-	if (notes->list &&
-		read(fd, notes->list, n * sizeof(*notes->list)) == (ssize_t)(n * sizeof(*notes->list)))
+	if (notes->list && read(fd, notes->list, n * sizeof(*notes->list)) == (ssize_t)(n * sizeof(*notes->list)))
 		notes->n = n;
 }
 

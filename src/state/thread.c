@@ -17,8 +17,34 @@
 #define REG(name) FIELD_HEX(struct regs_state, name, #name, "")
 
 static const struct field regs_fields[] = {
-	REG(r15), REG(r14), REG(r13), REG(r12), REG(rbp), REG(rbx), REG(r11), REG(r10), REG(r9), REG(r8), REG(rax), REG(rcx), REG(rdx), REG(rsi), REG(rdi),
-	REG(orig_rax), REG(rip), REG(cs), REG(eflags), REG(rsp), REG(ss), REG(fs_base), REG(gs_base), REG(ds), REG(es), REG(fs), REG(gs), FIELD_END,
+	REG(r15),
+	REG(r14),
+	REG(r13),
+	REG(r12),
+	REG(rbp),
+	REG(rbx),
+	REG(r11),
+	REG(r10),
+	REG(r9),
+	REG(r8),
+	REG(rax),
+	REG(rcx),
+	REG(rdx),
+	REG(rsi),
+	REG(rdi),
+	REG(orig_rax),
+	REG(rip),
+	REG(cs),
+	REG(eflags),
+	REG(rsp),
+	REG(ss),
+	REG(fs_base),
+	REG(gs_base),
+	REG(ds),
+	REG(es),
+	REG(fs),
+	REG(gs),
+	FIELD_END,
 };
 
 static const struct field thread_fields[] = {
@@ -27,8 +53,10 @@ static const struct field thread_fields[] = {
 	FIELD_BOOL(struct thread_state, exited, "exited", "a leader that ended before its threads"),
 	FIELD_TEXT(struct thread_state, name, "name", "PR_SET_NAME"),
 	FIELD_STRUCT(struct thread_state, regs, "regs", regs_fields,
-		"general registers as user_regs_struct has them; orig_rax and rax say which system call was interrupted, and how the kernel goes on with it"),
-	FIELD_BLOB(struct thread_state, xstate, "xstate", "x87, SSE, AVX and more in the form of XSAVE (NT_X86_XSTATE)"),
+		"general registers as user_regs_struct has them; orig_rax and rax say which system call was "
+		"interrupted, and how the kernel goes on with it"),
+	FIELD_BLOB(
+		struct thread_state, xstate, "xstate", "x87, SSE, AVX and more in the form of XSAVE (NT_X86_XSTATE)"),
 	FIELD_HEX(struct thread_state, blocked, "blocked", "signal mask"),
 	FIELD_HEX(struct thread_state, rseq, "rseq", "address registered by rseq(2)"),
 	FIELD_UINT(struct thread_state, rseq_size, "rseq_size", "bytes registered"),
@@ -41,7 +69,8 @@ static const struct field thread_fields[] = {
 	FIELD_HEX(struct thread_state, robust_list, "robust_list", "head of the list of robust futexes"),
 	FIELD_UINT(struct thread_state, robust_list_len, "robust_list_len", "its size"),
 	FIELD_HEX(struct thread_state, clear_child_tid, "clear_child_tid", "cleared and woken when the thread ends"),
-	FIELD_STRUCT(struct thread_state, restart, "restart", restart_fields, "the system call that the stop interrupted"),
+	FIELD_STRUCT(
+		struct thread_state, restart, "restart", restart_fields, "the system call that the stop interrupted"),
 	FIELD_END,
 };
 

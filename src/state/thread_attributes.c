@@ -65,8 +65,8 @@ static void thread_attributes_ask(struct capture *c, struct batch *b, void *scra
 	s->mce_kill = batch_call(b, "prctl(PR_MCE_KILL_GET)", SYS_prctl, PR_MCE_KILL_GET);
 	batch_may_fail(b, s->mce_kill);
 	for (uint64_t i = 0; i < N_SPECULATION; i++) {
-		s->speculation[i] = batch_call(
-			b, "prctl(PR_GET_SPECULATION_CTRL)", SYS_prctl, PR_GET_SPECULATION_CTRL, i);
+		s->speculation[i] =
+			batch_call(b, "prctl(PR_GET_SPECULATION_CTRL)", SYS_prctl, PR_GET_SPECULATION_CTRL, i);
 		batch_may_fail(b, s->speculation[i]);
 	}
 }
@@ -128,8 +128,7 @@ static void build_speculation(struct build *b, uint64_t which, uint32_t want)
 							   : "flushing of the L1 data cache");
 		return;
 	}
-	batch_call(
-		b->batch, "prctl(PR_SET_SPECULATION_CTRL)", SYS_prctl, PR_SET_SPECULATION_CTRL, which, value);
+	batch_call(b->batch, "prctl(PR_SET_SPECULATION_CTRL)", SYS_prctl, PR_SET_SPECULATION_CTRL, which, value);
 }
 
 static int thread_attributes_arm(struct build *build, const void *state)

@@ -14,12 +14,14 @@
 
 static const struct field tree_fields[] = {
 	FIELD_REF(struct tree_state, root, "root", "process", REF_STRONG, "the process whose descendants the tree is"),
-	FIELD_BOOL(struct tree_state, own_pid_namespace, "own_pid_namespace", "the root is pid 1 of a pid namespace of its own"),
+	FIELD_BOOL(struct tree_state, own_pid_namespace, "own_pid_namespace",
+		"the root is pid 1 of a pid namespace of its own"),
 	FIELD_BOOL(struct tree_state, container, "container", "in namespaces that spore made"),
 	FIELD_STRING(struct tree_state, name, "name", "of the container"),
 	FIELD_STRING(struct tree_state, hostname, "hostname", "of its uts namespace"),
 	FIELD_STRING(struct tree_state, domainname, "domainname", "of its uts namespace"),
-	FIELD_STRING(struct tree_state, directory, "directory", "its root directory on the host, if not the host's own"),
+	FIELD_STRING(
+		struct tree_state, directory, "directory", "its root directory on the host, if not the host's own"),
 	FIELD_STRING(struct tree_state, network, "network", "host, none or the path of a network namespace"),
 	FIELD_BOOL(struct tree_state, init, "init", "pid 1 is spore's reaping init"),
 	FIELD_UINT(struct tree_state, monotonic_ns, "monotonic_ns", "CLOCK_MONOTONIC of the tree when it was saved"),
@@ -54,8 +56,10 @@ static void capture_clocks(struct capture *c, struct tree_state *s)
 
 	procfs_read(c->process->living_fd, "timens_offsets", &theirs, NULL);
 	procfs_read(self, "timens_offsets", &ours, NULL);
-	s->monotonic_ns = clock_ns(CLOCK_MONOTONIC) + (uint64_t)(offset_of(theirs, "monotonic") - offset_of(ours, "monotonic"));
-	s->boottime_ns = clock_ns(CLOCK_BOOTTIME) + (uint64_t)(offset_of(theirs, "boottime") - offset_of(ours, "boottime"));
+	s->monotonic_ns =
+		clock_ns(CLOCK_MONOTONIC) + (uint64_t)(offset_of(theirs, "monotonic") - offset_of(ours, "monotonic"));
+	s->boottime_ns =
+		clock_ns(CLOCK_BOOTTIME) + (uint64_t)(offset_of(theirs, "boottime") - offset_of(ours, "boottime"));
 	s->realtime_ns = clock_ns(CLOCK_REALTIME);
 }
 
@@ -74,7 +78,8 @@ static int capture_names(struct capture *c, struct tree_state *s)
 	int r;
 
 	if (own < 0 || theirs < 0 || setns(theirs, CLONE_NEWUTS) < 0)
-		return failed(c->ps, BLAME_PROCESS(c->process, .object = "uts namespace"), -errno, "cannot be entered: %m");
+		return failed(
+			c->ps, BLAME_PROCESS(c->process, .object = "uts namespace"), -errno, "cannot be entered: %m");
 	r = uname(&names) < 0 ? -errno : 0;
 	if (setns(own, CLONE_NEWUTS) < 0)
 		return failed(c->ps, NULL, -errno, "cannot go back to the host's uts namespace: %m");
@@ -128,7 +133,8 @@ static void look_at_session(struct capture *c)
 static void look_at_shm(struct capture *c)
 {
 	_cleanup_dir_ DIR *dir = NULL;
-	int fd = c->tree->container ? openat(c->process->proc_fd, "root/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	int fd = c->tree->container ? openat(c->process->proc_fd, "root/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+				    : -1;
 
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	for (struct dirent *e; dir && (e = readdir(dir));) {
@@ -137,7 +143,9 @@ static void look_at_shm(struct capture *c)
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;
 		snprintf(object, sizeof(object), "/dev/shm/%.140s", e->d_name);
-		refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = "remove it, or keep it on a file system of the host's"),
+		refused(c->ps,
+			BLAME_PROCESS(c->process, .object = object,
+				.remedy = "remove it, or keep it on a file system of the host's"),
 			"files in the container's own /dev/shm cannot be carried");
 	}
 }

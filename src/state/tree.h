@@ -8,7 +8,7 @@
 struct tree_state {
 	object_id root;
 	bool own_pid_namespace; /* the root is pid 1 of its own */
-	bool container;         /* made by `spore run`: what follows says how */
+	bool container;		/* made by `spore run`: what follows says how */
 	char *name, *hostname, *domainname, *directory, *network;
 	bool init;
 	uint64_t monotonic_ns, boottime_ns, realtime_ns; /* the tree's clocks when it was saved */

@@ -33,8 +33,7 @@ static const struct field x86_fields[] = {
 	FIELD_REF(struct x86_state, of, "of", "thread", REF_STRONG, "the thread"),
 	FIELD_BOOL(struct x86_state, tsc_faults, "tsc_faults",
 		"PR_TSC_SIGSEGV: reading the time stamp counter is a fault"),
-	FIELD_BOOL(struct x86_state, cpuid_faults, "cpuid_faults",
-		"ARCH_SET_CPUID: the CPUID instruction is a fault"),
+	FIELD_BOOL(struct x86_state, cpuid_faults, "cpuid_faults", "ARCH_SET_CPUID: the CPUID instruction is a fault"),
 	FIELD_END,
 };
 
@@ -56,8 +55,8 @@ static void x86_ask(struct capture *c, struct batch *b, void *scratch)
 	batch_call(b, "prctl(PR_GET_TSC)", SYS_prctl, PR_GET_TSC, tsc_at);
 	s->cpuid = batch_call(b, "arch_prctl(ARCH_GET_CPUID)", SYS_arch_prctl, SPORE_ARCH_GET_CPUID);
 	batch_may_fail(b, s->cpuid);
-	batch_may_fail(b, batch_call(b, "arch_prctl(ARCH_SHSTK_STATUS)", SYS_arch_prctl,
-				  SPORE_ARCH_SHSTK_STATUS, shadow_stack_at));
+	batch_may_fail(b, batch_call(b, "arch_prctl(ARCH_SHSTK_STATUS)", SYS_arch_prctl, SPORE_ARCH_SHSTK_STATUS,
+				  shadow_stack_at));
 }
 
 /* Thread areas in the global descriptor table: of 32-bit programs, mostly. An empty one reads as not present
@@ -90,8 +89,7 @@ static bool has_ports(pid_t tid)
 
 static int refuse(struct capture *c, const char *object, const char *text)
 {
-	return refused(
-		c->ps, BLAME_PROCESS(c->process, .object = object), "thread %d %s", c->thread->tid, text);
+	return refused(c->ps, BLAME_PROCESS(c->process, .object = object), "thread %d %s", c->thread->tid, text);
 }
 
 static int refuse_what_is_not_carried(struct capture *c, const struct x86_scratch *got)

@@ -76,8 +76,8 @@ static int x86_process_capture(struct capture *c, const struct batch *b, void *s
 		return refused(c->ps, BLAME_PROCESS(c->process, .object = "LDT"),
 			"it has a local descriptor table (modify_ldt)");
 	if (*got->untag_mask && *got->untag_mask != UINT64_MAX)
-		return refused(c->ps, BLAME_PROCESS(c->process, .object = "tagged addresses"),
-			"linear address masking is on");
+		return refused(
+			c->ps, BLAME_PROCESS(c->process, .object = "tagged addresses"), "linear address masking is on");
 	s->of = c->process->id;
 	s->xfeatures = *got->xfeatures & ~usual_xfeatures();
 	return s->xfeatures ? 0 : CAPTURE_NOTHING;
@@ -89,8 +89,8 @@ static int x86_process_look(struct capture *c)
 	_cleanup_fd_ int fd = openat(c->process->living_fd, "exe", O_RDONLY | O_CLOEXEC);
 	unsigned char ident[EI_NIDENT];
 
-	if (fd >= 0 && pread(fd, ident, sizeof(ident), 0) == sizeof(ident) &&
-		!memcmp(ident, ELFMAG, SELFMAG) && ident[EI_CLASS] == ELFCLASS32)
+	if (fd >= 0 && pread(fd, ident, sizeof(ident), 0) == sizeof(ident) && !memcmp(ident, ELFMAG, SELFMAG) &&
+		ident[EI_CLASS] == ELFCLASS32)
 		refused(c->ps, BLAME_PROCESS(c->process, .object = "32-bit code"), "it is a 32-bit program");
 	return 0;
 }

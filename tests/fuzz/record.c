@@ -10,8 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const struct record_kind *const kinds[] = { &sample_kind, &image_head_kind, &page_blocks_kind,
-	&manifest_kind };
+static const struct record_kind *const kinds[] = { &sample_kind, &image_head_kind, &page_blocks_kind, &manifest_kind };
 
 /* What decoding gave, encoded: the canonical form of the record. */
 static int canonical(const struct record_kind *k, const uint8_t *data, size_t size, struct bytes *out)

@@ -57,8 +57,7 @@ static void sigaction_facts(struct inside *in, struct stopped *s)
 
 	/* 64 answers of 32 bytes fit into half of the page. */
 	for (int sig = 1; sig <= NSIGNALS && done >= 0; sig++)
-		done = remote_call(
-			in, s, SYS_rt_sigaction, sig, 0, in->scratch + (sig - 1) * sizeof(*acts), 8, 0);
+		done = remote_call(in, s, SYS_rt_sigaction, sig, 0, in->scratch + (sig - 1) * sizeof(*acts), 8, 0);
 	if (done < 0 || !remote_read(s, in->scratch, acts, sizeof(acts))) {
 		fact(in->o, in->p->prefix, "signal", "unknown");
 		return;
@@ -76,8 +75,8 @@ static void sigaction_facts(struct inside *in, struct stopped *s)
 }
 
 /* A remaining time passes by itself; that there is some does not. */
-static void left_fact(struct inside *in, const char *key, long interval_s, long interval_ns, long left_s,
-	long left_ns, long overrun)
+static void left_fact(
+	struct inside *in, const char *key, long interval_s, long interval_ns, long left_s, long left_ns, long overrun)
 {
 	if (in->o->opt.times)
 		fact(in->o, in->p->prefix, key, "interval %ld.%09ld left %ld.%09ld overrun %ld", interval_s,
@@ -94,8 +93,7 @@ static void itimer_facts(struct inside *in, struct stopped *s)
 	for (int which = 0; which < 3; which++) {
 		long v[4];
 
-		if (call(in, s, SYS_getitimer, which, in->scratch, 0) == 0 &&
-			remote_read(s, in->scratch, v, sizeof(v)))
+		if (call(in, s, SYS_getitimer, which, in->scratch, 0) == 0 && remote_read(s, in->scratch, v, sizeof(v)))
 			left_fact(in, names[which], v[0], v[1] * 1000, v[2], v[3] * 1000, 0);
 	}
 }
@@ -105,8 +103,7 @@ static void posix_timer_facts(struct inside *in, struct stopped *s)
 	_free_ char *text = slurpf(NULL, "/proc/%d/timers", in->p->pid);
 	char *save = NULL;
 
-	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
-		line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
 		char key[48];
 		long v[4];
 		int id;
@@ -116,8 +113,7 @@ static void posix_timer_facts(struct inside *in, struct stopped *s)
 		snprintf(key, sizeof(key), "timer %d", id);
 		if (call(in, s, SYS_timer_gettime, id, in->scratch, 0) == 0 &&
 			remote_read(s, in->scratch, v, sizeof(v)))
-			left_fact(
-				in, key, v[0], v[1], v[2], v[3], call(in, s, SYS_timer_getoverrun, id, 0, 0));
+			left_fact(in, key, v[0], v[1], v[2], v[3], call(in, s, SYS_timer_getoverrun, id, 0, 0));
 	}
 }
 
@@ -127,15 +123,14 @@ static void ldt_fact(struct inside *in, struct stopped *s)
 	long n = call(in, s, SYS_modify_ldt, 0, in->scratch, PAGE);
 
 	if (n > 0 && remote_read(s, in->scratch, ldt, n))
-		fact(in->o, in->p->prefix, "ldt", "%ld bytes %016lx", n,
-			(unsigned long)hash_bytes(ldt, n, 0));
+		fact(in->o, in->p->prefix, "ldt", "%ld bytes %016lx", n, (unsigned long)hash_bytes(ldt, n, 0));
 	else
 		answer_fact(in, in->p->prefix, "ldt", n);
 }
 
 /* An int or long that the kernel writes to the page; the call itself only says whether. */
-static void written_fact(struct inside *in, struct stopped *s, const char *prefix, const char *key, long nr,
-	uint64_t a, uint64_t b, size_t size)
+static void written_fact(struct inside *in, struct stopped *s, const char *prefix, const char *key, long nr, uint64_t a,
+	uint64_t b, size_t size)
 {
 	uint64_t value = 0;
 	long done = call(in, s, nr, a, b, 0);
@@ -159,12 +154,10 @@ void ask_process(struct inside *in, struct stopped *s)
 	answer_fact(in, prefix, "memory merge", call(in, s, SYS_prctl, PR_GET_MEMORY_MERGE, 0, 0));
 	answer_fact(in, prefix, "timer ids by request",
 		call(in, s, SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_CREATE_RESTORE_IDS_GET, 0));
-	answer_fact(
-		in, prefix, "membarrier", call(in, s, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0));
+	answer_fact(in, prefix, "membarrier", call(in, s, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0));
 	answer_fact(in, prefix, "brk", call(in, s, SYS_brk, 0, 0, 0));
 	written_fact(in, s, prefix, "child subreaper", SYS_prctl, PR_GET_CHILD_SUBREAPER, in->scratch, 4);
-	written_fact(
-		in, s, prefix, "xstate permissions", SYS_arch_prctl, ARCH_GET_XCOMP_PERM_, in->scratch, 8);
+	written_fact(in, s, prefix, "xstate permissions", SYS_arch_prctl, ARCH_GET_XCOMP_PERM_, in->scratch, 8);
 	ldt_fact(in, s);
 	signals_pending(in, s, true, prefix);
 }
@@ -206,10 +199,8 @@ static void altstack_fact(struct inside *in, struct stopped *s, const char *pref
 {
 	stack_t st;
 
-	if (call(in, s, SYS_sigaltstack, 0, in->scratch, 0) == 0 &&
-		remote_read(s, in->scratch, &st, sizeof(st)))
-		fact(in->o, prefix, "alternate stack", "%p size %zu flags %#x", st.ss_sp, st.ss_size,
-			st.ss_flags);
+	if (call(in, s, SYS_sigaltstack, 0, in->scratch, 0) == 0 && remote_read(s, in->scratch, &st, sizeof(st)))
+		fact(in->o, prefix, "alternate stack", "%p size %zu flags %#x", st.ss_sp, st.ss_size, st.ss_flags);
 }
 
 static void memory_policy_fact(struct inside *in, struct stopped *s, const char *prefix)
@@ -223,8 +214,7 @@ static void memory_policy_fact(struct inside *in, struct stopped *s, const char 
 		answer_fact(in, prefix, "memory policy", done);
 		return;
 	}
-	fact(in->o, prefix, "memory policy", "%#x nodes %016lx", mode,
-		(unsigned long)hash_bytes(nodes, 120, 0));
+	fact(in->o, prefix, "memory policy", "%#x nodes %016lx", mode, (unsigned long)hash_bytes(nodes, 120, 0));
 }
 
 static void seccomp_facts(struct oracle *o, const struct stopped *s, const char *prefix)
@@ -265,11 +255,11 @@ static void ptrace_facts(struct oracle *o, const struct stopped *s, const char *
 
 	fact(o, prefix, "signal mask", "%016lx", (unsigned long)s->mask);
 	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, s->task->tid, sizeof(rseq), &rseq) > 0)
-		fact(o, prefix, "rseq", "%#lx size %u signature %#x flags %u",
-			(unsigned long)rseq.rseq_abi_pointer, rseq.rseq_abi_size, rseq.signature, rseq.flags);
+		fact(o, prefix, "rseq", "%#lx size %u signature %#x flags %u", (unsigned long)rseq.rseq_abi_pointer,
+			rseq.rseq_abi_size, rseq.signature, rseq.flags);
 	fact(o, prefix, "syscall user dispatch", "mode %lu selector %#lx offset %#lx length %#lx",
-		(unsigned long)s->dispatch.mode, (unsigned long)s->dispatch.selector,
-		(unsigned long)s->dispatch.offset, (unsigned long)s->dispatch.len);
+		(unsigned long)s->dispatch.mode, (unsigned long)s->dispatch.selector, (unsigned long)s->dispatch.offset,
+		(unsigned long)s->dispatch.len);
 	seccomp_facts(o, s, prefix);
 	descriptor_facts(o, s, prefix);
 }
@@ -291,8 +281,8 @@ void ask_thread(struct inside *in, struct stopped *s)
 	answer_fact(in, prefix, "cpuid", call(in, s, SYS_arch_prctl, ARCH_GET_CPUID, 0, 0));
 	answer_fact(in, prefix, "indirect branches",
 		call(in, s, SYS_prctl, PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, 0));
-	answer_fact(in, prefix, "store bypass",
-		call(in, s, SYS_prctl, PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0));
+	answer_fact(
+		in, prefix, "store bypass", call(in, s, SYS_prctl, PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0));
 	written_fact(in, s, prefix, "parent death signal", SYS_prctl, PR_GET_PDEATHSIG, in->scratch, 4);
 	written_fact(in, s, prefix, "tsc", SYS_prctl, PR_GET_TSC, in->scratch, 4);
 	written_fact(in, s, prefix, "clear_child_tid", SYS_prctl, PR_GET_TID_ADDRESS, in->scratch, 8);

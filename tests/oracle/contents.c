@@ -144,8 +144,8 @@ static bool sum_file(struct oracle *o, int fd, const struct mapping *m, uint64_t
 
 /* A private page replaces that of the file: the file's goes out of the sum, and the process's own comes in.
  */
-static void add_range(const struct proc *p, const struct mapping *m, const struct page_range *r, int mem,
-	int file, struct contents *c)
+static void add_range(const struct proc *p, const struct mapping *m, const struct page_range *r, int mem, int file,
+	struct contents *c)
 {
 	uint64_t underneath = 0;
 
@@ -156,8 +156,8 @@ static void add_range(const struct proc *p, const struct mapping *m, const struc
 	}
 	if (r->categories & IS_FILE)
 		return;
-	if (file >= 0 && contents_of_fd(file, m->offset + (r->start - m->start),
-				 m->offset + (r->end - m->start), &underneath))
+	if (file >= 0 &&
+		contents_of_fd(file, m->offset + (r->start - m->start), m->offset + (r->end - m->start), &underneath))
 		c->sum -= underneath;
 	if (!(r->categories & IS_ZERO))
 		c->sum += sum_memory(p, mem, r->start, r->end, c);

@@ -107,10 +107,9 @@ static void lock_fact(struct oracle *o, const char *prefix, const char *line)
 	char type[16], mode[16], access[16], start[24], end[24], name[32];
 	long pid;
 
-	if (sscanf(line, "lock: %*d: %15s %15s %15s %ld %*s %23s %23s", type, mode, access, &pid, start,
-		    end) == 6)
-		fact(o, prefix, "lock", "%s %s %s by %s from %s to %s", type, mode, access,
-			name_of(o, pid, name), start, end);
+	if (sscanf(line, "lock: %*d: %15s %15s %15s %ld %*s %23s %23s", type, mode, access, &pid, start, end) == 6)
+		fact(o, prefix, "lock", "%s %s %s by %s from %s to %s", type, mode, access, name_of(o, pid, name),
+			start, end);
 	else
 		fact(o, prefix, "lock", "%s", line);
 }
@@ -196,8 +195,7 @@ static void info_fact(
 	} else if (!strncmp(line, "eventfd-id:", 11)) {
 		fact(o, prefix, "fdinfo", "eventfd-id: #%lu",
 			(unsigned long)ordinal(&o->eventfds, strtoul(line + 11, NULL, 10), 0));
-	} else if (sscanf(line, "inotify wd:%x ino:%*x sdev:%*x mask:%x ignored_mask:%x", &wd, &mask,
-			   &ignored) == 3) {
+	} else if (sscanf(line, "inotify wd:%x ino:%*x sdev:%*x mask:%x ignored_mask:%x", &wd, &mask, &ignored) == 3) {
 		fact(o, prefix, "inotify", "wd %d mask %#x ignored %#x", wd, mask, ignored);
 	} else {
 		plain_fact(o, prefix, line);
@@ -217,8 +215,8 @@ static unsigned times_before(char **lines, size_t i)
 }
 
 /* An epoll's targets come in the order of their addresses in the kernel. */
-static void watch_facts(struct oracle *o, const struct files *all, const struct file *f, const char *prefix,
-	char **lines, size_t n)
+static void watch_facts(
+	struct oracle *o, const struct files *all, const struct file *f, const char *prefix, char **lines, size_t n)
 {
 	char **texts = calloc(n + 1, sizeof(*texts));
 
@@ -236,8 +234,7 @@ static void watch_facts(struct oracle *o, const struct files *all, const struct 
 	free(texts);
 }
 
-static void info_facts(
-	struct oracle *o, const struct files *all, const struct file *f, const char *prefix, char *info)
+static void info_facts(struct oracle *o, const struct files *all, const struct file *f, const char *prefix, char *info)
 {
 	char *save = NULL, **lines = NULL;
 	size_t n = 0, watches = 0;
@@ -277,8 +274,7 @@ static void describe(struct oracle *o, const struct files *all, const struct fil
 
 static void file_facts(struct oracle *o, const struct files *all, struct file *f, struct table *described)
 {
-	_free_ char *info =
-		slurpf(NULL, "/proc/%d/task/%d/fdinfo/%d", f->task->proc->pid, f->task->tid, f->fd);
+	_free_ char *info = slurpf(NULL, "/proc/%d/task/%d/fdinfo/%d", f->task->proc->pid, f->task->tid, f->fd);
 	_free_ char *locks = info ? strdup(info) : NULL;
 	char prefix[48], flags[32] = "0";
 
@@ -288,8 +284,7 @@ static void file_facts(struct oracle *o, const struct files *all, struct file *f
 	if (f->task->tid == f->task->proc->pid)
 		snprintf(prefix, sizeof(prefix), "%d/fd %d", f->task->proc->inner, f->fd);
 	else
-		snprintf(prefix, sizeof(prefix), "%d/thread %d/fd %d", f->task->proc->inner, f->task->inner,
-			f->fd);
+		snprintf(prefix, sizeof(prefix), "%d/thread %d/fd %d", f->task->proc->inner, f->task->inner, f->fd);
 	fact(o, prefix, "is", "file #%lu%s", (unsigned long)f->number,
 		strtoul(flags, NULL, 8) & O_CLOEXEC ? " close-on-exec" : "");
 	lock_facts(o, prefix, locks);
@@ -304,8 +299,7 @@ static void learn_masters(struct oracle *o, const struct files *all)
 {
 	for (size_t i = 0; i < all->count; i++) {
 		const struct file *f = &all->list[i];
-		_free_ char *info =
-			slurpf(NULL, "/proc/%d/task/%d/fdinfo/%d", f->task->proc->pid, f->task->tid, f->fd);
+		_free_ char *info = slurpf(NULL, "/proc/%d/task/%d/fdinfo/%d", f->task->proc->pid, f->task->tid, f->fd);
 		char index[16];
 
 		if (info && line_value(info, "tty-index", index, sizeof(index)))

@@ -56,8 +56,7 @@ static bool watched_file(
 	return false;
 }
 
-void epoll_line(const struct files *all, const struct file *f, const char *line, unsigned nth,
-	char *buf, size_t size)
+void epoll_line(const struct files *all, const struct file *f, const char *line, unsigned nth, char *buf, size_t size)
 {
 	unsigned events;
 	uint64_t data, found;
@@ -66,8 +65,8 @@ void epoll_line(const struct files *all, const struct file *f, const char *line,
 	if (sscanf(line, "tfd: %d events: %x data: %lx", &number, &events, &data) != 3)
 		snprintf(buf, size, "%s", line);
 	else if (watched_file(all, f, number, nth, &found))
-		snprintf(buf, size, "%d (file #%lu) events %#x data %#lx", number, (unsigned long)found,
-			events, (unsigned long)data);
+		snprintf(buf, size, "%d (file #%lu) events %#x data %#lx", number, (unsigned long)found, events,
+			(unsigned long)data);
 	else
 		snprintf(buf, size, "%d (a file not in the tree) events %#x data %#lx", number, events,
 			(unsigned long)data);
@@ -239,12 +238,11 @@ static void termios_facts(struct oracle *o, const char *prefix, const struct ter
 
 	for (int i = 0; i < NCCS; i++)
 		sprintf(cc + 2 * i, "%02x", t->c_cc[i]);
-	fact(o, prefix, "termios", "i %#x o %#x c %#x l %#x line %u cc %s speed %u %u", t->c_iflag,
-		t->c_oflag, t->c_cflag, t->c_lflag, t->c_line, cc, t->c_ispeed, t->c_ospeed);
+	fact(o, prefix, "termios", "i %#x o %#x c %#x l %#x line %u cc %s speed %u %u", t->c_iflag, t->c_oflag,
+		t->c_cflag, t->c_lflag, t->c_line, cc, t->c_ispeed, t->c_ospeed);
 }
 
-static void terminal_number(
-	struct oracle *o, const char *prefix, const char *key, int dup, unsigned long request)
+static void terminal_number(struct oracle *o, const char *prefix, const char *key, int dup, unsigned long request)
 {
 	int value = 0;
 
@@ -267,8 +265,7 @@ static void terminal_facts(
 	struct winsize size = { 0 };
 	int number;
 	bool master = ioctl(dup, TIOCGPTN, &number) == 0;
-	bool outside = !master && major(st->st_rdev) >= PTY_SLAVE_MAJOR &&
-		       major(st->st_rdev) < PTY_SLAVE_MAJOR + 8 &&
+	bool outside = !master && major(st->st_rdev) >= PTY_SLAVE_MAJOR && major(st->st_rdev) < PTY_SLAVE_MAJOR + 8 &&
 		       !table_get(&o->pty_masters, minor(st->st_rdev), 0, NULL);
 
 	termios_facts(o, prefix, t);
@@ -277,8 +274,7 @@ static void terminal_facts(
 		return;
 	}
 	if (ioctl(dup, TIOCGWINSZ, &size) == 0)
-		fact(o, prefix, "window", "%u %u %u %u", size.ws_row, size.ws_col, size.ws_xpixel,
-			size.ws_ypixel);
+		fact(o, prefix, "window", "%u %u %u %u", size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel);
 	terminal_number(o, prefix, "pty", dup, TIOCGPTN);
 	terminal_number(o, prefix, "packet mode", dup, TIOCGPKT);
 	terminal_number(o, prefix, "locked", dup, TIOCGPTLCK);

@@ -122,8 +122,7 @@ static void suspend_dispatch(struct stopped *s)
 {
 	struct dispatch off = { 0 };
 
-	if (request(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, s->task->tid, sizeof(s->dispatch),
-		    &s->dispatch) < 0)
+	if (request(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, s->task->tid, sizeof(s->dispatch), &s->dispatch) < 0)
 		return;
 	s->dispatched = s->dispatch.mode != 0;
 	if (s->dispatched)
@@ -209,8 +208,8 @@ static bool resume_to_syscall_stop(struct stopped *s)
 	int status;
 
 	do {
-		if (request(PTRACE_SYSCALL, s->task->tid, 0, NULL) < 0 ||
-			wait_for(s->task->tid, &status) <= 0 || !WIFSTOPPED(status)) {
+		if (request(PTRACE_SYSCALL, s->task->tid, 0, NULL) < 0 || wait_for(s->task->tid, &status) <= 0 ||
+			!WIFSTOPPED(status)) {
 			s->task->gone = true;
 			return false;
 		}
@@ -219,8 +218,8 @@ static bool resume_to_syscall_stop(struct stopped *s)
 }
 
 /* One system call in a stopped thread. Its result is the kernel's: a negative errno on failure. */
-long remote_call(struct inside *in, struct stopped *s, long nr, uint64_t a, uint64_t b, uint64_t c,
-	uint64_t d, uint64_t e)
+long remote_call(
+	struct inside *in, struct stopped *s, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
 {
 	struct user_regs_struct regs = s->regs;
 	struct __ptrace_syscall_info info = { 0 };
@@ -261,8 +260,7 @@ static uint64_t find_syscall(const struct proc *p)
 	uint64_t found = 0;
 	char *save = NULL;
 
-	for (char *line = maps ? strtok_r(maps, "\n", &save) : NULL; line;
-		line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = maps ? strtok_r(maps, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
 		uint64_t start, end;
 		bool vdso = strstr(line, "[vdso]");
 		_free_ unsigned char *code = NULL;
@@ -298,8 +296,7 @@ static bool take_scratch(struct inside *in, struct stopped *s)
 {
 	struct iovec local = { in->saved, sizeof(in->saved) };
 	struct iovec remote;
-	long at = remote_call(
-		in, s, SYS_mmap, 0, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	long at = remote_call(in, s, SYS_mmap, 0, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	if (at > 0) {
 		in->scratch = at;

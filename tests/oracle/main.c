@@ -72,10 +72,10 @@ static void print_tree(struct oracle *o)
 int main(int argc, char **argv)
 {
 	struct oracle o = { .out = stdout, .opt.memory = true };
-	const struct option options[] = { { "outside", no_argument, NULL, 'o' },
-		{ "still", no_argument, NULL, 's' }, { "times", no_argument, NULL, 't' },
-		{ "sharing", no_argument, NULL, 'p' }, { "no-memory", no_argument, NULL, 'n' },
-		{ "strict", no_argument, NULL, 'x' }, { "help", no_argument, NULL, 'h' }, { 0 } };
+	const struct option options[] = { { "outside", no_argument, NULL, 'o' }, { "still", no_argument, NULL, 's' },
+		{ "times", no_argument, NULL, 't' }, { "sharing", no_argument, NULL, 'p' },
+		{ "no-memory", no_argument, NULL, 'n' }, { "strict", no_argument, NULL, 'x' },
+		{ "help", no_argument, NULL, 'h' }, { 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {

@@ -51,8 +51,8 @@ static bool parse_header(struct mapping *m, const char *line)
 	int name = 0;
 
 	*m = (struct mapping){ 0 };
-	if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu %n", &m->start, &m->end, m->perms, &m->offset, &major,
-		    &minor, &m->ino, &name) < 7)
+	if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu %n", &m->start, &m->end, m->perms, &m->offset, &major, &minor,
+		    &m->ino, &name) < 7)
 		return false;
 	m->dev = makedev(major, minor);
 	m->name = strdup(line + name);
@@ -120,8 +120,7 @@ static bool continues(const struct row *a, const struct row *b)
 {
 	return a->m.end == b->m.start && !strcmp(a->m.perms, b->m.perms) && !strcmp(a->m.flags, b->m.flags) &&
 	       a->m.dev == b->m.dev && a->m.ino == b->m.ino && !strcmp(a->m.name, b->m.name) &&
-	       (!a->m.ino || a->m.offset + (a->m.end - a->m.start) == b->m.offset) &&
-	       same_policy(a->policy, b->policy);
+	       (!a->m.ino || a->m.offset + (a->m.end - a->m.start) == b->m.offset) && same_policy(a->policy, b->policy);
 }
 
 static void absorb(struct row *a, struct row *b)

@@ -22,10 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MUST(call)                                                                                           \
-	do {                                                                                                 \
-		if ((call) < 0)                                                                              \
-			abort();                                                                             \
+#define MUST(call)                                                                                                     \
+	do {                                                                                                           \
+		if ((call) < 0)                                                                                        \
+			abort();                                                                                       \
 	} while (0)
 
 static const struct itimerspec far = { { 1, 5 }, { 500, 0 } };
@@ -53,8 +53,7 @@ static void pipes(void)
 static void events(void)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.u64 = 7 };
-	int event = eventfd(5, 0), timer = timerfd_create(CLOCK_MONOTONIC, 0), epoll = epoll_create1(0),
-	    closed;
+	int event = eventfd(5, 0), timer = timerfd_create(CLOCK_MONOTONIC, 0), epoll = epoll_create1(0), closed;
 	int watch = inotify_init();
 	sigset_t set;
 
@@ -84,8 +83,7 @@ static void timers(void)
 static void files(void)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_start = 1, .l_len = 5 };
-	int fd = memfd_create("unlinked", 0), memfd = memfd_create("m", MFD_ALLOW_SEALING), pair[2], master,
-	    slave;
+	int fd = memfd_create("unlinked", 0), memfd = memfd_create("m", MFD_ALLOW_SEALING), pair[2], master, slave;
 
 	MUST(write(fd, "xyz", 3));
 	MUST(fcntl(fd, F_SETLK, &lock));

@@ -140,8 +140,8 @@ struct inside {
 };
 
 void inside_facts(struct oracle *o, struct proc *p);
-long remote_call(struct inside *in, struct stopped *s, long nr, uint64_t a, uint64_t b, uint64_t c,
-	uint64_t d, uint64_t e);
+long remote_call(
+	struct inside *in, struct stopped *s, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e);
 bool remote_read(struct stopped *s, uint64_t at, void *buf, size_t len);
 
 /* ask.c */
@@ -196,8 +196,7 @@ struct files {
 };
 
 void file_type_facts(struct oracle *o, const struct file *f, const char *prefix, int dup, const char *target);
-void epoll_line(const struct files *all, const struct file *f, const char *line, unsigned nth, char *buf,
-	size_t size);
+void epoll_line(const struct files *all, const struct file *f, const char *line, unsigned nth, char *buf, size_t size);
 
 /* sockets.c */
 void socket_facts(struct oracle *o, const char *prefix, int dup);

@@ -33,8 +33,7 @@ char *target_name(struct oracle *o, const char *target, uint64_t dev, uint64_t i
 		const char *last = strrchr(target, '/');
 		int keep = last && last[1] == '#' ? (int)(last + 2 - target) : (int)len;
 
-		n = asprintf(&name, "%.*s object #%lu", keep, target,
-			(unsigned long)ordinal(&o->objects, dev, ino));
+		n = asprintf(&name, "%.*s object #%lu", keep, target, (unsigned long)ordinal(&o->objects, dev, ino));
 	} else {
 		n = asprintf(&name, "%s", target);
 	}
@@ -186,8 +185,7 @@ static void relation_facts(struct oracle *o, const struct proc *p, char *stat)
 		fact(o, p->prefix, "terminal", "#%lu", (unsigned long)ordinal(&o->ttys, tty, 0));
 	else
 		fact(o, p->prefix, "terminal", "none");
-	fact(o, p->prefix, "forked, no exec", "%d",
-		!!(strtoul(stat_field(stat, 9), NULL, 10) & PF_FORKNOEXEC));
+	fact(o, p->prefix, "forked, no exec", "%d", !!(strtoul(stat_field(stat, 9), NULL, 10) & PF_FORKNOEXEC));
 	fact(o, p->prefix, "exit signal", "%ld", strtol(stat_field(stat, 38), NULL, 10));
 }
 
@@ -196,9 +194,9 @@ static void address_facts(struct oracle *o, const struct proc *p, char *stat)
 	static const struct {
 		const char *key;
 		unsigned field;
-	} addresses[] = { { "start_code", 26 }, { "end_code", 27 }, { "start_stack", 28 },
-		{ "start_data", 45 }, { "end_data", 46 }, { "start_brk", 47 }, { "arg_start", 48 },
-		{ "arg_end", 49 }, { "env_start", 50 }, { "env_end", 51 } };
+	} addresses[] = { { "start_code", 26 }, { "end_code", 27 }, { "start_stack", 28 }, { "start_data", 45 },
+		{ "end_data", 46 }, { "start_brk", 47 }, { "arg_start", 48 }, { "arg_end", 49 }, { "env_start", 50 },
+		{ "env_end", 51 } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(addresses); i++) {
 		char *field = stat_field(stat, addresses[i].field);
@@ -247,8 +245,7 @@ static void timer_facts(struct oracle *o, const struct proc *p)
 	_free_ char *text = slurpf(NULL, "/proc/%d/timers", p->pid);
 	char *save = NULL, key[48] = "timer";
 
-	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
-		line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
 		char name[32], *colon = strchr(line, ':'), *dot = strrchr(line, '.');
 
 		if (!colon)

@@ -108,8 +108,8 @@ void outside_call(struct oracle *o, struct task *t)
 	uint64_t a[6], sp, pc;
 	int nr;
 
-	if (!text || sscanf(text, "%d %lx %lx %lx %lx %lx %lx %lx %lx", &nr, &a[0], &a[1], &a[2], &a[3],
-			     &a[4], &a[5], &sp, &pc) != 9)
+	if (!text || sscanf(text, "%d %lx %lx %lx %lx %lx %lx %lx %lx", &nr, &a[0], &a[1], &a[2], &a[3], &a[4], &a[5],
+			     &sp, &pc) != 9)
 		return;
 	thread_prefix(t, prefix);
 	call_fact(o, prefix, nr == SYS_restart_syscall ? t->call_kind : call_name(nr, buf), a);
@@ -129,17 +129,14 @@ static void general_facts(struct inside *in, struct stopped *s, const char *pref
 
 	if (restarts) {
 		call_fact(o, prefix,
-			r.orig_rax == SYS_restart_syscall ? restarted_name(s, buf)
-							  : call_name(r.orig_rax, buf),
-			args);
+			r.orig_rax == SYS_restart_syscall ? restarted_name(s, buf) : call_name(r.orig_rax, buf), args);
 	} else if (remote_read(s, r.rip, code, 2) && code[0] == 0x0f && code[1] == 0x05) {
 		call_fact(o, prefix, r.rax == SYS_restart_syscall ? "restart" : call_name(r.rax, buf), args);
 		r.rip += 2;
 		restarts = true;
 	}
-	fact(o, prefix, "registers",
-		"rip %#llx rsp %#llx rbp %#llx rbx %#llx r12 %#llx r13 %#llx r14 %#llx r15 %#llx", r.rip,
-		r.rsp, r.rbp, r.rbx, r.r12, r.r13, r.r14, r.r15);
+	fact(o, prefix, "registers", "rip %#llx rsp %#llx rbp %#llx rbx %#llx r12 %#llx r13 %#llx r14 %#llx r15 %#llx",
+		r.rip, r.rsp, r.rbp, r.rbx, r.r12, r.r13, r.r14, r.r15);
 	/* A system call takes rax for its answer and clobbers rcx and r11. */
 	if (!restarts)
 		fact(o, prefix, "other registers",
@@ -147,9 +144,8 @@ static void general_facts(struct inside *in, struct stopped *s, const char *pref
 			"%#llx",
 			r.rax, r.rcx, r.r11, r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9);
 	fact(o, prefix, "flags", "%#llx", r.eflags & ~FLAG_RESUME);
-	fact(o, prefix, "segments",
-		"cs %#llx ss %#llx ds %#llx es %#llx fs %#llx base %#llx gs %#llx base %#llx", r.cs, r.ss,
-		r.ds, r.es, r.fs, r.fs_base, r.gs, r.gs_base);
+	fact(o, prefix, "segments", "cs %#llx ss %#llx ds %#llx es %#llx fs %#llx base %#llx gs %#llx base %#llx", r.cs,
+		r.ss, r.ds, r.es, r.fs, r.fs_base, r.gs, r.gs_base);
 }
 
 /*
@@ -162,9 +158,9 @@ static void extended_facts(struct oracle *o, const struct stopped *s, const char
 	struct iovec iov = { area, XSTATE_MAX };
 
 	if (ptrace(PTRACE_GETREGSET, s->task->tid, (void *)NT_X86_XSTATE, &iov) == 0)
-		fact(o, prefix, "extended state", "%zu bytes x87 %016lx mxcsr %08x xmm %016lx rest %016lx",
-			iov.iov_len, (unsigned long)hash_bytes(area, 24, hash_bytes(area + 32, 128, 0)),
-			*(uint32_t *)(area + 24), (unsigned long)hash_bytes(area + 160, 256, 0),
+		fact(o, prefix, "extended state", "%zu bytes x87 %016lx mxcsr %08x xmm %016lx rest %016lx", iov.iov_len,
+			(unsigned long)hash_bytes(area, 24, hash_bytes(area + 32, 128, 0)), *(uint32_t *)(area + 24),
+			(unsigned long)hash_bytes(area + 160, 256, 0),
 			(unsigned long)hash_bytes(area + XSTATE_EXTENDED,
 				iov.iov_len > XSTATE_EXTENDED ? iov.iov_len - XSTATE_EXTENDED : 0, 0));
 	iov.iov_len = XSTATE_MAX;

@@ -140,8 +140,7 @@ static uint64_t zero_page(void)
 	return entry & PM_PFN;
 }
 
-static void collect_range(
-	struct frames *f, size_t proc, int pagemap, uint64_t start, uint64_t end, uint64_t zero)
+static void collect_range(struct frames *f, size_t proc, int pagemap, uint64_t start, uint64_t end, uint64_t zero)
 {
 	uint64_t entries[512];
 
@@ -157,12 +156,10 @@ static void collect_range(
 		for (ssize_t i = 0; i < n / 8; i++) {
 			uint64_t pfn = entries[i] & PM_PFN;
 
-			if ((entries[i] & (PM_PRESENT | PM_FILE | PM_EXCLUSIVE)) != PM_PRESENT || !pfn ||
-				pfn == zero)
+			if ((entries[i] & (PM_PRESENT | PM_FILE | PM_EXCLUSIVE)) != PM_PRESENT || !pfn || pfn == zero)
 				continue;
 			if (f->count == f->room)
-				f->list =
-					reallocarray(f->list, f->room = f->room * 2 + 1024, sizeof(*f->list));
+				f->list = reallocarray(f->list, f->room = f->room * 2 + 1024, sizeof(*f->list));
 			f->list[f->count++] = (struct frame){ pfn, proc };
 		}
 		start += n / 8 * PAGE;
@@ -177,13 +174,11 @@ static void collect_process(struct oracle *o, struct frames *f, size_t proc, uin
 
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", o->procs[proc].pid);
 	pagemap = open(path, O_RDONLY | O_CLOEXEC);
-	for (char *line = maps ? strtok_r(maps, "\n", &save) : NULL; line;
-		line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = maps ? strtok_r(maps, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
 		uint64_t start, end;
 		char perms[5];
 
-		if (sscanf(line, "%lx-%lx %4s", &start, &end, perms) == 3 && perms[3] == 'p' &&
-			end - start < 1UL << 40)
+		if (sscanf(line, "%lx-%lx %4s", &start, &end, perms) == 3 && perms[3] == 'p' && end - start < 1UL << 40)
 			collect_range(f, proc, pagemap, start, end, zero);
 	}
 }

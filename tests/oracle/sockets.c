@@ -15,8 +15,8 @@
 
 #define IP_LOCAL_PORT_RANGE_ 51 /* since 6.3 */
 
-static void name_fact(struct oracle *o, const char *prefix, const char *key,
-	const struct sockaddr_storage *addr, socklen_t len)
+static void name_fact(
+	struct oracle *o, const char *prefix, const char *key, const struct sockaddr_storage *addr, socklen_t len)
 {
 	const struct sockaddr_un *un = (const void *)addr;
 	const struct sockaddr_in *in = (const void *)addr;
@@ -35,12 +35,11 @@ static void name_fact(struct oracle *o, const char *prefix, const char *key,
 		break;
 	case AF_INET6:
 		inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
-		fact(o, prefix, key, "%s port %u scope %u flow %u", text, ntohs(in6->sin6_port),
-			in6->sin6_scope_id, in6->sin6_flowinfo);
+		fact(o, prefix, key, "%s port %u scope %u flow %u", text, ntohs(in6->sin6_port), in6->sin6_scope_id,
+			in6->sin6_flowinfo);
 		break;
 	default:
-		fact(o, prefix, key, "family %u %016lx", addr->ss_family,
-			(unsigned long)hash_bytes(addr, len, 0));
+		fact(o, prefix, key, "family %u %016lx", addr->ss_family, (unsigned long)hash_bytes(addr, len, 0));
 		break;
 	}
 }
@@ -79,9 +78,9 @@ static void option_facts(struct oracle *o, const char *prefix, int dup, int doma
 		IP_MULTICAST_LOOP, IP_LOCAL_PORT_RANGE_ };
 	static const int ipv6[] = { IPV6_V6ONLY, IPV6_UNICAST_HOPS, IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP,
 		IPV6_RECVPKTINFO, IPV6_RECVERR, IPV6_TCLASS, IPV6_MTU_DISCOVER, IPV6_DONTFRAG };
-	static const int tcp[] = { TCP_NODELAY, TCP_MAXSEG, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL,
-		TCP_KEEPCNT, TCP_SYNCNT, TCP_LINGER2, TCP_DEFER_ACCEPT, TCP_WINDOW_CLAMP, TCP_QUICKACK,
-		TCP_CONGESTION, TCP_USER_TIMEOUT, TCP_FASTOPEN, TCP_NOTSENT_LOWAT, TCP_SAVE_SYN, TCP_INQ };
+	static const int tcp[] = { TCP_NODELAY, TCP_MAXSEG, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT,
+		TCP_SYNCNT, TCP_LINGER2, TCP_DEFER_ACCEPT, TCP_WINDOW_CLAMP, TCP_QUICKACK, TCP_CONGESTION,
+		TCP_USER_TIMEOUT, TCP_FASTOPEN, TCP_NOTSENT_LOWAT, TCP_SAVE_SYN, TCP_INQ };
 
 	for (int option = 1; option < 90; option++)
 		if (!unsteady_option(option))
@@ -129,8 +128,8 @@ void socket_facts(struct oracle *o, const char *prefix, int dup)
 	socklen_t len = sizeof(addr);
 	int domain = number(dup, SO_DOMAIN), protocol = number(dup, SO_PROTOCOL);
 
-	fact(o, prefix, "socket", "domain %d type %d protocol %d listening %d", domain, number(dup, SO_TYPE),
-		protocol, number(dup, SO_ACCEPTCONN));
+	fact(o, prefix, "socket", "domain %d type %d protocol %d listening %d", domain, number(dup, SO_TYPE), protocol,
+		number(dup, SO_ACCEPTCONN));
 	if (getsockname(dup, (struct sockaddr *)&addr, &len) == 0)
 		name_fact(o, prefix, "name", &addr, len);
 	memset(&addr, 0, sizeof(addr));

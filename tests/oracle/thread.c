@@ -28,10 +28,10 @@ void thread_prefix(const struct task *t, char buf[48])
 
 static void status_facts(struct oracle *o, const struct task *t, const char *prefix)
 {
-	static const char *const lines[] = { "Name", "Umask", "Uid", "Gid", "Groups", "SigPnd", "SigBlk",
-		"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters",
-		"Speculation_Store_Bypass", "SpeculationIndirectBranch", "Cpus_allowed_list",
-		"Mems_allowed_list", "x86_Thread_features", "x86_Thread_features_locked" };
+	static const char *const lines[] = { "Name", "Umask", "Uid", "Gid", "Groups", "SigPnd", "SigBlk", "CapInh",
+		"CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters",
+		"Speculation_Store_Bypass", "SpeculationIndirectBranch", "Cpus_allowed_list", "Mems_allowed_list",
+		"x86_Thread_features", "x86_Thread_features_locked" };
 	_free_ char *status = slurpf(NULL, "/proc/%d/task/%d/status", t->proc->pid, t->tid);
 	char value[4096];
 

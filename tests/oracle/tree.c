@@ -125,8 +125,7 @@ static void add_children(struct oracle *o, size_t of)
 		_free_ char *list = slurpf(NULL, "/proc/%d/task/%d/children", pid, o->procs[of].tasks[i].tid);
 		char *save = NULL;
 
-		for (char *s = list ? strtok_r(list, " \n", &save) : NULL; s;
-			s = strtok_r(NULL, " \n", &save))
+		for (char *s = list ? strtok_r(list, " \n", &save) : NULL; s; s = strtok_r(NULL, " \n", &save))
 			add_process(o, atoi(s), pid);
 	}
 }
@@ -171,8 +170,8 @@ int tree_find(struct oracle *o)
 
 void tree_free(struct oracle *o)
 {
-	struct table *tables[] = { &o->inner, &o->members, &o->objects, &o->namespaces, &o->ttys,
-		&o->eventfds, &o->outside_pipes, &o->contents, &o->shared_pages, &o->pty_masters };
+	struct table *tables[] = { &o->inner, &o->members, &o->objects, &o->namespaces, &o->ttys, &o->eventfds,
+		&o->outside_pipes, &o->contents, &o->shared_pages, &o->pty_masters };
 
 	for (size_t i = 0; i < o->nprocs; i++)
 		free(o->procs[i].tasks);

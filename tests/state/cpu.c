@@ -88,9 +88,8 @@ static alignas(64) char vectors[32 * 64], vectors_after[32 * 64];
 static _Atomic int asleep;
 static uint64_t masks[8], masks_after[8];
 
-#define ALL16(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
-#define HIGH16(X)                                                                                            \
-	X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+#define ALL16(X)    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define HIGH16(X)   X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
 #define ALL8(X)	    X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 #define XMM(n)	    "movaps " #n "*64(%[in]), %%xmm" #n "\n"
 #define XMM_OUT(n)  "movaps %%xmm" #n ", " #n "*64(%[out])\n"
@@ -102,16 +101,16 @@ static uint64_t masks[8], masks_after[8];
 #define KREG_OUT(n) "kmovq %%k" #n ", " #n "*8(%[kout])\n"
 #define CLOBBER(n)  , "xmm" #n
 /* Waits for go: by spinning, or by futex(&go, FUTEX_WAIT, 0) with everything still in the registers. */
-#define WAIT                                                                                                 \
-	"1: cmpl $0, %[go]\n jne 3f\n cmpl $0, %[asleep]\n je 1b\n"                                          \
-	"mov $202, %%eax\n lea %[go], %%rdi\n xor %%esi, %%esi\n xor %%edx, %%edx\n xor %%r10d, %%r10d\n "   \
-	"syscall\n jmp 1b\n"                                                                                 \
+#define WAIT                                                                                                           \
+	"1: cmpl $0, %[go]\n jne 3f\n cmpl $0, %[asleep]\n je 1b\n"                                                    \
+	"mov $202, %%eax\n lea %[go], %%rdi\n xor %%esi, %%esi\n xor %%edx, %%edx\n xor %%r10d, %%r10d\n "             \
+	"syscall\n jmp 1b\n"                                                                                           \
 	"3:\n"
-#define WITH(in_, out_)                                                                                      \
-	__asm__ volatile(in_ WAIT out_                                                                       \
-			 :                                                                                   \
-			 : [go] "m"(go), [asleep] "m"(asleep), [in] "r"(vectors), [out] "r"(vectors_after),  \
-			 [kin] "r"(masks), [kout] "r"(masks_after)                                           \
+#define WITH(in_, out_)                                                                                                \
+	__asm__ volatile(in_ WAIT out_                                                                                 \
+			 :                                                                                             \
+			 : [go] "m"(go), [asleep] "m"(asleep), [in] "r"(vectors), [out] "r"(vectors_after),            \
+			 [kin] "r"(masks), [kout] "r"(masks_after)                                                     \
 			 : "memory", "cc", "rax", "rdi", "rsi", "rdx", "rcx", "r10", "r11" ALL16(CLOBBER))
 
 static void *run_xmm(void *arg)
@@ -201,17 +200,16 @@ static void *run_x87(void *arg)
 	static const unsigned short control = 0x0e3f; /* double precision... rounds to zero, all masked */
 
 	started = 1;
-	__asm__ volatile(
-		"fninit\n fldcw %[control]\n"
-		"fld1\n fldz\n fdivrp\n fstp %%st(0)\n" /* leaves the flag */
-		"fldpi\n fldl2e\n fldl2t\n fldlg2\n fldln2\n fld1\n fldz\n fldpi\n"
-		"1: cmpl $0, %[go]\n je 1b\n"
-		"fnstsw %[status]\n fnstcw %[got]\n"
-		"fstpt 0(%[out])\n fstpt 16(%[out])\n fstpt 32(%[out])\n fstpt 48(%[out])\n"
-		"fstpt 64(%[out])\n fstpt 80(%[out])\n fstpt 96(%[out])\n fstpt 112(%[out])\n fninit\n"
-		: [status] "=m"(x87_status), [got] "=m"(x87_control)
-		: [go] "m"(go), [out] "r"(x87_after), [control] "m"(control)
-		: "memory", "cc", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
+	__asm__ volatile("fninit\n fldcw %[control]\n"
+			 "fld1\n fldz\n fdivrp\n fstp %%st(0)\n" /* leaves the flag */
+			 "fldpi\n fldl2e\n fldl2t\n fldlg2\n fldln2\n fld1\n fldz\n fldpi\n"
+			 "1: cmpl $0, %[go]\n je 1b\n"
+			 "fnstsw %[status]\n fnstcw %[got]\n"
+			 "fstpt 0(%[out])\n fstpt 16(%[out])\n fstpt 32(%[out])\n fstpt 48(%[out])\n"
+			 "fstpt 64(%[out])\n fstpt 80(%[out])\n fstpt 96(%[out])\n fstpt 112(%[out])\n fninit\n"
+			 : [status] "=m"(x87_status), [got] "=m"(x87_control)
+			 : [go] "m"(go), [out] "r"(x87_after), [control] "m"(control)
+			 : "memory", "cc", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
 	return NULL;
 }
 
@@ -237,8 +235,7 @@ static int x87_use(struct maker_ctx *ctx)
 static int control_make(struct maker_ctx *ctx)
 {
 	unsigned short cw = 0x077f; /* rounds down */
-	unsigned mxcsr =
-		0xffa1; /* rounds to zero, flushes to zero, denormals are zeros, invalid and inexact seen */
+	unsigned mxcsr = 0xffa1;    /* rounds to zero, flushes to zero, denormals are zeros, invalid and inexact seen */
 
 	__asm__ volatile("fldcw %0\n ldmxcsr %1\n" : : "m"(cw), "m"(mxcsr));
 	return 0;
@@ -301,9 +298,7 @@ static uint32_t ldt_word = 0x600df00d;
 
 static int ldt_make(struct maker_ctx *ctx)
 {
-	struct user_desc d = {
-		.entry_number = 3, .limit = 0xfffff, .seg_32bit = 1, .limit_in_pages = 1, .useable = 1
-	};
+	struct user_desc d = { .entry_number = 3, .limit = 0xfffff, .seg_32bit = 1, .limit_in_pages = 1, .useable = 1 };
 
 	NEED(!syscall(SYS_modify_ldt, 0x11, &d, sizeof(d)));
 	return 0;
@@ -320,11 +315,9 @@ static int ldt_use(struct maker_ctx *ctx)
 
 static int gdt_make(struct maker_ctx *ctx)
 {
-	struct user_desc d = { .entry_number = (unsigned)-1,
-		.base_addr = 0x12345000,
-		.limit = 0xfff,
-		.seg_32bit = 1,
-		.useable = 1 };
+	struct user_desc d = {
+		.entry_number = (unsigned)-1, .base_addr = 0x12345000, .limit = 0xfff, .seg_32bit = 1, .useable = 1
+	};
 
 	NEED(!syscall(SYS_set_thread_area, &d));
 	shared(ctx)->value[0] = d.entry_number;
@@ -571,9 +564,9 @@ static int rseq_registered_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_cpu[] = {

@@ -233,8 +233,7 @@ static int timerfd_use(struct maker_ctx *ctx)
 	SAME(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
 	CHECK(UNTIL(read(fd, &n, 8) == 8));
 	SAME(n, 1);
-	if (ticks_with(ctx->arg) !=
-		CLOCK_REALTIME) /* relative: the time that the tree did not exist is not counted */
+	if (ticks_with(ctx->arg) != CLOCK_REALTIME) /* relative: the time that the tree did not exist is not counted */
 		CHECK(now_ms(ticks_with(ctx->arg)) >= due - 2);
 	CHECK(!timerfd_gettime(fd, &v));
 	SAME(v.it_value.tv_sec + v.it_value.tv_nsec, 0);
@@ -684,13 +683,13 @@ static int epoll_kinds_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
-#define CLOCK(name, c)                                                                                       \
-	{                                                                                                    \
-		"timerfd-" name, "a timerfd of " #c, timerfd_make, timerfd_use, 0, c                         \
+#define CLOCK(name, c)                                                                                                 \
+	{                                                                                                              \
+		"timerfd-" name, "a timerfd of " #c, timerfd_make, timerfd_use, 0, c                                   \
 	}
 
 const struct maker makers_event[] = {
@@ -707,10 +706,10 @@ const struct maker makers_event[] = {
 	CLOCK("boottime", CLOCK_BOOTTIME),
 	CLOCK("realtime-alarm", CLOCK_REALTIME_ALARM),
 	CLOCK("boottime-alarm", CLOCK_BOOTTIME_ALARM),
-	{ "timerfd-absolute-realtime", "at a time of CLOCK_REALTIME", timerfd_absolute_make,
-		timerfd_absolute_use, 0, CLOCK_REALTIME },
-	{ "timerfd-absolute-monotonic", "at a time of CLOCK_MONOTONIC", timerfd_absolute_make,
-		timerfd_absolute_use, 0, CLOCK_MONOTONIC },
+	{ "timerfd-absolute-realtime", "at a time of CLOCK_REALTIME", timerfd_absolute_make, timerfd_absolute_use, 0,
+		CLOCK_REALTIME },
+	{ "timerfd-absolute-monotonic", "at a time of CLOCK_MONOTONIC", timerfd_absolute_make, timerfd_absolute_use, 0,
+		CLOCK_MONOTONIC },
 	ROW("timerfd-ticks", "expirations that nobody read, and more to come", timerfd_ticks),
 	ROW("timerfd-expired", "one expiration that nobody read", timerfd_expired),
 	ROW("timerfd-disarmed", "a timerfd never set", timerfd_disarmed),
@@ -718,20 +717,16 @@ const struct maker makers_event[] = {
 	ROW("timerfd-reading", "a thread asleep in its read", timerfd_reading),
 	ROW("pidfd", "pidfds of a child and of itself", pidfd_living),
 	ROW("pidfd-zombie", "a pidfd of a zombie", pidfd_zombie),
-	{ "pidfd-gone", "a pidfd of a child reaped", pidfd_gone_make, pidfd_gone_use, MAKER_MAY_REFUSE, 0,
-		"pidfd" },
+	{ "pidfd-gone", "a pidfd of a child reaped", pidfd_gone_make, pidfd_gone_use, MAKER_MAY_REFUSE, 0, "pidfd" },
 	{ "epoll", "an epoll, level-triggered", epoll_make, epoll_use, 0, EPOLLIN },
 	{ "epoll-edge", "edge-triggered", epoll_make, epoll_use, 0, EPOLLIN | EPOLLET },
 	{ "epoll-oneshot", "one-shot", epoll_make, epoll_use, 0, EPOLLIN | EPOLLONESHOT },
 	{ "epoll-exclusive", "exclusive", epoll_unseen_make, epoll_unseen_use, 0, EPOLLIN | EPOLLEXCLUSIVE },
 	{ "epoll-seen", "reported and still ready", epoll_seen_make, epoll_seen_use, 0, EPOLLIN },
-	{ "epoll-seen-edge", "an edge that was reported", epoll_seen_make, epoll_seen_use, 0,
-		EPOLLIN | EPOLLET },
-	{ "epoll-seen-oneshot", "one shot, spent", epoll_seen_make, epoll_seen_use, 0,
-		EPOLLIN | EPOLLONESHOT },
+	{ "epoll-seen-edge", "an edge that was reported", epoll_seen_make, epoll_seen_use, 0, EPOLLIN | EPOLLET },
+	{ "epoll-seen-oneshot", "one shot, spent", epoll_seen_make, epoll_seen_use, 0, EPOLLIN | EPOLLONESHOT },
 	{ "epoll-unseen", "ready and not reported", epoll_unseen_make, epoll_unseen_use, 0, EPOLLIN },
-	{ "epoll-unseen-edge", "an edge not reported", epoll_unseen_make, epoll_unseen_use, 0,
-		EPOLLIN | EPOLLET },
+	{ "epoll-unseen-edge", "an edge not reported", epoll_unseen_make, epoll_unseen_use, 0, EPOLLIN | EPOLLET },
 	{ "epoll-unseen-oneshot", "one shot, not spent", epoll_unseen_make, epoll_unseen_use, 0,
 		EPOLLIN | EPOLLONESHOT },
 	ROW("epoll-nested", "three, one inside the other", epoll_nested),

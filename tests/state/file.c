@@ -43,8 +43,8 @@ static int offset_use(struct maker_ctx *ctx)
 	char c[16] = "";
 	int mode = (int)ctx->arg & O_ACCMODE;
 
-	SAME(fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT |
-					  O_NOATIME | O_ASYNC),
+	SAME(fcntl(fd, F_GETFL) &
+			(O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | O_NOATIME | O_ASYNC),
 		ctx->arg & ~(O_CLOEXEC));
 	SAME(fcntl(fd, F_GETFD), ctx->arg & O_CLOEXEC ? FD_CLOEXEC : 0);
 	SAME(offset_of(fd), 1234);
@@ -585,16 +585,15 @@ static int mapped_fork_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_file[] = {
 	{ "read", "a file read half way", offset_make, offset_use, 0, O_RDONLY },
 	{ "write", "a file written half way", offset_make, offset_use, 0, O_WRONLY },
-	{ "read-write", "a file open for both, close-on-exec", offset_make, offset_use, 0,
-		O_RDWR | O_CLOEXEC },
+	{ "read-write", "a file open for both, close-on-exec", offset_make, offset_use, 0, O_RDWR | O_CLOEXEC },
 	{ "append", "O_APPEND", offset_make, offset_use, 0, O_RDWR | O_APPEND },
 	{ "sync", "O_SYNC", offset_make, offset_use, 0, O_WRONLY | O_SYNC },
 	{ "dsync", "O_DSYNC, non-blocking", offset_make, offset_use, 0, O_RDWR | O_DSYNC | O_NONBLOCK },
@@ -605,14 +604,12 @@ const struct maker makers_file[] = {
 	ROW("directory", "a directory read half way", directory),
 	{ "unlinked", "an unlinked file with its contents", nameless_make, nameless_use, 0, UNLINKED },
 	{ "unlinked-empty", "an empty one", nameless_make, nameless_use, 0, UNLINKED_EMPTY },
-	{ "unlinked-sparse", "one of a terabyte, mostly holes", nameless_make, nameless_use, 0,
-		UNLINKED_SPARSE },
-	{ "unlinked-read-only", "one open for reading only", nameless_make, nameless_use, 0,
-		UNLINKED_READONLY },
+	{ "unlinked-sparse", "one of a terabyte, mostly holes", nameless_make, nameless_use, 0, UNLINKED_SPARSE },
+	{ "unlinked-read-only", "one open for reading only", nameless_make, nameless_use, 0, UNLINKED_READONLY },
 	{ "tmpfile", "O_TMPFILE, given a name in the end", nameless_make, nameless_use, 0, TMPFILE },
 	ROW("unlinked-twice", "one opened twice and mapped", nameless_twice),
-	{ "linked-elsewhere", "an unlinked file with another name", linked_elsewhere_make,
-		linked_elsewhere_use, MAKER_MAY_REFUSE },
+	{ "linked-elsewhere", "an unlinked file with another name", linked_elsewhere_make, linked_elsewhere_use,
+		MAKER_MAY_REFUSE },
 	ROW("renamed", "a renamed file, its new name odd", renamed),
 	ROW("replaced", "a file whose name is now another's", replaced),
 	ROW("dup", "descriptors of one open file", dup),
@@ -627,8 +624,7 @@ const struct maker makers_file[] = {
 	{ "mapped-private-closed", "a private mapping, descriptor closed", mapped_make, mapped_use, 0,
 		WRITTEN | CLOSED },
 	{ "mapped-shared", "a shared mapping", mapped_make, mapped_use, 0, SHARED },
-	{ "mapped-shared-written", "a shared mapping, written", mapped_make, mapped_use, 0,
-		SHARED | WRITTEN },
+	{ "mapped-shared-written", "a shared mapping, written", mapped_make, mapped_use, 0, SHARED | WRITTEN },
 	{ "mapped-shared-unlinked", "a shared mapping of an unlinked file", mapped_make, mapped_use, 0,
 		SHARED | WRITTEN | GONE },
 	{ "mapped-shared-unlinked-closed", "the same, descriptor closed", mapped_make, mapped_use, 0,

@@ -368,9 +368,9 @@ static int waitv_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_futex[] = {
@@ -379,10 +379,8 @@ const struct maker makers_futex[] = {
 	{ "robust", "a robust one", contended_make, contended_use, 0, ROBUST },
 	{ "pi", "one with priority inheritance", contended_make, contended_use, 0, PI },
 	{ "pi-robust", "one with both", contended_make, contended_use, 0, PI | ROBUST },
-	{ "owner-dies", "robust, its owner a thread that will end", owner_thread_make, owner_thread_use, 0,
-		ROBUST },
-	{ "owner-dies-pi", "the same with priority inheritance", owner_thread_make, owner_thread_use, 0,
-		ROBUST | PI },
+	{ "owner-dies", "robust, its owner a thread that will end", owner_thread_make, owner_thread_use, 0, ROBUST },
+	{ "owner-dies-pi", "the same with priority inheritance", owner_thread_make, owner_thread_use, 0, ROBUST | PI },
 	{ "owner-killed", "robust, its owner another process", owner_process_make, owner_process_use, 0,
 		ROBUST | SHARED },
 	{ "owner-killed-pi", "the same with priority inheritance", owner_process_make, owner_process_use, 0,

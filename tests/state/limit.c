@@ -182,10 +182,9 @@ static int slice_use(struct maker_ctx *ctx)
 
 static int clamp_make(struct maker_ctx *ctx)
 {
-	struct sched_attr a = { .size = sizeof(a),
-		.sched_flags = 0x20 | 0x40 | 0x18,
-		.sched_util_min = 100,
-		.sched_util_max = 900 };
+	struct sched_attr a = {
+		.size = sizeof(a), .sched_flags = 0x20 | 0x40 | 0x18, .sched_util_min = 100, .sched_util_max = 900
+	};
 
 	NEED(!syscall(SYS_sched_setattr, 0, &a, 0));
 	return 0;
@@ -244,13 +243,13 @@ static int ioprio_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define LIMIT(name, which)                                                                                   \
-	{                                                                                                    \
-		"rlimit-" name, "the limit " #which, rlimit_make, rlimit_use, 0, which                       \
+#define LIMIT(name, which)                                                                                             \
+	{                                                                                                              \
+		"rlimit-" name, "the limit " #which, rlimit_make, rlimit_use, 0, which                                 \
 	}
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_limit[] = {
@@ -276,8 +275,7 @@ const struct maker makers_limit[] = {
 	{ "idle", "SCHED_IDLE", policy_make, policy_use, 0, SCHED_IDLE },
 	{ "fifo", "SCHED_FIFO", policy_make, policy_use, 0, SCHED_FIFO },
 	{ "rr", "SCHED_RR", policy_make, policy_use, 0, SCHED_RR },
-	{ "reset-on-fork", "SCHED_RESET_ON_FORK", policy_make, policy_use, 0,
-		SCHED_BATCH | SCHED_RESET_ON_FORK },
+	{ "reset-on-fork", "SCHED_RESET_ON_FORK", policy_make, policy_use, 0, SCHED_BATCH | SCHED_RESET_ON_FORK },
 	{ "deadline", "SCHED_DEADLINE", deadline_make, deadline_use, MAKER_MAY_REFUSE },
 	{ "slice", "a slice of its own", slice_make, slice_use, MAKER_MAY_REFUSE },
 	{ "clamp", "utilisation clamps", clamp_make, clamp_use, MAKER_MAY_REFUSE },

@@ -268,13 +268,13 @@ static int lease_use(struct maker_ctx *ctx)
 }
 
 #define EXCLUSIVE 16
-#define HELD(name, what, arg)                                                                                \
-	{                                                                                                    \
-		name, what, held_make, held_use, 0, arg                                                      \
+#define HELD(name, what, arg)                                                                                          \
+	{                                                                                                              \
+		name, what, held_make, held_use, 0, arg                                                                \
 	}
-#define WAITED(name, what, kind)                                                                             \
-	{                                                                                                    \
-		name, what, waited_make, waited_use, 0, (kind) | EXCLUSIVE                                   \
+#define WAITED(name, what, kind)                                                                                       \
+	{                                                                                                              \
+		name, what, waited_make, waited_use, 0, (kind) | EXCLUSIVE                                             \
 	}
 
 const struct maker makers_lock[] = {
@@ -293,8 +293,7 @@ const struct maker makers_lock[] = {
 	HELD("ofd-shared", "an OFD lock, shared", OFD),
 	HELD("ofd-exclusive", "an OFD lock, exclusive", OFD | EXCLUSIVE),
 	WAITED("ofd-waited", "an OFD lock, waited for", OFD),
-	{ "ofd-inherited", "an OFD lock through a child's descriptor", inherited_make, inherited_use, 0,
-		OFD },
+	{ "ofd-inherited", "an OFD lock through a child's descriptor", inherited_make, inherited_use, 0, OFD },
 	{ "ofd-ranges", "OFD locks on twenty ranges", ranges_make, ranges_use, 0, OFD },
 	{ "ofd-both", "an OFD lock shared by two processes", both_make, both_use, 0, OFD },
 	{ "lease", "a lease", lease_make, lease_use, MAKER_MAY_REFUSE, 0, "lease" },

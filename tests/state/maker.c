@@ -14,8 +14,8 @@ int maker_fail(const char *file, int line, const char *what)
 	const char *base = strrchr(file, '/');
 
 	if (!report->text[0])
-		snprintf(report->text, sizeof(report->text), "%s:%d: not so: %s (errno: %s)",
-			base ? base + 1 : file, line, what, strerror(errno));
+		snprintf(report->text, sizeof(report->text), "%s:%d: not so: %s (errno: %s)", base ? base + 1 : file,
+			line, what, strerror(errno));
 	return 1;
 }
 
@@ -24,9 +24,8 @@ int maker_differ(const char *file, int line, const char *a, long long av, const 
 	const char *base = strrchr(file, '/');
 
 	if (!report->text[0])
-		snprintf(report->text, sizeof(report->text),
-			"%s:%d: %s is %lld (0x%llx), and %s is %lld (0x%llx)", base ? base + 1 : file, line,
-			a, av, (unsigned long long)av, b, bv, (unsigned long long)bv);
+		snprintf(report->text, sizeof(report->text), "%s:%d: %s is %lld (0x%llx), and %s is %lld (0x%llx)",
+			base ? base + 1 : file, line, a, av, (unsigned long long)av, b, bv, (unsigned long long)bv);
 	return 1;
 }
 
@@ -113,8 +112,7 @@ int kid_up(struct maker_ctx *ctx, int before, pid_t pid)
 	for (int i = 0; i < 5000 && ctx->shared->up <= before; i++) {
 		siginfo_t si = { 0 };
 
-		if (pid > 0 && !waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) &&
-			si.si_pid) {
+		if (pid > 0 && !waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) && si.si_pid) {
 			if (si.si_code == CLD_EXITED && si.si_status == MAKER_SKIP)
 				return MAKER_SKIP;
 			CHECK(!"a child ended before it was ready");
@@ -177,8 +175,7 @@ int until_blocked_in(pid_t tid, long nr)
 
 		if (f)
 			fclose(f);
-		if (got && line[0] >= '0' && line[0] <= '9' &&
-			(atol(line) == nr || atol(line) == SYS_restart_syscall))
+		if (got && line[0] >= '0' && line[0] <= '9' && (atol(line) == nr || atol(line) == SYS_restart_syscall))
 			return 0;
 		nap(2);
 	}

@@ -27,15 +27,12 @@
 #include <unistd.h>
 
 enum maker_flags {
-	MAKER_MAY_REFUSE =
-		1 << 0, /* spore may answer 3: then its message must name the object, the tree go on */
+	MAKER_MAY_REFUSE = 1 << 0,  /* spore may answer 3: then its message must name the object, the tree go on */
 	MAKER_MUST_REFUSE = 1 << 1, /* out of scope: spore must answer 3 */
 	MAKER_NO_STOP = 1 << 2,	    /* a plain SIGSTOP and SIGCONT is visible to it */
-	MAKER_CONTAINER =
-		1 << 3, /* under spore, only as a container: its tree does not hang together without one */
-	MAKER_SLOW = 1 << 4, /* uses more memory or time than the others */
-	MAKER_BUSY =
-		1 << 5, /* its memory changes by itself, or by a stop (the time that remains): not compared */
+	MAKER_CONTAINER = 1 << 3,   /* under spore, only as a container: its tree does not hang together without one */
+	MAKER_SLOW = 1 << 4,	    /* uses more memory or time than the others */
+	MAKER_BUSY = 1 << 5,	 /* its memory changes by itself, or by a stop (the time that remains): not compared */
 	MAKER_RESTLESS = 1 << 6, /* its tasks change by themselves: the oracle cannot compare them */
 };
 
@@ -82,37 +79,37 @@ struct maker_group {
 extern const struct maker_group maker_groups[];
 
 /* A step fails by returning 1 after it said why, and skips by returning 77. */
-#define CHECK(cond)                                                                                          \
-	do {                                                                                                 \
-		if (!(cond))                                                                                 \
-			return maker_fail(__FILE__, __LINE__, #cond);                                        \
+#define CHECK(cond)                                                                                                    \
+	do {                                                                                                           \
+		if (!(cond))                                                                                           \
+			return maker_fail(__FILE__, __LINE__, #cond);                                                  \
 	} while (0)
-#define SAME(a, b)                                                                                           \
-	do {                                                                                                 \
-		long long a_ = (long long)(a), b_ = (long long)(b);                                          \
-		if (a_ != b_)                                                                                \
-			return maker_differ(__FILE__, __LINE__, #a, a_, #b, b_);                             \
+#define SAME(a, b)                                                                                                     \
+	do {                                                                                                           \
+		long long a_ = (long long)(a), b_ = (long long)(b);                                                    \
+		if (a_ != b_)                                                                                          \
+			return maker_differ(__FILE__, __LINE__, #a, a_, #b, b_);                                       \
 	} while (0)
-#define TRY(step)                                                                                            \
-	do {                                                                                                 \
-		int r_ = (step);                                                                             \
-		if (r_)                                                                                      \
-			return r_;                                                                           \
+#define TRY(step)                                                                                                      \
+	do {                                                                                                           \
+		int r_ = (step);                                                                                       \
+		if (r_)                                                                                                \
+			return r_;                                                                                     \
 	} while (0)
-#define NEED(cond)                                                                                           \
-	do {                                                                                                 \
-		if (!(cond))                                                                                 \
-			return maker_skip(#cond);                                                            \
+#define NEED(cond)                                                                                                     \
+	do {                                                                                                           \
+		if (!(cond))                                                                                           \
+			return maker_skip(#cond);                                                                      \
 	} while (0)
 /* Waits up to ten seconds for a condition; its value. */
-#define UNTIL(cond)                                                                                          \
-	({                                                                                                   \
-		int n_ = 5000;                                                                               \
-		bool is_;                                                                                    \
-                                                                                                             \
-		while (!(is_ = (cond)) && n_--)                                                              \
-			nap(2);                                                                              \
-		is_;                                                                                         \
+#define UNTIL(cond)                                                                                                    \
+	({                                                                                                             \
+		int n_ = 5000;                                                                                         \
+		bool is_;                                                                                              \
+                                                                                                                       \
+		while (!(is_ = (cond)) && n_--)                                                                        \
+			nap(2);                                                                                        \
+		is_;                                                                                                   \
 	})
 int maker_fail(const char *file, int line, const char *what);
 int maker_differ(const char *file, int line, const char *a, long long av, const char *b, long long bv);

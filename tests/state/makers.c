@@ -5,25 +5,25 @@
 
 #include <sys/random.h>
 
-#define GROUPS(G)                                                                                            \
-	G(task)                                                                                              \
-	G(thread)                                                                                            \
-	G(session)                                                                                           \
-	G(cpu)                                                                                               \
-	G(futex)                                                                                             \
-	G(signal)                                                                                            \
-	G(sleep)                                                                                             \
-	G(timer)                                                                                             \
-	G(identity)                                                                                          \
-	G(limit)                                                                                             \
-	G(seccomp)                                                                                           \
-	G(memory)                                                                                            \
-	G(file)                                                                                              \
-	G(pipe)                                                                                              \
-	G(pty)                                                                                               \
-	G(event)                                                                                             \
-	G(memfd)                                                                                             \
-	G(lock)                                                                                              \
+#define GROUPS(G)                                                                                                      \
+	G(task)                                                                                                        \
+	G(thread)                                                                                                      \
+	G(session)                                                                                                     \
+	G(cpu)                                                                                                         \
+	G(futex)                                                                                                       \
+	G(signal)                                                                                                      \
+	G(sleep)                                                                                                       \
+	G(timer)                                                                                                       \
+	G(identity)                                                                                                    \
+	G(limit)                                                                                                       \
+	G(seccomp)                                                                                                     \
+	G(memory)                                                                                                      \
+	G(file)                                                                                                        \
+	G(pipe)                                                                                                        \
+	G(pty)                                                                                                         \
+	G(event)                                                                                                       \
+	G(memfd)                                                                                                       \
+	G(lock)                                                                                                        \
 	G(refuse)
 
 #define DECLARE(g) extern const struct maker makers_##g[];
@@ -37,8 +37,8 @@ static void list(bool flags)
 	for (const struct maker_group *g = maker_groups; g->name; g++)
 		for (const struct maker *m = g->makers; m->name; m++) {
 			if (flags)
-				printf("%s/%s\t%u\t%s\t%s\n", g->name, m->name, m->flags,
-					m->refusal ? m->refusal : "", m->what);
+				printf("%s/%s\t%u\t%s\t%s\n", g->name, m->name, m->flags, m->refusal ? m->refusal : "",
+					m->what);
 			else
 				printf("%s/%s: %s\n", g->name, m->name, m->what);
 		}

@@ -222,8 +222,8 @@ static int prot_use(struct maker_ctx *ctx)
 			SAME(fault_of(area + i * PAGE, false), 0);
 		SAME(fault_of(area + i * PAGE, true), prots[i] & PROT_WRITE ? 0 : SIGSEGV);
 		if (!(prots[i] & PROT_WRITE))
-			SAME(fault_code, prots[i] == PROT_EXEC && fault_code == SEGV_PKUERR ? SEGV_PKUERR
-											    : SEGV_ACCERR);
+			SAME(fault_code,
+				prots[i] == PROT_EXEC && fault_code == SEGV_PKUERR ? SEGV_PKUERR : SEGV_ACCERR);
 	}
 	CHECK(!mprotect(area, 6 * PAGE, PROT_READ));
 	return check_fill(area, 6 * PAGE, 3);
@@ -653,8 +653,8 @@ static int mappings_use(struct maker_ctx *ctx)
 /* Near the ends of the address space. */
 static int ends_make(struct maker_ctx *ctx)
 {
-	area = mmap((void *)0x10000, PAGE, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	area = mmap((void *)0x10000, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		-1, 0);
 	NEED(area == (void *)0x10000);
 	second = mmap((void *)0x7ffffffde000, PAGE, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
@@ -700,9 +700,9 @@ static int malloc_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_memory[] = {

@@ -456,9 +456,9 @@ static int fifo_opening_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_pipe[] = {
@@ -477,14 +477,11 @@ const struct maker makers_pipe[] = {
 	ROW("two-processes", "a child that writes, a parent that reads", two),
 	ROW("pipeline", "four processes in a row, all full", pipeline),
 	ROW("reading", "a thread asleep in read", reading),
-	{ "writing", "a thread asleep in write, half done", writing_make, writing_use,
-		MAKER_NO_STOP | MAKER_RESTLESS },
+	{ "writing", "a thread asleep in write, half done", writing_make, writing_use, MAKER_NO_STOP | MAKER_RESTLESS },
 	{ "fifo", "a fifo with 3,000 bytes", fifo_make, fifo_use, 0, 3000 },
 	{ "fifo-empty", "an empty fifo", fifo_make, fifo_use, 0, 0 },
-	{ "fifo-unlinked", "an unlinked fifo with 3,000 bytes", fifo_unlinked_make, fifo_unlinked_use, 0,
-		3000 },
+	{ "fifo-unlinked", "an unlinked fifo with 3,000 bytes", fifo_unlinked_make, fifo_unlinked_use, 0, 3000 },
 	ROW("fifo-both-ends", "a fifo opened for both", fifo_both),
-	{ "fifo-opening", "a thread that waits in open", fifo_opening_make, fifo_opening_use,
-		MAKER_MAY_REFUSE },
+	{ "fifo-opening", "a thread that waits in open", fifo_opening_make, fifo_opening_use, MAKER_MAY_REFUSE },
 	{ 0 },
 };

@@ -518,9 +518,9 @@ static int reading_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_pty[] = {
@@ -539,8 +539,7 @@ const struct maker makers_pty[] = {
 	ROW("no-slave", "a master whose slave was closed, output inside", slaveless),
 	ROW("two", "two pairs and their names", two),
 	ROW("session", "a session on its terminal, a job in the foreground", session),
-	{ "background", "a job stopped for reading in the background", background_make, background_use,
-		MAKER_NO_STOP },
+	{ "background", "a job stopped for reading in the background", background_make, background_use, MAKER_NO_STOP },
 	{ "reading", "a thread asleep in read", reading_make, reading_use, 0, 0 },
 	{ "reading-raw", "the same in raw mode", reading_make, reading_use, 0, 1 },
 	{ 0 },

@@ -186,9 +186,7 @@ static int in_flight_use(struct maker_ctx *ctx)
 {
 	char byte, control[64];
 	struct iovec v = { &byte, 1 };
-	struct msghdr m = {
-		.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
-	};
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
 
 	SAME(recvmsg(fds[1], &m, 0), 1);
 	CHECK(m.msg_controllen > 0);
@@ -204,8 +202,8 @@ static int uring_make(struct maker_ctx *ctx)
 	fd = (int)syscall(SYS_io_uring_setup, 8, &ring);
 	NEED(fd >= 0);
 	if (ctx->arg) {
-		area = mmap(NULL, ring.sq_off.array + 8 * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-			IORING_OFF_SQ_RING);
+		area = mmap(
+			NULL, ring.sq_off.array + 8 * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
 		CHECK(area != MAP_FAILED);
 		CHECK(!close(fd)); /* held by the mapping alone */
 	}
@@ -277,9 +275,7 @@ static int perf_use(struct maker_ctx *ctx)
 
 static int bpf_make(struct maker_ctx *ctx)
 {
-	union bpf_attr a = {
-		.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1
-	};
+	union bpf_attr a = { .map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1 };
 
 	fd = (int)syscall(SYS_bpf, BPF_MAP_CREATE, &a, sizeof(a));
 	NEED(fd >= 0);
@@ -592,9 +588,9 @@ static int notify_make(struct maker_ctx *ctx)
 	return kid_start(ctx, notify_kid, alive_use, NULL);
 }
 
-#define REFUSED(name, what, made, used, arg, word)                                                           \
-	{                                                                                                    \
-		name, what, made, used, MAKER_MUST_REFUSE, arg, word                                         \
+#define REFUSED(name, what, made, used, arg, word)                                                                     \
+	{                                                                                                              \
+		name, what, made, used, MAKER_MUST_REFUSE, arg, word                                                   \
 	}
 
 const struct maker makers_refuse[] = {
@@ -603,23 +599,18 @@ const struct maker makers_refuse[] = {
 	REFUSED("tcp-unbound", "a TCP socket never bound", unbound_make, unbound_use, AF_INET, "tcp"),
 	REFUSED("tcp6-unbound", "a TCP socket of IPv6", unbound_make, unbound_use, AF_INET6, "tcp"),
 	REFUSED("udp", "UDP sockets", udp_make, talk_use, 0, "udp"),
-	REFUSED("unix-stream", "a pair of unix stream sockets", unix_pair_make, talk_use, SOCK_STREAM,
-		"unix"),
-	REFUSED("unix-datagram", "a pair of unix datagram sockets", unix_pair_make, talk_use, SOCK_DGRAM,
-		"unix"),
-	REFUSED("unix-listening", "a listening unix socket", unix_listening_make, unix_listening_use, 0,
-		"unix"),
+	REFUSED("unix-stream", "a pair of unix stream sockets", unix_pair_make, talk_use, SOCK_STREAM, "unix"),
+	REFUSED("unix-datagram", "a pair of unix datagram sockets", unix_pair_make, talk_use, SOCK_DGRAM, "unix"),
+	REFUSED("unix-listening", "a listening unix socket", unix_listening_make, unix_listening_use, 0, "unix"),
 	REFUSED("unix-in-flight", "a descriptor in flight", in_flight_make, in_flight_use, 0, "unix"),
 	REFUSED("netlink", "a netlink socket", netlink_make, alive_use, 0, "netlink"),
 	REFUSED("packet", "a packet socket", packet_make, alive_use, 0, "packet"),
 	REFUSED("io-uring", "an io_uring", uring_make, uring_use, 0, "io_uring"),
-	REFUSED("io-uring-mapped", "an io_uring held by its mapping alone", uring_make, uring_use, 1,
-		"io_uring"),
+	REFUSED("io-uring-mapped", "an io_uring held by its mapping alone", uring_make, uring_use, 1, "io_uring"),
 	REFUSED("aio", "an AIO context", aio_make, aio_use, 0, "aio"),
-	{ "traced", "a child under ptrace", traced_make, traced_use, MAKER_MUST_REFUSE | MAKER_NO_STOP, 0,
-		"trace" },
-	{ "traced-stopped", "a child stopped under ptrace", traced_make, traced_use,
-		MAKER_MUST_REFUSE | MAKER_NO_STOP, 1, "trace" },
+	{ "traced", "a child under ptrace", traced_make, traced_use, MAKER_MUST_REFUSE | MAKER_NO_STOP, 0, "trace" },
+	{ "traced-stopped", "a child stopped under ptrace", traced_make, traced_use, MAKER_MUST_REFUSE | MAKER_NO_STOP,
+		1, "trace" },
 	REFUSED("perf", "a perf event", perf_make, perf_use, 0, "perf"),
 	REFUSED("bpf-map", "a BPF map", bpf_make, alive_use, 0, "bpf"),
 	REFUSED("userfaultfd", "a userfaultfd with a range", userfault_make, userfault_use, 0, "userfault"),
@@ -627,8 +618,7 @@ const struct maker makers_refuse[] = {
 	REFUSED("inotify-queued", "an inotify with an event", inotify_make, inotify_use, 1, "inotify"),
 	REFUSED("fanotify", "a fanotify with a mark", fanotify_make, alive_use, 0, "fanotify"),
 	REFUSED("sysv-shm", "System V shared memory", shm_make, shm_use, 0, "sysv|system v"),
-	REFUSED("sysv-sem", "a System V semaphore with an undo", sem_make, sem_use, 0,
-		"sysv|system v|semaphore"),
+	REFUSED("sysv-sem", "a System V semaphore with an undo", sem_make, sem_use, 0, "sysv|system v|semaphore"),
 	/* A queue of the host's namespace is not the tree's, and stays; one of a container's own is refused. */
 	{ "sysv-msg", "a thread asleep in msgrcv", msg_make, msg_use, MAKER_MAY_REFUSE | MAKER_NO_STOP, 0,
 		"msg|message" },
@@ -637,20 +627,20 @@ const struct maker makers_refuse[] = {
 	REFUSED("undumpable", "a process that made itself non-dumpable", undumpable_make, undumpable_use, 0,
 		"dumpable"),
 	REFUSED("undumpable-child", "a child that did", undumpable_kid_make, NULL, 0, "dumpable"),
-	REFUSED("mount-namespace", "a child in a mount namespace of its own", unshared_make, NULL,
-		CLONE_NEWNS, "namespace"),
-	REFUSED("net-namespace", "a child in a network namespace of its own", unshared_make, NULL,
-		CLONE_NEWNET, "namespace"),
+	REFUSED("mount-namespace", "a child in a mount namespace of its own", unshared_make, NULL, CLONE_NEWNS,
+		"namespace"),
+	REFUSED("net-namespace", "a child in a network namespace of its own", unshared_make, NULL, CLONE_NEWNET,
+		"namespace"),
 	REFUSED("ipc-namespace", "a child in an IPC namespace of its own", unshared_make, NULL, CLONE_NEWIPC,
 		"namespace"),
 	REFUSED("uts-namespace", "a child in a UTS namespace of its own", unshared_make, NULL, CLONE_NEWUTS,
 		"namespace"),
-	REFUSED("user-namespace", "a child in a user namespace of its own", unshared_make, NULL,
-		CLONE_NEWUSER, "namespace"),
-	REFUSED("cgroup-namespace", "a child in a cgroup namespace of its own", unshared_make, NULL,
-		CLONE_NEWCGROUP, "namespace"),
-	REFUSED("namespace-fd", "a descriptor of a namespace that nobody is in", namespace_fd_make, alive_use,
-		0, "namespace|nsfs|uts"),
+	REFUSED("user-namespace", "a child in a user namespace of its own", unshared_make, NULL, CLONE_NEWUSER,
+		"namespace"),
+	REFUSED("cgroup-namespace", "a child in a cgroup namespace of its own", unshared_make, NULL, CLONE_NEWCGROUP,
+		"namespace"),
+	REFUSED("namespace-fd", "a descriptor of a namespace that nobody is in", namespace_fd_make, alive_use, 0,
+		"namespace|nsfs|uts"),
 	REFUSED("detached-mount", "a descriptor of a detached mount", detached_make, alive_use, 0, "mount"),
 	/* No interface of the kernel (6.18) shows a domain to anybody: it is lost at a restore, a known gap that docs/coverage.md names. Here
 	 * only: the tree goes on. */

@@ -155,8 +155,7 @@ static int threads_use(struct maker_ctx *ctx)
 static int deadly_kid(struct maker_ctx *ctx)
 {
 	static const long calls[] = { SYS_munmap, SYS_mmap, SYS_mprotect, SYS_prctl, SYS_ptrace, SYS_socket,
-		SYS_connect, SYS_sendmsg, SYS_recvmsg, SYS_kill, SYS_tgkill, SYS_clone, SYS_openat,
-		SYS_rt_sigreturn };
+		SYS_connect, SYS_sendmsg, SYS_recvmsg, SYS_kill, SYS_tgkill, SYS_clone, SYS_openat, SYS_rt_sigreturn };
 
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		if (calls[i] != SYS_prctl || ctx->arg)
@@ -282,9 +281,9 @@ static int diverted_make(struct maker_ctx *ctx)
 	return kid_up(ctx, 0, kid);
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_seccomp[] = {

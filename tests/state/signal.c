@@ -59,8 +59,8 @@ static int mask(int how, int sig)
 
 /* Every signal with a disposition of its own; each flag at least once. */
 
-static const int all_flags[] = { 0, SA_RESTART, SA_NODEFER, SA_RESETHAND, SA_NOCLDSTOP, SA_NOCLDWAIT,
-	SA_ONSTACK, SA_SIGINFO, SA_RESTART | SA_SIGINFO | SA_ONSTACK, 0x800 /* SA_EXPOSE_TAGBITS */ };
+static const int all_flags[] = { 0, SA_RESTART, SA_NODEFER, SA_RESETHAND, SA_NOCLDSTOP, SA_NOCLDWAIT, SA_ONSTACK,
+	SA_SIGINFO, SA_RESTART | SA_SIGINFO | SA_ONSTACK, 0x800 /* SA_EXPOSE_TAGBITS */ };
 
 static void disposition(int sig, struct sigaction *sa)
 {
@@ -296,8 +296,8 @@ static int pending_both_use(struct maker_ctx *ctx)
 /* Every kind of origin that a program can put in a siginfo of its own, and all bytes that the kernel keeps of
  * it. */
 
-static const int codes[] = { SI_USER, SI_QUEUE, SI_TIMER, SI_MESGQ, SI_ASYNCIO, SI_SIGIO, SI_TKILL, SI_KERNEL,
-	-20, 1, 2, 5 };
+static const int codes[] = { SI_USER, SI_QUEUE, SI_TIMER, SI_MESGQ, SI_ASYNCIO, SI_SIGIO, SI_TKILL, SI_KERNEL, -20, 1,
+	2, 5 };
 
 enum { N_CODES = sizeof(codes) / sizeof(codes[0]) };
 
@@ -427,8 +427,7 @@ static void stays(int sig, siginfo_t *si, void *uc)
 		wait_for(&page->go);
 	}
 	sigaltstack(NULL, &s);
-	if (on_alt != (page->value[0] > 0) || ((s.ss_flags & SS_ONSTACK) != 0) != on_alt ||
-		si->si_signo != sig)
+	if (on_alt != (page->value[0] > 0) || ((s.ss_flags & SS_ONSTACK) != 0) != on_alt || si->si_signo != sig)
 		handler_bad++;
 	if (check_fill(here, sizeof(here), (uint64_t)sig))
 		handler_bad++;
@@ -544,8 +543,7 @@ static void *waits(void *arg)
 		break;
 	}
 	got_errno = errno;
-	if (pthread_sigmask(SIG_SETMASK, NULL, &none) || !sigismember(&none, SIGUSR1) ||
-		sigismember(&none, SIGUSR2))
+	if (pthread_sigmask(SIG_SETMASK, NULL, &none) || !sigismember(&none, SIGUSR1) || sigismember(&none, SIGUSR2))
 		thread_bad++;
 	return NULL;
 }
@@ -578,14 +576,14 @@ static int waits_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define PENDING(name, what, of)                                                                              \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define PENDING(name, what, of)                                                                                        \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_signal[] = {
-	{ "handlers", "every signal with a disposition, flags and mask of its own", handlers_make,
-		handlers_use, MAKER_NO_STOP },
+	{ "handlers", "every signal with a disposition, flags and mask of its own", handlers_make, handlers_use,
+		MAKER_NO_STOP },
 	{ "resethand", "a handler that runs once, used and unused", resethand_make, resethand_use },
 	{ "ignored", "SIGTERM and SIGCHLD ignored", ignored_make, ignored_use },
 	PENDING("pending-process", "SIGUSR1 pending for the process", pending_shared),
@@ -604,9 +602,9 @@ const struct maker makers_signal[] = {
 	{ "pause", "a thread in pause", waits_make, waits_use, 0, SYS_pause },
 	{ "sigsuspend", "a thread in sigsuspend", waits_make, waits_use, 0, SYS_rt_sigsuspend },
 	{ "ppoll-mask", "a thread in ppoll with a mask", waits_make, waits_use, MAKER_BUSY, SYS_ppoll },
-	{ "sigwaitinfo", "a thread in sigwaitinfo", waits_make, waits_use, MAKER_NO_STOP,
-		SYS_rt_sigtimedwait },
+	{ "sigwaitinfo", "a thread in sigwaitinfo", waits_make, waits_use, MAKER_NO_STOP, SYS_rt_sigtimedwait },
 	{ "sigtimedwait", "a thread in sigtimedwait with a long timeout", waits_make, waits_use,
-		MAKER_NO_STOP | MAKER_BUSY, -SYS_rt_sigtimedwait }, /* what is left of the time is written below its stack */
+		MAKER_NO_STOP | MAKER_BUSY,
+		-SYS_rt_sigtimedwait }, /* what is left of the time is written below its stack */
 	{ 0 },
 };

@@ -325,13 +325,13 @@ static int forever_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define TIMED(name, i, flags)                                                                                \
-	{                                                                                                    \
-		name, "half a sleep by " name, timed_make, timed_use, flags, i                               \
+#define TIMED(name, i, flags)                                                                                          \
+	{                                                                                                              \
+		name, "half a sleep by " name, timed_make, timed_use, flags, i                                         \
 	}
-#define FOREVER(name, nr, flags)                                                                             \
-	{                                                                                                    \
-		name "-forever", name " without a timeout", forever_make, forever_use, flags, nr             \
+#define FOREVER(name, nr, flags)                                                                                       \
+	{                                                                                                              \
+		name "-forever", name " without a timeout", forever_make, forever_use, flags, nr                       \
 	}
 
 const struct maker makers_sleep[] = {

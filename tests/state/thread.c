@@ -48,18 +48,18 @@ static int join_all(int n)
 	return 0;
 }
 
-#define OWN(thing, n)                                                                                        \
-	static void *thing##_run(void *arg)                                                                  \
-	{                                                                                                    \
-		return own_thing(arg, thing##_set, thing##_check);                                           \
-	}                                                                                                    \
-	static int thing##_make(struct maker_ctx *ctx)                                                       \
-	{                                                                                                    \
-		return start_all(n, thing##_run);                                                            \
-	}                                                                                                    \
-	static int thing##_use(struct maker_ctx *ctx)                                                        \
-	{                                                                                                    \
-		return join_all(n);                                                                          \
+#define OWN(thing, n)                                                                                                  \
+	static void *thing##_run(void *arg)                                                                            \
+	{                                                                                                              \
+		return own_thing(arg, thing##_set, thing##_check);                                                     \
+	}                                                                                                              \
+	static int thing##_make(struct maker_ctx *ctx)                                                                 \
+	{                                                                                                              \
+		return start_all(n, thing##_run);                                                                      \
+	}                                                                                                              \
+	static int thing##_use(struct maker_ctx *ctx)                                                                  \
+	{                                                                                                              \
+		return join_all(n);                                                                                    \
 	}
 
 static pid_t tids[64];
@@ -456,9 +456,9 @@ static int spin_use(struct maker_ctx *ctx)
 	return join_all(2);
 }
 
-#define ROW(name, what, of)                                                                                  \
-	{                                                                                                    \
-		name, what, of##_make, of##_use                                                              \
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
 	}
 
 const struct maker makers_thread[] = {

@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 #define TIMEOUT_MS 500
-#define NS INT64_C(1000000000)
+#define NS	   INT64_C(1000000000)
 
 enum group { CARRIED, CHECKPOINTED };
 
@@ -67,7 +67,7 @@ static int64_t now_ns(void)
 	return t.tv_sec * NS + t.tv_nsec;
 }
 
-static const struct timespec timeout = {0, TIMEOUT_MS * 1000000L};
+static const struct timespec timeout = { 0, TIMEOUT_MS * 1000000L };
 
 static int failed(long r)
 {
@@ -102,9 +102,11 @@ static int wait_futex_timed(void)
 static int wait_futex_until(void)
 {
 	int64_t end = now_ns() + TIMEOUT_MS * 1000000L;
-	struct timespec until = {end / NS, end % NS};
+	struct timespec until = { end / NS, end % NS };
 
-	return expired(syscall(SYS_futex, &futex_word, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL, FUTEX_BITSET_MATCH_ANY), ETIMEDOUT);
+	return expired(
+		syscall(SYS_futex, &futex_word, FUTEX_WAIT_BITSET_PRIVATE, 0, &until, NULL, FUTEX_BITSET_MATCH_ANY),
+		ETIMEDOUT);
 }
 
 static int wait_nanosleep(void)
@@ -121,26 +123,26 @@ static int wait_clock_nanosleep_until(void)
 {
 	int64_t end = now_ns() + TIMEOUT_MS * 1000000L;
 
-	return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &(struct timespec){end / NS, end % NS}, NULL);
+	return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &(struct timespec){ end / NS, end % NS }, NULL);
 }
 
 static int wait_poll(void)
 {
-	int r = poll(&(struct pollfd){.fd = poll_fd[0], .events = POLLIN}, 1, TIMEOUT_MS);
+	int r = poll(&(struct pollfd){ .fd = poll_fd[0], .events = POLLIN }, 1, TIMEOUT_MS);
 
 	return r ? failed(r) : 0;
 }
 
 static int wait_poll_forever(void)
 {
-	int r = poll(&(struct pollfd){.fd = pipe_fd[0], .events = POLLIN}, 1, -1);
+	int r = poll(&(struct pollfd){ .fd = pipe_fd[0], .events = POLLIN }, 1, -1);
 
 	return r == 1 ? 0 : failed(r);
 }
 
 static int wait_ppoll(void)
 {
-	int r = ppoll(&(struct pollfd){.fd = poll_fd[0], .events = POLLIN}, 1, &timeout, NULL);
+	int r = ppoll(&(struct pollfd){ .fd = poll_fd[0], .events = POLLIN }, 1, &timeout, NULL);
 
 	return r ? failed(r) : 0;
 }
@@ -152,7 +154,7 @@ static int wait_select(void)
 
 	FD_ZERO(&set);
 	FD_SET(poll_fd[0], &set);
-	r = select(poll_fd[0] + 1, &set, NULL, NULL, &(struct timeval){0, TIMEOUT_MS * 1000});
+	r = select(poll_fd[0] + 1, &set, NULL, NULL, &(struct timeval){ 0, TIMEOUT_MS * 1000 });
 	return r ? failed(r) : 0;
 }
 
@@ -166,7 +168,7 @@ static int wait_epoll(void)
 
 static int wait_epoll_forever(void)
 {
-	struct epoll_event e = {.events = EPOLLIN};
+	struct epoll_event e = { .events = EPOLLIN };
 	int fd = epoll_create1(EPOLL_CLOEXEC), r;
 
 	epoll_ctl(fd, EPOLL_CTL_ADD, pipe_fd[0], &e);
@@ -215,19 +217,22 @@ static int wait_flock(void)
 
 static int wait_semop(void)
 {
-	int r = semop(sem_id, &(struct sembuf){0, -1, 0}, 1);
+	int r = semop(sem_id, &(struct sembuf){ 0, -1, 0 }, 1);
 
 	return r == 0 && ending ? 0 : failed(r);
 }
 
 static int wait_semtimedop(void)
 {
-	return expired(semtimedop(sem_id, &(struct sembuf){1, -1, 0}, 1, &timeout), EAGAIN);
+	return expired(semtimedop(sem_id, &(struct sembuf){ 1, -1, 0 }, 1, &timeout), EAGAIN);
 }
 
 static int wait_msgrcv(void)
 {
-	struct { long type; char text[8]; } m;
+	struct {
+		long type;
+		char text[8];
+	} m;
 	long r = msgrcv(msg_id, &m, sizeof(m.text), 0, 0);
 
 	return r >= 0 && ending ? 0 : failed(r);
@@ -256,29 +261,29 @@ static int wait_io_getevents(void)
 }
 
 static struct call calls[] = {
-	{"read", CARRIED, false, wait_read},
-	{"futex", CARRIED, false, wait_futex},
-	{"futex-timed", CARRIED, true, wait_futex_timed},
-	{"futex-until", CARRIED, true, wait_futex_until},
-	{"nanosleep", CARRIED, true, wait_nanosleep},
-	{"clock_nanosleep", CARRIED, true, wait_clock_nanosleep},
-	{"clock_nanosleep-until", CARRIED, true, wait_clock_nanosleep_until},
-	{"poll", CARRIED, true, wait_poll},
-	{"poll-forever", CARRIED, false, wait_poll_forever},
-	{"ppoll", CARRIED, true, wait_ppoll},
-	{"select", CARRIED, true, wait_select},
-	{"epoll_wait", CARRIED, true, wait_epoll},
-	{"epoll_wait-forever", CARRIED, false, wait_epoll_forever},
-	{"sigsuspend", CARRIED, false, wait_sigsuspend},
-	{"sigtimedwait", CARRIED, true, wait_sigtimedwait},
-	{"wait4", CARRIED, false, wait_wait4},
-	{"flock", CARRIED, false, wait_flock},
-	{"semop", CHECKPOINTED, false, wait_semop},
-	{"semtimedop", CHECKPOINTED, true, wait_semtimedop},
-	{"msgrcv", CHECKPOINTED, false, wait_msgrcv},
-	{"accept", CHECKPOINTED, false, wait_accept},
-	{"recv-timeout", CHECKPOINTED, true, wait_recv},
-	{"io_getevents", CHECKPOINTED, true, wait_io_getevents},
+	{ "read", CARRIED, false, wait_read },
+	{ "futex", CARRIED, false, wait_futex },
+	{ "futex-timed", CARRIED, true, wait_futex_timed },
+	{ "futex-until", CARRIED, true, wait_futex_until },
+	{ "nanosleep", CARRIED, true, wait_nanosleep },
+	{ "clock_nanosleep", CARRIED, true, wait_clock_nanosleep },
+	{ "clock_nanosleep-until", CARRIED, true, wait_clock_nanosleep_until },
+	{ "poll", CARRIED, true, wait_poll },
+	{ "poll-forever", CARRIED, false, wait_poll_forever },
+	{ "ppoll", CARRIED, true, wait_ppoll },
+	{ "select", CARRIED, true, wait_select },
+	{ "epoll_wait", CARRIED, true, wait_epoll },
+	{ "epoll_wait-forever", CARRIED, false, wait_epoll_forever },
+	{ "sigsuspend", CARRIED, false, wait_sigsuspend },
+	{ "sigtimedwait", CARRIED, true, wait_sigtimedwait },
+	{ "wait4", CARRIED, false, wait_wait4 },
+	{ "flock", CARRIED, false, wait_flock },
+	{ "semop", CHECKPOINTED, false, wait_semop },
+	{ "semtimedop", CHECKPOINTED, true, wait_semtimedop },
+	{ "msgrcv", CHECKPOINTED, false, wait_msgrcv },
+	{ "accept", CHECKPOINTED, false, wait_accept },
+	{ "recv-timeout", CHECKPOINTED, true, wait_recv },
+	{ "io_getevents", CHECKPOINTED, true, wait_io_getevents },
 };
 #define CALLS (sizeof(calls) / sizeof(calls[0]))
 
@@ -302,14 +307,14 @@ static void *watch(void *argument)
 		if (c->timed && !error && over > c->late_ns)
 			c->late_ns = over;
 		if (error)
-			nanosleep(&(struct timespec){0, 10000000}, NULL);
+			nanosleep(&(struct timespec){ 0, 10000000 }, NULL);
 	}
 	return NULL;
 }
 
 static void make_sysv_and_sockets(void)
 {
-	struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "listener"};
+	struct sockaddr_un name = { .sun_family = AF_UNIX, .sun_path = "listener" };
 	FILE *ids = fopen("ipc", "w");
 
 	sem_id = semget(IPC_PRIVATE, 2, 0600);
@@ -320,7 +325,8 @@ static void make_sysv_and_sockets(void)
 	if (bind(listen_fd, (struct sockaddr *)&name, sizeof(name)) || listen(listen_fd, 1))
 		abort();
 	socketpair(AF_UNIX, SOCK_STREAM, 0, recv_fd);
-	setsockopt(recv_fd[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){0, TIMEOUT_MS * 1000}, sizeof(struct timeval));
+	setsockopt(
+		recv_fd[0], SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ 0, TIMEOUT_MS * 1000 }, sizeof(struct timeval));
 	if (syscall(SYS_io_setup, 4, &aio))
 		abort();
 }
@@ -328,7 +334,7 @@ static void make_sysv_and_sockets(void)
 /* Everything that waits without a timeout gets what it waits for. */
 static void end_waits(bool all)
 {
-	struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "listener"};
+	struct sockaddr_un name = { .sun_family = AF_UNIX, .sun_path = "listener" };
 
 	ending = true;
 	if (write(pipe_fd[1], "ab", 2) != 2)
@@ -342,8 +348,12 @@ static void end_waits(bool all)
 	flock(lock_other_fd, LOCK_UN);
 	if (!all)
 		return;
-	semop(sem_id, &(struct sembuf){0, 1, 0}, 1);
-	msgsnd(msg_id, &(struct { long type; char c; }){1, 'x'}, 1, 0);
+	semop(sem_id, &(struct sembuf){ 0, 1, 0 }, 1);
+	msgsnd(msg_id, &(struct {
+		long type;
+		char c;
+	}){ 1, 'x' },
+		1, 0);
 	connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&name, sizeof(name));
 }
 
@@ -355,9 +365,12 @@ static void report(enum group last)
 		const struct call *c = &calls[i];
 
 		if (c->group <= last)
-			fprintf(f, "%s %llu %llu %lld %lld %s\n", c->name, (unsigned long long)c->rounds, (unsigned long long)c->errors,
-				(long long)c->early_ns / 1000, (long long)(c->late_ns + 999) / 1000,
-				!c->errors ? "-" : c->first < 0 ? "returned" : strerrorname_np(c->first));
+			fprintf(f, "%s %llu %llu %lld %lld %s\n", c->name, (unsigned long long)c->rounds,
+				(unsigned long long)c->errors, (long long)c->early_ns / 1000,
+				(long long)(c->late_ns + 999) / 1000,
+				!c->errors     ? "-"
+				: c->first < 0 ? "returned"
+					       : strerrorname_np(c->first));
 	}
 	fclose(f);
 	rename("report.new", "report");
@@ -376,7 +389,7 @@ int main(int argc, char **argv)
 	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	sigaction(SIGUSR1, &(struct sigaction){.sa_handler = nothing}, NULL);
+	sigaction(SIGUSR1, &(struct sigaction){ .sa_handler = nothing }, NULL);
 	child = fork();
 	if (!child)
 		for (;;)
@@ -386,7 +399,7 @@ int main(int argc, char **argv)
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (pipe(pipe_fd) || pipe(poll_fd) || flock(lock_other_fd, LOCK_EX))
 		return 2;
-	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, poll_fd[0], &(struct epoll_event){.events = EPOLLIN});
+	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, poll_fd[0], &(struct epoll_event){ .events = EPOLLIN });
 	if (last == CHECKPOINTED)
 		make_sysv_and_sockets();
 	for (size_t i = 0; i < CALLS; i++)
@@ -395,7 +408,7 @@ int main(int argc, char **argv)
 	ready = fopen("ready", "w");
 	fclose(ready);
 	while (access("end", F_OK))
-		nanosleep(&(struct timespec){0, 50000000}, NULL);
+		nanosleep(&(struct timespec){ 0, 50000000 }, NULL);
 	end_waits(last == CHECKPOINTED);
 	for (size_t i = 0; i < CALLS; i++)
 		if (calls[i].group <= last)

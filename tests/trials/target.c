@@ -62,22 +62,29 @@ static uint64_t now_ns(void)
 
 static void nap(long ns)
 {
-	nanosleep(&(struct timespec){ns / 1000000000, ns % 1000000000}, NULL);
+	nanosleep(&(struct timespec){ ns / 1000000000, ns % 1000000000 }, NULL);
 }
 
 /* Vector and general registers hold a pattern through a loop without a system call, so that almost every stop finds them live. */
 __attribute__((target("avx"))) static void spin_avx(const uint8_t in[128], uint8_t out[128], uint64_t rounds)
 {
-	__asm__ volatile("vmovdqu (%1), %%ymm4\n\tvmovdqu 32(%1), %%ymm5\n\tvmovdqu 64(%1), %%ymm14\n\tvmovdqu 96(%1), %%ymm15\n"
-			 "1:\tdec %0\n\tjnz 1b\n\t"
-			 "vmovdqu %%ymm4, (%2)\n\tvmovdqu %%ymm5, 32(%2)\n\tvmovdqu %%ymm14, 64(%2)\n\tvmovdqu %%ymm15, 96(%2)\n\tvzeroupper"
-			 : "+r"(rounds) : "r"(in), "r"(out) : "memory", "cc", "xmm4", "xmm5", "xmm14", "xmm15");
+	__asm__ volatile(
+		"vmovdqu (%1), %%ymm4\n\tvmovdqu 32(%1), %%ymm5\n\tvmovdqu 64(%1), %%ymm14\n\tvmovdqu 96(%1), %%ymm15\n"
+		"1:\tdec %0\n\tjnz 1b\n\t"
+		"vmovdqu %%ymm4, (%2)\n\tvmovdqu %%ymm5, 32(%2)\n\tvmovdqu %%ymm14, 64(%2)\n\tvmovdqu %%ymm15, "
+		"96(%2)\n\tvzeroupper"
+		: "+r"(rounds)
+		: "r"(in), "r"(out)
+		: "memory", "cc", "xmm4", "xmm5", "xmm14", "xmm15");
 }
 
 static void spin_sse(const uint8_t in[128], uint8_t out[128], uint64_t rounds)
 {
-	__asm__ volatile("movdqu (%1), %%xmm4\n\tmovdqu 16(%1), %%xmm15\n1:\tdec %0\n\tjnz 1b\n\tmovdqu %%xmm4, (%2)\n\tmovdqu %%xmm15, 16(%2)"
-			 : "+r"(rounds) : "r"(in), "r"(out) : "memory", "cc", "xmm4", "xmm15");
+	__asm__ volatile("movdqu (%1), %%xmm4\n\tmovdqu 16(%1), %%xmm15\n1:\tdec %0\n\tjnz 1b\n\tmovdqu %%xmm4, "
+			 "(%2)\n\tmovdqu %%xmm15, 16(%2)"
+			 : "+r"(rounds)
+			 : "r"(in), "r"(out)
+			 : "memory", "cc", "xmm4", "xmm15");
 }
 
 static void *spinner(void *unused)
@@ -103,7 +110,7 @@ static void *sleeper(void *unused)
 {
 	for (;;) {
 		uint64_t begin = now_ns();
-		int r = clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){0, 5000000}, NULL);
+		int r = clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){ 0, 5000000 }, NULL);
 
 		if (r)
 			amiss("clock_nanosleep: %s", strerror(r));
@@ -120,7 +127,7 @@ static void *epoll_waiter(void *forever)
 {
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 	int fd = forever ? eventfd(0, 0) : event_fd;
-	struct epoll_event e = {.events = EPOLLIN};
+	struct epoll_event e = { .events = EPOLLIN };
 
 	epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e);
 	for (;;) {
@@ -128,7 +135,8 @@ static void *epoll_waiter(void *forever)
 		int n = epoll_wait(ep, &e, 1, -1);
 
 		if (n != 1 || forever) {
-			amiss("epoll_wait%s: %d, %s", forever ? " of what never comes" : "", n, n < 0 ? strerror(errno) : "no error");
+			amiss("epoll_wait%s: %d, %s", forever ? " of what never comes" : "", n,
+				n < 0 ? strerror(errno) : "no error");
 			continue;
 		}
 		if (read(fd, &value, sizeof(value)) != sizeof(value))
@@ -225,8 +233,10 @@ static int marker(const char *dir)
 
 static int scope(const char *dir, const char *port)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(port)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct io_uring_params params = {0};
+	struct sockaddr_in to = {
+		.sin_family = AF_INET, .sin_port = htons(atoi(port)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
+	};
+	struct io_uring_params params = { 0 };
 	int ring = syscall(SYS_io_uring_setup, 4, &params);
 	int tcp = socket(AF_INET, SOCK_STREAM, 0);
 	char path[4096], byte;

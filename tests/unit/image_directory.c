@@ -411,8 +411,7 @@ static void test_extra_file(void)
 /* --- what does not fit together
  * ----------------------------------------------------------------------------------- */
 
-static int open_with(
-	const struct record_kind *k, object_id id, object_id peer, const struct record_kind *const table[])
+static int open_with(const struct record_kind *k, object_id id, object_id peer, const struct record_kind *const table[])
 {
 	_cleanup_(drop_dir)
 	int dir = make_dir();
@@ -441,8 +440,7 @@ static void test_references(void)
 
 static void test_unknown_kinds(void)
 {
-	static const struct record_kind *const with_critical[] = { &other_kind, &sample_kind, &critical_kind,
-		NULL };
+	static const struct record_kind *const with_critical[] = { &other_kind, &sample_kind, &critical_kind, NULL };
 	struct record_kind user = other_kind;
 
 	user.name = "x-note";

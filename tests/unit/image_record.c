@@ -87,8 +87,7 @@ static void test_peek(void)
 	CHECK(!strcmp(name, "sample") && id == 5 && version == 2 && critical && length < b.size);
 	CHECK(record_decode(&k, b.data, length, &s, &why) == 0);
 	CHECK(record_decode(&k, b.data, b.size, &s, &why) == -EBADMSG);
-	CHECK(record_peek(b.data + length, b.size - length, name, &id, &version, &critical, &length, &why) ==
-		0);
+	CHECK(record_peek(b.data + length, b.size - length, name, &id, &version, &critical, &length, &why) == 0);
 	CHECK(id == UINT64_MAX && !critical);
 }
 
@@ -110,16 +109,16 @@ static int decode(const char *bytes, size_t size, const char **why)
 }
 
 /* n pairs in all; the header's three among them. */
-#define ACCEPTED(bytes)                                                                                      \
-	({                                                                                                   \
-		const char *why_;                                                                            \
-		CHECK(decode(bytes, sizeof(bytes) - 1, &why_) == 0);                                         \
+#define ACCEPTED(bytes)                                                                                                \
+	({                                                                                                             \
+		const char *why_;                                                                                      \
+		CHECK(decode(bytes, sizeof(bytes) - 1, &why_) == 0);                                                   \
 	})
-#define REJECTED(bytes, expected)                                                                            \
-	({                                                                                                   \
-		const char *why_;                                                                            \
-		CHECK(decode(bytes, sizeof(bytes) - 1, &why_) == -EBADMSG);                                  \
-		CHECK(why_ &&strstr(why_, expected));                                                        \
+#define REJECTED(bytes, expected)                                                                                      \
+	({                                                                                                             \
+		const char *why_;                                                                                      \
+		CHECK(decode(bytes, sizeof(bytes) - 1, &why_) == -EBADMSG);                                            \
+		CHECK(why_ &&strstr(why_, expected));                                                                  \
 	})
 
 static void test_accepted(void)
@@ -285,13 +284,13 @@ static void expect_written(char **text, FILE *out, const char *expected)
 	free(*text);
 }
 
-#define WRITTEN(expected, call)                                                                              \
-	do {                                                                                                 \
-		char *text_;                                                                                 \
-		size_t size_;                                                                                \
-		FILE *out = open_memstream(&text_, &size_);                                                  \
-		call;                                                                                        \
-		expect_written(&text_, out, expected);                                                       \
+#define WRITTEN(expected, call)                                                                                        \
+	do {                                                                                                           \
+		char *text_;                                                                                           \
+		size_t size_;                                                                                          \
+		FILE *out = open_memstream(&text_, &size_);                                                            \
+		call;                                                                                                  \
+		expect_written(&text_, out, expected);                                                                 \
 	} while (0)
 
 static void test_json(void)
@@ -326,8 +325,7 @@ static void test_print_full(void)
 
 	record_print(&sample_kind, 1, &s, out, 0);
 	fclose(out);
-	CHECK(strstr(text, "  u16: 0xffff\n") && strstr(text, "  u32: 037777777777\n") &&
-		strstr(text, "  yes: yes\n"));
+	CHECK(strstr(text, "  u16: 0xffff\n") && strstr(text, "  u32: 037777777777\n") && strstr(text, "  yes: yes\n"));
 	CHECK(strstr(text, "  bytes: 010203ff\n") && strstr(text, "  blob: 300 bytes: 00000") &&
 		strstr(text, "  ref: #1\n"));
 	CHECK(strstr(text, "  inner:\n    x: -7\n") && strstr(text, "    - 1\n        x: 2147483647\n"));
@@ -343,8 +341,7 @@ static void test_reference(void)
 
 	format_reference(kinds, out);
 	fclose(out);
-	CHECK(strstr(text, "### manifest\n") &&
-		strstr(text, "### sample\n\nevery type of field.\nVersion 2."));
+	CHECK(strstr(text, "### manifest\n") && strstr(text, "### sample\n\nevery type of field.\nVersion 2."));
 	CHECK(strstr(text, "| `later` | u32 | since version 2: "));
 	CHECK(strstr(text, "| `list.peer` | late reference to sample | its partner |\n"));
 	CHECK(strstr(text, "| `text` | string(15) | "));

@@ -214,7 +214,8 @@ static void test_target(const char *name, target *body, size_t threads_inside, b
 		CHECK(goes_on(s));
 	CHECK(!s->wrong);
 	CHECK(!s->eintr);
-	printf("%-12s %lu turns, %u wrong, %u EINTR, worst lateness %lu us\n", name, s->turns, s->wrong, s->eintr, s->late_us);
+	printf("%-12s %lu turns, %u wrong, %u EINTR, worst lateness %lu us\n", name, s->turns, s->wrong, s->eintr,
+		s->late_us);
 	target_end(pid);
 	munmap(s, sizeof(*s));
 }
@@ -406,7 +407,8 @@ static void measure(const char *name, target *body)
 		best_trip = trip < best_trip ? trip : best_trip;
 		sum += trip;
 	}
-	printf("%-12s stop and release %ld us; injected batch of 4 calls: best %ld, mean %ld us\n", name, best_bare, best_trip, sum / 200);
+	printf("%-12s stop and release %ld us; injected batch of 4 calls: best %ld, mean %ld us\n", name, best_bare,
+		best_trip, sum / 200);
 	gadget_cache_free(cache);
 	target_end(pid);
 }

@@ -21,13 +21,13 @@
 
 #include "remote/birth.h"
 
-#define BASE      0x2c5e00000000ul
-#define CHILDREN  50
-#define THREADS   20
-#define SLOTS     (1 + CHILDREN + THREADS)
-#define WAIT_MS   10000
-#define AREA_FD   100
-#define SEED_FD   101
+#define BASE	 0x2c5e00000000ul
+#define CHILDREN 50
+#define THREADS	 20
+#define SLOTS	 (1 + CHILDREN + THREADS)
+#define WAIT_MS	 10000
+#define AREA_FD	 100
+#define SEED_FD	 101
 
 struct born {
 	volatile uint32_t ready, failures;
@@ -78,7 +78,9 @@ static pid_t start_seed(const struct area *a, int seed_fd, bool old)
 
 static void queue_birth(struct batch *b, pid_t number, uint64_t flags, struct slot *slot)
 {
-	struct clone_args args = { .flags = flags, .exit_signal = flags & CLONE_THREAD ? 0 : SIGCHLD, .set_tid_size = 1 };
+	struct clone_args args = {
+		.flags = flags, .exit_signal = flags & CLONE_THREAD ? 0 : SIGCHLD, .set_tid_size = 1
+	};
 
 	args.set_tid = batch_copy(b, &number, sizeof(number)).v;
 	batch_birth(b, batch_call(b, "clone3", SYS_clone3, batch_copy(b, &args, sizeof(args)).v, sizeof(args)), slot);
@@ -103,7 +105,8 @@ static void give_birth(struct area *a)
 	for (int i = 0; i < CHILDREN; i++)
 		queue_birth(&b, 100 + 2 * i, 0, area_slot(a, 1 + (size_t)i));
 	for (int i = 0; i < THREADS; i++)
-		queue_birth(&b, 1000 + 3 * i, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
+		queue_birth(&b, 1000 + 3 * i,
+			CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM,
 			area_slot(a, 1 + CHILDREN + (size_t)i));
 	run(&b, area_slot(a, 0), 0);
 }

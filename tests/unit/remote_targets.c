@@ -22,7 +22,7 @@
 
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
-#define PR_SYS_DISPATCH_ON           1
+#define PR_SYS_DISPATCH_ON	     1
 #endif
 
 struct seen *seen_new(void)
@@ -67,29 +67,28 @@ static uint32_t avx_turn(const uint8_t *pattern)
 {
 	uint8_t bad;
 
-	__asm__ volatile(
-		".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
-		"	vmovdqu \\n(%[p]), %%ymm\\n\n"
-		".endr\n"
-		"	mov $2000, %%ecx\n"
-		"1:	dec %%ecx\n"
-		"	jnz 1b\n"
-		"	xor %%ecx, %%ecx\n"
-		".irp n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
-		"	vpcmpeqb \\n(%[p]), %%ymm\\n, %%ymm\\n\n"
-		".endr\n"
-		"	vpcmpeqb (%[p]), %%ymm0, %%ymm0\n"
-		".irp n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
-		"	vpand %%ymm\\n, %%ymm0, %%ymm0\n"
-		".endr\n"
-		"	vpmovmskb %%ymm0, %%ecx\n"
-		"	cmp $-1, %%ecx\n"
-		"	setne %[bad]\n"
-		"	vzeroupper\n"
-		: [bad] "=r"(bad)
-		: [p] "r"(pattern)
-		: "ecx", "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-		  "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	__asm__ volatile(".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
+			 "	vmovdqu \\n(%[p]), %%ymm\\n\n"
+			 ".endr\n"
+			 "	mov $2000, %%ecx\n"
+			 "1:	dec %%ecx\n"
+			 "	jnz 1b\n"
+			 "	xor %%ecx, %%ecx\n"
+			 ".irp n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
+			 "	vpcmpeqb \\n(%[p]), %%ymm\\n, %%ymm\\n\n"
+			 ".endr\n"
+			 "	vpcmpeqb (%[p]), %%ymm0, %%ymm0\n"
+			 ".irp n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
+			 "	vpand %%ymm\\n, %%ymm0, %%ymm0\n"
+			 ".endr\n"
+			 "	vpmovmskb %%ymm0, %%ecx\n"
+			 "	cmp $-1, %%ecx\n"
+			 "	setne %[bad]\n"
+			 "	vzeroupper\n"
+			 : [bad] "=r"(bad)
+			 : [p] "r"(pattern)
+			 : "ecx", "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
+			 "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 	return bad;
 }
 
@@ -294,27 +293,26 @@ static void rseq_turn(struct seen *s, struct rseq *r)
 {
 	uint64_t stale;
 
-	__asm__ volatile(
-		"	.pushsection __rseq_test, \"aw\"\n"
-		"	.balign 32\n"
-		"7:	.long 0, 0\n"
-		"	.quad 1f, 2f-1f, 4f\n"
-		"	.popsection\n"
-		"3:	lea 7b(%%rip), %%rax\n"
-		"	mov %%rax, 8(%[r])\n"
-		"1:	mov %[token], %%rdx\n"
-		"	mov $300000, %%ecx\n"
-		"5:	dec %%ecx\n"
-		"	jnz 5b\n"
-		"	sub %[token], %%rdx\n"
-		"2:	jmp 6f\n"
-		"	.byte 0x0f, 0xb9, 0x3d\n"
-		"	.long 0x53053053\n"
-		"4:	jmp 3b\n"
-		"6:	mov %%rdx, %[stale]\n"
-		: [stale] "=r"(stale)
-		: [r] "r"(r), [token] "m"(s->token)
-		: "rax", "rcx", "rdx", "cc", "memory");
+	__asm__ volatile("	.pushsection __rseq_test, \"aw\"\n"
+			 "	.balign 32\n"
+			 "7:	.long 0, 0\n"
+			 "	.quad 1f, 2f-1f, 4f\n"
+			 "	.popsection\n"
+			 "3:	lea 7b(%%rip), %%rax\n"
+			 "	mov %%rax, 8(%[r])\n"
+			 "1:	mov %[token], %%rdx\n"
+			 "	mov $300000, %%ecx\n"
+			 "5:	dec %%ecx\n"
+			 "	jnz 5b\n"
+			 "	sub %[token], %%rdx\n"
+			 "2:	jmp 6f\n"
+			 "	.byte 0x0f, 0xb9, 0x3d\n"
+			 "	.long 0x53053053\n"
+			 "4:	jmp 3b\n"
+			 "6:	mov %%rdx, %[stale]\n"
+			 : [stale] "=r"(stale)
+			 : [r] "r"(r), [token] "m"(s->token)
+			 : "rax", "rcx", "rdx", "cc", "memory");
 	if (stale)
 		s->wrong++;
 }

@@ -13,7 +13,7 @@ struct seen {
 	volatile uint32_t eintr;   /* interrupted calls that should not have been */
 	volatile uint64_t late_us; /* worst lateness of a sleep */
 	volatile uint64_t token;   /* changed by the test while the target is stopped */
-	volatile uint32_t go;      /* told by the test: do your last check */
+	volatile uint32_t go;	   /* told by the test: do your last check */
 	volatile uint32_t done;
 	volatile uint64_t altstack;
 	volatile uint32_t started; /* by a tracer that will be killed */
@@ -27,4 +27,5 @@ void target_end(pid_t pid);
 struct seen *seen_new(void);
 
 target target_spin, target_avx, target_nanosleep, target_epoll, target_stopped, target_threads, target_avx_threads,
-	target_seccomp, target_seccomp_maps, target_dispatch, target_rseq, target_altstack, target_mdwe, target_busybox, target_vfork;
+	target_seccomp, target_seccomp_maps, target_dispatch, target_rseq, target_altstack, target_mdwe, target_busybox,
+	target_vfork;

@@ -170,8 +170,7 @@ static pid_t start(const struct sleeper *s, struct outcome *out)
 }
 
 /* One stop as a checkpoint makes it. Returns the ns that it took, or -1 when the task has ended. */
-static int64_t stop_once(
-	pid_t pid, struct sleep_clock *clock, struct sleep_notes *notes, struct restart_state *state)
+static int64_t stop_once(pid_t pid, struct sleep_clock *clock, struct sleep_notes *notes, struct restart_state *state)
 {
 	struct stop s;
 	struct sleep_seen seen;
@@ -199,9 +198,8 @@ static int check(const struct sleeper *s, const struct outcome *out, int64_t sto
 	int64_t late = out->ended - out->began - SLEEP_MS * 1000000ll;
 	bool good = out->result == 0 && late >= 0 && late < LATE_NS + stopped;
 
-	printf("%s %-26s %7.3f ms late, result %ld%s%s\n", good ? "ok  " : "FAIL", s->name,
-		(double)late / 1e6, out->result, out->result ? " " : "",
-		out->result ? strerror(out->error) : "");
+	printf("%s %-26s %7.3f ms late, result %ld%s%s\n", good ? "ok  " : "FAIL", s->name, (double)late / 1e6,
+		out->result, out->result ? " " : "", out->result ? strerror(out->error) : "");
 	return good ? 0 : 1;
 }
 
@@ -245,8 +243,7 @@ static int try_stops(const struct sleeper *s, struct outcome *out)
 
 int main(void)
 {
-	struct outcome *out =
-		mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct outcome *out = mmap(NULL, sizeof(*out), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int bad = 0;
 
 	setvbuf(stdout, NULL, _IONBF, 0);

@@ -8,18 +8,18 @@
 
 #include "base/macro.h"
 
-#define UC_FP_XSTATE         1
+#define UC_FP_XSTATE	     1
 #define UC_SIGCONTEXT_SS     2
 #define UC_STRICT_RESTORE_SS 4
 
 #define XSTATE_MAGIC1 0x46505853u
 #define XSTATE_MAGIC2 0x46505845u
 
-#define FXSAVE_SIZE     512
-#define FXSAVE_SW       464 /* where ptrace puts the enabled features, and a frame its struct fpx_sw_bytes */
-#define XSTATE_BV       512
-#define FEATURE_XTILE   (1ull << 18) /* AMX: large, and only in the state of tasks that have used it */
-#define ALTSTACK_IGNORE 0x7fff       /* no valid ss_flags: rt_sigreturn then leaves the alternate stack as it is */
+#define FXSAVE_SIZE	512
+#define FXSAVE_SW	464 /* where ptrace puts the enabled features, and a frame its struct fpx_sw_bytes */
+#define XSTATE_BV	512
+#define FEATURE_XTILE	(1ull << 18) /* AMX: large, and only in the state of tasks that have used it */
+#define ALTSTACK_IGNORE 0x7fff	     /* no valid ss_flags: rt_sigreturn then leaves the alternate stack as it is */
 
 struct frame {
 	uint64_t pretcode;
@@ -109,7 +109,9 @@ static void put_xstate(uint8_t *fpstate, const struct task_regs *r)
 {
 	size_t size = frame_xstate_size(r);
 	uint32_t magic2 = XSTATE_MAGIC2;
-	struct fpx_sw sw = { .magic1 = XSTATE_MAGIC1, .extended_size = (uint32_t)size + 4, .xstate_size = (uint32_t)size };
+	struct fpx_sw sw = {
+		.magic1 = XSTATE_MAGIC1, .extended_size = (uint32_t)size + 4, .xstate_size = (uint32_t)size
+	};
 
 	memcpy(fpstate, r->xstate, MIN(size, r->xstate_size));
 	if (r->xstate_size <= FXSAVE_SIZE)

@@ -197,8 +197,7 @@ void restart_wind_back(pid_t tid, struct user_regs_struct *gp, int64_t left)
 	if (call->form == MILLISECONDS)
 		*argument_of(gp, call->argument) = (uint64_t)round_up_ms(left);
 	else if (call->form != NONE)
-		write_time(tid, gp, call,
-			left); /* if it cannot be written, it waits for all of it: late, not early */
+		write_time(tid, gp, call, left); /* if it cannot be written, it waits for all of it: late, not early */
 }
 
 /* --- a new task
@@ -232,8 +231,7 @@ bool restart_is_armed(const struct restart_state *s, const struct user_regs_stru
 	return now->rax == BLOCK && ((int64_t)now->orig_rax == s->nr || now->orig_rax == RESTART_NR_UNKNOWN);
 }
 
-void restart_resume(
-	const struct restart_state *s, struct user_regs_struct *gp, bool armed, const int64_t *result)
+void restart_resume(const struct restart_state *s, struct user_regs_struct *gp, bool armed, const int64_t *result)
 {
 	if (!s->block)
 		return;

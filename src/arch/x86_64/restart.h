@@ -65,5 +65,4 @@ bool restart_is_armed(const struct restart_state *s, const struct user_regs_stru
  * The registers to let the new task go with. armed: it is asleep in its call in the stub; else result, if not
  * NULL, is what that call had returned already. Without either the call starts anew.
  */
-void restart_resume(
-	const struct restart_state *s, struct user_regs_struct *gp, bool armed, const int64_t *result);
+void restart_resume(const struct restart_state *s, struct user_regs_struct *gp, bool armed, const int64_t *result);

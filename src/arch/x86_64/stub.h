@@ -11,22 +11,22 @@
 #define STUB_OP_CHILD  88
 #define STUB_OP_SIZE   96
 
-#define STUB_SLOT_STATE     0
+#define STUB_SLOT_STATE	    0
 #define STUB_SLOT_FAILED    4
-#define STUB_SLOT_OPS       8
-#define STUB_SLOT_COUNT     16
-#define STUB_SLOT_FRAME     24
-#define STUB_SLOT_OUTER     32
+#define STUB_SLOT_OPS	    8
+#define STUB_SLOT_COUNT	    16
+#define STUB_SLOT_FRAME	    24
+#define STUB_SLOT_OUTER	    32
 #define STUB_SLOT_LEAVE_RIP 40
-#define STUB_SLOT_FLAGS     48
-#define STUB_SLOT_NAP       56
-#define STUB_SLOT_WAIT      72
-#define STUB_SLOT_OWN       104 /* address of the `own` word: second member of the second waiter */
-#define STUB_SLOT_SIZE      128
+#define STUB_SLOT_FLAGS	    48
+#define STUB_SLOT_NAP	    56
+#define STUB_SLOT_WAIT	    72
+#define STUB_SLOT_OWN	    104 /* address of the `own` word: second member of the second waiter */
+#define STUB_SLOT_SIZE	    128
 
-#define STUB_HEAD        4096 /* from the stub's start */
+#define STUB_HEAD	 4096 /* from the stub's start */
 #define STUB_HEAD_INSIDE (STUB_HEAD + 0)
-#define STUB_HEAD_SIZE   (STUB_HEAD + 8)
+#define STUB_HEAD_SIZE	 (STUB_HEAD + 8)
 
 /* Where to enter the stub, from its start. In each, rbx is the address of the slot. */
 #define STUB_ENTER  0  /* wait for a batch */

@@ -9,8 +9,9 @@
 #include <sys/user.h>
 
 struct task_regs {
-	struct user_regs_struct gp; /* NT_PRSTATUS: as ptrace gives it at the stop, orig_rax and the -ERESTART codes included */
-	uint8_t *xstate;            /* NT_X86_XSTATE */
+	struct user_regs_struct
+		gp;	 /* NT_PRSTATUS: as ptrace gives it at the stop, orig_rax and the -ERESTART codes included */
+	uint8_t *xstate; /* NT_X86_XSTATE */
 	size_t xstate_size;
 };
 
