@@ -104,10 +104,10 @@ static int make_cgroup_path(const char *mount, const char *path)
 
 static bool cgroup_populated(const char *mount, const char *path)
 {
-	char full[PATH_MAX];
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = NULL, *full = NULL;
 
-	snprintf(full, sizeof(full), "%s%s/cgroup.events", mount, path);
+	if (asprintf(&full, "%s%s/cgroup.events", mount, path) < 0)
+		return false;
 	return file_read_all(AT_FDCWD, full, &text, NULL) == 0 && strstr(text, "populated 1");
 }
 
