@@ -89,6 +89,16 @@ static bool filtered(pid_t tid)
 	return ptrace(PTRACE_SECCOMP_GET_FILTER, tid, 0, NULL) >= 0 || (errno != EINVAL && errno != ENOENT);
 }
 
+/* As an earlier injection leaves the place: two pages of zeros, which no stack in use has (it has return addresses). */
+static bool all_zero(pid_t pid, uint64_t at)
+{
+	uint8_t bytes[2 * PAGE_SIZE];
+
+	if (remote_read(pid, REMOTE(ALIGN_DOWN(at, PAGE_SIZE)), bytes, sizeof(bytes)) < 0)
+		return false;
+	return !bytes[0] && !memcmp(bytes, bytes + 1, sizeof(bytes) - 1);
+}
+
 /*
  * Where the frame of the first thread may lie. Below its stack pointer only if that is in the main thread's stack: what surrounds
  * the stack pointer of a coroutine or goroutine may be another one's stack. Else at the very bottom of the main stack, where
@@ -106,7 +116,7 @@ static uint64_t outer_place(const struct injection *in, const struct layout *l, 
 	at = l->stack_start + FRAME_PADDING;
 	if (l->stack_end - l->stack_start < 8 * PAGE_SIZE)
 		return 0;
-	if (untouched(in->pid, at, size))
+	if (untouched(in->pid, at, size) || all_zero(in->pid, at))
 		return at;
 	if (remote_read(in->pid, REMOTE(at), old, sizeof(old)) < 0 || !frame_is_ours(old, at, in->gadgets.restorer))
 		return 0;
