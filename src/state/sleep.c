@@ -12,10 +12,12 @@
 
 #include "base/cleanup.h"
 
-#define SELF	   "/proc/thread-self"
-#define TRIES	   3
-#define NS_PER_S   1000000000ll
-#define ROUNDED	   1500000ll /* at most so much was added to a timeout */
+#define SELF	 "/proc/thread-self"
+#define TRIES	 3
+#define NS_PER_S 1000000000ll
+#define UNSURE                                                                                                         \
+	1000000ll /* what the start of a sleep, read from outside, may be off by: a sleep may end late, and never early */
+#define ROUNDED	   2500000ll /* at most so much was added to a timeout */
 #define SWITCHES   "\nnr_voluntary_switches"
 #define EXEC_START "se.exec_start"
 
@@ -197,7 +199,7 @@ static int64_t slept_since(int proc_fd, const struct sleep_seen *seen, int nr)
 
 static int64_t left_since(int64_t timeout, int64_t since, int64_t now)
 {
-	return since && now > since ? MAX(timeout - (now - since), (int64_t)0) : timeout;
+	return since && now > since ? MIN(MAX(timeout - (now - since), (int64_t)0) + UNSURE, timeout) : timeout;
 }
 
 static bool is_of(const struct sleep_note *note, pid_t tid, const struct user_regs_struct *gp)

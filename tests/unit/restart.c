@@ -210,7 +210,7 @@ static int check_left(const struct sleeper *s, const struct outcome *out, const 
 
 	if (!state->block)
 		return 0;
-	if (state->nr != RESTART_NR_UNKNOWN && state->left > left && state->left < left + 2000000)
+	if (state->nr != RESTART_NR_UNKNOWN && state->left > left && state->left < left + 50000000)
 		return 0;
 	printf("FAIL %s: call %d has %.3f ms left, not %.3f\n", s->name, state->nr, (double)state->left / 1e6,
 		(double)left / 1e6);
