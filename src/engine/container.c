@@ -212,7 +212,7 @@ static int enter_cgroup(const struct container_spec *spec)
 	if (r < 0)
 		return r;
 	/* Whoever cleans up after an earlier container of that name may take it away before we are in it. */
-	for (int i = 0; (r = join_cgroup(mount, spec->cgroup)) == -ENOENT && i < JOIN_TRIES; i++)
+	for (int i = 0; ((r = join_cgroup(mount, spec->cgroup)) == -ENOENT || r == -ENODEV) && i < JOIN_TRIES; i++)
 		make_cgroup_path(mount, spec->cgroup);
 	if (r < 0)
 		return r;

@@ -680,7 +680,7 @@ def judge(scenario, session, reference):
     left = [p for p in pids_with(TREE, session.nonce) if not is_gone(p)]
     if left:
         raise Failure(f"tasks left behind: {left}")
-    if scenario.cpu_bound and session.lives[-1] > 0.85 * reference.total:
+    if scenario.cpu_bound and session.lives[-1] > 0.85 * reference.total + 0.3:     # the least that is charged for starting and ending
         raise Failure(f"{session.lives[-1]:.2f} s of processor time after the restore, the whole takes {reference.total:.2f}: run again?")
 
 
