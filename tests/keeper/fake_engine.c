@@ -117,8 +117,6 @@ static void restored(const struct engine_outside *outside)
 pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
 	struct spore_restore_result *result, struct problems *ps)
 {
-	_cleanup_(watchdog_end)
-	struct watchdog w = WATCHDOG_NONE;
 	siginfo_t info;
 	pid_t pid;
 
