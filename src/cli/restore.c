@@ -55,7 +55,7 @@ static int parse(int argc, char **argv, struct restore_options *o)
 	return 0;
 }
 
-/* Detached, as in spore run -d: files stay, the terminal and pipes do not. */
+/* Detached, all but the terminal stay. */
 static int stream_for(int fd, const struct restore_options *o)
 {
 	struct stat st;
@@ -64,7 +64,7 @@ static int stream_for(int fd, const struct restore_options *o)
 		return -1;
 	if (!o->detach)
 		return o->terminal.slave >= 0 && isatty(fd) ? o->terminal.slave : fd;
-	return isatty(fd) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ? -1 : fd;
+	return isatty(fd) ? -1 : fd;
 }
 
 /* A pty if the tree had the user's terminal: the one of this user is relayed to, never handed over. */
@@ -178,7 +178,7 @@ const struct command command_restore = {
 	.name = "restore",
 	.usage = "[-d] [--isolated] [--changed-files] [--json] DIR",
 	.summary = "brings a saved tree back, and stays with it until it ends",
-	.help = "  -d, --detach     prints the pid of its root and returns; the terminal and pipes are then /dev/null "
+	.help = "  -d, --detach     prints the pid of its root and returns; what was the terminal is then /dev/null "
 		"for the tree\n"
 		"  --isolated       leaves it isolated: it goes on at `spore unisolate`\n"
 		"  --changed-files  restores although a file that is open for writing was written since\n"
