@@ -20,7 +20,12 @@ SPORE = os.environ.get('SPORE') or os.path.join(os.path.dirname(__file__), '../.
 
 def spore(*args, timeout=20, **kw):
     kw.setdefault('stdin', subprocess.DEVNULL)
-    return subprocess.run([SPORE, *map(str, args)], capture_output=True, text=True, timeout=timeout, **kw)
+    # Into files: a tree that was brought back may hold a pipe open for longer than the command lasts.
+    with tempfile.TemporaryFile('w+', errors='replace') as out, tempfile.TemporaryFile('w+', errors='replace') as err:
+        p = subprocess.run([SPORE, *map(str, args)], stdout=out, stderr=err, text=True, timeout=timeout, **kw)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(p.args, p.returncode, out.read(), err.read())
 
 
 def check(got, want, what=''):
