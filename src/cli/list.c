@@ -9,7 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/json.h"
-#include "engine/container.h"
+#include "container/container.h"
 
 static void print_json(const struct container_entry *list, size_t n)
 {

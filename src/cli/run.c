@@ -19,7 +19,7 @@
 #include "base/process.h"
 #include "cli/attend.h"
 #include "cli/cli.h"
-#include "engine/container.h"
+#include "container/container.h"
 #include "init/start_failure.h"
 
 struct run_options {

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "base/process.h"
 #include "cli/cli.h"
-#include "engine/container.h"
+#include "container/container.h"
 #include "kernel/cgroup.h"
 
 void target_free(struct target *t)

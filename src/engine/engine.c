@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "engine/capture.h"
-#include "engine/container.h"
+#include "container/container.h"
 #include "engine/halt.h"
 #include "engine/restore.h"
 

@@ -2,7 +2,7 @@
 /* The first process of a new tree: cloned by the keeper into its namespaces, and turned into the seed. */
 #pragma once
 
-#include "engine/container.h"
+#include "container/container.h"
 #include "object/component.h"
 
 struct first {

@@ -14,7 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "engine/container.h"
+#include "container/container.h"
 #include "state/sleep.h"
 
 #define ROUND_WAIT_MS 50 /* for one task to stop, before others are let go for its sake */

@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/process.h"
-#include "engine/container.h"
+#include "container/container.h"
 #include "keeper/keeper.h"
 
 /* --- beginning

@@ -7,6 +7,7 @@
 
 #include "arch/x86_64/restart.h"
 #include "base/problem.h"
+#include "container/container.h"
 #include "image/field.h"
 #include "kernel/procfs.h"
 #include "remote/inject.h"
@@ -66,7 +67,7 @@ struct process {
 	size_t n_maps;
 	struct file_look *files;
 	size_t n_files;
-	object_id memory, descriptors, fs, signal_actions; /* ids of what CLONE_VM, _FILES, _FS, _SIGHAND may share */
+	object_id descriptors; /* of the first process that has its table: CLONE_FILES shares it */
 };
 
 struct tree {

@@ -28,24 +28,8 @@ static const struct field fs_fields[] = {
 	FIELD_END,
 };
 
-/* clone(CLONE_FS) without CLONE_THREAD: what one process changes, the other would see. */
-static void look_for_sharing(struct capture *c)
-{
-	const struct tree *t = c->tree;
-
-	for (size_t i = 0; c->process->fs && i < t->n_processes; i++) {
-		const struct process *other = t->processes[i];
-
-		if (other == c->process || other->fs != c->process->fs)
-			continue;
-		refused(c->ps, BLAME_PROCESS(c->process, .object = "working directory"),
-			"shared with process %d (CLONE_FS)", other->pid);
-		return;
-	}
-}
-
 /* unshare(CLONE_FS) in a thread. */
-static void look_at_threads(struct capture *c)
+static int fs_look(struct capture *c)
 {
 	const struct process *p = c->process;
 
@@ -54,14 +38,8 @@ static void look_at_threads(struct capture *c)
 			continue;
 		refused(c->ps, BLAME_PROCESS(p, .object = "working directory"),
 			"thread %d has a working directory of its own (unshare(CLONE_FS))", p->threads[i].tid);
-		return;
+		break;
 	}
-}
-
-static int fs_look(struct capture *c)
-{
-	look_for_sharing(c);
-	look_at_threads(c);
 	return 0;
 }
 

@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/container.h"
 #include "state/owner.h"
 
 #define OF_CONTAINER 1u	 /* may be the tree's own where a container was made */

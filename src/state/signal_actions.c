@@ -99,22 +99,6 @@ static int signal_actions_capture(struct capture *c, const struct batch *b, void
 	return 0;
 }
 
-static int signal_actions_look(struct capture *c)
-{
-	const struct tree *t = c->tree;
-
-	for (size_t i = 0; c->process->signal_actions && i < t->n_processes; i++) {
-		const struct process *other = t->processes[i];
-
-		if (other == c->process || other->signal_actions != c->process->signal_actions)
-			continue;
-		refused(c->ps, BLAME_PROCESS(c->process, .object = "signal actions"),
-			"shared with process %d (CLONE_SIGHAND)", other->pid);
-		break;
-	}
-	return 0;
-}
-
 /* --- restore
  * ---------------------------------------------------------------------------------------------------- */
 
@@ -160,7 +144,6 @@ const struct component component_signal_actions = {
 		.sources = "rt_sigaction(2), signal(7); kernel/signal.c; selftests/signal",
 	},
 	.scope = SCOPE_PROCESS,
-	.look = signal_actions_look,
 	.scratch_size = sizeof(struct signal_actions_scratch),
 	.ask = signal_actions_ask,
 	.capture = signal_actions_capture,

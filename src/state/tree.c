@@ -103,7 +103,9 @@ static int tree_capture(struct capture *c, const struct batch *b, void *scratch,
 		return 0;
 	s->container = true;
 	s->init = spec->init;
-	r = capture_names(c, s);
+	r = container_check_mounts(c->process->living_tid, spec, c->ps);
+	if (r == 0)
+		r = capture_names(c, s);
 	if (r == 0)
 		r = copy_string(&s->name, c->tree->container->name);
 	if (r == 0)
@@ -154,6 +156,8 @@ static int tree_look(struct capture *c)
 {
 	look_at_session(c);
 	look_at_shm(c);
+	if (c->tree->container)
+		container_check_mounts(c->process->living_tid, &c->tree->container->spec, c->ps);
 	return 0;
 }
 

@@ -2,7 +2,6 @@
 /* The one record about the tree as a whole. */
 #pragma once
 
-#include "engine/container.h"
 #include "object/component.h"
 
 struct tree_state {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/container.h"
+#include "container/container.h"
 
 int main(int argc, char **argv)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Who runs: one file of "key value" lines for each container, /run/spore/PID-STARTTIME.tree. */
-#include "engine/container.h"
+#include "container/container.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
  * A container's mounts: one table, from which they are made and by which those of a process are checked.
  * mount(2), devpts and tmpfs of the kernel's Documentation/filesystems, mount_namespaces(7).
  */
-#include "engine/container_mounts.h"
+#include "container/mounts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/process.h"
-#include "engine/container.h"
+#include "container/container.h"
 #include "kernel/mountinfo.h"
 
 enum when {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A container's namespaces, mounts and cgroup: namespaces(7), time_namespaces(7), cgroups(7), pivot_root(2).
  */
-#include "engine/container.h"
+#include "container/container.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "engine/container_mounts.h"
+#include "container/mounts.h"
 #include "kernel/cgroup.h"
 
 #ifndef CLONE_NEWTIME
