@@ -17,7 +17,7 @@
 #include "state/process.h"
 
 #define BATCH_TIMEOUT_MS 10000
-#define ARENA_PROCESS	 (96 * 1024)
+#define ARENA_PROCESS	 (1024 * 1024) /* only what is used of it becomes memory */
 #define ARENA_THREAD	 (8 * 1024)
 
 /* --- what all workers share ---------------------------------------------------------------------------------------------- */

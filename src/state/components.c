@@ -34,6 +34,7 @@
 	X(namespaces)                                                                                                  \
 	X(tracer)                                                                                                      \
 	X(sysv)                                                                                                        \
+	X(semaphore_undo)                                                                                              \
 	X(keyrings)                                                                                                    \
 	X(signal_actions)                                                                                              \
 	X(directory)                                                                                                   \

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * System V IPC. sysvipc(7), semop(2); ipc/sem.c, ipc/namespace.c. Only looked at. Objects of the host's IPC
- * namespace are the host's and stay; those of the tree's own would be lost, and are refused. So are
- * adjustments of semaphores at exit (SEM_UNDO), which the kernel shows to nobody.
+ * System V IPC. sysvipc(7), semctl(2); ipc/sem.c, ipc/namespace.c. Only looked at. Objects of the host's IPC
+ * namespace are the host's and stay; those of the tree's own would be lost, and are refused. Adjustments of
+ * semaphores at exit (SEM_UNDO) are looked for by semaphore_undo.c.
  */
 #include "object/component.h"
 
@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
-#include "kernel/sched.h"
 #include "state/owner.h"
 
 union semun {
@@ -68,18 +67,6 @@ static void refuse_objects(struct capture *c, int n, const char *what)
 			"%d in the tree's own IPC namespace", n);
 }
 
-/* An undo list hangs on a task that used SEM_UNDO, and on any that has made threads. Without a semaphore in
- * the namespace it is empty. */
-static void look_for_undo(struct capture *c, const struct ipc_counts *n)
-{
-	if (n->semaphores && kernel_kcmp(getpid(), c->process->pid, KCMP_SYSVSEM) > 0)
-		refused(c->ps,
-			BLAME_PROCESS(c->process, .object = "System V semaphores",
-				.remedy = "start it with spore run, in an IPC namespace of its own"),
-			"it may have adjustments to make at its exit (SEM_UNDO), which the kernel does not "
-			"show");
-}
-
 static int sysv_look(struct capture *c)
 {
 	struct ipc_counts n = count_of(c->process);
@@ -89,7 +76,6 @@ static int sysv_look(struct capture *c)
 		refuse_objects(c, n.queues, "System V message queues");
 		refuse_objects(c, n.segments, "System V shared memory");
 	}
-	look_for_undo(c, &n);
 	return 0;
 }
 
@@ -101,8 +87,8 @@ const struct component component_sysv = {
 		.version = 1,
 		.size = sizeof(object_id),
 		.fields = no_fields,
-		.doc = "only looked at: System V IPC objects of a tree's own, and SEM_UNDO, are refused",
-		.sources = "sysvipc(7), semop(2); ipc/sem.c",
+		.doc = "only looked at: System V IPC objects of a tree's own are refused",
+		.sources = "sysvipc(7), semctl(2); ipc/sem.c",
 	},
 	.scope = SCOPE_PROCESS,
 	.look = sysv_look,

@@ -91,11 +91,12 @@ void sharing_classes(struct oracle *o)
 	static const struct {
 		const char *key;
 		int what;
-		/* An I/O context comes into being with the first I/O: only that it is shared is a fact. */
+		/* An I/O context comes into being with the first I/O, an undo list with the first SEM_UNDO, even one
+		 * that fails: only that they are shared is a fact. */
 		bool only_shared;
 	} kinds[] = { { "address space", KCMP_VM, false }, { "descriptor table", KCMP_FILES, false },
 		{ "directories", KCMP_FS, false }, { "signal handlers", KCMP_SIGHAND, false },
-		{ "io context", KCMP_IO, true }, { "semaphore undo list", KCMP_SYSVSEM, false } };
+		{ "io context", KCMP_IO, true }, { "semaphore undo list", KCMP_SYSVSEM, true } };
 	struct member *list;
 	size_t n = list_tasks(o, &list);
 

@@ -357,18 +357,49 @@ static int shm_use(struct maker_ctx *ctx)
 	return shmdt(area);
 }
 
+/* Which of how many semaphores, its value before, and what its process does to it. */
+static const struct {
+	int n, num, before, by;
+} undos[] = {
+	{ 1, 0, 0, 1 },
+	{ 1, 0, 32767, -2 },
+	{ 120, 70, 16000, 1 },
+};
+
 static int sem_make(struct maker_ctx *ctx)
 {
-	struct sembuf up = { 0, 1, SEM_UNDO };
+	struct sembuf op = { (unsigned short)undos[ctx->arg].num, (short)undos[ctx->arg].by, SEM_UNDO };
 
-	id = semget(IPC_PRIVATE, 1, IPC_CREAT | 0600);
+	id = semget(IPC_PRIVATE, undos[ctx->arg].n, IPC_CREAT | 0600);
 	NEED(id >= 0);
-	return semop(id, &up, 1);
+	CHECK(!semctl(id, op.sem_num, SETVAL, undos[ctx->arg].before));
+	return semop(id, &op, 1);
 }
 
 static int sem_use(struct maker_ctx *ctx)
 {
-	SAME(semctl(id, 0, GETVAL), 1);
+	SAME(semctl(id, undos[ctx->arg].num, GETVAL), undos[ctx->arg].before + undos[ctx->arg].by);
+	return semctl(id, 0, IPC_RMID);
+}
+
+/* Used with SEM_UNDO, and put back: nothing is left to be done at exit. */
+static int sem_settled_make(struct maker_ctx *ctx)
+{
+	struct sembuf ops[] = { { 1, -5, SEM_UNDO }, { 2, 7, SEM_UNDO }, { 1, 5, SEM_UNDO }, { 2, -7, SEM_UNDO },
+		{ 0, 3, 0 } };
+
+	id = semget(IPC_PRIVATE, 3, IPC_CREAT | 0600);
+	NEED(id >= 0);
+	CHECK(!semctl(id, 1, SETVAL, 32767));
+	CHECK(!semop(id, ops, 2));
+	return semop(id, ops + 2, 3);
+}
+
+static int sem_settled_use(struct maker_ctx *ctx)
+{
+	SAME(semctl(id, 0, GETVAL), 3);
+	SAME(semctl(id, 1, GETVAL), 32767);
+	SAME(semctl(id, 2, GETVAL), 0);
 	return semctl(id, 0, IPC_RMID);
 }
 
@@ -618,7 +649,13 @@ const struct maker makers_refuse[] = {
 	REFUSED("inotify-queued", "an inotify with an event", inotify_make, inotify_use, 1, "inotify"),
 	REFUSED("fanotify", "a fanotify with a mark", fanotify_make, alive_use, 0, "fanotify"),
 	REFUSED("sysv-shm", "System V shared memory", shm_make, shm_use, 0, "sysv|system v"),
-	REFUSED("sysv-sem", "a System V semaphore with an undo", sem_make, sem_use, 0, "sysv|system v|semaphore"),
+	REFUSED("sysv-sem", "a System V semaphore with an undo", sem_make, sem_use, 0, "system v semaphore"),
+	REFUSED("sysv-sem-lowered", "one at its highest value, lowered with an undo", sem_make, sem_use, 1,
+		"system v semaphore"),
+	REFUSED("sysv-sem-set", "an undo of one in a large set", sem_make, sem_use, 2, "system v semaphore"),
+	/* A set of the host's namespace stays; one of a container's own is refused, but not for an undo. */
+	{ "sysv-sem-settled", "undos that cancel each other", sem_settled_make, sem_settled_use, MAKER_MAY_REFUSE, 0,
+		"in the tree's own ipc namespace" },
 	/* A queue of the host's namespace is not the tree's, and stays; one of a container's own is refused. */
 	{ "sysv-msg", "a thread asleep in msgrcv", msg_make, msg_use, MAKER_MAY_REFUSE | MAKER_NO_STOP, 0,
 		"msg|message" },
