@@ -384,14 +384,25 @@ static int capture_alive(struct pass *pass, struct process *p, struct memory_pla
 	return r;
 }
 
+static int capture_zombie(struct pass *pass, struct process *p)
+{
+	struct asking a = { .c = capture_of(pass, p) };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && components[i]; i++)
+		if (components[i]->zombies)
+			r = capture_component(&a, components[i], NULL, NULL);
+	return r;
+}
+
 static int capture_process(struct pass *pass, size_t index)
 {
 	struct process *p = pass->c->tree->processes[index];
 	struct capture c = capture_of(pass, p);
 	int r = process_save(&c);
 
-	if (r == 0 && !p->zombie)
-		r = capture_alive(pass, p, &pass->plans[index]);
+	if (r == 0)
+		r = p->zombie ? capture_zombie(pass, p) : capture_alive(pass, p, &pass->plans[index]);
 	if (r < 0 && !pass->c->ps->n_failed && !pass->c->ps->n_refused)
 		failed(pass->c->ps, BLAME_PROCESS(p), r, "cannot be captured: %s", strerror(-r));
 	return r;

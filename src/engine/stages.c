@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "engine/release.h"
 #include "engine/tasks.h"
+#include "engine/zombie.h"
 #include "kernel/procfs.h"
 #include "state/descriptors.h"
 
@@ -229,24 +230,6 @@ static int create_files(struct plan *plan)
 
 /* --- zombies, stopped processes, leaders that have gone ------------------------------------------------------------------------------------ */
 
-/* By the signal or the status that it had. The core dump that it may have made is not made again. */
-static void add_end(struct batch *b, const struct process_state *s)
-{
-	uint64_t signal = s->exit_code & 0x7f, none = 0;
-	struct rlimit no_core = { 0, 0 };
-
-	if (s->name)
-		batch_call(b, "prctl(PR_SET_NAME)", SYS_prctl, PR_SET_NAME, batch_string(b, s->name).v);
-	if (!signal) {
-		batch_call(b, "exit", SYS_exit_group, s->exit_code >> 8);
-		return;
-	}
-	batch_call(b, "prlimit", SYS_prlimit64, 0, RLIMIT_CORE, batch_copy(b, &no_core, sizeof(no_core)).v, 0);
-	batch_call(b, "kill", SYS_kill, s->pid, signal);
-	batch_call(b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(b, &none, sizeof(none)).v, 0,
-		sizeof(none));
-}
-
 static uint32_t add_waitid(struct batch *b, pid_t pid, int options)
 {
 	return batch_call(b, "waitid", SYS_waitid, P_PID, (uint64_t)pid, 0, (uint64_t)options, 0);
@@ -264,35 +247,43 @@ static void add_forget_signals(struct batch *b)
 				   batch_copy(b, &now, sizeof(now)).v, sizeof(all)));
 }
 
-static int end_zombies(struct plan *plan)
+/* Its parent takes no notice: that was told in the tree's first life. */
+static int end_zombie(struct staging *s, struct step *step, struct new_process *p)
 {
-	struct step step = { .plan = plan, .name = "zombies" };
-	struct restore *r = plan->r;
+	struct step own = { .plan = s->plan, .name = "zombies" };
+	_cleanup_fd_ int directory = -1;
+	struct build b;
+	int r;
 
-	for (size_t i = 0; i < r->n_processes; i++) {
-		struct new_process *p = r->processes[i];
-		struct batch b;
-		int error;
+	if (!step_add(&own, &p->threads[0]))
+		return -ENOMEM;
+	b = step_build(&own, &p->threads[0]);
+	directory = zombie_prepare(&b);
+	r = build_owned(s, &b, p->id, STAGE_IDENTITY);
+	if (r == 0)
+		r = step_run(&own);
+	else
+		free(own.tasks);
+	if (r == 0)
+		r = zombie_end(s->plan, p);
+	if (r < 0 || !p->parent)
+		return r;
+	if (!step_add(step, &p->parent->threads[0]))
+		return -ENOMEM;
+	add_waitid(&p->parent->threads[0].batch, p->vpid, WEXITED | WNOWAIT);
+	add_forget_signals(&p->parent->threads[0].batch);
+	return step_run(step);
+}
 
-		if (!p->zombie)
-			continue;
-		batch_init(&b, &r->area);
-		add_end(&b, process_of(p));
-		error = batch_submit(&b, p->threads[0].slot);
-		batch_free(&b);
-		if (error < 0)
-			return failed(r->ps, BLAME(.pid = p->vpid), error, "cannot be made a zombie");
-		if (!p->parent)
-			continue;
-		if (!step_add(&step, &p->parent->threads[0]))
-			return -ENOMEM;
-		add_waitid(&p->parent->threads[0].batch, p->vpid, WEXITED | WNOWAIT);
-		add_forget_signals(&p->parent->threads[0].batch);
-		error = step_run(&step);
-		if (error < 0)
-			return error;
-	}
-	return 0;
+static int end_zombies(struct staging *s)
+{
+	struct step step = { .plan = s->plan, .name = "zombies" };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < s->plan->r->n_processes; i++)
+		if (s->plan->r->processes[i]->zombie)
+			r = end_zombie(s, &step, s->plan->r->processes[i]);
+	return r;
 }
 
 /*
@@ -477,7 +468,7 @@ static int run_all(struct staging *s)
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(first_stages); i++)
 		r = stage_run(s, first_stages[i]);
 	if (r == 0)
-		r = end_zombies(s->plan);
+		r = end_zombies(s);
 	if (r == 0)
 		r = stop_processes(s);
 	if (r == 0)

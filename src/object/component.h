@@ -122,7 +122,7 @@ struct file_state {
 struct component {
 	struct record_kind kind;
 	enum scope scope;
-	bool zombies; /* SCOPE_PROCESS: also for zombies */
+	bool zombies; /* SCOPE_PROCESS: also for zombies, which are captured without a batch, and built (STAGE_IDENTITY) just before they end */
 
 	/* While the tree runs: what can be seen to be out of scope is refused here (refused(ps, ...), and return 0 so that the rest is looked at too). May be NULL. */
 	int (*look)(struct capture *c);

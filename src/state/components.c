@@ -51,8 +51,9 @@
 	X(mempolicy)                                                                                                   \
 	X(x86)                                                                                                         \
 	X(seccomp_filter)                                                                                              \
-	X(seccomp)	     /* while privileged */                                                                    \
-	X(credentials)	     /* after what needs privileges */                                                         \
+	X(seccomp)     /* while privileged */                                                                          \
+	X(credentials) /* after what needs privileges */                                                               \
+	X(ended)                                                                                                       \
 	X(thread_attributes) /* after credentials, which clear the parent-death signal */
 
 #define DECLARE(name) extern const struct component component_##name;

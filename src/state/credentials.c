@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/securebits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -21,21 +22,10 @@
 #include "base/cleanup.h"
 #include "kernel/capability.h"
 #include "kernel/sched.h"
+#include "state/credentials.h"
 #include "state/owner.h"
 
 #define DUMPABLE_ROOT 2 /* SUID_DUMP_ROOT: cannot be asked for, only inherited from fs.suid_dumpable */
-
-struct credentials_state {
-	object_id of;
-	uint32_t uid, euid, suid, fsuid;
-	uint32_t gid, egid, sgid, fsgid;
-	uint64_t *groups;
-	size_t n_groups;
-	uint64_t inheritable, permitted, effective, bounding, ambient;
-	uint32_t securebits;
-	bool no_new_privs;
-	uint8_t dumpable;
-};
 
 static const struct field credentials_fields[] = {
 	FIELD_REF(struct credentials_state, of, "of", "thread", REF_STRONG, "the thread"),
@@ -72,18 +62,19 @@ static bool is_leader(const struct capture *c)
  */
 static bool looks_dumpable(const struct process *p)
 {
-	const struct proc_status *s = &p->status;
+	const struct thread *alive = owner_alive(p);
+	const struct proc_status *s = &alive->status;
 	uint64_t effective;
 	struct stat st;
 	int r;
 
 	if (s->uid[1] != 0)
-		return fstatat(p->proc_fd, "stat", &st, 0) < 0 || st.st_uid == s->uid[1];
+		return fstatat(alive->proc_fd, "stat", &st, 0) < 0 || st.st_uid == s->uid[1];
 	if (s->uid[0] != 0 || s->uid[2] != 0 || getuid() != 0 || s->gid[0] != getgid() || s->gid[1] != getgid() ||
 		s->gid[2] != getgid())
 		return true;
 	effective = capabilities_set_effective(0);
-	r = kernel_kcmp(getpid(), p->pid, KCMP_VM) < 0 ? -errno : 0;
+	r = kernel_kcmp(getpid(), alive->tid, KCMP_VM) < 0 ? -errno : 0;
 	capabilities_set_effective(effective);
 	return r != -EPERM; /* -ESRCH: it has ended meanwhile */
 }
@@ -150,7 +141,7 @@ static int refuse_dumpable(struct capture *c)
 static int credentials_look(struct capture *c)
 {
 	for (int tries = 0; tries < 4; tries++) {
-		if (looks_dumpable(c->process) || !ids_are_those_of_exec(c->process, c->process->proc_fd))
+		if (looks_dumpable(c->process) || !ids_are_those_of_exec(c->process, owner_alive(c->process)->proc_fd))
 			return 0;
 		usleep(10000);
 	}
@@ -170,26 +161,9 @@ static void credentials_ask(struct capture *c, struct batch *b, void *scratch)
 	s->dumpable = batch_call(b, "prctl(PR_GET_DUMPABLE)", SYS_prctl, PR_GET_DUMPABLE);
 }
 
-static int copy_groups(struct credentials_state *s, const struct proc_status *st)
+int credentials_from_status(const struct proc_status *st, struct credentials_state *s)
 {
-	if (!st->n_groups)
-		return 0;
-	s->groups = malloc(st->n_groups * sizeof(*s->groups));
-	if (!s->groups)
-		return -ENOMEM;
-	memcpy(s->groups, st->groups, st->n_groups * sizeof(*s->groups));
-	s->n_groups = st->n_groups;
-	return 0;
-}
-
-static int credentials_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
-{
-	const struct credentials_scratch *ops = scratch;
-	const struct proc_status *st = &c->thread->status;
-	struct credentials_state *s = state;
-
 	*s = (struct credentials_state){
-		.of = c->thread->id,
 		.uid = st->uid[0],
 		.euid = st->uid[1],
 		.suid = st->uid[2],
@@ -204,9 +178,26 @@ static int credentials_capture(struct capture *c, const struct batch *b, void *s
 		.bounding = st->cap_bounding,
 		.ambient = st->cap_ambient,
 		.no_new_privs = st->no_new_privs,
-		.securebits = (uint32_t)batch_result(b, ops->securebits),
-		.dumpable = (uint8_t)batch_result(b, ops->dumpable),
 	};
+	if (!st->n_groups)
+		return 0;
+	s->groups = malloc(st->n_groups * sizeof(*s->groups));
+	if (!s->groups)
+		return -ENOMEM;
+	memcpy(s->groups, st->groups, st->n_groups * sizeof(*s->groups));
+	s->n_groups = st->n_groups;
+	return 0;
+}
+
+static int credentials_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
+{
+	const struct credentials_scratch *ops = scratch;
+	struct credentials_state *s = state;
+	int r = credentials_from_status(&c->thread->status, s);
+
+	s->of = c->thread->id;
+	s->securebits = (uint32_t)batch_result(b, ops->securebits);
+	s->dumpable = (uint8_t)batch_result(b, ops->dumpable);
 	if (s->dumpable != 1 && is_leader(c)) {
 		if (ids_are_those_of_exec(c->process, c->thread->proc_fd))
 			return refuse_dumpable(c);
@@ -214,7 +205,7 @@ static int credentials_capture(struct capture *c, const struct batch *b, void *s
 			"not dumpable since its identity changed: saved all the same, for a privileged "
 			"caller");
 	}
-	return copy_groups(s, st);
+	return r;
 }
 
 /* --- restore
@@ -232,7 +223,7 @@ static void name_missing(struct restore *r, const struct credentials_state *s, u
 				"is in the %s set, and spore does not have it here", set);
 }
 
-static int credentials_validate(struct restore *r, const struct record *rec)
+int credentials_validate(struct restore *r, const struct record *rec)
 {
 	const struct credentials_state *s = rec->state;
 	struct capability_sets own;
@@ -336,7 +327,7 @@ static void add_dumpable(struct build *b, const struct credentials_state *s)
  * securebits while CAP_SETPCAP is still there, and the permitted and effective sets last. Only then dumpable,
  * which any of these may have cleared.
  */
-static int credentials_identity(struct build *build, const void *state)
+int credentials_identity(struct build *build, const void *state)
 {
 	const struct credentials_state *s = state;
 	struct batch *b = build->batch;

@@ -215,6 +215,8 @@ static void exit_code_fact(struct oracle *o, const struct proc *p, char *stat)
 
 void zombie_facts(struct oracle *o, struct proc *p)
 {
+	static const char *const lines[] = { "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
+		"NoNewPrivs" };
 	_free_ char *stat = slurpf(NULL, "/proc/%d/stat", p->pid);
 	_free_ char *status = slurpf(NULL, "/proc/%d/status", p->pid);
 	char value[256];
@@ -224,10 +226,9 @@ void zombie_facts(struct oracle *o, struct proc *p)
 		return;
 	relation_facts(o, p, stat);
 	exit_code_fact(o, p, stat);
-	if (status && line_value(status, "Uid", value, sizeof(value)))
-		fact(o, p->prefix, "Uid", "%s", value);
-	if (status && line_value(status, "Gid", value, sizeof(value)))
-		fact(o, p->prefix, "Gid", "%s", value);
+	for (size_t i = 0; status && i < sizeof(lines) / sizeof(*lines); i++)
+		if (line_value(status, lines[i], value, sizeof(value)))
+			fact(o, p->prefix, lines[i], "%s", value);
 }
 
 static void autogroup_fact(struct oracle *o, const struct proc *p)

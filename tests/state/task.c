@@ -4,8 +4,10 @@
 
 #include "maker.h"
 
+#include <grp.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 static pid_t kid;
 
@@ -170,6 +172,66 @@ static int zombie_use(struct maker_ctx *ctx)
 	SAME(status, ctx->arg);
 	SAME(waitpid(-1, &status, 0), -1);
 	SAME(errno, ECHILD);
+	return 0;
+}
+
+/* A zombie of another user and group than its parent: its status and the siginfo of its end tell. */
+static int zombie_other_make(struct maker_ctx *ctx)
+{
+	const gid_t groups[] = { 7, 3001 };
+	siginfo_t si = { 0 };
+
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid)
+		_exit(prctl(PR_CAPBSET_DROP, 21) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || setgroups(2, groups) ||
+			setresgid(2001, 2002, 2003) || setresuid(1001, 1002, 1003));
+	return waitid(P_PID, (id_t)kid, &si, WEXITED | WNOWAIT);
+}
+
+static int zombie_other_use(struct maker_ctx *ctx)
+{
+	char path[64];
+	siginfo_t si = { 0 };
+
+	snprintf(path, sizeof(path), "/proc/%d/status", kid);
+	CHECK(file_has(path, "1001\t1002\t1003\t1002"));
+	CHECK(file_has(path, "2001\t2002\t2003\t2002"));
+	CHECK(file_has(path, "7 3001"));
+	SAME(proc_number(path, "NoNewPrivs", 10), 1);
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WEXITED));
+	SAME(si.si_uid, 1001);
+	SAME(si.si_status, 0);
+	return 0;
+}
+
+/* A zombie that dumped core: a machine that pipes them away may refuse to say so twice. */
+static int zombie_core_make(struct maker_ctx *ctx)
+{
+	struct rlimit limit = { 1 << 20, 1 << 20 };
+	siginfo_t si = { 0 };
+
+	CHECK(!chdir(ctx->dir));
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid) {
+		if (!setrlimit(RLIMIT_CORE, &limit))
+			kill(getpid(), SIGABRT);
+		pause();
+	}
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WEXITED | WNOWAIT));
+	NEED(si.si_code == CLD_DUMPED);
+	unlink("core");
+	return 0;
+}
+
+static int zombie_core_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	CHECK(access("core", F_OK) < 0);
+	SAME(waitpid(kid, &status, 0), kid);
+	SAME(status, SIGABRT | 0x80);
 	return 0;
 }
 
@@ -517,6 +579,8 @@ const struct maker makers_task[] = {
 	{ "zombie-term", "a zombie killed by SIGTERM", zombie_make, zombie_use, 0, SIGTERM },
 	{ "zombie-kill", "a zombie killed by SIGKILL", zombie_make, zombie_use, 0, SIGKILL },
 	{ "zombie-many", "twenty zombies", zombies_make, zombies_use },
+	{ "zombie-identity", "a zombie of other users and groups", zombie_other_make, zombie_other_use },
+	{ "zombie-core", "a zombie that dumped core", zombie_core_make, zombie_core_use },
 	{ "zombie-below", "a zombie of a child", zombie_below_make },
 	{ "stopped-sigstop", "a stopped child, not waited for", stopped_make, stopped_unreported_use, MAKER_NO_STOP,
 		SIGSTOP },

@@ -405,6 +405,9 @@ static int leaderless_kid(struct maker_ctx *ctx)
 {
 	if (pthread_create(&threads[0], NULL, outlives, ctx))
 		return 1;
+	if (ctx->arg && (syscall(SYS_setresgid, 2001, 2001, 2001) || syscall(SYS_setresuid, 1001, 1001, 1001) ||
+				prctl(PR_SET_DUMPABLE, 1)))
+		return 1;
 	syscall(SYS_exit, 3);
 	return 1;
 }
@@ -422,7 +425,12 @@ static int leaderless_use(struct maker_ctx *ctx)
 {
 	int status;
 
+	char path[64];
+
 	SAME(task_state(kid), 'Z');
+	snprintf(path, sizeof(path), "/proc/%d/status", kid);
+	SAME(proc_number(path, "Uid", 10), ctx->arg);
+	SAME(proc_number(path, "Gid", 10), ctx->arg ? 2001 : 0);
 	SAME(waitpid(kid, &status, WNOHANG), 0);
 	return kids_finish(ctx);
 }
@@ -479,6 +487,7 @@ const struct maker makers_thread[] = {
 	ROW("detached", "detached threads", detached),
 	ROW("holes", "numbers that do not follow each other", holes),
 	ROW("leaderless", "a process whose first thread has ended", leaderless),
+	{ "leaderless-uid", "the first thread ended with another identity", leaderless_make, leaderless_use, 0, 1001 },
 	ROW("spinning", "two threads that never sleep", spin),
 	{ 0 },
 };
