@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -19,6 +20,7 @@
 #include "remote/birth.h"
 #include "state/descriptors.h"
 #include "state/terminal.h"
+#include "state/timer_slack.h"
 
 /* --- operations ------------------------------------------------------------------------------------------------------------ */
 
@@ -35,14 +37,15 @@ static void add_clone(
 	batch_birth(b, op, slot);
 }
 
-/* Flags of a process's birth: one that had called exec borrows its creator's memory until it execs the seed. */
-static void add_process(struct plan *plan, struct batch *b, struct new_process *p)
+/* Flags of a process's birth: one that had called exec borrows its creator's memory until it execs the seed. worn: the creator's timer slack. */
+static void add_process(struct plan *plan, struct batch *b, struct new_process *p, uint64_t *worn)
 {
-	const struct birth *birth = birth_of(p);
+	struct birth *birth = birth_of(p);
 	uint64_t flags = (birth->forked || p->zombie ? 0 : CLONE_VM) |
 			 (birth->sibling || birth->stand_in ? CLONE_PARENT : 0) |
 			 (descriptors_shared(plan->r, p->id) ? CLONE_FILES : 0);
 
+	timer_slack_wear(b, worn, birth->worn_slack);
 	add_clone(b, "clone3 of a process", flags, flags & CLONE_PARENT ? 0 : process_of(p)->exit_signal, p->vpid,
 		p->threads[0].slot);
 }
@@ -217,7 +220,7 @@ static int add_births(struct plan *plan, struct build *build, struct new_process
 			struct birth *birth = birth_of(child);
 
 			if (child->parent && birth->creator == p && !birth->stand_in && birth->early == (early == 1)) {
-				add_process(plan, b, child);
+				add_process(plan, b, child, &birth_of(p)->worn_slack);
 				birth->born = true;
 			}
 		}
@@ -226,6 +229,8 @@ static int add_births(struct plan *plan, struct build *build, struct new_process
 			r = terminal_acquire(build, p->id);
 		}
 	}
+	if (!birth_of(p)->worn_slack)
+		timer_slack_wear(b, &birth_of(p)->worn_slack, TIMER_SLACK_USUAL);
 	for (struct stand_in *s = plan->sessions; s; s = s->next)
 		if (s->parent == p)
 			add_clone(b, "clone3 of a stand-in for a dead session leader", 0, SIGCHLD, s->number, s->slot);
@@ -254,14 +259,16 @@ static int give_birth(struct plan *plan, struct new_process **wave, size_t n)
 
 static int stand_in_births(struct plan *plan, struct stand_in *s)
 {
+	uint64_t worn = TIMER_SLACK_USUAL;
 	struct batch b;
 	int r;
 
 	batch_init(&b, &plan->r->area);
 	batch_call(&b, "setsid of a stand-in", SYS_setsid, 0);
+	batch_call(&b, "prctl(PR_SET_TIMERSLACK)", SYS_prctl, PR_SET_TIMERSLACK, worn);
 	for (size_t i = 0; i < plan->r->n_processes; i++)
 		if (birth_of(plan->r->processes[i])->stand_in == s) {
-			add_process(plan, &b, plan->r->processes[i]);
+			add_process(plan, &b, plan->r->processes[i], &worn);
 			birth_of(plan->r->processes[i])->born = true;
 		}
 	r = run_alone(plan, &b, s->slot, "a session whose leader is dead");
@@ -471,8 +478,12 @@ static int thread_births(struct plan *plan)
 		b = step_add(&s, &p->threads[0]);
 		if (!b)
 			return -ENOMEM;
-		for (size_t k = 1; k < p->n_threads; k++)
+		for (size_t k = 1; k < p->n_threads; k++) {
+			timer_slack_wear(b, &birth_of(p)->worn_slack, timer_slack_default(plan->r, p->threads[k].id));
 			add_clone(b, "clone3 of a thread", THREAD_FLAGS, 0, p->threads[k].vtid, p->threads[k].slot);
+		}
+		if (!birth_of(p)->worn_slack)
+			timer_slack_wear(b, &birth_of(p)->worn_slack, TIMER_SLACK_USUAL);
 		batch_call(b, "close_range", SYS_close_range, BARE_FD_AREA, ~0u, 0);
 	}
 	return step_run(&s);

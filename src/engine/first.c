@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "remote/birth.h"
 #include "state/memory.h"
+#include "state/timer_slack.h"
 
 #define SEED_TIMEOUT_MS 20000
 
@@ -91,11 +92,17 @@ static pid_t clone_child(const struct first *f, char *argument, struct report *r
 		.set_tid = number ? (uintptr_t)&number : 0,
 		.set_tid_size = number ? 1 : 0,
 	};
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	struct timer_slack_own before;
+	int r = timer_slack_wear_here(
+		timer_slack_default(f->restore, f->restore->processes[0]->threads[0].id), &before);
+	long pid = r < 0 ? r : syscall(SYS_clone3, &args, sizeof(args));
 
+	if (pid < 0 && r == 0)
+		r = -errno;
 	if (pid == 0)
 		child_main(f, argument, report);
-	return pid < 0 ? -errno : (pid_t)pid;
+	timer_slack_take_off_here(&before);
+	return pid < 0 ? r : (pid_t)pid;
 }
 
 static bool not_ended(void *arg)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "state/timer_slack.h"
 
 #define AREA_SIZE    (512ull << 20) /* sparse: only what batches use is ever touched */
 #define AREA_SCRATCH (1ull << 20)   /* room behind it, to move the vDSO by */
@@ -190,6 +191,7 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 
 	b->creator = parent;
 	b->forked = !s->executed;
+	b->worn_slack = timer_slack_default(plan->r, p->threads[0].id);
 	if (!parent && session && session != p->vpid)
 		return refused(plan->r->ps,
 			BLAME(.pid = p->vpid, .process = s->name, .object = "session",

@@ -19,6 +19,7 @@ struct birth {
 	bool forked;		     /* shares memory by fork; else a fresh exec */
 	pid_t born_session;	     /* the session it is born in */
 	bool born, made;
+	uint64_t worn_slack; /* the timer slack that it has as a creator: state/timer_slack.h */
 };
 
 struct stand_in {

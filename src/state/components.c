@@ -48,6 +48,7 @@
 	X(x86_process)                                                                                                 \
 	X(attributes)                                                                                                  \
 	X(scheduling)                                                                                                  \
+	X(timer_slack)                                                                                                 \
 	X(mempolicy)                                                                                                   \
 	X(x86)                                                                                                         \
 	X(seccomp_filter)                                                                                              \

@@ -236,9 +236,8 @@ static int scheduling_identity(struct build *build, const void *state)
 
 	if (s->ioprio != (uint32_t)own_ioprio())
 		batch_call(b, "ioprio_set", SYS_ioprio_set, IOPRIO_OF_PROCESS, 0, s->ioprio);
-	/* 0 is what the real-time policies have, and would ask for the default. */
-	if (s->timer_slack && s->timer_slack != (uint64_t)prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0))
-		batch_call(b, "prctl(PR_SET_TIMERSLACK)", SYS_prctl, PR_SET_TIMERSLACK, s->timer_slack);
+	/* It has what it wore to give birth. 0 asks for the default, and is what the real-time policies leave of any. */
+	batch_call(b, "prctl(PR_SET_TIMERSLACK)", SYS_prctl, PR_SET_TIMERSLACK, s->timer_slack);
 	build_affinity(b, s);
 	build_policy(b, s);
 	return 0;

@@ -294,6 +294,80 @@ static int number_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The default slack is what the parent had at the fork, here of a child, a grandchild without it, and a child of a real-time parent: 0. */
+
+static int default_slack(long ns)
+{
+	int own = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
+
+	CHECK(!prctl(PR_SET_TIMERSLACK, 0, 0, 0, 0));
+	SAME(prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0), ns);
+	if (own)
+		CHECK(!prctl(PR_SET_TIMERSLACK, own, 0, 0, 0));
+	return 0;
+}
+
+static int slack_usual_use(struct maker_ctx *ctx)
+{
+	return default_slack(50000);
+}
+
+static int slack_zero_use(struct maker_ctx *ctx)
+{
+	SAME(prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0), 0);
+	return default_slack(0);
+}
+
+static void *slack_thread(void *arg)
+{
+	wait_for(arg);
+	return (void *)(intptr_t)default_slack(4321);
+}
+
+static pthread_t slack_thread_id;
+static _Atomic int slack_thread_go;
+
+static int slack_kid_make(struct maker_ctx *ctx)
+{
+	CHECK(!prctl(PR_SET_TIMERSLACK, 50000, 0, 0, 0));
+	TRY(kid_start(ctx, NULL, slack_usual_use, NULL));
+	CHECK(!prctl(PR_SET_TIMERSLACK, 4321, 0, 0, 0));
+	TRY(thread_start(&slack_thread_id, slack_thread, &slack_thread_go));
+	CHECK(!prctl(PR_SET_TIMERSLACK, 7777, 0, 0, 0));
+	return 0;
+}
+
+static int slack_kid_use(struct maker_ctx *ctx)
+{
+	void *answer;
+
+	SAME(prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0), 7777);
+	TRY(default_slack(123456));
+	let_go(&slack_thread_go);
+	SAME(pthread_join(slack_thread_id, &answer), 0);
+	SAME((intptr_t)answer, 0);
+	return kids_finish(ctx);
+}
+
+static int default_slack_make(struct maker_ctx *ctx)
+{
+	struct sched_param param = { .sched_priority = 1 };
+
+	NEED(!sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param));
+	TRY(kid_start(ctx, NULL, slack_zero_use, NULL));
+	param.sched_priority = 0;
+	CHECK(!sched_setscheduler(0, SCHED_OTHER, &param));
+	CHECK(!prctl(PR_SET_TIMERSLACK, 123456, 0, 0, 0));
+	TRY(kid_start(ctx, slack_kid_make, slack_kid_use, NULL));
+	return prctl(PR_SET_TIMERSLACK, 0, 0, 0, 0);
+}
+
+static int default_slack_use(struct maker_ctx *ctx)
+{
+	TRY(default_slack(50000));
+	return kids_finish(ctx);
+}
+
 static int mce_make(struct maker_ctx *ctx)
 {
 	NEED(!prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
@@ -643,6 +717,8 @@ const struct maker makers_identity[] = {
 	{ "setuid-undumpable", "not dumpable, by a change of identity", dumpable_make, dumpable_use, 0, 0 },
 	{ "setuid-dumpable", "dumpable in spite of one", dumpable_make, dumpable_use, 0, 1 },
 	{ "timerslack", "timer slack", number_make, number_use, 0, 0 },
+	ROW("timerslack-default", "default timer slacks: of children, a thread, a child of a real-time parent",
+		default_slack),
 	{ "thp-disable", "PR_SET_THP_DISABLE", number_make, number_use, 0, 1 },
 	{ "io-flusher", "PR_SET_IO_FLUSHER", number_make, number_use, MAKER_MAY_REFUSE, 2 },
 	{ "mdwe", "memory-deny-write-execute", number_make, number_use, MAKER_MAY_REFUSE, 3 },
