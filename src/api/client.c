@@ -68,18 +68,8 @@ static void deliver(const struct spore_listener *l, const struct reply *reply)
 		l->progress(l->data, reply->progress.phase, reply->progress.done, reply->progress.total);
 }
 
-int client_call(int sock, const struct request *req, const int fds[REQUEST_N_FDS],
-	const struct spore_listener *listener, struct reply *result, int *pidfd)
+static int no_answer(int r, const struct spore_listener *listener)
 {
-	int r = request_send(sock, req, fds);
-
-	while (r == 0) {
-		r = reply_receive(sock, result, pidfd);
-		if (r == 0 && result->kind == REPLY_RESULT)
-			return result->result;
-		if (r == 0)
-			deliver(listener, result);
-	}
 	if (r == -ECONNRESET)
 		r = -EOWNERDEAD;
 	listener_problem(listener, r, 0,
@@ -88,4 +78,26 @@ int client_call(int sock, const struct request *req, const int fds[REQUEST_N_FDS
 					: "its keeper is not understood",
 		NULL);
 	return r;
+}
+
+int client_result(int sock, const struct spore_listener *listener, struct reply *result, int *pidfd)
+{
+	int r = 0;
+
+	while (r == 0) {
+		r = reply_receive(sock, result, pidfd);
+		if (r == 0 && result->kind == REPLY_RESULT)
+			return result->result;
+		if (r == 0)
+			deliver(listener, result);
+	}
+	return no_answer(r, listener);
+}
+
+int client_call(int sock, const struct request *req, const int fds[REQUEST_N_FDS],
+	const struct spore_listener *listener, struct reply *result, int *pidfd)
+{
+	int r = request_send(sock, req, fds);
+
+	return r < 0 ? no_answer(r, listener) : client_result(sock, listener, result, pidfd);
 }

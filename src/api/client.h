@@ -16,6 +16,8 @@ struct target_tree {
 int target_open(pid_t pid, const char *cgroup, struct target_tree *out);
 void target_close(struct target_tree *t);
 
+/* Delivers what comes to the listener, until the result. pidfd may be NULL. */
+int client_result(int sock, const struct spore_listener *listener, struct reply *result, int *pidfd);
 /* Sends the request and delivers what comes back to the listener, until the result. pidfd may be NULL. */
 int client_call(int sock, const struct request *req, const int fds[REQUEST_N_FDS],
 	const struct spore_listener *listener, struct reply *result, int *pidfd);

@@ -165,7 +165,9 @@ SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore
 	int fds[REQUEST_N_FDS] = NO_FDS;
 	struct spore_restore_options o;
 	struct request req = { .call = CALL_RESTORE };
+	struct spore_restore_result result;
 	struct reply reply;
+	pid_t pid = 0;
 	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
 
 	if (r == 0)
@@ -182,13 +184,20 @@ SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore
 	if (o.has_terminal)
 		fds[REQUEST_TERMINAL] = o.terminal;
 	r = client_call(sock, &req, fds, o.listener, &reply, &root);
+	result = reply.restore;
+	if (r == 0)
+		pid = root < 0 ? -EPROTO : pidfd_pid(root); /* now: once let go, it may end */
+	if (r == 0 && pid < 0)
+		r = pid;
 	if (r == 0)
 		r = result_confirm(sock);
+	if (r == 0 && (o.flags & SPORE_RESTORE_RUN))
+		r = client_result(sock, o.listener, &reply, NULL);
 	if (r < 0)
 		return r;
 	if (o.result)
-		*o.result = reply.restore;
-	return root < 0 ? -EPROTO : pidfd_pid(root);
+		*o.result = result;
+	return pid;
 }
 
 SPORE_API int spore_wait(pid_t pid, int *status)

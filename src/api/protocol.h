@@ -78,7 +78,10 @@ void request_close(int fds[REQUEST_N_FDS]);
 int reply_send(int sock, const struct reply *reply, int pidfd, bool block);
 int reply_receive(int sock, struct reply *reply, int *pidfd);
 
-/* After the result of a restore: the client has it, and the tree stands. Until then the tree dies with either. */
+/*
+ * After the result of a restore: the client has it. Until then the tree dies with either; then it is let go, if it was to run, and
+ * another result says that it does.
+ */
 int result_confirm(int sock);
 /* Waits for that. -ECONNRESET: the client died first. */
 int result_await_confirmation(int sock);

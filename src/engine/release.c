@@ -272,7 +272,7 @@ static int let_go(struct holding *h, struct new_process *p)
 
 /*
  * The keeper's death kills each task until it is forgiven; the root is last, for where it is pid 1 of a pid namespace its death is
- * everyone's. So before that moment nothing is left of the tree, and after it all of it goes on.
+ * everyone's: there that is the commit. Elsewhere the dead man's switch still holds all of them.
  */
 void release_forgive(struct restore *r, struct workers *w)
 {

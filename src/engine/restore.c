@@ -23,6 +23,7 @@
 #include "engine/first.h"
 #include "engine/release.h"
 #include "engine/stages.h"
+#include "isolate/deadman.h"
 #include "isolate/watchdog.h"
 #include "remote/birth.h"
 #include "state/tree.h"
@@ -32,6 +33,7 @@ struct restored {
 	struct plan plan;
 	struct container_spec container;
 	struct watchdog watchdog;
+	struct deadman deadman;
 	const struct tree_state *tree;
 	int keeper_fd, seed_fd;
 	bool running;
@@ -143,6 +145,26 @@ static int start_first(struct restored *t)
 	return r->root_fd < 0 ? failed(r->ps, NULL, -errno, "the new root directory: %m") : 0;
 }
 
+/*
+ * Not for a tree in a pid namespace of its own: there the end of pid 1, which is the last to be let go, is everyone's. Where the switch
+ * cannot be armed, or does not reach, the watchdog is what remains.
+ */
+static int tie_processes(struct restored *t)
+{
+	_cleanup_free_ pid_t *pids = calloc(t->r.n_processes, sizeof(*pids));
+	size_t n = 0;
+
+	if (t->r.processes[0]->vpid == 1)
+		return 0;
+	if (!pids)
+		return failed(t->r.ps, NULL, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < t->r.n_processes; i++)
+		if (!t->r.processes[i]->zombie)
+			pids[n++] = t->r.processes[i]->pid;
+	deadman_arm(&t->deadman, pids, n);
+	return 0;
+}
+
 /* --- all ------------------------------------------------------------------------------------------------------------------------------ */
 
 static int prepare(struct restored *t, int dir_fd, const struct engine_events *events)
@@ -178,12 +200,14 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 	raise_descriptor_limit();
 	error = enter_namespaces(t);
 	if (error == 0)
-		error = watchdog_start(&t->watchdog);
+		error = watchdog_start(&t->watchdog, r->area.own);
 	close_fd(&r->root_fd);
 	if (error == 0)
 		error = start_first(t);
 	if (error == 0)
 		error = births(&t->plan);
+	if (error == 0)
+		error = tie_processes(t);
 	engine_phase(events, "stages");
 	if (error == 0)
 		error = stages(&t->plan, w);
@@ -236,6 +260,7 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 		return failed(ps, NULL, -ENOMEM, "out of memory");
 	t->keeper_fd = t->seed_fd = -1;
 	t->watchdog = WATCHDOG_NONE;
+	t->deadman = DEADMAN_NONE;
 	t->r = (struct restore){ .ps = ps, .root_fd = -1, .flags = flags, .terminal = outside->terminal };
 	memcpy(t->r.stdio, outside->stdio, sizeof(t->r.stdio));
 	error = prepare(t, dir_fd, events);
@@ -255,6 +280,8 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 void restored_release(struct restored *t, struct workers *w)
 {
 	release_forgive(&t->r, w);
+	watchdog_commit(&t->watchdog);
+	deadman_disarm(&t->deadman); /* the commit */
 	release_run(&t->r, w);
 	t->running = true;
 }
@@ -296,6 +323,7 @@ void restored_free(struct restored *t)
 	if (!t->running)
 		kill_tree(r);
 	watchdog_end(&t->watchdog);
+	deadman_disarm(&t->deadman);
 	for (size_t i = 0; i < ARRAY_SIZE(r->stdio); i++)
 		close_fd(&r->stdio[i]);
 	close_fd(&r->terminal);

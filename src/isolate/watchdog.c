@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
@@ -81,22 +82,30 @@ static void add_children(struct watchdog_page *page, pid_t pid)
 	close(fd);
 }
 
-/* Everything noted, and what it has given birth to that was not noted yet; the list grows while it is walked.
+/*
+ * Those in the stub end by themselves once they are awake. The kernel wakes one, who wakes the others, unless it is killed before:
+ * hence first of all this.
+ */
+static void wake_all(uint32_t *own)
+{
+	syscall(SYS_futex, own, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/*
+ * Everything noted, and what that has given birth to. Found before the first is killed, for the children of the dead are others'; and
+ * nothing is stopped meanwhile, for who kills this process too would leave it so.
  */
 static void kill_tree(struct watchdog_page *page)
 {
-	for (uint32_t i = 0; i < atomic_load(&page->n) && i < WATCHDOG_PIDS; i++) {
-		pid_t pid = atomic_load(&page->pids[i]);
-
-		if (pid <= 1)
-			continue;
-		kill(pid, SIGSTOP); /* it has no more children from here on */
-		add_children(page, pid);
-		kill(pid, SIGKILL);
-	}
+	for (uint32_t i = 0; i < atomic_load(&page->n) && i < WATCHDOG_PIDS; i++)
+		if (atomic_load(&page->pids[i]) > 1)
+			add_children(page, atomic_load(&page->pids[i]));
+	for (uint32_t i = 0; i < atomic_load(&page->n) && i < WATCHDOG_PIDS; i++)
+		if (atomic_load(&page->pids[i]) > 1)
+			kill(atomic_load(&page->pids[i]), SIGKILL);
 }
 
-__attribute__((noreturn)) static void watch(struct watchdog_page *page, int keeper)
+__attribute__((noreturn)) static void watch(struct watchdog_page *page, uint32_t *own, int keeper)
 {
 	struct pollfd p = { .fd = keeper, .events = POLLIN };
 
@@ -107,8 +116,10 @@ __attribute__((noreturn)) static void watch(struct watchdog_page *page, int keep
 	syscall(SYS_close_range, keeper + 1, ~0u, 0);
 	while (poll(&p, 1, -1) < 0 && errno == EINTR)
 		;
-	if (!atomic_load(&page->committed))
+	if (!atomic_load(&page->committed)) {
+		wake_all(own);
 		kill_tree(page);
+	}
 	syscall(SYS_exit_group, 0);
 	__builtin_unreachable();
 }
@@ -116,7 +127,7 @@ __attribute__((noreturn)) static void watch(struct watchdog_page *page, int keep
 /* --- in the keeper
  * ------------------------------------------------------------------------------------------------ */
 
-int watchdog_start(struct watchdog *w)
+int watchdog_start(struct watchdog *w, uint32_t *own)
 {
 	_cleanup_fd_ int keeper = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	struct watchdog_page *page;
@@ -134,7 +145,7 @@ int watchdog_start(struct watchdog *w)
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pid = syscall(SYS_clone3, &args, sizeof(args)); /* without an exit signal */
 	if (pid == 0)
-		watch(page, keeper);
+		watch(page, own, keeper);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (pid < 0) {
 		int r = -errno;

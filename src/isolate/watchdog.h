@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A second process that outlives the keeper: while a tree is being built, it kills what was built if the
- * keeper dies. The kernel does that for a tree in a pid namespace of its own, but only for as long as its
- * init lives in the stub; and not at all for a tree in the host's.
+ * A second process that outlives the keeper: while a tree is being built, it kills what was built if the keeper dies. The kernel
+ * does so itself: tasks in the stub see the end of spore, traced ones have PTRACE_O_EXITKILL, and the dead man's switch
+ * (deadman.h) holds them together. This is for what those do not reach.
  */
 #pragma once
 
+#include <stdint.h>
 #include <sys/types.h>
 
 struct watchdog_page;
@@ -16,8 +17,8 @@ struct watchdog {
 };
 #define WATCHDOG_NONE ((struct watchdog){ .page = NULL, .pidfd = -1 })
 
-/* From the keeper, before the first task is born. The process is no child that a plain waitpid(-1) sees. */
-int watchdog_start(struct watchdog *w);
+/* From the keeper, before the first task is born. own: the word that tells those in the stub that spore lives (area.h). The process is no child that a plain waitpid(-1) sees. */
+int watchdog_start(struct watchdog *w, uint32_t *own);
 /* A process of the new tree, as the keeper sees its pid, once it is born (a pid that another process holds
  * must never stand here). What its descendants are, the watchdog finds by itself. From any thread. */
 void watchdog_add(struct watchdog *w, pid_t pid);

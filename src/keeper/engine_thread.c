@@ -37,7 +37,7 @@ static int restore(struct keeper *k, struct job *j)
 	if (r < 0)
 		return r;
 	j->pid = r;
-	return j->req.flags & SPORE_RESTORE_RUN ? engine_unisolate(k->engine, &j->ps) : 0;
+	return 0;
 }
 
 static int run_call(struct keeper *k, struct job *j)
@@ -96,12 +96,23 @@ int engine_thread_start(struct keeper *k)
 	return -r;
 }
 
-void engine_thread_end_engine(struct keeper *k)
+static int call_now(struct keeper *k, uint32_t call)
 {
 	eventfd_t n;
 
-	k->job.req.call = CALL_END;
+	k->job.req.call = call;
 	eventfd_write(k->start_fd, 1);
 	while (eventfd_read(k->done_fd, &n) < 0 && errno == EINTR)
 		;
+	return k->job.reply.result;
+}
+
+int engine_thread_release(struct keeper *k)
+{
+	return call_now(k, CALL_UNISOLATE);
+}
+
+void engine_thread_end_engine(struct keeper *k)
+{
+	call_now(k, CALL_END);
 }

@@ -143,15 +143,19 @@ static void after_restore(struct keeper *k, struct job *j)
 	set_isolated(k, true);
 }
 
-/* The new tree stands when its client knows of it: before, the death of either ends it. */
+/* The new tree is let go when its client knows of it: before, the death of either ends it; after, that of neither. */
 static void settle_restore(struct keeper *k, struct job *j, int sent)
 {
+	int r;
+
 	if (sent < 0 || result_await_confirmation(j->sock) < 0)
 		job_abandon(k);
-	if (j->req.flags & SPORE_RESTORE_RUN) {
-		engine_thread_end_engine(k);
-		malloc_trim(0);
-	}
+	if (!(j->req.flags & SPORE_RESTORE_RUN))
+		return;
+	r = engine_thread_release(k);
+	report_result(j->sock, r);
+	engine_thread_end_engine(k);
+	malloc_trim(0);
 }
 
 static void after(struct keeper *k, struct job *j)
@@ -206,10 +210,6 @@ void job_finish(struct keeper *k)
 
 void job_abandon(struct keeper *k)
 {
-	pid_t built = k->job.req.call == CALL_RESTORE ? __atomic_load_n(&k->job.pid, __ATOMIC_SEQ_CST) : 0;
-
-	if (built > 0)
-		kill_tree(built);
 	if (k->keeper_door >= 0)
 		door_hide(DOOR_KEEPER, &k->id);
 	if (k->parent_door >= 0)

@@ -59,6 +59,8 @@ struct keeper {
 
 /* engine_thread.c */
 int engine_thread_start(struct keeper *k);
+/* Lets go of the tree that was restored: afterwards it stands by itself. */
+int engine_thread_release(struct keeper *k);
 /* Frees the engine, in its thread; the thread stays. */
 void engine_thread_end_engine(struct keeper *k);
 
@@ -71,7 +73,7 @@ void report_result(int sock, int result); /* an answer that is only that */
 /* jobs.c */
 void job_begin(struct keeper *k, int sock, const struct request *req, int fds[REQUEST_N_FDS]);
 void job_finish(struct keeper *k);
-/* The client of a tied job has gone: ends this process, and what it built. */
+/* The client of a tied job has gone: ends this process, and with it what it built. */
 void job_abandon(struct keeper *k) __attribute__((noreturn));
 /* No more isolation: this door is shut, those who wait in front of it told. */
 void isolation_end(struct keeper *k);
@@ -82,6 +84,3 @@ void parent_add_waiter(struct keeper *k, int sock);
 void parent_note_status(struct keeper *k); /* it has ended; before anybody reaps it */
 void parent_child_ended(struct keeper *k);
 void parent_end(struct keeper *k); /* reaps, and tells all waiters */
-
-/* kill_tree.c: ends a process with all its descendants, stopped or running. */
-void kill_tree(pid_t root);

@@ -117,12 +117,13 @@ static void restored(const struct engine_outside *outside)
 pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
 	struct spore_restore_result *result, struct problems *ps)
 {
+	static uint32_t own;
 	siginfo_t info;
 	pid_t pid;
 
 	if (faccessat(dir_fd, "manifest", F_OK, 0) < 0)
 		return failed(ps, NULL, -ENOENT, "no image in the directory");
-	if (watchdog_start(&e->watchdog) < 0)
+	if (watchdog_start(&e->watchdog, &own) < 0)
 		return failed(ps, NULL, -EIO, "no watchdog");
 	pid = fork();
 	if (pid == 0)

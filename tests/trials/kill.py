@@ -159,6 +159,17 @@ def tail(trial):
 
 def kill_restore(trial):
     """No task of the new tree is left, or all of it runs: where spore was killed after it had let the tree go."""
+    kill_while_restoring(trial, lambda victim, times, total: (
+        (n, i % 2 == 1) for i, n in enumerate(victim.moments(times, total, ["read", "plan", "births", "stages", "hold", "release"]))))
+
+
+def kill_release(trial):
+    """The same around the commit alone, and all of spore each time: half a tree would be left there, if anywhere."""
+    kill_while_restoring(trial, lambda victim, times, total: (
+        (int(total * (0.85 + 0.2 * i / times)), True) for i in range(times)))
+
+
+def kill_while_restoring(trial, moments):
     trial.nonce = os.urandom(8).hex()
     times = trial.number(200)
     victim = Victim(trial)
@@ -178,10 +189,10 @@ def kill_restore(trial):
             whole = len(tree.pids())
             sweep(tree, victim)
             went_on = killed = 0
-            for i, n in enumerate(victim.moments(times, total, ["read", "plan", "births", "stages", "hold", "release"])):
-                what = f"kill at call {n} of {total}{', all of spore' if i % 2 else ''}"
+            for n, all_of_it in moments(victim, times, total):
+                what = f"kill at call {n} of {total}{', all of spore' if all_of_it else ''}"
                 put_back(copy, tree.dir)
-                status, hit = victim.run(n, ["restore", "-d", image], i % 2 == 1)
+                status, hit = victim.run(n, ["restore", "-d", image], all_of_it)
                 killed += hit
                 trial.count += 1
                 if not hit and status:
@@ -189,7 +200,10 @@ def kill_restore(trial):
                 went_on += aftermath(trial, tree, victim, what, whole)
                 sweep(tree, victim)
             trial.note(f"{killed} killed of {times}, {total} calls, {went_on} with the tree complete and running")
-            victim.tell_phases()
+            if trial.name == "kill-restore":
+                victim.tell_phases()
+            else:
+                trial.note("phases: " + ", ".join(f"{k} {v}" for k, v in victim.phases.most_common()))
     finally:
         victim.close()
 
@@ -239,4 +253,4 @@ def reap_all():
         pass
 
 
-TRIALS = {"kill-checkpoint": kill_checkpoint, "kill-restore": kill_restore}
+TRIALS = {"kill-checkpoint": kill_checkpoint, "kill-restore": kill_restore, "kill-release": kill_release}
