@@ -35,11 +35,63 @@ static void count(struct problems *ps, const struct problem *p)
 		ps->first_error = p->error;
 }
 
+static void append(struct problems *ps, const struct problem *p)
+{
+	struct problem *grown;
+
+	pthread_mutex_lock(&ps->lock);
+	count(ps, p);
+	grown = reallocarray(ps->list, ps->n + 1, sizeof(*ps->list));
+	if (grown) {
+		ps->list = grown;
+		ps->list[ps->n++] = *p;
+	}
+	pthread_mutex_unlock(&ps->lock);
+}
+
+void problems_move(struct problems *to, struct problems *from)
+{
+	for (size_t i = 0; i < from->n; i++)
+		append(to, &from->list[i]);
+	from->n = 0;
+	problems_free(from);
+	problems_init(from);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? !strcmp(a, b) : a == b;
+}
+
+static bool holds(const struct problems *ps, const struct problem *p)
+{
+	for (size_t i = 0; i < ps->n; i++) {
+		const struct problem *q = &ps->list[i];
+
+		if (q->kind == p->kind && q->error == p->error && q->pid == p->pid && same_text(q->object, p->object) &&
+			same_text(q->text, p->text))
+			return true;
+	}
+	return false;
+}
+
+static bool holds_all(const struct problems *ps, const struct problems *of)
+{
+	for (size_t i = 0; i < of->n; i++)
+		if (of->list[i].kind != PROBLEM_CHANGED && !holds(ps, &of->list[i]))
+			return false;
+	return true;
+}
+
+bool problems_same(const struct problems *a, const struct problems *b)
+{
+	return holds_all(a, b) && holds_all(b, a);
+}
+
 static void add(
 	struct problems *ps, enum problem_kind kind, int error, const struct blame *who, const char *fmt, va_list args)
 {
 	struct problem p = { .kind = kind, .error = error };
-	struct problem *grown;
 
 	if (vasprintf(&p.text, fmt, args) < 0)
 		p.text = NULL;
@@ -49,14 +101,7 @@ static void add(
 		p.object = who->object ? strdup(who->object) : NULL;
 		p.remedy = who->remedy ? strdup(who->remedy) : NULL;
 	}
-	pthread_mutex_lock(&ps->lock);
-	count(ps, &p);
-	grown = reallocarray(ps->list, ps->n + 1, sizeof(*ps->list));
-	if (grown) {
-		ps->list = grown;
-		ps->list[ps->n++] = p;
-	}
-	pthread_mutex_unlock(&ps->lock);
+	append(ps, &p);
 }
 
 int failed(struct problems *ps, const struct blame *who, int error, const char *fmt, ...)

@@ -15,6 +15,7 @@
 #include "engine/restore.h"
 
 #define STOP_TIMEOUT_MS 5000
+#define LOOKS		5 /* at most, at a tree that runs, until two agree */
 
 struct engine {
 	struct engine_events events;
@@ -113,7 +114,7 @@ static int look(struct engine *e, struct tree *t, struct problems *ps)
 	return r < 0 ? r : ps->first_error;
 }
 
-int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+static int look_once(struct engine *e, pid_t pid, const char *cgroup, struct problems *ps)
 {
 	struct tree *t = NULL;
 	int r = tree_new(pid, cgroup, ps, &t);
@@ -121,6 +122,32 @@ int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeo
 	if (r == 0)
 		r = look(e, t, ps);
 	tree_free(t);
+	return r;
+}
+
+/*
+ * A tree that runs changes under the look: a process that was born after the list was made looks like one from outside
+ * that holds a pipe of the tree, a descriptor that was opened anew like a file that its path does not lead to. So an
+ * obstacle is believed when the next look finds the same ones.
+ */
+int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+{
+	struct problems found[2]; /* by this look and by the one before */
+	bool settled = false;
+	int r = 0;
+
+	problems_init(&found[0]);
+	problems_init(&found[1]);
+	for (int i = 0; i < LOOKS && !settled; i++) {
+		problems_free(&found[i % 2]);
+		problems_init(&found[i % 2]);
+		r = look_once(e, pid, cgroup, &found[i % 2]);
+		settled = r == 0 || problems_same(&found[0], &found[1]) || i == LOOKS - 1;
+		if (settled)
+			problems_move(ps, &found[i % 2]);
+	}
+	problems_free(&found[0]);
+	problems_free(&found[1]);
 	return r;
 }
 
@@ -195,12 +222,6 @@ static int save(struct engine *e, struct image_writer *w, bool own_isolation, ui
 	return r;
 }
 
-/* So that what cannot be carried is named before anything is touched. */
-static int look_before(struct engine *e, pid_t pid, const char *cgroup, struct problems *ps)
-{
-	return engine_check(e, pid, cgroup, 0, ps);
-}
-
 static void note_checkpoint(struct container_entry *entry, void *data)
 {
 	entry->last_checkpoint = (uint64_t)time(NULL);
@@ -218,8 +239,9 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 	if (e->restored)
 		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY,
 			"a tree just restored, and still isolated, cannot be saved");
+	/* So that what cannot be carried is named before anything is touched. */
 	if (own)
-		r = look_before(e, pid, cgroup, ps);
+		r = engine_check(e, pid, cgroup, 0, ps);
 	if (r == 0)
 		r = image_create(new_dir_fd, flags & SPORE_CHECKPOINT_FORCE, ps, &w);
 	if (r == 0 && own) {

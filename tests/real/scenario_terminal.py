@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A shell on the user's own terminal, restored on another one: variables, jobs, history, window size, exit status."""
-import time
+import contextlib
 
-from harness import Failure, Scenario
+from harness import Failure, Scenario, descendants, stat_of, wait_until
 
 
 # What the user types before the save, and what tells that it has been done.
@@ -16,6 +16,16 @@ BEFORE = [
     "exec 7>>../seven; echo first >&7",
     "history -s remembered command",
 ]
+
+
+def in_foreground(session, argument):
+    """Does the sleep with this argument own the terminal, and run?"""
+    for pid in descendants(session.root):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as f:
+            if f.read().split("\0")[:2] == ["sleep", argument]:
+                state, _, group, _, _, foreground = (stat_of(pid) or [b"X"] * 6)[:6]
+                return state == b"S" and group == foreground
+    return False
 
 
 class Shell(Scenario):
@@ -65,8 +75,7 @@ class Shell(Scenario):
             raise Failure("terminal: not a terminal any more")
         # a foreground job, ended from the keyboard
         t.send("fg %2\n")
-        t.expect("sleep 8765", 10)
-        time.sleep(0.3)
+        wait_until(lambda: in_foreground(session, "8765"), 10, "the job in the foreground")
         t.send("\x03")
         status = self.line(session, "echo status-$?-")
         if "status-130-" not in status:

@@ -64,7 +64,7 @@ class Python(Scenario):
             f.write(PROGRAM)
 
     def command(self, session):
-        return [self.program, "program.py", str(self.scale(2000, 8000))]
+        return [self.program, "program.py", str(self.scale(2000, 30000))]
 
 
 class PathPython(Python):

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from harness import TREE, Failure, Spore, all_pids, bury, descendants, is_gone, kill_all, pids_with, put_back, copy_files, read_lines, root_of, stat_of, \
+from harness import TREE, Failure, Spore, all_pids, bury, descendants, is_gone, kill_all, pids_with, put_back, copy_files, read_lines, root_of, session_of, stat_of, \
     wait_until
 
 COUNTERS = ["errors", "spinner", "sleeper", "ping", "pong", "epoll"]
@@ -93,7 +93,7 @@ class Target:
         if self.popen:
             self.popen.wait(30)
             self.popen = None
-        bury([p for p in all_pids() if int((stat_of(p) or [0] * 4)[3]) == self.session], 2)
+        bury([p for p in all_pids() if session_of(p) == self.session], 2)
 
     def counters(self):
         with open(f"{self.dir}/progress", "rb") as f:
