@@ -49,6 +49,7 @@ struct keeper {
 	pid_t child;	/* a root that was restored and is not yet reaped; 0: none */
 	bool child_ended;
 	int child_status; /* its wait status, once it has ended */
+	int deaths_fd;	  /* signalfd of SIGCHLD */
 	int restorer_fd;  /* pidfd of who restored it: while it lives, the status is kept for it */
 	int *waiters;
 	size_t n_waiters;

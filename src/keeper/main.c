@@ -3,13 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -66,7 +69,7 @@ static void hear(struct keeper *k, int sock)
 	close(sock);
 }
 
-enum { JOB_DONE, JOB_CLIENT, KEEPER_DOOR, PARENT_DOOR, ROOT, RESTORER, N_POLLS };
+enum { JOB_DONE, JOB_CLIENT, KEEPER_DOOR, PARENT_DOOR, ROOT, RESTORER, DEATHS, N_POLLS };
 
 static void job_events(struct keeper *k, const struct pollfd *p)
 {
@@ -110,6 +113,38 @@ static void tree_events(struct keeper *k, const struct pollfd *p)
 	}
 }
 
+/* SIGCHLD, for all threads: deaths are read from a descriptor. */
+static int watch_deaths(struct keeper *k)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	k->deaths_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return k->deaths_fd < 0 ? -errno : 0;
+}
+
+/*
+ * A task that is killed while it is isolated is dead for its parent, and for a pidfd of its process, when its tracer
+ * has waited for it. The status of a root that is this process's own child is for parent_note_status.
+ */
+static void reap_killed(struct keeper *k)
+{
+	struct signalfd_siginfo ignored;
+	siginfo_t info;
+
+	while (read(k->deaths_fd, &ignored, sizeof(ignored)) > 0)
+		;
+	for (;;) {
+		info.si_pid = 0;
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || !info.si_pid ||
+			info.si_pid == k->child)
+			return;
+		waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG | __WALL);
+	}
+}
+
 /* While a job runs, the engine alone looks after the tree. */
 static int turn(struct keeper *k)
 {
@@ -121,10 +156,13 @@ static int turn(struct keeper *k)
 		[PARENT_DOOR] = { .fd = k->parent_door, .events = POLLIN },
 		[ROOT] = { .fd = busy || k->child_ended ? -1 : k->root_fd, .events = POLLIN },
 		[RESTORER] = { .fd = busy ? -1 : k->restorer_fd, .events = POLLIN },
+		[DEATHS] = { .fd = !busy && k->isolated ? k->deaths_fd : -1, .events = POLLIN },
 	};
 
 	if (poll(p, N_POLLS, -1) < 0)
 		return errno == EINTR ? 0 : -errno;
+	if (p[DEATHS].revents)
+		reap_killed(k);
 	if (busy)
 		job_events(k, p);
 	else
@@ -144,7 +182,9 @@ int main(int argc, char **argv)
 	umask(077);
 	prctl(PR_SET_NAME, "spore-keeper");
 	pthread_mutex_init(&k.report_lock, NULL);
-	r = engine_thread_start(&k);
+	r = watch_deaths(&k);
+	if (r == 0)
+		r = engine_thread_start(&k);
 	if (r < 0) {
 		report_result(FIRST_SOCKET, r);
 		return 1;
