@@ -150,6 +150,24 @@ def test_isolation():
         kill_restored(pid)
 
 
+THREADS = """import os, threading, time
+for _ in range(3):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+open('ready', 'w').close()
+"""
+
+
+def test_killed_while_isolated():
+    """A process with threads, killed from outside: its parent learns of it at once, and nothing is isolated any more."""
+    with scratch() as d:
+        p = subprocess.Popen([sys.executable, '-c', THREADS], cwd=d, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        wait_for(lambda: os.path.exists(f'{d}/ready'), what='start')
+        check(spore('isolate', p.pid).returncode, 0, 'isolate')
+        p.kill()
+        check(p.wait(10), -9, 'status')
+        wait_for(lambda: spore('unisolate', p.pid).returncode == 1, what='end of the isolation')
+
+
 def test_directories():
     with scratch() as d:
         p = outside('sleep', '100')
