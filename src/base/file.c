@@ -38,6 +38,15 @@ static int read_to_end(int fd, char **text, size_t *used)
 	return 0;
 }
 
+int file_open_unseen(int dir_fd, const char *path)
+{
+	int fd = openat(dir_fd, path, O_RDONLY | O_NOATIME | O_CLOEXEC);
+
+	if (fd < 0 && errno == EPERM)
+		fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int file_read_all(int dir_fd, const char *path, char **out, size_t *size)
 {
 	_cleanup_fd_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);

@@ -235,5 +235,5 @@ int container_setup(const struct container_spec *spec, const char **what)
 	r = set_names(spec);
 	if (r < 0)
 		return r;
-	return container_mount_all(spec->root, spec->init, what);
+	return container_mount_all(spec, what);
 }

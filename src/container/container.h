@@ -16,9 +16,11 @@ struct container_spec {
 	char *hostname, *domainname; /* NULL: the host's */
 	char *root;		     /* NULL: the host's root directory */
 	char *net;		     /* "host" (also NULL), "none" or the path of a network namespace */
-	char *cgroup; /* path under the cgroup2 mount point, made by container_make_cgroup; NULL: that of the
+	char *cgroup;	  /* path under the cgroup2 mount point, made by container_make_cgroup; NULL: that of the
 			 caller */
-	bool init;    /* pid 1 is spore's small reaping init, not the command */
+	bool init;	  /* pid 1 is spore's small reaping init, not the command */
+	bool shm_limited; /* /dev/shm was given limits other than the default; 0: none */
+	uint64_t shm_size, shm_inodes;
 	int64_t monotonic_offset_ns, boottime_offset_ns; /* of the time namespace; both 0 and no timens: the host's */
 	bool time_ns;
 };
@@ -44,6 +46,11 @@ int container_init_path(char *out, size_t size);
  * negative errno with *what set to a literal that names the step.
  */
 int container_setup(const struct container_spec *spec, const char **what);
+
+/* O_PATH of the /dev/shm that a container has to itself, below its root directory. -ENOENT: it has none. */
+int container_open_shm(int root_fd);
+/* Sets the three members of the spec if the tmpfs is not as large as a new one would be here. */
+int container_shm_limits(int shm_fd, struct container_spec *spec);
 
 /* The register of containers under /run/spore: one file each, dropped when its process is gone. */
 struct container_entry {

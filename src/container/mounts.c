@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +17,15 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/process.h"
 #include "container/container.h"
 #include "kernel/mountinfo.h"
+
+#define SHM "/dev/shm"
 
 enum when {
 	ALWAYS = 1,
@@ -51,7 +56,7 @@ static const struct own_mount own_mounts[] = {
 		"rw,nosuid,noexec,relatime", ALWAYS, "mounting /dev/pts" },
 	{ "/dev/ptmx", NULL, "/dev/pts/ptmx", 0, NULL, "rw,nosuid,noexec,relatime", IF_THERE,
 		"binding /dev/ptmx to /dev/pts/ptmx" },
-	{ "/dev/shm", "tmpfs", "shm", MS_NOSUID | MS_NODEV, "mode=1777", "rw,nosuid,nodev,relatime", IF_THERE,
+	{ SHM, "tmpfs", "shm", MS_NOSUID | MS_NODEV, "mode=1777", "rw,nosuid,nodev,relatime", IF_THERE,
 		"mounting /dev/shm" },
 	{ "/dev/mqueue", "mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, "rw,nosuid,nodev,noexec,relatime",
 		IF_THERE, "mounting /dev/mqueue" },
@@ -147,13 +152,23 @@ static int bind_one(const struct own_mount *m, const char *root, const char *poi
 	return mount(source, point, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
 }
 
-static int mount_one(const struct own_mount *m, const char *root, bool init)
+/* Only /dev/shm may have other limits than the table says. */
+static const char *mount_data(const struct own_mount *m, const struct container_spec *spec, char out[static 128])
 {
-	char point[PATH_MAX];
+	if (strcmp(m->point, SHM) || !spec->shm_limited)
+		return m->data;
+	snprintf(out, 128, "%s,size=%" PRIu64 ",nr_inodes=%" PRIu64, m->data, spec->shm_size, spec->shm_inodes);
+	return out;
+}
+
+static int mount_one(const struct own_mount *m, const struct container_spec *spec)
+{
+	const char *root = spec->root;
+	char point[PATH_MAX], data[128];
 	struct stat st;
 	int r;
 
-	if (((m->when & OWN_ROOT) && !root) || ((m->when & ONLY_INIT) && !init))
+	if (((m->when & OWN_ROOT) && !root) || ((m->when & ONLY_INIT) && !spec->init))
 		return 0;
 	r = under(point, root, m->point);
 	if (r < 0)
@@ -164,7 +179,7 @@ static int mount_one(const struct own_mount *m, const char *root, bool init)
 		return 0;
 	if (!m->fstype)
 		return bind_one(m, root, point);
-	if (mount(m->source, point, m->fstype, m->flags, m->data) < 0)
+	if (mount(m->source, point, m->fstype, m->flags, mount_data(m, spec, data)) < 0)
 		return -errno;
 	return strcmp(m->point, "/dev") == 0 ? populate_dev(root) : 0;
 }
@@ -181,8 +196,9 @@ static int change_root(const char *root)
 	return chdir("/") < 0 ? -errno : 0;
 }
 
-int container_mount_all(const char *root, bool init, const char **what)
+int container_mount_all(const struct container_spec *spec, const char **what)
 {
+	const char *root = spec->root;
 	int r;
 
 	*what = "making its mounts private";
@@ -193,12 +209,62 @@ int container_mount_all(const char *root, bool init, const char **what)
 		return -errno;
 	for (size_t i = 0; i < ARRAY_SIZE(own_mounts); i++) {
 		*what = own_mounts[i].what;
-		r = mount_one(&own_mounts[i], root, init);
+		r = mount_one(&own_mounts[i], spec);
 		if (r < 0)
 			return r;
 	}
 	*what = "changing its root directory";
 	return root ? change_root(root) : 0;
+}
+
+/* --- /dev/shm
+ * ----------------------------------------------------------------------------------------------------- */
+
+static bool is_mount_root(int fd)
+{
+	struct statx st;
+
+	return statx(fd, "", AT_EMPTY_PATH, 0, &st) == 0 && st.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
+int container_open_shm(int root_fd)
+{
+	_cleanup_fd_ int fd = openat(root_fd, &SHM[1], O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st, hosts;
+	struct statfs fs;
+
+	if (fd < 0 || fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (fs.f_type != TMPFS_MAGIC || !is_mount_root(fd))
+		return -ENOENT;
+	return stat(SHM, &hosts) == 0 && hosts.st_dev == st.st_dev ? -ENOENT : take_fd(&fd);
+}
+
+/* A tmpfs as mounted with no option, which nobody sees. */
+static int open_fresh_tmpfs(void)
+{
+	_cleanup_fd_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	int mounted;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	mounted = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	return mounted < 0 ? -errno : mounted;
+}
+
+int container_shm_limits(int shm_fd, struct container_spec *spec)
+{
+	_cleanup_fd_ int fresh = open_fresh_tmpfs();
+	struct statfs its, usual;
+
+	if (fresh < 0)
+		return fresh;
+	if (fstatfs(shm_fd, &its) < 0 || fstatfs(fresh, &usual) < 0)
+		return -errno;
+	spec->shm_limited = its.f_blocks != usual.f_blocks || its.f_files != usual.f_files;
+	spec->shm_size = spec->shm_limited ? its.f_blocks * (uint64_t)its.f_bsize : 0;
+	spec->shm_inodes = spec->shm_limited ? its.f_files : 0;
+	return 0;
 }
 
 /* --- checking them
@@ -267,6 +333,17 @@ static bool same_mount(const struct mount_entry *a, const struct mount_entry *b)
 	       strcmp(a->fstype, b->fstype) == 0;
 }
 
+/* What the limits of a tmpfs look like is carried; how it is to be swapped, or to use huge pages, is not. */
+static bool usual_tmpfs(const struct mount_entry *m)
+{
+	static const char *const strange[] = { "huge=", "mpol=", "noswap", "quota", "casefold" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(strange); i++)
+		if (strstr(m->super, strange[i]))
+			return false;
+	return strncmp(m->super, "rw", 2) == 0;
+}
+
 static bool is_own_mount(const struct mount_entry *m, const struct own_mount *own, const struct container_spec *spec)
 {
 	if (((own->when & OWN_ROOT) && !spec->root) || strcmp(m->point, own->point))
@@ -274,7 +351,8 @@ static bool is_own_mount(const struct mount_entry *m, const struct own_mount *ow
 	if (own->options && strcmp(m->options, own->options))
 		return false;
 	if (own->fstype)
-		return strcmp(m->fstype, own->fstype) == 0 && strcmp(m->root, "/") == 0;
+		return strcmp(m->fstype, own->fstype) == 0 && strcmp(m->root, "/") == 0 &&
+		       (strcmp(m->fstype, "tmpfs") != 0 || usual_tmpfs(m));
 	return own->when & ONLY_INIT || (strcmp(m->fstype, "devpts") == 0 && strcmp(m->root, "/ptmx") == 0);
 }
 

@@ -100,6 +100,9 @@ static int enter_namespaces(struct restored *t)
 		.root = copy_or_null(t->tree->directory),
 		.net = copy_or_null(t->tree->network),
 		.init = t->tree->init,
+		.shm_limited = t->tree->shm_limited,
+		.shm_size = t->tree->shm_size,
+		.shm_inodes = t->tree->shm_inodes,
 		.time_ns = true,
 		.monotonic_offset_ns = (int64_t)t->tree->monotonic_ns - now_ns(CLOCK_MONOTONIC),
 		.boottime_offset_ns = (int64_t)t->tree->boottime_ns - now_ns(CLOCK_BOOTTIME),
@@ -189,6 +192,23 @@ static int prepare(struct restored *t, int dir_fd, const struct engine_events *e
 	return plan_make(&t->plan, r);
 }
 
+/* What belongs to the tree as a whole, where its namespaces now are. */
+static int furnish(struct restore *r)
+{
+	int error = 0;
+
+	for (size_t i = 0; error == 0 && i < r->image->n_records; i++) {
+		const struct component *k = component_of(r->image->records[i].kind);
+		struct build b = { .restore = r, .process = r->processes[0], .ps = r->ps };
+
+		if (k && k->scope == SCOPE_TREE && k->build[STAGE_NAMESPACES])
+			error = k->build[STAGE_NAMESPACES](&b, r->image->records[i].state);
+		if (error < 0 && !r->ps->first_error)
+			failed(r->ps, BLAME(.object = k->kind.name), error, "cannot be restored: %s", strerror(-error));
+	}
+	return error;
+}
+
 static int build(struct restored *t, struct workers *w, const struct engine_events *events)
 {
 	struct restore *r = &t->r;
@@ -204,6 +224,8 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 	close_fd(&r->root_fd);
 	if (error == 0)
 		error = start_first(t);
+	if (error == 0)
+		error = furnish(r);
 	if (error == 0)
 		error = births(&t->plan);
 	if (error == 0)

@@ -15,6 +15,7 @@ static void mount_entry_free(struct mount_entry *m)
 	free(m->point);
 	free(m->options);
 	free(m->fstype);
+	free(m->super);
 	*m = (struct mount_entry){ 0 };
 }
 
@@ -70,7 +71,7 @@ static int parse_device(const char *word, struct mount_entry *m)
 /* id parent major:minor root point options [optional…] - fstype source super */
 static int parse_line(char *line, struct mount_entry *m)
 {
-	char *words[6], *save = NULL, *word, *fstype;
+	char *words[6], *save = NULL, *word, *fstype, *source, *super;
 	int r;
 
 	for (size_t i = 0; i < 6; i++) {
@@ -81,8 +82,12 @@ static int parse_line(char *line, struct mount_entry *m)
 	for (word = strtok_r(NULL, " ", &save); word && strcmp(word, "-"); word = strtok_r(NULL, " ", &save))
 		m->propagates = true;
 	fstype = word ? strtok_r(NULL, " ", &save) : NULL;
-	if (!fstype)
+	source = fstype ? strtok_r(NULL, " ", &save) : NULL;
+	super = source ? strtok_r(NULL, " ", &save) : NULL;
+	if (!source)
 		return -EBADMSG;
+	if (!super) /* a source may be an empty string */
+		super = source;
 	r = parse_device(words[2], m);
 	if (!r)
 		r = copy(words[3], &m->root);
@@ -92,6 +97,8 @@ static int parse_line(char *line, struct mount_entry *m)
 		r = copy(words[5], &m->options);
 	if (!r)
 		r = copy(fstype, &m->fstype);
+	if (!r)
+		r = copy(super, &m->super);
 	return r;
 }
 

@@ -11,6 +11,7 @@ struct mount_entry {
 	char *point;   /* where it is mounted, as the process's root sees it */
 	char *options; /* of the mount: "rw,nosuid" */
 	char *fstype;
+	char *super;	 /* options of the file system */
 	bool propagates; /* shared, or slave of another */
 };
 

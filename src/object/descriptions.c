@@ -29,6 +29,17 @@ static void open_root(struct descriptions *d)
 		d->devpts = (struct stat){ 0 };
 }
 
+static void open_shm(struct descriptions *d)
+{
+	struct stat st;
+
+	d->shm_fd = d->tree->container && d->root_fd >= 0 ? container_open_shm(d->root_fd) : -1;
+	if (d->shm_fd >= 0 && fstat(d->shm_fd, &st) == 0)
+		d->shm_dev = st.st_dev;
+	else
+		close_fd(&d->shm_fd);
+}
+
 int descriptions_new(struct tree *t, struct descriptions **out)
 {
 	struct descriptions *d = calloc(1, sizeof(*d));
@@ -40,6 +51,7 @@ int descriptions_new(struct tree *t, struct descriptions **out)
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_mutex_init(&d->contents_lock, NULL);
 	open_root(d);
+	open_shm(d);
 	*out = d;
 	return 0;
 }
@@ -63,6 +75,7 @@ void descriptions_free(struct descriptions *d)
 		}
 	free(d->claimed.ids);
 	close_fd(&d->root_fd);
+	close_fd(&d->shm_fd);
 	pthread_mutex_destroy(&d->lock);
 	pthread_mutex_destroy(&d->contents_lock);
 	free(d);

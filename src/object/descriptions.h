@@ -38,6 +38,8 @@ struct descriptions {
 	} claimed;
 	int root_fd;	    /* O_PATH of the tree's root directory */
 	struct stat devpts; /* of the tree's /dev/pts; st_dev is 0 if it has none */
+	int shm_fd;	    /* O_PATH of the /dev/shm that a container has to itself; -1: none */
+	dev_t shm_dev;
 	pthread_mutex_t contents_lock;
 	struct page_writer *contents; /* page file of files that only descriptors hold */
 };

@@ -29,6 +29,7 @@
 	X(pty_slave)                                                                                                   \
 	X(dev_tty)                                                                                                     \
 	X(unsupported) /* the last of the files: matches everything */                                                 \
+	X(shm)	       /* after pipe: writing to a fifo changes its times, which are set last */                       \
 	X(locks)                                                                                                       \
 	X(controlling_terminal)                                                                                        \
 	X(namespaces)                                                                                                  \

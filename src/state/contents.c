@@ -106,7 +106,7 @@ int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n)
 {
 	struct saving s = { .c = c };
 	_cleanup_free_ uint8_t *buffer = malloc(CHUNK);
-	_cleanup_fd_ int own = reopen(fd, O_RDONLY); /* an offset of its own */
+	_cleanup_fd_ int own = reopen_unseen(fd);
 	int err;
 
 	if (!buffer || own < 0)

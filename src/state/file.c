@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "state/files.h"
 #include "state/regular.h"
 
@@ -171,6 +172,14 @@ int reopen(int fd, uint64_t flags)
 	flags &= ~(uint64_t)(O_CREAT | O_EXCL | O_NOFOLLOW | O_ASYNC);
 	opened = open(path, (int)flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NOCTTY));
 	return opened < 0 ? -errno : opened;
+}
+
+int reopen_unseen(int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return file_open_unseen(AT_FDCWD, path);
 }
 
 #define SETTABLE (O_APPEND | O_DIRECT | O_NOATIME | O_NONBLOCK)

@@ -36,6 +36,8 @@ object_id backing_id(struct capture *c, const struct file_look *f);
 /* The same inode as the descriptor fd, opened anew with these flags (F_GETFL's). Descriptor or negative
  * errno. */
 int reopen(int fd, uint64_t flags);
+/* To read it as a checkpoint does: with an offset of its own, and unseen. */
+int reopen_unseen(int fd);
 /* A freshly opened description gets the offset and those flags that open cannot give. Returns fd, or closes
  * it and returns negative errno. */
 int file_settle(int fd, const struct file_state *file);

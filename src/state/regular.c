@@ -12,6 +12,7 @@
 #include <sys/vfs.h>
 
 #include "base/cleanup.h"
+#include "state/shm.h"
 
 static const struct field regular_fields[] = {
 	FIELD_STRING(struct regular_state, path, "path",
@@ -22,6 +23,8 @@ static const struct field regular_fields[] = {
 	FIELD_UINT(struct regular_state, mtime_ns, "mtime_ns", "and nanoseconds"),
 	FIELD_UINT(struct regular_state, uid, "uid", "owner"),
 	FIELD_UINT(struct regular_state, gid, "gid", "group"),
+	FIELD_SINCE(2, REF, struct regular_state, renamed, "renamed", "shm", REF_STRONG,
+		"the name was removed, but this file of /dev/shm is the same"),
 	FIELD_BOOL(struct regular_state, unlinked, "unlinked", "has no name any more: its contents are in the image"),
 	FIELD_BOOL(struct regular_state, pseudo, "pseudo",
 		"the kernel makes the contents: a file of /proc, /sys or a cgroup"),
@@ -62,6 +65,10 @@ static int find_name(
 		return refused(c->ps, who, "its path now leads to another file, mounted over it");
 	}
 	s->path[len - cut] = '\0';
+	if (st->st_nlink && shm_has(c, st)) {
+		s->renamed = shm_id(c, st);
+		return 0;
+	}
 	if (st->st_nlink && !S_ISDIR(st->st_mode)) {
 		struct blame named = *who;
 
@@ -135,7 +142,7 @@ static int check_class(
 
 static void take_fingerprint(int fd, struct regular_state *s)
 {
-	_cleanup_fd_ int own = reopen(fd, O_RDONLY | O_NOATIME);
+	_cleanup_fd_ int own = reopen_unseen(fd);
 
 	if (own < 0)
 		return;
@@ -178,7 +185,7 @@ int regular_capture(
 		return err;
 	if (s->unlinked)
 		return capture_contents(c, who, fd, s);
-	if (c->writer && S_ISREG(s->mode))
+	if (c->writer && S_ISREG(s->mode) && !shm_has(c, &st))
 		take_fingerprint(fd, s);
 	return 0;
 }
@@ -199,7 +206,7 @@ static int regular_capture_file(struct capture *c, const struct file_look *f, vo
 
 const struct component component_regular = {
 	.kind = { .name = "regular",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct regular_state),
 		.fields = regular_fields,
 		.doc = "a regular file or a directory (by O_PATH: any file), which its file system keeps",

@@ -11,6 +11,7 @@ struct regular_state {
 	int64_t mtime_s;
 	uint64_t mtime_ns;
 	uint64_t uid, gid;
+	object_id renamed;    /* this name was removed, but in a container's /dev/shm the file has another */
 	bool unlinked;	      /* no name: the contents are in the image */
 	bool pseudo;	      /* of /proc, /sys or a cgroup: the kernel makes the contents */
 	struct blob build_id; /* an ELF file's */

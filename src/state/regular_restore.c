@@ -7,15 +7,17 @@
 #include "base/cleanup.h"
 #include <spore.h>
 #include "state/regular.h"
+#include "state/shm.h"
 
 /* --- validate
  * -------------------------------------------------------------------------------------------------------- */
 
 #define WHO(s, ...) BLAME(.object = (s)->path, __VA_ARGS__)
 
-static bool is_name_kept(const struct regular_state *s)
+/* By a file system that is here before the restore. */
+static bool is_name_kept(const struct restore *r, const struct regular_state *s)
 {
-	return !s->unlinked && !s->pseudo;
+	return !s->unlinked && !s->pseudo && !shm_brings(r, s->path);
 }
 
 int regular_validate(struct restore *r, const struct record *rec)
@@ -26,7 +28,7 @@ int regular_validate(struct restore *r, const struct record *rec)
 
 	if (!s->path || s->path[0] != '/')
 		return failed(r->ps, BLAME(.object = "regular"), -EBADMSG, "the image has a file without a path");
-	if (!is_name_kept(s))
+	if (!is_name_kept(r, s))
 		return 0;
 	fd = restore_open(r, s->path, O_PATH | O_NOFOLLOW, 0);
 	if (fd == -ENOENT || fd == -ENOTDIR)
@@ -43,7 +45,7 @@ int regular_validate(struct restore *r, const struct record *rec)
  * has named what is wrong. */
 static bool look_again(struct restore *r, const struct regular_state *s, int *fd, struct stat *st)
 {
-	if (!is_name_kept(s) || !S_ISREG(s->mode))
+	if (!is_name_kept(r, s) || !S_ISREG(s->mode))
 		return false;
 	*fd = restore_open(r, s->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
 	if (*fd < 0 || fstat(*fd, st) < 0 || !S_ISREG(st->st_mode))
@@ -301,8 +303,11 @@ int regular_open(struct restore *r, const struct record *rec, uint64_t flags)
 	/* A file that got a name after O_TMPFILE: the flag is still seen, but would open another file. */
 	if (is_tmpfile(flags))
 		flags &= ~(uint64_t)O_TMPFILE;
-	fd = restore_open(
-		r, s->path, flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags | O_NOCTTY, 0);
+	if (s->renamed)
+		fd = shm_open_by_old_name(r, s->renamed, s->path, flags);
+	else
+		fd = restore_open(
+			r, s->path, flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags | O_NOCTTY, 0);
 	if (fd < 0)
 		failed(r->ps, WHO(s), fd, "cannot be opened: %s", strerror(-fd));
 	return fd;

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "object/descriptions.h"
 
 static const struct field tree_fields[] = {
 	FIELD_REF(struct tree_state, root, "root", "process", REF_STRONG, "the process whose descendants the tree is"),
@@ -24,6 +25,9 @@ static const struct field tree_fields[] = {
 		struct tree_state, directory, "directory", "its root directory on the host, if not the host's own"),
 	FIELD_STRING(struct tree_state, network, "network", "host, none or the path of a network namespace"),
 	FIELD_BOOL(struct tree_state, init, "init", "pid 1 is spore's reaping init"),
+	FIELD_SINCE(2, BOOL, struct tree_state, shm_limited, "shm_limited", "its /dev/shm was given other limits"),
+	FIELD_SINCE(2, UINT, struct tree_state, shm_size, "shm_size", "of these, bytes; 0: none"),
+	FIELD_SINCE(2, UINT, struct tree_state, shm_inodes, "shm_inodes", "of these, files; 0: none"),
 	FIELD_UINT(struct tree_state, monotonic_ns, "monotonic_ns", "CLOCK_MONOTONIC of the tree when it was saved"),
 	FIELD_UINT(struct tree_state, boottime_ns, "boottime_ns", "CLOCK_BOOTTIME"),
 	FIELD_UINT(struct tree_state, realtime_ns, "realtime_ns", "CLOCK_REALTIME, which a restore does not set"),
@@ -90,6 +94,20 @@ static int capture_names(struct capture *c, struct tree_state *s)
 	return r;
 }
 
+static int capture_shm_limits(struct capture *c, struct tree_state *s)
+{
+	struct container_spec spec = { 0 };
+	int r = c->descriptions->shm_fd < 0 ? 0 : container_shm_limits(c->descriptions->shm_fd, &spec);
+
+	if (r < 0)
+		return failed(c->ps, BLAME_PROCESS(c->process, .object = "/dev/shm"), r, "its size cannot be told: %s",
+			strerror(-r));
+	s->shm_limited = spec.shm_limited;
+	s->shm_size = spec.shm_size;
+	s->shm_inodes = spec.shm_inodes;
+	return 0;
+}
+
 static int tree_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	const struct container_spec *spec = c->tree->container ? &c->tree->container->spec : NULL;
@@ -106,6 +124,8 @@ static int tree_capture(struct capture *c, const struct batch *b, void *scratch,
 	r = container_check_mounts(c->process->living_tid, spec, c->ps);
 	if (r == 0)
 		r = capture_names(c, s);
+	if (r == 0)
+		r = capture_shm_limits(c, s);
 	if (r == 0)
 		r = copy_string(&s->name, c->tree->container->name);
 	if (r == 0)
@@ -131,31 +151,9 @@ static void look_at_session(struct capture *c)
 		"the tree is in a session that is led from outside of it");
 }
 
-/* The container's own /dev/shm goes with its mount namespace, and what is in it is not saved. */
-static void look_at_shm(struct capture *c)
-{
-	_cleanup_dir_ DIR *dir = NULL;
-	int fd = c->tree->container ? openat(c->process->proc_fd, "root/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-				    : -1;
-
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	for (struct dirent *e; dir && (e = readdir(dir));) {
-		char object[160];
-
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
-		snprintf(object, sizeof(object), "/dev/shm/%.140s", e->d_name);
-		refused(c->ps,
-			BLAME_PROCESS(c->process, .object = object,
-				.remedy = "remove it, or keep it on a file system of the host's"),
-			"files in the container's own /dev/shm cannot be carried");
-	}
-}
-
 static int tree_look(struct capture *c)
 {
 	look_at_session(c);
-	look_at_shm(c);
 	if (c->tree->container)
 		container_check_mounts(c->process->living_tid, &c->tree->container->spec, c->ps);
 	return 0;
@@ -172,7 +170,7 @@ const struct tree_state *tree_state_of(const struct image *img)
 const struct component component_tree = {
 	.kind = {
 		.name = "tree",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct tree_state),
 		.fields = tree_fields,
 		.doc = "the tree as a whole: its root, namespaces and clocks",

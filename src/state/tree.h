@@ -10,6 +10,8 @@ struct tree_state {
 	bool container;		/* made by `spore run`: what follows says how */
 	char *name, *hostname, *domainname, *directory, *network;
 	bool init;
+	bool shm_limited;
+	uint64_t shm_size, shm_inodes;
 	uint64_t monotonic_ns, boottime_ns, realtime_ns; /* the tree's clocks when it was saved */
 };
 

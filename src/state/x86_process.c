@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "kernel/uapi.h"
 #include "state/owner.h"
 
@@ -86,7 +87,7 @@ static int x86_process_capture(struct capture *c, const struct batch *b, void *s
 /* A 32-bit program cannot run the stub. */
 static int x86_process_look(struct capture *c)
 {
-	_cleanup_fd_ int fd = openat(c->process->living_fd, "exe", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int fd = file_open_unseen(c->process->living_fd, "exe");
 	unsigned char ident[EI_NIDENT];
 
 	if (fd >= 0 && pread(fd, ident, sizeof(ident), 0) == sizeof(ident) && !memcmp(ident, ELFMAG, SELFMAG) &&

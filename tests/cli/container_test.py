@@ -2,6 +2,7 @@
 """What a container holds beside its processes: its mounts and its /dev/shm"""
 import os
 import sys
+import time
 
 import harness
 from harness import Container, alive, check, check_in, scratch, spore, wait_for
@@ -17,6 +18,116 @@ def test_a_mount_of_its_own_is_refused():
                 check(r.returncode, 3, r.stderr)
                 check_in(f'mount {d}/point (tmpfs)', r.stderr)
             check(alive(c.pid), True)
+
+
+def save_and_restore(c, d):
+    """Kills the container, and brings it back: the new pid."""
+    r = spore('checkpoint', '--kill', c.pid, f'{d}/image')
+    check(r.returncode, 0, r.stderr)
+    wait_for(lambda: not alive(c.pid))
+    harness.bury()
+    r = spore('restore', '-d', f'{d}/image')
+    check(r.returncode, 0, r.stderr)
+    return int(r.stdout)
+
+
+def end(pid):
+    os.kill(pid, 9)
+    harness.bury()
+    wait_for(lambda: not alive(pid), what='end of the restored container')
+
+
+def test_limits_and_mode_of_shm():
+    script = ('mount -o remount,size=64k,nr_inodes=77 /dev/shm; chmod 0750 /dev/shm; chown 3:4 /dev/shm; '
+              'cat /dev/zero > /dev/shm/full 2>/dev/null; touch {d}/ready; sleep 100')
+    with scratch() as d, Container('sh', '-c', script.format(d=d)) as c:
+        wait_for(lambda: os.path.exists(f'{d}/ready'))
+        pid = save_and_restore(c, d)
+        shm = f'/proc/{pid}/root/dev/shm'
+        room, st = os.statvfs(shm), os.stat(shm)
+        check((room.f_blocks * room.f_frsize, room.f_bavail, room.f_files), (65536, 0, 77))
+        check((st.st_mode & 0o7777, st.st_uid, st.st_gid), (0o750, 3, 4))
+        check(os.path.getsize(f'{shm}/full'), 65536)
+        end(pid)
+
+
+def test_shm_is_as_large_as_it_is_here_if_nobody_said():
+    with scratch() as d, Container('sleep', '100') as c:
+        usual = os.statvfs(f'/proc/{c.pid}/root/dev/shm')
+        pid = save_and_restore(c, d)
+        check('"shm_limited":false' in spore('inspect', '--json', f'{d}/image').stdout, True)
+        check(os.statvfs(f'/proc/{pid}/root/dev/shm').f_blocks, usual.f_blocks)
+        end(pid)
+
+
+def test_a_flipped_byte_of_shm():
+    with scratch() as d, Container('sh', '-c', f'head -c 100000 /dev/urandom > /dev/shm/file; cp /dev/shm/file {d}/copy; touch {d}/ready; sleep 100') as c:
+        wait_for(lambda: os.path.exists(f'{d}/ready'))
+        check(spore('checkpoint', '--kill', c.pid, f'{d}/image').returncode, 0)
+        wait_for(lambda: not alive(c.pid))
+        needle = open(f'{d}/copy', 'rb').read()[:64]
+        for name in os.listdir(f'{d}/image'):
+            with open(f'{d}/image/{name}', 'r+b') as f:
+                at = f.read().find(needle)
+                if at >= 0:
+                    f.seek(at)
+                    f.write(bytes([needle[0] ^ 1]))
+                    break
+        else:
+            raise AssertionError('the contents are in no file of the image')
+        r = spore('restore', '-d', f'{d}/image')
+        check(r.returncode, 1, r.stderr)
+        check_in('pages-', r.stderr)
+
+
+PYTHON = """
+import multiprocessing, sys, time
+from multiprocessing import shared_memory
+
+def work(name, lock, turns):
+    block = shared_memory.SharedMemory(name=name)
+    for i in range(turns):
+        with lock:
+            n = int.from_bytes(block.buf[:8], 'little')
+            time.sleep(0.001)
+            block.buf[:8] = (n + 1).to_bytes(8, 'little')
+    block.close()
+
+if __name__ == '__main__':
+    d = sys.argv[1]
+    block = shared_memory.SharedMemory(create=True, size=1 << 20)
+    block.buf[8:16] = b'sentinel'
+    lock, done = multiprocessing.Lock(), multiprocessing.Semaphore(0)
+    workers = [multiprocessing.Process(target=work, args=(block.name, lock, 500)) for _ in range(3)]
+    for w in workers:
+        w.start()
+    open(d + '/ready', 'w').close()
+    for w in workers:
+        w.join()
+    late = multiprocessing.Process(target=work, args=(block.name, lock, 10))  # opens it by name after the restore
+    late.start()
+    late.join()
+    n = int.from_bytes(block.buf[:8], 'little')
+    text = bytes(block.buf[8:16]).decode()
+    block.close()
+    block.unlink()
+    open(d + '/result', 'w').write(f'{n} {text} {[w.exitcode for w in workers]}')
+"""
+
+
+def test_python_shared_memory():
+    with scratch() as d:
+        with open(f'{d}/program.py', 'w') as f:
+            f.write(PYTHON)
+        with Container(sys.executable, f'{d}/program.py', d) as c:
+            wait_for(lambda: os.path.exists(f'{d}/ready'))
+            time.sleep(0.3)
+            check(os.path.exists(f'{d}/result'), False, 'it is half-way')
+            pid = save_and_restore(c, d)
+            wait_for(lambda: os.path.exists(f'{d}/result') and os.path.getsize(f'{d}/result'), 30, 'result')
+            check(open(f'{d}/result').read(), '1510 sentinel [0, 0, 0]')
+            wait_for(lambda: not alive(pid), what='its end')
+            harness.bury()
 
 
 if __name__ == '__main__':

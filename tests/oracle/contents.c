@@ -124,7 +124,7 @@ static int open_mapped(const struct proc *p, const struct mapping *m)
 		(unsigned long)m->end);
 	if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
 		return -1;
-	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOATIME); /* a tree could see that it was read */
 }
 
 /* The same range of the same file is read once, however many map it. */

@@ -114,6 +114,9 @@ void zombie_facts(struct oracle *o, struct proc *p);
 void tree_facts(struct oracle *o);
 char *target_name(struct oracle *o, const char *target, uint64_t dev, uint64_t ino);
 
+/* shm.c */
+void shm_facts(struct oracle *o);
+
 /* thread.c */
 void thread_facts(struct oracle *o, struct task *t);
 void thread_prefix(const struct task *t, char buf[48]);

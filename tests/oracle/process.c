@@ -377,4 +377,5 @@ void tree_facts(struct oracle *o)
 	fact(o, "tree", "processes", "%zu", o->nprocs);
 	machine_names(o);
 	mount_facts(o);
+	shm_facts(o);
 }

@@ -23,6 +23,7 @@
 	G(pty)                                                                                                         \
 	G(event)                                                                                                       \
 	G(memfd)                                                                                                       \
+	G(shm)                                                                                                         \
 	G(lock)                                                                                                        \
 	G(refuse)
 
