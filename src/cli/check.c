@@ -20,6 +20,7 @@
 static const char *const changed_always[] = {
 	"start times and processor time used, as /proc shows them, begin anew",
 	"inode numbers of pipes, sockets, memfds and namespaces are new",
+	"the number of the audit session (/proc/PID/sessionid) is that of the restoring command, or new",
 	"the default timer slack of a thread under a real-time policy is taken to be the usual 50 microseconds",
 	"a Landlock domain, which the kernel shows to nobody, is lost",
 };

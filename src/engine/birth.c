@@ -19,6 +19,7 @@
 #include "engine/tasks.h"
 #include "remote/birth.h"
 #include "state/descriptors.h"
+#include "state/login.h"
 #include "state/terminal.h"
 #include "state/timer_slack.h"
 
@@ -173,11 +174,18 @@ static int exec_seeds(struct plan *plan, struct new_process **wave, size_t n)
 	return step_run(&s);
 }
 
+/* From whom a process inherits; a stand-in hands on what it inherited. NULL: from spore. */
+static struct new_process *inherits_from(const struct new_process *p)
+{
+	const struct birth *b = birth_of(p);
+
+	return b->stand_in ? b->stand_in->parent : b->creator;
+}
+
 /* Whose memory a forked process has at birth. */
 static const struct memory_state *inherited_memory(const struct plan *plan, const struct new_process *p)
 {
-	const struct birth *b = birth_of(p);
-	const struct new_process *from = b->stand_in ? b->stand_in->parent : b->creator;
+	const struct new_process *from = inherits_from(p);
 
 	return plan_memory(plan, from->zombie ? from->parent : from);
 }
@@ -212,7 +220,7 @@ static int make_memories(struct plan *plan, struct new_process **wave, size_t n)
 static int add_births(struct plan *plan, struct build *build, struct new_process *p)
 {
 	struct batch *b = build->batch;
-	int r = 0;
+	int r = login_assume(build, inherits_from(p));
 
 	for (int early = 1; early >= 0; early--) {
 		for (size_t i = 0; i < plan->r->n_processes; i++) {

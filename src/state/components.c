@@ -45,6 +45,7 @@
 	X(sigaltstack)                                                                                                 \
 	X(itimers)                                                                                                     \
 	X(posix_timers)                                                                                                \
+	X(login)                                                                                                       \
 	X(limits)                                                                                                      \
 	X(x86_process)                                                                                                 \
 	X(attributes)                                                                                                  \

@@ -226,6 +226,7 @@ void zombie_facts(struct oracle *o, struct proc *p)
 		return;
 	relation_facts(o, p, stat);
 	exit_code_fact(o, p, stat);
+	text_fact(o, p, "loginuid");
 	for (size_t i = 0; status && i < sizeof(lines) / sizeof(*lines); i++)
 		if (line_value(status, lines[i], value, sizeof(value)))
 			fact(o, p->prefix, lines[i], "%s", value);

@@ -122,7 +122,7 @@ static void look_at_call(struct task *t)
 
 void thread_facts(struct oracle *o, struct task *t)
 {
-	static const char *const texts[] = { "timerslack_ns", "personality", "attr/current", "attr/exec" };
+	static const char *const texts[] = { "timerslack_ns", "loginuid", "personality", "attr/current", "attr/exec" };
 	char prefix[48];
 
 	thread_prefix(t, prefix);

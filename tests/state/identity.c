@@ -368,6 +368,82 @@ static int default_slack_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
+/* As whom one logged in: children inherit it, others have their own, and a zombie had one. */
+
+static int become(const char *uid)
+{
+	int fd = open("/proc/thread-self/loginuid", O_WRONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : write(fd, uid, strlen(uid));
+
+	close(fd);
+	return n < 0;
+}
+
+static bool logged_in(const char *who, const char *uid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%s/loginuid", who);
+	return file_has(path, uid);
+}
+
+static pid_t login_zombie;
+
+static int login_inherited_use(struct maker_ctx *ctx)
+{
+	CHECK(logged_in("self", "1001"));
+	return 0;
+}
+
+static void *login_thread(void *arg)
+{
+	wait_for(arg);
+	return (void *)(intptr_t)!logged_in("thread-self", "1001");
+}
+
+static int login_kid_make(struct maker_ctx *ctx)
+{
+	siginfo_t si;
+
+	NEED(!become("1001"));
+	TRY(thread_start(&slack_thread_id, login_thread, &slack_thread_go));
+	TRY(kid_start(ctx, NULL, login_inherited_use, NULL));
+	login_zombie = fork();
+	CHECK(login_zombie >= 0);
+	if (!login_zombie)
+		_exit(become("1003"));
+	CHECK(!waitid(P_PID, (id_t)login_zombie, &si, WEXITED | WNOWAIT));
+	return 0;
+}
+
+static int login_kid_use(struct maker_ctx *ctx)
+{
+	void *answer;
+	char who[16];
+
+	CHECK(logged_in("self", "1001"));
+	let_go(&slack_thread_go);
+	SAME(pthread_join(slack_thread_id, &answer), 0);
+	SAME((intptr_t)answer, 0);
+	snprintf(who, sizeof(who), "%d", login_zombie);
+	CHECK(logged_in(who, "1003"));
+	TRY(reap_ok(login_zombie));
+	return kids_finish(ctx);
+}
+
+static int login_make(struct maker_ctx *ctx)
+{
+	NEED(file_has("/proc/self/loginuid", "4294967295") || !become("4294967295"));
+	TRY(kid_start(ctx, login_kid_make, login_kid_use, NULL));
+	return 0;
+}
+
+static int login_use(struct maker_ctx *ctx)
+{
+	CHECK(logged_in("self", "4294967295"));
+	return kids_finish(ctx);
+}
+
 static int mce_make(struct maker_ctx *ctx)
 {
 	NEED(!prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
@@ -719,6 +795,7 @@ const struct maker makers_identity[] = {
 	{ "timerslack", "timer slack", number_make, number_use, 0, 0 },
 	ROW("timerslack-default", "default timer slacks: of children, a thread, a child of a real-time parent",
 		default_slack),
+	ROW("loginuid", "login uids: none, one with a thread and a child, a zombie's", login),
 	{ "thp-disable", "PR_SET_THP_DISABLE", number_make, number_use, 0, 1 },
 	{ "io-flusher", "PR_SET_IO_FLUSHER", number_make, number_use, MAKER_MAY_REFUSE, 2 },
 	{ "mdwe", "memory-deny-write-execute", number_make, number_use, MAKER_MAY_REFUSE, 3 },
