@@ -86,8 +86,9 @@ static void print_result(const struct checkpoint_options *o, const struct target
 		(double)r->total_us / 1000);
 }
 
-static int save(struct checkpoint_options *o, const struct target *t)
+static int save(const struct checkpoint_options *o, const struct target *t)
 {
+	struct spore_checkpoint_options call = o->call;
 	struct spore_checkpoint_result result = { 0 };
 	_cleanup_(talk_free)
 	struct talk talk;
@@ -107,10 +108,10 @@ static int save(struct checkpoint_options *o, const struct target *t)
 	dir = open_new_dir(o->dir, &made);
 	if (dir < 0)
 		return STATUS_FAILED;
-	o->call.listener = &talk.listener;
-	o->call.cgroup = t->cgroup;
-	o->call.result = &result;
-	r = spore_checkpoint_with(parent, dir, t->pid, &o->call, sizeof(o->call));
+	call.listener = &talk.listener;
+	call.cgroup = t->cgroup;
+	call.result = &result;
+	r = spore_checkpoint_with(parent, dir, t->pid, &call, sizeof(call));
 	status = talk_end(&talk, r, r == -EEXIST || r == -ENOTEMPTY ? o->dir : o->who);
 	if (r < 0 && made)
 		rmdir(o->dir);
@@ -123,7 +124,7 @@ static int run(int argc, char **argv)
 {
 	_cleanup_(target_free)
 	struct target t = { 0 };
-	struct checkpoint_options o = { 0 };
+	struct checkpoint_options o = { .who = "", .dir = "" };
 	int status = parse(argc, argv, &o);
 
 	if (status == 0)

@@ -152,7 +152,7 @@ static int stay(struct restore_options *o, pid_t pid)
 
 static int run(int argc, char **argv)
 {
-	struct restore_options o = { .terminal = TERMINAL_NONE };
+	struct restore_options o = { .dir = "", .terminal = TERMINAL_NONE };
 	_cleanup_fd_ int dir = -1;
 	int status = parse(argc, argv, &o);
 	pid_t pid;

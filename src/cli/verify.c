@@ -72,7 +72,7 @@ int image_check(const char *command, const char *dir, bool json)
 	status = say_problems(command, &ps, r < 0 ? STATUS_FAILED : STATUS_DONE);
 	if (json)
 		print_json(dir, image, status, &ps);
-	else if (status == STATUS_DONE)
+	else if (image && status == STATUS_DONE)
 		printf("%s is whole: %zu records, %" PRIu64 " pages of memory\n", dir, image->n_records,
 			count_pages(image));
 	image_free(image);

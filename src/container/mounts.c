@@ -315,7 +315,7 @@ static int expected_from_host(const char *root, struct mount_table *out)
 			longest = strlen(host.list[i].point);
 			holder = i;
 		}
-	out->list = calloc(host.n, sizeof(*out->list));
+	out->list = calloc(MAX(host.n, (size_t)1), sizeof(*out->list));
 	if (!out->list)
 		return -ENOMEM;
 	for (size_t i = 0; i < host.n && r == 0; i++) {

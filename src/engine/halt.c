@@ -372,23 +372,20 @@ static int add_cgroup_processes(struct halt *h, const char *path)
 /* A process is gone when its directory of /proc no longer answers: it was reaped. */
 static void drop_gone(struct tree *t)
 {
-	size_t kept = 0;
-
-	for (size_t i = 0; i < t->n_processes; i++) {
+	for (size_t i = 0; i < t->n_processes;) {
 		struct process *p = t->processes[i];
 
-		if (refresh_state(p) < 0) {
-			for (size_t k = 0; k < t->n_processes; k++)
-				if (t->processes[k] && t->processes[k]->parent == p)
-					t->processes[k]->parent = NULL;
-			process_free(p);
-			t->processes[i] = NULL;
+		if (refresh_state(p) >= 0) {
+			i++;
+			continue;
 		}
+		t->n_processes--;
+		memmove(&t->processes[i], &t->processes[i + 1], (t->n_processes - i) * sizeof(struct process *));
+		for (size_t k = 0; k < t->n_processes; k++)
+			if (t->processes[k]->parent == p)
+				t->processes[k]->parent = NULL;
+		process_free(p);
 	}
-	for (size_t i = 0; i < t->n_processes; i++)
-		if (t->processes[i])
-			t->processes[kept++] = t->processes[i];
-	t->n_processes = kept;
 }
 
 /* A parent in vfork stops only when its child has called exec: the children of whoever does not stop are let run for a breath. */

@@ -368,7 +368,7 @@ static int header_critical(struct cursor *c, struct header *h)
 
 static int header_read(struct cursor *c, struct header *h)
 {
-	struct item map, version, id;
+	struct item map = { 0 }, version = { 0 }, id = { 0 };
 	int r = cursor_expect(c, ITEM_MAP, &map, "a record is not a map");
 
 	if (r < 0)
@@ -401,14 +401,14 @@ int record_peek(const uint8_t *data, size_t size, char name[static 32], object_i
 	bool *critical, size_t *length, const char **why)
 {
 	struct cursor c = { .at = data, .left = size };
-	struct header h;
+	struct header h = { 0 };
 	int r = header_read(&c, &h);
 
 	if (r >= 0 && !kind_name_valid(&h.kind))
 		r = cursor_bad(&c, "its kind has no proper name");
 	for (uint64_t i = 0; r >= 0 && i < 2 * h.fields; i++)
 		r = cursor_skip(&c);
-	if (r < 0) {
+	if (r < 0 || !h.kind.data) {
 		*why = c.why;
 		return r;
 	}

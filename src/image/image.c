@@ -22,7 +22,7 @@ void image_free(struct image *img)
 	free(img->records);
 	for (size_t i = 0; p && i < p->n_ranges; i++)
 		free(p->ranges[i].states);
-	for (unsigned int i = 0; i < img->n_page_files; i++) {
+	for (unsigned int i = 0; p && i < img->n_page_files; i++) {
 		close_fd(&p->page_files[i].fd);
 		free(p->page_files[i].sums);
 	}

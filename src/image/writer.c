@@ -201,7 +201,7 @@ static int look_at_directory(int dir_fd, struct found *found)
 	struct dirent *e;
 	int r = open_listing(dir_fd, &dir);
 
-	while (r >= 0 && (e = readdir(dir))) {
+	while (dir && (e = readdir(dir))) {
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;
 		found->anything = true;
@@ -217,7 +217,7 @@ static int remove_image_files(int dir_fd)
 	struct dirent *e;
 	int r = open_listing(dir_fd, &dir);
 
-	while (r >= 0 && (e = readdir(dir)))
+	while (dir && (e = readdir(dir)))
 		if (is_image_file(e->d_name) && unlinkat(dir_fd, e->d_name, 0) < 0 && errno != ENOENT)
 			r = -errno;
 	return r;

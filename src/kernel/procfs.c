@@ -336,7 +336,7 @@ int proc_maps_read(int dir_fd, struct proc_map **maps, size_t *n)
 	_cleanup_free_ char *text = NULL;
 	int r = procfs_read(dir_fd, "maps", &text, NULL);
 
-	return r < 0 ? r : proc_maps_parse(text, maps, n);
+	return text ? proc_maps_parse(text, maps, n) : r;
 }
 
 void proc_maps_free(struct proc_map *maps, size_t n)

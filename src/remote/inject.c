@@ -216,7 +216,7 @@ static int map_here(pid_t pid, struct remote_addr at, size_t size, uint8_t **loc
 
 static int adopt(struct injection *in, struct remote_addr base, size_t size, size_t n_slots)
 {
-	uint8_t *local;
+	uint8_t *local = NULL;
 	int r = map_here(in->pid, base, size, &local);
 
 	if (r < 0)

@@ -134,7 +134,7 @@ int layout_read(struct layout *l, pid_t pid, size_t size, struct gadget_cache *c
 	int r = read_text(pid, "maps", &text);
 
 	*l = (struct layout){ .free = WINDOW_START };
-	if (r < 0)
+	if (!text)
 		return r;
 	walk(l, pid, text, size, cache);
 	if (!l->gadgets.syscall)

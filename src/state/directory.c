@@ -85,7 +85,7 @@ int directory_capture(struct capture *c, const char *name, object_id *id)
 		r = -errno;
 	else
 		r = procfs_link(c->thread->proc_fd, name, &path);
-	if (r < 0)
+	if (r < 0 || !path)
 		return failed(c->ps, BLAME_PROCESS(c->process, .object = name), r, "cannot read /proc/PID/%s", name);
 	if (st.stx_nlink == 0)
 		return refused(c->ps,

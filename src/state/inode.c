@@ -49,7 +49,7 @@ static int save(struct capture *c, const struct proc_map *map, struct file_look 
 
 int inode_backing_for_mapping(struct capture *c, const struct proc_map *map, int map_fd, object_id *out)
 {
-	struct file_look f;
+	struct file_look f = { 0 };
 	int err = look_at_mapping(c, map_fd, &f);
 
 	if (!err)

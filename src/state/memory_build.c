@@ -303,7 +303,6 @@ static size_t fill_some(struct build *b, const struct page_run *runs, size_t n)
 		i++;
 	}
 	if (i <= 1) {
-		i = 1;
 		bytes = MIN(runs[0].pages * PAGE_SIZE, READ_MAX);
 		op = batch_call(b->batch, "reading of pages", SYS_pread64,
 			(uint64_t)page_file_number((unsigned int)runs[0].file), runs[0].start, bytes,

@@ -27,7 +27,7 @@ int page_ranges_add(struct page_ranges *r, uint64_t start, uint64_t pages)
 		last->pages += pages;
 		return 0;
 	}
-	if (r->n == r->room) {
+	if (!r->list || r->n == r->room) {
 		struct page_range *grown = reallocarray(r->list, r->room ? 2 * r->room : 32, sizeof(*grown));
 
 		if (!grown)
@@ -149,7 +149,7 @@ static int runs_add(struct page_runs *runs, struct page_run run)
 		last->pages += run.pages;
 		return 0;
 	}
-	if (runs->n == runs->room) {
+	if (!runs->list || runs->n == runs->room) {
 		struct page_run *grown = reallocarray(runs->list, runs->room ? 2 * runs->room : 32, sizeof(*grown));
 
 		if (!grown)

@@ -115,10 +115,10 @@ static int read_filter(pid_t tid, unsigned long i, struct filter_state *f)
 
 	if (n < 0)
 		return -errno;
-	f->program.data = malloc((size_t)n * sizeof(struct sock_filter));
+	f->program.size = (size_t)n * sizeof(struct sock_filter);
+	f->program.data = malloc(f->program.size);
 	if (!f->program.data)
 		return -ENOMEM;
-	f->program.size = (size_t)n * sizeof(struct sock_filter);
 	if (ptrace(PTRACE_SECCOMP_GET_FILTER, tid, i, f->program.data) != n)
 		return -errno;
 	if (ptrace(PTRACE_SECCOMP_GET_METADATA, tid, sizeof(metadata), &metadata) >= 0)
@@ -178,7 +178,7 @@ static int compare_threads(struct capture *c, struct seccomp_state *s)
 
 		if (p->threads[i].status.seccomp_filters == p->threads[0].status.seccomp_filters)
 			r = capture_filters(c, p->threads[i].tid, &other);
-		s->synchronized = other.n_filters == s->n_filters &&
+		s->synchronized = other.n_filters == s->n_filters && other.filters && s->filters &&
 				  !memcmp(other.filters, s->filters, s->n_filters * sizeof(*s->filters));
 		free(other.filters);
 		if (r < 0)

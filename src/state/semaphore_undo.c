@@ -110,7 +110,7 @@ static void ask_set(struct batch *b, struct undo_scratch *s, int semid, size_t n
 static void undo_ask(struct capture *c, struct batch *b, void *scratch)
 {
 	struct undo_scratch *s = scratch;
-	struct seminfo limits, used;
+	struct seminfo limits = { 0 }, used = { 0 };
 	struct semid_ds set;
 	void *room = NULL;
 	int last = semctl(0, 0, SEM_INFO, (union semun){ .info = &used });
