@@ -12,7 +12,7 @@ demo: all
 
 # `./check` installs what this needs first
 check: all
-	@meson test -C $(BUILD) --print-errorlogs
+	@meson test -C $(BUILD) --print-errorlogs -t 3
 
 bench: all
 	@BUILD=$(abspath $(BUILD)) bench/run.py $(ARGS)

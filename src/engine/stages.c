@@ -251,9 +251,8 @@ static void add_forget_signals(struct batch *b)
 static int end_zombie(struct staging *s, struct step *step, struct new_process *p)
 {
 	struct step own = { .plan = s->plan, .name = "zombies" };
-	_cleanup_fd_ int directory = -1;
 	struct build b;
-	int r;
+	int directory, r;
 
 	if (!step_add(&own, &p->threads[0]))
 		return -ENOMEM;
@@ -266,6 +265,7 @@ static int end_zombie(struct staging *s, struct step *step, struct new_process *
 		free(own.tasks);
 	if (r == 0)
 		r = zombie_end(s->plan, p);
+	close_fd(&directory);
 	if (r < 0 || !p->parent)
 		return r;
 	if (!step_add(step, &p->parent->threads[0]))

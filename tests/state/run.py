@@ -497,7 +497,7 @@ def options():
         if getattr(opts, program):
             setattr(opts, program, os.path.abspath(getattr(opts, program)))
     if opts.delay is None:
-        opts.delay = 2000 if opts.between == "spore" else 400
+        opts.delay = 2000 if opts.between == "spore" or opts.oracle else 400  # an oracle takes its time
     return opts
 
 
