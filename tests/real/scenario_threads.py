@@ -10,7 +10,7 @@ import hashlib, os, sys, tempfile, threading
 nonce = os.urandom(8).hex()
 with open("started", "a") as f:
     print(nonce, file=f)
-rounds = int(sys.argv[1])
+rounds, hashes = map(int, sys.argv[1:])
 unlinked = tempfile.TemporaryFile()
 named = open("scratch", "w+b"); os.unlink("scratch")
 log = open("log", "a")
@@ -30,7 +30,7 @@ def work(me):
             with lock:
                 n, line = next(stream)
                 unlinked.write(b"%d %d %s\n" % (n, me, line[:20]))
-        for _ in range(300):
+        for _ in range(hashes):
             sums[me] = hashlib.sha256(sums[me]).digest()
         turn.wait()
         if me == 1:
@@ -64,7 +64,7 @@ class Python(Scenario):
             f.write(PROGRAM)
 
     def command(self, session):
-        return [self.program, "program.py", str(self.scale(2000, 30000))]
+        return [self.program, "program.py", str(self.scale(2000, 4000)), str(self.scale(300, 1500))]
 
 
 class PathPython(Python):
