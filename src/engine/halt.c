@@ -19,6 +19,10 @@
 
 #define ROUND_WAIT_MS 50 /* for one task to stop, before others are let go for its sake */
 #define BREATH_US     2000
+/* How long a look at the sleeps of a process and its stop take when nothing comes between, and how often it is tried. */
+#define LOOK_US		   3000
+#define LOOK_PER_THREAD_US 100
+#define LOOK_TRIES	   3
 
 /* --- the list of processes ---------------------------------------------------------------------------------------- */
 
@@ -216,25 +220,43 @@ static int look_for_threads(struct halt *h, struct process *p, size_t *n_new)
 	return 0;
 }
 
-/* When a sleep began can be seen only while it lasts. */
-static void look_at_sleeps(struct process *p)
-{
-	struct sleep_clock clock = { 0 };
+/*
+ * When a sleep began can be seen only while it lasts. One that begins between the look and the stop is late by what lies
+ * between them, so the look is repeated where the processor was taken away meanwhile.
+ */
+struct sleep_watch {
+	struct sleep_clock clock;
+	uint64_t since, allowed; /* in microseconds */
+};
 
-	for (size_t i = 0; i < p->n_threads; i++)
-		if (p->threads[i].stop.state == STOP_NONE)
-			sleep_look(p->threads[i].proc_fd, &clock, &p->threads[i].seen);
+static bool is_stale(const struct sleep_watch *w)
+{
+	return clock_us() - w->since > w->allowed;
+}
+
+static void look_at_sleeps(struct process *p, struct sleep_watch *w)
+{
+	w->allowed = LOOK_US + p->n_threads * LOOK_PER_THREAD_US;
+	for (int i = 0; i < LOOK_TRIES && (!i || is_stale(w)); i++) {
+		w->since = clock_us();
+		for (size_t k = 0; k < p->n_threads; k++)
+			if (p->threads[k].stop.state == STOP_NONE)
+				sleep_look(p->threads[k].proc_fd, &w->clock, &p->threads[k].seen);
+	}
 }
 
 static int seize_new(struct halt *h, struct process *p)
 {
-	look_at_sleeps(p);
+	struct sleep_watch watch = { .allowed = 0 };
+
 	for (size_t i = 0; i < p->n_threads; i++) {
 		struct thread *th = &p->threads[i];
 		int r;
 
 		if (th->stop.state != STOP_NONE)
 			continue;
+		if (is_stale(&watch))
+			look_at_sleeps(p, &watch);
 		r = stop_seize(&th->stop, th->tid, 0);
 		if (r == 0)
 			r = stop_interrupt(&th->stop);

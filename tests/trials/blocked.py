@@ -8,6 +8,7 @@ import time
 from harness import Failure, read_lines, wait_until
 from lib import target
 
+TIMEOUT = 500_000   # us, of every call that has one
 INTERVAL = 0.8      # longer than the calls' timeouts, so that no call meets two stops
 
 
@@ -85,6 +86,11 @@ def watch(trial, group, disturb, what):
             usual = max(late for name, (_, _, _, late, _) in other.items() if name != "recv-timeout")
             for name, (rounds, errors, early, late, first) in mine.items():
                 allowed = longest + 2 * max(usual, other[name][3])     # twice: two draws of the same noise
+                if name == "recv-timeout":
+                    # The kernel does not go on with such a wait (sock_intr_errno), and its timeout is the socket's, not the
+                    # call's: made again, it waits for all of it. docs/coverage.md says so; how late it was is told below.
+                    allowed += TIMEOUT
+                    trial.note(f"{what}: {name} began anew, {late} us late")
                 if errors:
                     trial.fail(f"{what}: {name}: {errors} of {rounds} calls failed, the first with {first}")
                 if early > other[name][2]:
