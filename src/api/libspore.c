@@ -21,6 +21,25 @@
 		-1, -1, -1, -1, -1, -1                                                                                 \
 	}
 
+/* What every call needs, named where the kernel would only say "not permitted" or mean another process. */
+static int look_around(const struct spore_listener *listener)
+{
+	_cleanup_fd_ int dir = -1;
+
+	if (!proc_is_ours()) {
+		listener_problem(listener, -ESRCH, 0, PROC_NOT_OURS, PROC_NOT_OURS_REMEDY);
+		return -ESRCH;
+	}
+	dir = run_dir_open();
+	if (dir == -EPERM)
+		listener_problem(listener, dir, 0, RUN_DIR " is another user's, or others may enter it",
+			"as root: chown 0 " RUN_DIR " && chmod 700 " RUN_DIR);
+	else if (dir == -EACCES || dir == -EROFS)
+		listener_problem(listener, dir, 0, RUN_DIR " cannot be made or opened",
+			"run it as root, where /run can be written");
+	return dir < 0 ? dir : 0;
+}
+
 static int spawn(const struct spore_listener *listener)
 {
 	int sock = keeper_spawn();
@@ -64,7 +83,9 @@ static int ask_about(uint32_t call, pid_t pid, const struct spore_isolate_option
 		return r;
 	if (o.reserved)
 		return -EINVAL;
-	r = target_open(pid, o.cgroup, &t);
+	r = look_around(o.listener);
+	if (r == 0)
+		r = target_open(pid, o.cgroup, &t);
 	if (r < 0)
 		return r;
 	sock = keeper_of(&t, o.listener);
@@ -105,7 +126,9 @@ SPORE_API int spore_checkpoint_with(
 			o.listener, -EOPNOTSUPP, pid, "incremental checkpoints are not there yet", "make a full one");
 		return -EOPNOTSUPP;
 	}
-	r = target_open(pid, o.cgroup, &t);
+	r = look_around(o.listener);
+	if (r == 0)
+		r = target_open(pid, o.cgroup, &t);
 	if (r < 0)
 		return r;
 	sock = keeper_of(&t, o.listener);
@@ -133,7 +156,9 @@ SPORE_API int spore_unisolate_with(pid_t pid, const struct spore_unisolate_optio
 
 	if (r < 0)
 		return r;
-	r = target_open(pid, o.cgroup, &t);
+	r = look_around(o.listener);
+	if (r == 0)
+		r = target_open(pid, o.cgroup, &t);
 	if (r < 0)
 		return r;
 	sock = door_connect(DOOR_KEEPER, &t.id);
@@ -172,6 +197,8 @@ SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore
 
 	if (r == 0)
 		r = check_restore_options(&o, old_pid);
+	if (r == 0)
+		r = look_around(o.listener);
 	if (r < 0)
 		return r;
 	sock = spawn(o.listener);

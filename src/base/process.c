@@ -102,6 +102,13 @@ int process_pid_namespace(pid_t pid, uint64_t *out)
 	return 0;
 }
 
+bool proc_is_ours(void)
+{
+	char text[16] = "";
+
+	return readlink("/proc/self", text, sizeof(text) - 1) > 0 && atoi(text) == getpid();
+}
+
 int run_dir_open(void)
 {
 	struct stat st;

@@ -2,6 +2,7 @@
 /* What spore wants to know of a process before it touches it. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -16,6 +17,11 @@ pid_t pidfd_pid(int pidfd);
 void process_name(pid_t pid, char out[static 32]);
 /* The inode of its pid namespace (where its own pid counts). */
 int process_pid_namespace(pid_t pid, uint64_t *out);
+
+/* Does /proc show the pid namespace that this process is in? Every number read there would else be another process's. */
+bool proc_is_ours(void);
+#define PROC_NOT_OURS	     "/proc shows the processes of another pid namespace"
+#define PROC_NOT_OURS_REMEDY "mount that of this one: `unshare --mount-proc`, or `mount -t proc proc /proc`"
 
 /* The directory for what must outlive one command: /run/spore, 0700, made if missing. A descriptor or
  * negative errno; -EPERM if it is not the caller's alone. */

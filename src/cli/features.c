@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -91,7 +92,15 @@ static bool has_prctl_mm_map(void)
 
 static bool has_map_files(void)
 {
-	return access("/proc/self/map_files", R_OK | X_OK) == 0;
+	_cleanup_fd_ int fd = -1;
+	char path[64];
+	void *page = mmap(NULL, PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)page,
+		(unsigned long)page + PAGE_SIZE);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	munmap(page, PAGE_SIZE);
+	return fd >= 0;
 }
 
 /* On a child that is stopped: every request wants one. */

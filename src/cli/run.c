@@ -296,6 +296,10 @@ static int run_container(struct run_options *o, struct problems *ps)
 	int status;
 	pid_t pid;
 
+	if (!proc_is_ours()) {
+		failed(ps, BLAME(.remedy = PROC_NOT_OURS_REMEDY), -ESRCH, "%s", PROC_NOT_OURS);
+		return STATUS_FAILED;
+	}
 	if (prepare(o, ps) < 0)
 		return STATUS_FAILED;
 	if (!o->detach && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && terminal_open(&o->terminal) < 0)

@@ -86,7 +86,8 @@ static const char *meaning(int error)
 		return "it is isolated already; `spore unisolate` ends that";
 	case -EPERM:
 	case -EACCES:
-		return "not permitted; run it as root";
+		return geteuid() ? "not permitted; run it as root"
+				 : "not permitted, even to root here; `spore check` shows what is missing";
 	case -ESRCH:
 		return "no such process";
 	default:

@@ -77,6 +77,10 @@ int target_find(const char *command, const char *word, struct target *out)
 	struct container_entry e = { 0 };
 
 	*out = (struct target){ 0 };
+	if (!proc_is_ours()) {
+		say_error(command, "%s; %s", PROC_NOT_OURS, PROC_NOT_OURS_REMEDY);
+		return STATUS_FAILED;
+	}
 	if (is_number(word))
 		return find_pid(command, word, out);
 	if (!strchr(word, '/') && container_find_name(word, &e) == 0) {

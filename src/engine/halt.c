@@ -472,6 +472,19 @@ static int order_processes(struct tree *t)
 	return 0;
 }
 
+/* A keeper is an orphan: its parent is the next subreaper above the command that asked, which is then in the tree as well. */
+static int refuse_own_tree(struct halt *h)
+{
+	const struct process *self = tree_find(h->tree, getpid());
+
+	if (!self)
+		return 0;
+	return refused(h->ps,
+		BLAME_PROCESS(self, .object = "spore itself",
+			.remedy = "call spore from a process that is no part of the tree, or save a process below it"),
+		"the tree holds the spore that is to stop it");
+}
+
 static int rounds(struct halt *h)
 {
 	struct tree *t = h->tree;
@@ -489,6 +502,9 @@ static int rounds(struct halt *h)
 			return r;
 		drop_gone(t);
 		added = adopt_found(h);
+		r = refuse_own_tree(h);
+		if (r < 0)
+			return r;
 		if (!h->n_pending && !added && (!h->n_new || !h->stop))
 			return 0;
 		if (clock_us() > h->deadline)

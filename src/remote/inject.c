@@ -290,8 +290,12 @@ int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_s
 	if (r < 0)
 		uncover(in);
 	if (r < 0)
-		return failed(ps, BLAME(.pid = pid), r, "cannot map %zu KiB of shared memory in it: %s", size / 1024,
-			strerror(-r));
+		return failed(ps,
+			BLAME(.pid = pid, .remedy = r == -EPERM
+							    ? "/proc/PID/map_files wants CAP_CHECKPOINT_RESTORE in the "
+							      "initial user namespace: run spore outside of this one"
+							    : NULL),
+			r, "cannot map %zu KiB of shared memory in it: %s", size / 1024, strerror(-r));
 	return 0;
 }
 

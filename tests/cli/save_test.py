@@ -228,6 +228,27 @@ def test_check_inspect_verify():
         check(alive(p.pid), False)
 
 
+def unshared(script, *options):
+    r = subprocess.run(['unshare', '-f', '-p', *options, 'sh', '-c', script], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    return r.returncode, r.stderr
+
+
+def test_in_a_pid_namespace_of_another():
+    with scratch() as d:
+        script = (f'setsid sleep 100 </dev/null >/dev/null 2>&1 & sleep 0.2; {SPORE} checkpoint $! {d}/image && kill -9 $! && wait; '
+                  f'{SPORE} restore -d {d}/image && {SPORE} checkpoint $! {d}/again')
+        status, said = unshared(script, '-m', '--mount-proc')
+        check(status, 0, said)
+        for command in ('check 1', 'isolate 1', f'checkpoint 1 {d}/own'):
+            status, said = unshared(f'{SPORE} {command}; exit $?', '-m', '--mount-proc')
+            check(status, 3, said)
+            check_in('spore itself', said)
+        for command in ('check 1', 'run true', f'checkpoint 1 {d}/own', f'restore {d}/image'):
+            status, said = unshared(f'{SPORE} {command}; exit $?')
+            check(status, 1, said)
+            check_in('/proc shows the processes of another pid namespace; mount', said)
+
+
 def test_usage_errors():
     for args in (['checkpoint'], ['checkpoint', '1'], ['restore'], ['restore', 'a', 'b'], ['isolate'], ['unisolate', '1', '2'],
                  ['inspect'], ['verify'], ['check', '1', '2'], ['checkpoint', '--parent'], ['restore', '-x', 'a']):
