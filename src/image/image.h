@@ -33,6 +33,9 @@ struct image_writer;
 /* Takes an empty directory (or, with force, one that holds an image or the rest of one: its manifest goes first, then its files).
  * -EEXIST, -ENOTEMPTY; -EBUSY while another writer is at it. dir_fd stays the caller's; ps must outlive the writer. */
 int image_create(int dir_fd, bool force, struct problems *ps, struct image_writer **out);
+/* A writer that checks what it gets and keeps nothing: to see whether a tree can be saved. It is never committed. */
+int image_create_trial(struct problems *ps, struct image_writer **out);
+bool image_is_trial(const struct image_writer *w);
 /* Adds a record to its component's file. From any thread. The first error of any of these calls is that of image_commit too. */
 int image_add(struct image_writer *w, const struct record_kind *k, object_id id, const void *state);
 /* Page files, one for each worker, appended to from one thread at a time. Returns the page number within the file of the first page appended, or negative errno. */

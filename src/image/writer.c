@@ -22,7 +22,7 @@ struct kind_file {
 };
 
 struct image_writer {
-	int dir_fd; /* opened anew: it carries the lock that keeps other writers out */
+	int dir_fd; /* opened anew: it carries the lock that keeps other writers out; -1: a trial */
 	struct problems *ps;
 	pthread_mutex_t lock;
 	struct image_head head;
@@ -59,6 +59,11 @@ void writer_count(struct image_writer *w, size_t bytes)
 	atomic_fetch_add_explicit(&w->bytes, bytes, memory_order_relaxed);
 }
 
+bool image_is_trial(const struct image_writer *w)
+{
+	return w->dir_fd < 0;
+}
+
 uint64_t image_bytes(const struct image_writer *w)
 {
 	return atomic_load_explicit(&w->bytes, memory_order_relaxed);
@@ -66,6 +71,8 @@ uint64_t image_bytes(const struct image_writer *w)
 
 int writer_open_file(struct image_writer *w, const char *name, int *fd)
 {
+	if (image_is_trial(w))
+		return 0;
 	*fd = openat(w->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return *fd < 0 ? writer_failed(w, name, -errno, "cannot be created") : 0;
 }
@@ -125,7 +132,7 @@ static int kind_file_get(struct image_writer *w, const char *kind, struct kind_f
 
 static int kind_file_flush(struct image_writer *w, struct kind_file *f)
 {
-	int r = write_at(f->fd, f->pending.data, f->pending.size, f->size);
+	int r = f->fd < 0 ? 0 : write_at(f->fd, f->pending.data, f->pending.size, f->size);
 
 	if (r < 0)
 		return writer_failed(w, f->name, r, "cannot be written");
@@ -281,11 +288,9 @@ static void cleanup_writer(struct image_writer **w)
 	image_writer_free(*w);
 }
 
-int image_create(int dir_fd, bool force, struct problems *ps, struct image_writer **out)
+int image_create_trial(struct problems *ps, struct image_writer **out)
 {
-	_cleanup_(cleanup_writer)
 	struct image_writer *w = calloc(1, sizeof(*w));
-	int r;
 
 	if (!w)
 		return failed(ps, NULL, -ENOMEM, "no memory for the writer of the image");
@@ -294,6 +299,18 @@ int image_create(int dir_fd, bool force, struct problems *ps, struct image_write
 	w->last_file = &w->files;
 	w->last_page = &w->pages;
 	pthread_mutex_init(&w->lock, NULL);
+	*out = w;
+	return 0;
+}
+
+int image_create(int dir_fd, bool force, struct problems *ps, struct image_writer **out)
+{
+	_cleanup_(cleanup_writer)
+	struct image_writer *w = NULL;
+	int r = image_create_trial(ps, &w);
+
+	if (r < 0)
+		return r;
 	r = take_directory(w, dir_fd, force);
 	if (r >= 0)
 		r = write_head(w);
