@@ -13,13 +13,17 @@ void problems_init(struct problems *ps)
 	pthread_mutex_init(&ps->lock, NULL);
 }
 
+static void problem_free(struct problem *p)
+{
+	free(p->object);
+	free(p->text);
+	free(p->remedy);
+}
+
 void problems_free(struct problems *ps)
 {
-	for (size_t i = 0; i < ps->n; i++) {
-		free(ps->list[i].object);
-		free(ps->list[i].text);
-		free(ps->list[i].remedy);
-	}
+	for (size_t i = 0; i < ps->n; i++)
+		problem_free(&ps->list[i]);
 	free(ps->list);
 	pthread_mutex_destroy(&ps->lock);
 	*ps = (struct problems){ 0 };
@@ -47,15 +51,6 @@ static void append(struct problems *ps, const struct problem *p)
 		ps->list[ps->n++] = *p;
 	}
 	pthread_mutex_unlock(&ps->lock);
-}
-
-void problems_move(struct problems *to, struct problems *from)
-{
-	for (size_t i = 0; i < from->n; i++)
-		append(to, &from->list[i]);
-	from->n = 0;
-	problems_free(from);
-	problems_init(from);
 }
 
 static bool same_text(const char *a, const char *b)
@@ -86,6 +81,18 @@ static bool holds_all(const struct problems *ps, const struct problems *of)
 bool problems_same(const struct problems *a, const struct problems *b)
 {
 	return holds_all(a, b) && holds_all(b, a);
+}
+
+void problems_move(struct problems *to, struct problems *from)
+{
+	for (size_t i = 0; i < from->n; i++)
+		if (holds(to, &from->list[i]))
+			problem_free(&from->list[i]);
+		else
+			append(to, &from->list[i]);
+	from->n = 0;
+	problems_free(from);
+	problems_init(from);
 }
 
 static void add(

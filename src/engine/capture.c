@@ -454,7 +454,7 @@ static int capture_all(struct pass *pass)
 	if (r == 0)
 		engine_phase(pass->c->events, "pages");
 	if (r == 0)
-		r = pages_copy(pass->c, pass->plans);
+		r = image_is_trial(pass->c->writer) ? 0 : pages_copy(pass->c, pass->plans);
 	if (r == 0)
 		r = add_memory_records(pass);
 	return r;

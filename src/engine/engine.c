@@ -130,7 +130,7 @@ static int look_once(struct engine *e, pid_t pid, const char *cgroup, struct pro
  * that holds a pipe of the tree, a descriptor that was opened anew like a file that its path does not lead to. So an
  * obstacle is believed when the next look finds the same ones.
  */
-int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+static int look_until_settled(struct engine *e, pid_t pid, const char *cgroup, struct problems *ps)
 {
 	struct problems found[2]; /* by this look and by the one before */
 	bool settled = false;
@@ -222,6 +222,36 @@ static int save(struct engine *e, struct image_writer *w, bool own_isolation, ui
 	return r;
 }
 
+/* What only a stopped task can tell: a checkpoint that copies no memory and keeps nothing. */
+static void try_capture(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+{
+	struct capturing c;
+	struct problems found;
+
+	problems_init(&found);
+	/* a tree that cannot be stopped has a tracer, which the look has named */
+	if (engine_isolate(e, pid, cgroup, timeout_ms, ps->n_refused ? &found : ps) == 0) {
+		problems_free(&found);
+		problems_init(&found);
+		c = capturing_of(e, e->tree, &found);
+		if (image_create_trial(&found, &c.writer) == 0)
+			capture_tree(&c);
+		drop_tree(e);
+		image_writer_free(c.writer);
+		problems_move(ps, &found);
+	}
+	problems_free(&found);
+}
+
+int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+{
+	int r = look_until_settled(e, pid, cgroup, ps);
+
+	if (!e->tree && !e->restored && !ps->n_failed)
+		try_capture(e, pid, cgroup, timeout_ms, ps);
+	return r < 0 ? r : ps->first_error;
+}
+
 static void note_checkpoint(struct container_entry *entry, void *data)
 {
 	entry->last_checkpoint = (uint64_t)time(NULL);
@@ -241,7 +271,7 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 			"a tree just restored, and still isolated, cannot be saved");
 	/* So that what cannot be carried is named before anything is touched. */
 	if (own)
-		r = engine_check(e, pid, cgroup, 0, ps);
+		r = look_until_settled(e, pid, cgroup, ps);
 	if (r == 0)
 		r = image_create(new_dir_fd, flags & SPORE_CHECKPOINT_FORCE, ps, &w);
 	if (r == 0 && own) {

@@ -201,6 +201,22 @@ def test_refusal():
         end(p)
 
 
+def test_check_lists_what_only_a_stop_shows():
+    script = ('import os, socket, sys, time; a, b = socket.socketpair(); os.mkdir(sys.argv[1]); os.chdir(sys.argv[1]); '
+              'os.rmdir(sys.argv[1]); print("ready", flush=True); time.sleep(100)')
+    with scratch() as d:
+        p = outside(sys.executable, '-c', script, f'{d}/gone', stdout=subprocess.PIPE)
+        p.stdout.readline()
+        r = spore('check', p.pid)
+        check(r.returncode, 3, r.stderr)
+        check_in('a unix stream socket', r.stderr)
+        check_in('its directory was removed', r.stderr)
+        check(r.stderr.count('(socket:['), 2, r.stderr)
+        check(open(f'/proc/{p.pid}/status').read().count('TracerPid:\t0\n'), 1)
+        check(alive(p.pid), True)
+        end(p)
+
+
 def test_check_inspect_verify():
     check(spore('check').returncode, 0)
     check(json.loads(spore('check', '--json').stdout)['ok'], True)
