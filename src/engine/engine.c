@@ -215,8 +215,10 @@ static int save(struct engine *e, struct image_writer *w, bool own_isolation, ui
 	if (r == 0)
 		r = image_commit(w);
 	result->bytes = image_bytes(w);
-	if (r == 0 && kill_it)
+	if (r == 0 && kill_it) {
 		kill_stopped(e->tree);
+		result->stop_us = own_isolation ? clock_us() - stopped_at : 0;
+	}
 	if (own_isolation || (r == 0 && kill_it))
 		drop_tree(e);
 	return r;

@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "keeper/keeper.h"
+#include "state/sleep.h"
 
 #define FIRST_SOCKET 3
 
@@ -192,6 +193,7 @@ int main(int argc, char **argv)
 	hear(&k, FIRST_SOCKET);
 	while (r == 0 && (k.job.active || k.isolated || k.child))
 		r = turn(&k);
+	sleep_notes_sweep();
 	/* The engine thread waits for a call that will not come: exit ends it. */
 	return r < 0;
 }

@@ -42,6 +42,8 @@ void sleep_notes_load(pid_t pid, uint64_t starttime, struct sleep_notes *notes);
 /* Replaces the file by these (those in the future), or removes it when there are none. Failure only means a
  * full timeout later. */
 void sleep_notes_store(pid_t pid, uint64_t starttime, const struct sleep_notes *notes);
+/* Removes what is left of processes that are gone. */
+void sleep_notes_sweep(void);
 void sleep_notes_free(struct sleep_notes *notes);
 int sleep_note_add(
 	struct sleep_notes *notes, pid_t tid, const struct restart_state *s, const struct user_regs_struct *gp);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <inttypes.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,10 +9,11 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/process.h"
 #include "state/sleep.h"
 
-#define RUN_DIR "/run/spore"
-#define MOST	65536 /* of threads whose notes are read */
+#define NOTES "sleeps" /* -NAMESPACE-PID-STARTTIME: /run may serve several pid namespaces */
+#define MOST  65536    /* of threads whose notes are read */
 
 static int64_t monotonic_now(void)
 {
@@ -23,7 +25,10 @@ static int64_t monotonic_now(void)
 
 static void path_of(char path[static 96], pid_t pid, uint64_t starttime, const char *end)
 {
-	snprintf(path, 96, RUN_DIR "/sleeps-%d-%llu%s", pid, (unsigned long long)starttime, end);
+	uint64_t ns = 0;
+
+	process_pid_namespace(getpid(), &ns);
+	snprintf(path, 96, RUN_DIR "/" NOTES "-%" PRIu64 "-%d-%" PRIu64 "%s", ns, pid, starttime, end);
 }
 
 void sleep_notes_free(struct sleep_notes *notes)
@@ -57,22 +62,27 @@ static bool is_ours(int fd, struct stat *st)
 	return fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_uid == geteuid() && !(st->st_mode & 022);
 }
 
-void sleep_notes_load(pid_t pid, uint64_t starttime, struct sleep_notes *notes)
+static void load(int dir, const char *path, struct sleep_notes *notes)
 {
-	_cleanup_fd_ int fd = -1;
-	char path[96];
+	_cleanup_fd_ int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	struct stat st;
 	size_t n;
 
 	*notes = (struct sleep_notes){ 0 };
-	path_of(path, pid, starttime, "");
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || !is_ours(fd, &st))
 		return;
 	n = MIN((size_t)st.st_size / sizeof(*notes->list), (size_t)MOST);
 	notes->list = calloc(n + 1, sizeof(*notes->list));
 	if (notes->list && read(fd, notes->list, n * sizeof(*notes->list)) == (ssize_t)(n * sizeof(*notes->list)))
 		notes->n = n;
+}
+
+void sleep_notes_load(pid_t pid, uint64_t starttime, struct sleep_notes *notes)
+{
+	char path[96];
+
+	path_of(path, pid, starttime, "");
+	load(AT_FDCWD, path, notes);
 }
 
 void sleep_notes_store(pid_t pid, uint64_t starttime, const struct sleep_notes *notes)
@@ -93,4 +103,45 @@ void sleep_notes_store(pid_t pid, uint64_t starttime, const struct sleep_notes *
 		return;
 	if (write(fd, notes->list, size) != (ssize_t)size || rename(temporary, path) < 0)
 		unlink(temporary);
+}
+
+static bool all_past(int dir, const char *name)
+{
+	struct sleep_notes notes;
+	int64_t now = monotonic_now();
+	bool past = true;
+
+	load(dir, name, &notes);
+	for (size_t i = 0; i < notes.n; i++)
+		past &= notes.list[i].deadline < now;
+	sleep_notes_free(&notes);
+	return past;
+}
+
+/* Of another namespace's pid nobody here can tell whose it is: its notes go when all those sleeps are over. */
+static bool is_stale(int dir, const char *name, uint64_t own_ns)
+{
+	uint64_t ns, start, now;
+	int pid, end = 0;
+
+	if (sscanf(name, NOTES "-%" SCNu64 "-%d-%" SCNu64 "%n", &ns, &pid, &start, &end) != 3 ||
+		(name[end] && strcmp(name + end, "~")))
+		return false;
+	if (ns == own_ns)
+		return process_starttime_any(pid, &now) < 0 || now != start;
+	return all_past(dir, name);
+}
+
+void sleep_notes_sweep(void)
+{
+	_cleanup_dir_ DIR *dir = NULL;
+	uint64_t ns;
+	int fd = open(RUN_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir || process_pid_namespace(getpid(), &ns) < 0)
+		return;
+	for (struct dirent *e; (e = readdir(dir));)
+		if (strncmp(e->d_name, NOTES "-", strlen(NOTES "-")) == 0 && is_stale(fd, e->d_name, ns))
+			unlinkat(fd, e->d_name, 0);
 }

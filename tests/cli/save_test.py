@@ -244,6 +244,31 @@ def test_check_inspect_verify():
         check(alive(p.pid), False)
 
 
+def sleep_notes():
+    own = os.stat('/proc/self/ns/pid').st_ino
+    return {name for name in os.listdir('/run/spore') if name.startswith(f'sleeps-{own}-')}
+
+
+def test_notes_of_sleeps_go_with_their_processes():
+    with scratch() as d:
+        p = outside('sleep', '1000')
+        time.sleep(0.2)
+        r = spore('checkpoint', '--kill', '--json', p.pid, f'{d}/image')
+        check(json.loads(r.stdout)['stop_us'] > 0, True, 'it was stopped until it was killed')
+        p.wait()
+        pid = int(spore('restore', '-d', f'{d}/image').stdout)
+        note = next(n for n in sleep_notes() if f'-{pid}-' in n)
+        own, _, start = note.rpartition('-')
+        stale = [f'{own}-{int(start) + 1}', f'{own}-{int(start) + 1}~', 'sleeps-1-1-1']  # the last is of another namespace
+        for name in stale:
+            open(f'/run/spore/{name}', 'w').close()
+        check(spore('check', pid).returncode, 0)
+        wait_for(lambda: not any(os.path.exists(f'/run/spore/{n}') for n in stale), what='the sweep')
+        check(note in sleep_notes(), True, 'those of the living stay')
+        kill_restored(pid)
+        wait_for(lambda: note not in sleep_notes(), what='the end of its note')
+
+
 def unshared(script, *options):
     r = subprocess.run(['unshare', '-f', '-p', *options, 'sh', '-c', script], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
     return r.returncode, r.stderr
