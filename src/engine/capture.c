@@ -63,12 +63,19 @@ static struct capture capture_of(struct pass *pass, struct process *p)
 		.descriptions = pass->descriptions };
 }
 
-/* Every descriptor of the tree is looked at before any is captured: what is shared with whom must be known. */
+/* Every descriptor and mapping of the tree is looked at before any is captured: what is shared with whom must be known. */
 static int look_at_files(struct pass *pass, size_t index)
 {
 	struct capture c = capture_of(pass, pass->c->tree->processes[index]);
+	struct process *p = c.process;
+	int r;
 
-	return c.process->zombie ? 0 : files_look(&c);
+	if (p->zombie)
+		return 0;
+	proc_maps_free(&p->maps);
+	r = proc_maps_read(p->living_fd, &p->maps);
+	/* One that is gone meanwhile is the files' to tolerate, or the stop's to miss. */
+	return r < 0 && r != -ENOENT && r != -ESRCH ? r : files_look(&c);
 }
 
 static int files_of_tree(struct pass *pass)
@@ -339,18 +346,15 @@ static int capture_asked(struct asking *a, struct memory_plan *plan)
 /* Mappings that a spore killed at its work left in the process. Few processes have any. */
 static int remove_leftovers(struct process *p, struct problems *ps)
 {
-	struct proc_map *maps = NULL;
-	size_t n = 0;
-	int r = p->injection.leftovers ? proc_maps_read(p->living_fd, &maps, &n) : 0;
+	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		const struct proc_map *m = &maps[i];
+	for (size_t i = 0; r == 0 && p->injection.leftovers && i < p->maps.n; i++) {
+		const struct proc_map *m = &p->maps.list[i];
 		const char perms[] = { m->prot & PROT_READ ? 'r' : '-', '-', '-', m->shared ? 's' : 'p', '\0' };
 
-		if (m->start != p->injection.area.base.v && inject_is_leftover(m->start, m->end, perms, m->name))
+		if (inject_is_leftover(m->start, m->end, perms, m->name))
 			r = inject_remove_leftover(&p->injection, m->start, m->end);
 	}
-	proc_maps_free(maps, n);
 	return r < 0 ? failed(ps, BLAME_PROCESS(p), r, "what a killed spore left in its memory cannot be removed: %s",
 			       strerror(-r))
 		     : 0;
@@ -367,7 +371,7 @@ static int capture_alive(struct pass *pass, struct process *p, struct memory_pla
 	a.scratch = calloc(p->n_threads, a.size);
 	r = a.batches && a.scratch ? 0 : -ENOMEM;
 	if (r == 0)
-		r = inject_begin(&p->injection, p->living_tid, &a.first->stop, p->n_threads,
+		r = inject_begin(&p->injection, p->living_tid, &a.first->stop, &p->maps, p->n_threads,
 			ARENA_PROCESS + p->n_threads * ARENA_THREAD, pass->gadgets, pass->c->ps);
 	if (r == 0) {
 		p->injected = true;
@@ -421,21 +425,18 @@ static int capture_tree_components(struct pass *pass)
 	return r;
 }
 
-static int add_memory_records(struct pass *pass)
+static int add_memory_record(struct pass *pass, size_t index)
 {
-	int r = 0;
+	struct memory_plan *plan = &pass->plans[index];
+	struct memory_state s = plan->state;
 
-	for (size_t i = 0; r == 0 && i < pass->c->tree->n_processes; i++)
-		if (pass->plans[i].state.of) {
-			struct memory_state s = pass->plans[i].state;
-
-			s.inherited = pass->plans[i].inherited.list;
-			s.n_inherited = pass->plans[i].inherited.n;
-			s.guards = pass->plans[i].guards.list;
-			s.n_guards = pass->plans[i].guards.n;
-			r = image_add(pass->c->writer, &component_memory.kind, identity_fresh(pass->ids), &s);
-		}
-	return r;
+	if (!s.of)
+		return 0;
+	s.inherited = plan->inherited.list;
+	s.n_inherited = plan->inherited.n;
+	s.guards = plan->guards.list;
+	s.n_guards = plan->guards.n;
+	return image_add(pass->c->writer, &component_memory.kind, identity_fresh(pass->ids), &s);
 }
 
 static int capture_all(struct pass *pass)
@@ -456,7 +457,7 @@ static int capture_all(struct pass *pass)
 	if (r == 0)
 		r = image_is_trial(pass->c->writer) ? 0 : pages_copy(pass->c, pass->plans);
 	if (r == 0)
-		r = add_memory_records(pass);
+		r = pass_run(pass, add_memory_record);
 	return r;
 }
 

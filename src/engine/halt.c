@@ -38,7 +38,7 @@ static void process_free(struct process *p)
 	for (size_t i = 0; i < p->n_threads; i++)
 		thread_close(&p->threads[i]);
 	free(p->threads);
-	proc_maps_free(p->maps, p->n_maps);
+	proc_maps_free(&p->maps);
 	proc_status_free(&p->status);
 	if (p->living_fd != p->proc_fd)
 		close_fd(&p->living_fd);

@@ -4,19 +4,24 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/macro.h"
 
-/* Files of /proc have no size; most fit a page, and a maps file is read on until it ends. */
+/* Above the few pages that the longest usual ones have: each read of a rest less than a page costs the kernel another walk. */
+#define READ_ROOM 32768
+
+/* Files of /proc have no size: each is read on until it ends. */
 int procfs_read(int dir_fd, const char *name, char **text, size_t *size)
 {
 	_cleanup_fd_ int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ char *buf = NULL;
-	size_t used = 0, room = 4096;
+	size_t used = 0, room = READ_ROOM;
 
 	if (fd < 0)
 		return -errno;
@@ -81,28 +86,96 @@ int procfs_open_task(pid_t pid, pid_t tid)
 	return open_dir(path);
 }
 
+/* The fields of stat from the third on, by their numbers in proc_pid_stat(5). */
+enum stat_field {
+	STAT_PPID = 4,
+	STAT_PGRP = 5,
+	STAT_SESSION = 6,
+	STAT_TTY_NR = 7,
+	STAT_TPGID = 8,
+	STAT_FLAGS = 9,
+	STAT_UTIME = 14,
+	STAT_STIME = 15,
+	STAT_PRIORITY = 18,
+	STAT_NICE = 19,
+	STAT_STARTTIME = 22,
+	STAT_STARTCODE = 26,
+	STAT_ENDCODE = 27,
+	STAT_STARTSTACK = 28,
+	STAT_EXIT_SIGNAL = 38,
+	STAT_RT_PRIORITY = 40,
+	STAT_POLICY = 41,
+	STAT_START_DATA = 45,
+	STAT_END_DATA = 46,
+	STAT_START_BRK = 47,
+	STAT_ARG_START = 48,
+	STAT_ARG_END = 49,
+	STAT_ENV_START = 50,
+	STAT_ENV_END = 51,
+	STAT_EXIT_CODE = 52,
+	STAT_FIELDS,
+};
+
+/* -EINVAL: fewer than there should be. */
+static int parse_stat_fields(const char *text, int64_t field[static STAT_FIELDS])
+{
+	for (int i = STAT_PPID; i < STAT_FIELDS; i++) {
+		bool negative;
+		uint64_t v = 0;
+
+		text += strspn(text, " ");
+		negative = *text == '-';
+		text += negative;
+		if (!isdigit((unsigned char)*text))
+			return -EINVAL;
+		for (; isdigit((unsigned char)*text); text++)
+			v = v * 10 + (uint64_t)(*text - '0');
+		field[i] = negative ? -(int64_t)v : (int64_t)v;
+	}
+	return 0;
+}
+
 int proc_stat_parse(const char *text, struct proc_stat *out)
 {
 	const char *open = strchr(text, '('), *close = strrchr(text, ')');
+	int64_t f[STAT_FIELDS] = { 0 };
 	struct proc_stat s = { 0 };
 	size_t len;
-	int n;
 
-	if (!open || !close || close < open)
+	if (!open || !close || close < open || close[1] != ' ' || !close[2])
 		return -EINVAL;
 	len = (size_t)(close - open - 1);
 	if (len >= sizeof(s.comm))
 		len = sizeof(s.comm) - 1;
 	memcpy(s.comm, open + 1, len);
-	n = sscanf(close + 1,
-		" %c %d %d %d %d %d %u %*u %*u %*u %*u %lu %lu %*d %*d %ld %ld %*d %*d %lu %*u %*d %*u %lu %lu %lu %*u "
-		"%*u %*u %*u %*u %*u %*u %*u %*u %d %*d %u %u %*u %*u %*d %lu %lu %lu %lu %lu %lu %lu %d",
-		&s.state, &s.ppid, &s.pgrp, &s.session, &s.tty_nr, &s.tpgid, &s.flags, &s.utime, &s.stime, &s.priority,
-		&s.nice, &s.starttime, &s.startcode, &s.endcode, &s.startstack, &s.exit_signal, &s.rt_priority,
-		&s.policy, &s.start_data, &s.end_data, &s.start_brk, &s.arg_start, &s.arg_end, &s.env_start, &s.env_end,
-		&s.exit_code);
-	if (n != 26)
+	s.state = close[2];
+	if (parse_stat_fields(close + 3, f) < 0)
 		return -EINVAL;
+	s.ppid = (pid_t)f[STAT_PPID];
+	s.pgrp = (pid_t)f[STAT_PGRP];
+	s.session = (pid_t)f[STAT_SESSION];
+	s.tty_nr = (int)f[STAT_TTY_NR];
+	s.tpgid = (pid_t)f[STAT_TPGID];
+	s.flags = (unsigned int)f[STAT_FLAGS];
+	s.utime = (uint64_t)f[STAT_UTIME];
+	s.stime = (uint64_t)f[STAT_STIME];
+	s.priority = (long)f[STAT_PRIORITY];
+	s.nice = (long)f[STAT_NICE];
+	s.starttime = (uint64_t)f[STAT_STARTTIME];
+	s.startcode = (uint64_t)f[STAT_STARTCODE];
+	s.endcode = (uint64_t)f[STAT_ENDCODE];
+	s.startstack = (uint64_t)f[STAT_STARTSTACK];
+	s.exit_signal = (int)f[STAT_EXIT_SIGNAL];
+	s.rt_priority = (unsigned int)f[STAT_RT_PRIORITY];
+	s.policy = (unsigned int)f[STAT_POLICY];
+	s.start_data = (uint64_t)f[STAT_START_DATA];
+	s.end_data = (uint64_t)f[STAT_END_DATA];
+	s.start_brk = (uint64_t)f[STAT_START_BRK];
+	s.arg_start = (uint64_t)f[STAT_ARG_START];
+	s.arg_end = (uint64_t)f[STAT_ARG_END];
+	s.env_start = (uint64_t)f[STAT_ENV_START];
+	s.env_end = (uint64_t)f[STAT_ENV_END];
+	s.exit_code = (int)f[STAT_EXIT_CODE];
 	*out = s;
 	return 0;
 }
@@ -148,21 +221,12 @@ int proc_value_u64(const char *text, const char *key, int base, uint64_t *out)
 	return 0;
 }
 
-static uint64_t value_or_zero(const char *text, const char *key, int base)
-{
-	uint64_t v = 0;
-
-	proc_value_u64(text, key, base, &v);
-	return v;
-}
-
 /* The last number of a line such as "NSpid: 4321 17 1". How many there were is the answer. */
-static int last_number(const char *text, const char *key, pid_t *out)
+static int last_number(const char *v, pid_t *out)
 {
-	const char *v = proc_value(text, key);
 	int count = 0;
 
-	while (v && *v && *v != '\n') {
+	while (*v && *v != '\n') {
 		char *end;
 		long n = strtol(v, &end, 10);
 
@@ -177,7 +241,7 @@ static int last_number(const char *text, const char *key, pid_t *out)
 
 static int parse_groups(const char *v, struct proc_status *s)
 {
-	while (v && *v && *v != '\n') {
+	while (*v && *v != '\n') {
 		char *end;
 		uint64_t g = strtoull(v, &end, 10), *grown;
 
@@ -193,45 +257,106 @@ static int parse_groups(const char *v, struct proc_status *s)
 	return 0;
 }
 
-static bool parse_four(const char *v, uint32_t out[4])
+static void parse_four(const char *v, uint32_t out[4], int *found)
 {
-	return v && sscanf(v, "%u %u %u %u", &out[0], &out[1], &out[2], &out[3]) == 4;
+	for (int i = 0; i < 4; i++) {
+		char *end;
+
+		out[i] = (uint32_t)strtoul(v, &end, 10);
+		if (end == v)
+			return;
+		v = end;
+	}
+	(*found)++;
+}
+
+/* The lines of status that are numbers: where each goes, and its base. */
+static const struct {
+	const char *key;
+	int base;
+	size_t offset, size;
+} status_numbers[] = {
+#define NUMBER(key, base, member)                                                                                      \
+	{                                                                                                              \
+		key, base, offsetof(struct proc_status, member), sizeof(((struct proc_status *)0)->member)             \
+	}
+	NUMBER("Umask", 8, umask),
+	NUMBER("Tgid", 10, tgid),
+	NUMBER("TracerPid", 10, tracer),
+	NUMBER("SigPnd", 16, sig_pending),
+	NUMBER("ShdPnd", 16, shared_pending),
+	NUMBER("SigBlk", 16, sig_blocked),
+	NUMBER("SigIgn", 16, sig_ignored),
+	NUMBER("SigCgt", 16, sig_caught),
+	NUMBER("CapInh", 16, cap_inheritable),
+	NUMBER("CapPrm", 16, cap_permitted),
+	NUMBER("CapEff", 16, cap_effective),
+	NUMBER("CapBnd", 16, cap_bounding),
+	NUMBER("CapAmb", 16, cap_ambient),
+	NUMBER("NoNewPrivs", 10, no_new_privs),
+	NUMBER("Seccomp", 10, seccomp),
+	NUMBER("Seccomp_filters", 10, seccomp_filters),
+	NUMBER("Threads", 10, threads),
+	NUMBER("THP_enabled", 10, thp_enabled),
+#undef NUMBER
+};
+
+static void parse_status_number(const char *key, size_t len, const char *v, struct proc_status *s)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(status_numbers); i++) {
+		uint64_t n;
+
+		if (strncmp(status_numbers[i].key, key, len) != 0 || status_numbers[i].key[len])
+			continue;
+		n = strtoull(v, NULL, status_numbers[i].base);
+		memcpy((uint8_t *)s + status_numbers[i].offset, &n, status_numbers[i].size); /* little-endian */
+		return;
+	}
+}
+
+/* ids: how many of Uid and Gid were there and whole. */
+static int parse_status_line(const char *key, size_t len, const char *v, struct proc_status *s, int *ids)
+{
+#define IS(name) (len == sizeof(name) - 1 && !memcmp(key, name, len))
+	if (IS("Groups"))
+		return parse_groups(v, s);
+	if (IS("Uid"))
+		parse_four(v, s->uid, ids);
+	else if (IS("Gid"))
+		parse_four(v, s->gid, ids);
+	else if (IS("NSpid"))
+		s->ns_depth = last_number(v, &s->pid_in_ns);
+	else if (IS("NStgid"))
+		last_number(v, &s->tgid_in_ns);
+	else if (IS("NSpgid"))
+		last_number(v, &s->pgid_in_ns);
+	else if (IS("NSsid"))
+		last_number(v, &s->sid_in_ns);
+	else
+		parse_status_number(key, len, v, s);
+	return 0;
+#undef IS
 }
 
 int proc_status_parse(const char *text, struct proc_status *out)
 {
 	struct proc_status s = { 0 };
+	int ids = 0, r = 0;
 
-	s.umask = (mode_t)value_or_zero(text, "Umask", 8);
-	s.tgid = (pid_t)value_or_zero(text, "Tgid", 10);
-	s.tracer = (pid_t)value_or_zero(text, "TracerPid", 10);
-	s.ns_depth = last_number(text, "NSpid", &s.pid_in_ns);
-	last_number(text, "NStgid", &s.tgid_in_ns);
-	last_number(text, "NSpgid", &s.pgid_in_ns);
-	last_number(text, "NSsid", &s.sid_in_ns);
-	if (!parse_four(proc_value(text, "Uid"), s.uid) || !parse_four(proc_value(text, "Gid"), s.gid))
-		return -EINVAL;
-	s.sig_pending = value_or_zero(text, "SigPnd", 16);
-	s.shared_pending = value_or_zero(text, "ShdPnd", 16);
-	s.sig_blocked = value_or_zero(text, "SigBlk", 16);
-	s.sig_ignored = value_or_zero(text, "SigIgn", 16);
-	s.sig_caught = value_or_zero(text, "SigCgt", 16);
-	s.cap_inheritable = value_or_zero(text, "CapInh", 16);
-	s.cap_permitted = value_or_zero(text, "CapPrm", 16);
-	s.cap_effective = value_or_zero(text, "CapEff", 16);
-	s.cap_bounding = value_or_zero(text, "CapBnd", 16);
-	s.cap_ambient = value_or_zero(text, "CapAmb", 16);
-	s.no_new_privs = value_or_zero(text, "NoNewPrivs", 10);
-	s.seccomp = (int)value_or_zero(text, "Seccomp", 10);
-	s.seccomp_filters = (int)value_or_zero(text, "Seccomp_filters", 10);
-	s.threads = (unsigned int)value_or_zero(text, "Threads", 10);
-	s.thp_enabled = value_or_zero(text, "THP_enabled", 10);
-	if (parse_groups(proc_value(text, "Groups"), &s) < 0) {
-		proc_status_free(&s);
-		return -ENOMEM;
+	for (const char *line = text; r == 0 && *line;) {
+		const char *colon = strchrnul(line, ':'), *end = strchrnul(line, '\n'), *v = colon + 1;
+
+		if (colon < end)
+			r = parse_status_line(line, (size_t)(colon - line), v + strspn(v, " \t"), &s, &ids);
+		line = *end ? end + 1 : end;
 	}
-	*out = s;
-	return 0;
+	if (r == 0 && ids != 2)
+		r = -EINVAL;
+	if (r < 0)
+		proc_status_free(&s);
+	else
+		*out = s;
+	return r;
 }
 
 int proc_status_read(int dir_fd, struct proc_status *out)
@@ -247,103 +372,6 @@ void proc_status_free(struct proc_status *s)
 	free(s->groups);
 	s->groups = NULL;
 	s->n_groups = 0;
-}
-
-/* Names in maps have \012 for a newline, and nothing else, escaped. */
-static char *unescape(const char *from, size_t len)
-{
-	char *to = malloc(len + 1), *w = to;
-
-	if (!to)
-		return NULL;
-	for (const char *end = from + len; from < end;) {
-		if (end - from >= 4 && !strncmp(from, "\\012", 4)) {
-			*w++ = '\n';
-			from += 4;
-		} else {
-			*w++ = *from++;
-		}
-	}
-	*w = '\0';
-	return to;
-}
-
-static int parse_map_line(const char *line, size_t len, struct proc_map *out)
-{
-	static const char suffix[] = " (deleted)";
-	const size_t suffix_len = sizeof(suffix) - 1;
-	struct proc_map m = { 0 };
-	const char *name;
-	char r, w, x, p;
-	size_t name_len;
-	int at = 0;
-
-	if (sscanf(line, "%lx-%lx %c%c%c%c %lx %x:%x %lu%n", &m.start, &m.end, &r, &w, &x, &p, &m.offset, &m.dev_major,
-		    &m.dev_minor, &m.inode, &at) != 10 ||
-		(size_t)at > len)
-		return -EINVAL;
-	m.prot = (r == 'r' ? 1 : 0) | (w == 'w' ? 2 : 0) | (x == 'x' ? 4 : 0);
-	m.shared = p == 's';
-	name = line + at;
-	name += strspn(name, " ");
-	name_len = name < line + len ? (size_t)(line + len - name) : 0;
-	if (name_len > suffix_len && !memcmp(name + name_len - suffix_len, suffix, suffix_len)) {
-		m.deleted = true;
-		name_len -= suffix_len;
-	}
-	m.name = unescape(name, name_len);
-	if (!m.name)
-		return -ENOMEM;
-	*out = m;
-	return 0;
-}
-
-int proc_maps_parse(const char *text, struct proc_map **maps, size_t *n)
-{
-	struct proc_map *list = NULL;
-	size_t used = 0, room = 0;
-	int r = 0;
-
-	for (const char *line = text; *line && r == 0;) {
-		const char *end = strchrnul(line, '\n');
-
-		if (used == room) {
-			struct proc_map *grown = reallocarray(list, room ? 2 * room : 64, sizeof(*list));
-
-			if (!grown) {
-				r = -ENOMEM;
-				break;
-			}
-			list = grown;
-			room = room ? 2 * room : 64;
-		}
-		r = parse_map_line(line, (size_t)(end - line), &list[used]);
-		if (r == 0)
-			used++;
-		line = *end ? end + 1 : end;
-	}
-	if (r < 0) {
-		proc_maps_free(list, used);
-		return r;
-	}
-	*maps = list;
-	*n = used;
-	return 0;
-}
-
-int proc_maps_read(int dir_fd, struct proc_map **maps, size_t *n)
-{
-	_cleanup_free_ char *text = NULL;
-	int r = procfs_read(dir_fd, "maps", &text, NULL);
-
-	return text ? proc_maps_parse(text, maps, n) : r;
-}
-
-void proc_maps_free(struct proc_map *maps, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		free(maps[i].name);
-	free(maps);
 }
 
 static int compare_ints(const void *a, const void *b)

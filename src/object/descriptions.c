@@ -74,6 +74,7 @@ void descriptions_free(struct descriptions *d)
 			group_free(g);
 		}
 	free(d->claimed.ids);
+	free(d->mapped.list);
 	close_fd(&d->root_fd);
 	close_fd(&d->shm_fd);
 	pthread_mutex_destroy(&d->lock);
@@ -250,6 +251,66 @@ bool descriptions_claim(struct descriptions *d, object_id id)
 	first = claim_locked(&d->claimed, id);
 	pthread_mutex_unlock(&d->lock);
 	return first;
+}
+
+static size_t mapped_place(const struct mapped_backings *m, const struct mapped_key *key)
+{
+	size_t low = 0, high = m->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (memcmp(&m->list[middle].key, key, sizeof(*key)) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool mapped_at(const struct mapped_backings *m, size_t at, const struct mapped_key *key)
+{
+	return at < m->n && !memcmp(&m->list[at].key, key, sizeof(*key));
+}
+
+object_id mapped_backing(struct descriptions *d, struct mapped_key key)
+{
+	object_id id = 0;
+	size_t at;
+
+	pthread_mutex_lock(&d->lock);
+	at = mapped_place(&d->mapped, &key);
+	if (mapped_at(&d->mapped, at, &key))
+		id = d->mapped.list[at].id;
+	pthread_mutex_unlock(&d->lock);
+	return id;
+}
+
+static void note_locked(struct mapped_backings *m, const struct mapped_key *key, object_id id)
+{
+	size_t at = mapped_place(m, key);
+
+	if (mapped_at(m, at, key))
+		return;
+	if (m->n == m->room) {
+		size_t room = m->room ? m->room * 2 : 64;
+		struct mapped_file_backing *grown = reallocarray(m->list, room, sizeof(*grown));
+
+		if (!grown)
+			return; /* it will be looked at again */
+		m->list = grown;
+		m->room = room;
+	}
+	memmove(&m->list[at + 1], &m->list[at], (m->n - at) * sizeof(*m->list));
+	m->list[at] = (struct mapped_file_backing){ *key, id };
+	m->n++;
+}
+
+void mapped_backing_note(struct descriptions *d, struct mapped_key key, object_id id)
+{
+	pthread_mutex_lock(&d->lock);
+	note_locked(&d->mapped, &key, id);
+	pthread_mutex_unlock(&d->lock);
 }
 
 int description_dup(const struct description *d)

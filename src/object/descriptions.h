@@ -26,6 +26,11 @@ struct description {
 	bool crosses;	 /* has an end outside that is no standard stream */
 };
 
+/* A mapped file as maps show it. */
+struct mapped_key {
+	uint64_t dev, ino, name; /* name: a hash */
+};
+
 struct descriptions {
 	struct tree *tree;
 	pthread_mutex_t lock;
@@ -36,6 +41,13 @@ struct descriptions {
 		object_id *ids;
 		size_t n, room;
 	} claimed;
+	struct mapped_backings {
+		struct mapped_file_backing {
+			struct mapped_key key;
+			object_id id;
+		} * list; /* sorted by key */
+		size_t n, room;
+	} mapped;
 	int root_fd;	    /* O_PATH of the tree's root directory */
 	struct stat devpts; /* of the tree's /dev/pts; st_dev is 0 if it has none */
 	int shm_fd;	    /* O_PATH of the /dev/shm that a container has to itself; -1: none */
@@ -55,6 +67,10 @@ int description_find(
 
 /* True for the first that asks for this id: it saves the object. */
 bool descriptions_claim(struct descriptions *d, object_id id);
+
+/* What a mapped file's backing is saved as; 0: it was not met yet. Many processes map the same few files many times. */
+object_id mapped_backing(struct descriptions *d, struct mapped_key key);
+void mapped_backing_note(struct descriptions *d, struct mapped_key key, object_id id);
 
 /* A descriptor of it in this process, for the caller to close: not that of the look, which another worker may be using. */
 int description_dup(const struct description *d);

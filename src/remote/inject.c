@@ -263,8 +263,8 @@ static int map_area(struct injection *in, struct remote_addr base, size_t size, 
 	return r;
 }
 
-int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_slots, size_t arena,
-	struct gadget_cache *cache, struct problems *ps)
+int inject_begin(struct injection *in, pid_t pid, struct stop *first, const struct proc_maps *maps, size_t n_slots,
+	size_t arena, struct gadget_cache *cache, struct problems *ps)
 {
 	struct layout l = { 0 };
 	size_t size;
@@ -277,9 +277,9 @@ int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_s
 		return refused(ps, BLAME(.pid = pid), "task %d runs 32-bit code", first->tid);
 	in->frame_room = ALIGN_UP(FRAME_PADDING + frame_size_max(&first->regs), (size_t)FRAME_ALIGN);
 	size = ALIGN_UP(area_size(n_slots, n_slots * in->frame_room, arena), LAYOUT_STEP);
-	r = layout_read(&l, pid, size, cache);
+	r = layout_of(&l, pid, maps, size, cache);
 	if (r < 0)
-		return failed(ps, BLAME(.pid = pid), r, "cannot read the memory map: %s", strerror(-r));
+		return failed(ps, BLAME(.pid = pid), r, "no room in its address space for %zu KiB", size / 1024);
 	in->gadgets = l.gadgets;
 	in->leftovers = l.in_window;
 	if (!l.gadgets.syscall)

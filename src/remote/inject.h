@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "kernel/procfs.h"
 #include "remote/batch.h"
 #include "remote/gadget.h"
 #include "remote/stop.h"
@@ -27,9 +28,12 @@ struct injection {
 	bool unlocked;	   /* what is not code has become writable for the tasks */
 };
 
-/* Maps an area with `n_slots` slots and an arena of at least `arena` bytes. `cache` (may be NULL) spares the search of files seen before. */
-int inject_begin(struct injection *in, pid_t pid, struct stop *first, size_t n_slots, size_t arena,
-	struct gadget_cache *cache, struct problems *ps);
+/*
+ * Maps an area with `n_slots` slots and an arena of at least `arena` bytes. maps: those of the process as it is stopped.
+ * `cache` (may be NULL) spares the search of files seen before.
+ */
+int inject_begin(struct injection *in, pid_t pid, struct stop *first, const struct proc_maps *maps, size_t n_slots,
+	size_t arena, struct gadget_cache *cache, struct problems *ps);
 /* Sends a stopped thread into the stub, to take batches from slot i (batch_wait with stop_alive and the stop); and brings it back to its stop with its registers as they were. */
 int inject_enter(struct injection *in, struct stop *s, size_t i);
 int inject_leave(struct injection *in, struct stop *s);

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "kernel/procfs.h"
 #include "remote/gadget.h"
 
 #define LAYOUT_STEP 65536ul
@@ -17,7 +18,8 @@ struct layout {
 	bool in_window; /* something is mapped where areas go */
 };
 
-int layout_read(struct layout *l, pid_t pid, size_t size, struct gadget_cache *cache);
+/* -ENOMEM: no room for `size` bytes. */
+int layout_of(struct layout *l, pid_t pid, const struct proc_maps *maps, size_t size, struct gadget_cache *cache);
 
 /* Is this where areas go? Far from where the kernel, C libraries, Go, Java and the sanitizers put anything. */
 bool layout_is_ours(uint64_t start, uint64_t end);

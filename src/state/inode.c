@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/sysmacros.h>
+#include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "object/descriptions.h"
 #include "state/regular.h"
 
 static bool may_be_mapped(const struct component *k)
@@ -47,6 +50,21 @@ static int save(struct capture *c, const struct proc_map *map, struct file_look 
 	return backing_save(c, f, out);
 }
 
+static struct mapped_key key_of(const struct proc_map *map)
+{
+	return (struct mapped_key){
+		.dev = makedev(map->dev_major, map->dev_minor),
+		.ino = map->inode,
+		.name = XXH3_64bits_withSeed(map->name, strlen(map->name), map->deleted),
+	};
+}
+
+bool inode_backing_known(const struct capture *c, const struct proc_map *map, object_id *out)
+{
+	*out = mapped_backing(c->descriptions, key_of(map));
+	return *out != 0;
+}
+
 int inode_backing_for_mapping(struct capture *c, const struct proc_map *map, int map_fd, object_id *out)
 {
 	struct file_look f = { 0 };
@@ -54,6 +72,9 @@ int inode_backing_for_mapping(struct capture *c, const struct proc_map *map, int
 
 	if (!err)
 		err = save(c, map, &f, out);
+	/* On file systems that show another device in maps than to stat (btrfs), neither that nor the inode tells files apart. */
+	if (!err && makedev(map->dev_major, map->dev_minor) == f.dev && map->inode == f.ino)
+		mapped_backing_note(c->descriptions, key_of(map), *out);
 	free(f.link);
 	return err;
 }

@@ -117,12 +117,25 @@ static const struct {
 	{ "ss", "a shadow stack" },
 };
 
-static bool has_flag(const char *line, const char *flag)
+/* "rd wr mr …" as two sets: AREA_*, and which of refused_flags are among them. */
+struct flags_seen {
+	uint64_t area;
+	uint32_t refused;
+};
+
+static struct flags_seen parse_flags(const char *line)
 {
-	for (const char *f = line; f && *f && *f != '\n'; f += strcspn(f, " \n"), f += *f == ' ')
-		if (f[0] == flag[0] && f[1] == flag[1])
-			return true;
-	return false;
+	struct flags_seen seen = { 0 };
+
+	for (const char *f = line; f[0] > ' ' && f[1] > ' '; f += f[2] == ' ' ? 3 : 2) {
+		for (size_t i = 0; i < ARRAY_SIZE(vm_flags); i++)
+			if (vm_flags[i].name[0] == f[0] && vm_flags[i].name[1] == f[1])
+				seen.area |= vm_flags[i].flag;
+		for (size_t i = 0; i < ARRAY_SIZE(refused_flags); i++)
+			if (refused_flags[i].name[0] == f[0] && refused_flags[i].name[1] == f[1])
+				seen.refused |= 1u << i;
+	}
+	return seen;
 }
 
 static bool is_special(const struct proc_map *m)
@@ -131,7 +144,7 @@ static bool is_special(const struct proc_map *m)
 	       !strcmp(m->name, "[vsyscall]");
 }
 
-static const char *refused_mapping(const struct proc_map *m, const char *flags)
+static const char *refused_mapping(const struct proc_map *m, uint32_t flags)
 {
 	if (is_special(m))
 		return NULL;
@@ -145,10 +158,7 @@ static const char *refused_mapping(const struct proc_map *m, const char *flags)
 		return "memfd_secret memory";
 	if (!strncmp(m->name, "/anon_hugepage", 14))
 		return "huge pages of hugetlbfs";
-	for (size_t i = 0; flags && i < ARRAY_SIZE(refused_flags); i++)
-		if (has_flag(flags, refused_flags[i].name))
-			return refused_flags[i].what;
-	return NULL;
+	return flags ? refused_flags[__builtin_ctz(flags)].what : NULL;
 }
 
 static int refuse_mapping(struct capture *c, const struct proc_map *m, const char *what)
@@ -195,20 +205,15 @@ static int look_at_policies(struct capture *c)
 
 int memory_look(struct capture *c)
 {
-	struct proc_map *maps = NULL;
-	size_t n = 0;
-	int r = proc_maps_read(c->process->living_fd, &maps, &n);
+	const struct proc_maps *maps = &c->process->maps;
 
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		const char *what = refused_mapping(&maps[i], NULL);
+	for (size_t i = 0; i < maps->n; i++) {
+		const char *what = refused_mapping(&maps->list[i], 0);
 
 		if (what)
-			refuse_mapping(c, &maps[i], what);
+			refuse_mapping(c, &maps->list[i], what);
 	}
-	proc_maps_free(maps, n);
-	if (r == 0)
-		look_at_policies(c);
-	return r == -ESRCH || r == -ENOENT ? 0 : r;
+	return look_at_policies(c);
 }
 
 static const char *const private_names[] = { "[heap]", "[stack]" };
@@ -243,6 +248,8 @@ static int area_backing(struct capture *c, const struct proc_map *m, struct memo
 	char path[64];
 	_cleanup_fd_ int fd = -1;
 
+	if (inode_backing_known(c, m, &a->backing))
+		return 0;
 	snprintf(path, sizeof(path), "map_files/%lx-%lx", m->start, m->end);
 	fd = openat(
 		c->process->living_fd, path, (a->flags & AREA_MAYWRITE && m->shared ? O_RDWR : O_RDONLY) | O_CLOEXEC);
@@ -254,14 +261,13 @@ static int area_backing(struct capture *c, const struct proc_map *m, struct memo
 	return inode_backing_for_mapping(c, m, fd, &a->backing);
 }
 
-static int area_from_map(struct capture *c, const struct proc_map *m, const char *flags, struct memory_area *a)
+static int area_from_map(struct capture *c, const struct proc_map *m, uint64_t flags, struct memory_area *a)
 {
 	int r;
 
-	*a = (struct memory_area){ .start = m->start, .end = m->end, .prot = (uint64_t)m->prot, .offset = m->offset };
-	for (size_t i = 0; flags && i < ARRAY_SIZE(vm_flags); i++)
-		if (has_flag(flags, vm_flags[i].name))
-			a->flags |= vm_flags[i].flag;
+	*a = (struct memory_area){
+		.start = m->start, .end = m->end, .prot = (uint64_t)m->prot, .flags = flags, .offset = m->offset
+	};
 	if (!strcmp(m->name, "[vdso]")) {
 		a->kind = AREA_VDSO;
 		return 0;
@@ -291,15 +297,15 @@ static bool is_injected(const struct capture *c, const struct proc_map *m)
 	return c->process->injected && m->start >= a->base.v && m->end <= a->base.v + a->size;
 }
 
-static int add_area(struct capture *c, struct memory_state *s, const struct proc_map *m, const char *flags)
+static int add_area(struct capture *c, struct memory_state *s, const struct proc_map *m, struct flags_seen flags)
 {
-	const char *what = refused_mapping(m, flags);
+	const char *what = refused_mapping(m, flags.refused);
 	struct memory_area *grown;
 	int r;
 
 	if (is_injected(c, m)) { /* ours was mapped under mlockall(MCL_FUTURE) if it is locked: the only sign of it */
-		s->lock_future |= flags && has_flag(flags, "lo");
-		s->lock_onfault |= flags && has_flag(flags, "lf");
+		s->lock_future |= (flags.area & AREA_LOCKED) != 0;
+		s->lock_onfault |= (flags.area & AREA_ONFAULT) != 0;
 		return 0;
 	}
 	if (!strcmp(m->name, "[vsyscall]"))
@@ -314,7 +320,7 @@ static int add_area(struct capture *c, struct memory_state *s, const struct proc
 			return -ENOMEM;
 		s->areas = grown;
 	}
-	r = area_from_map(c, m, flags, &s->areas[s->n_areas]);
+	r = area_from_map(c, m, flags.area, &s->areas[s->n_areas]);
 	if (r == 0)
 		s->n_areas++;
 	else
@@ -328,112 +334,22 @@ static int read_areas(struct capture *c, struct memory_state *s)
 	_cleanup_free_ char *text = NULL;
 	int r = procfs_read(c->process->living_fd, "smaps", &text, NULL);
 
-	for (char *at = text; r == 0 && at && *at;) {
-		char *line_end = strchrnul(at, '\n'), *flags = *line_end ? strstr(line_end, "\nVmFlags: ") : NULL,
-		     *next;
-		struct proc_map *m = NULL;
-		size_t n = 0;
+	for (const char *at = text; r == 0 && at && *at;) {
+		static const char key[] = "\nVmFlags: ";
+		const char *end = strchrnul(at, '\n'), *flags = strstr(end, key), *next;
+		struct proc_map m = { 0 };
 
 		if (!flags)
 			return failed(c->ps, BLAME_PROCESS(c->process), -EINVAL, "/proc/%d/smaps has no VmFlags",
 				c->process->pid);
-		*line_end = '\0';
-		flags += strlen("\nVmFlags: ");
+		flags += sizeof(key) - 1;
 		next = strchrnul(flags, '\n');
-		r = proc_maps_parse(at, &m, &n);
-		if (r == 0 && n)
-			r = add_area(c, s, m, flags);
-		proc_maps_free(m, n);
+		r = proc_map_parse(at, end, &m);
+		if (r == 0)
+			r = add_area(c, s, &m, parse_flags(flags));
+		free(m.name);
 		at = *next ? next + 1 : next;
 	}
-	return r;
-}
-
-/* --- pages ----------------------------------------------------------------------------------------------------------- */
-
-static bool is_part_of(const struct proc_map *parts, size_t n, const struct memory_area *a, const struct proc_map *own)
-{
-	for (size_t i = 0; i < n; i++)
-		if (parts[i].start <= a->start && parts[i].end >= a->end && parts[i].shared == own->shared &&
-			parts[i].inode == own->inode &&
-			(!own->inode || parts[i].offset + (a->start - parts[i].start) == a->offset))
-			return true;
-	return false;
-}
-
-/*
- * Of which areas may pages be left to the fork? Of those that lie in one mapping of the parent's, of the same stuff: another (a stack that grew
- * since) is mapped anew.
- */
-static int find_forked(struct capture *c, const struct memory_plan *plan, bool *forked)
-{
-	struct proc_map *own = NULL, *theirs = NULL;
-	size_t n_own = 0, n_theirs = 0, at = 0;
-	int r = proc_maps_read(c->process->living_fd, &own, &n_own);
-
-	if (r == 0)
-		r = proc_maps_read(c->process->parent->living_fd, &theirs, &n_theirs);
-	for (size_t i = 0; r == 0 && i < plan->state.n_areas; i++) {
-		const struct memory_area *a = &plan->state.areas[i];
-
-		while (at < n_own && own[at].start < a->start)
-			at++;
-		forked[i] = at < n_own && own[at].start == a->start && is_part_of(theirs, n_theirs, a, &own[at]);
-	}
-	proc_maps_free(own, n_own);
-	proc_maps_free(theirs, n_theirs);
-	return r;
-}
-
-/* Of one range of present pages: those whose frame the parent has at the same address are shared by fork. */
-static int split_shared(struct memory_plan *plan, int own_fd, int parent_fd, const struct page_range *range)
-{
-	uint64_t own[256], theirs[256];
-
-	for (uint64_t done = 0; done < range->pages;) {
-		uint64_t n = MIN(range->pages - done, (uint64_t)ARRAY_SIZE(own)),
-			 start = range->start + done * PAGE_SIZE;
-		int r = pages_frames(own_fd, start, n, own);
-
-		if (r == 0)
-			r = pages_frames(parent_fd, start, n, theirs);
-		for (uint64_t i = 0; r == 0 && i < n; i++)
-			r = page_ranges_add(own[i] && own[i] == theirs[i] ? &plan->inherited : &plan->present,
-				start + i * PAGE_SIZE, 1);
-		if (r < 0)
-			return r;
-		done += n;
-	}
-	return 0;
-}
-
-static bool holds_own_pages(const struct memory_area *a)
-{
-	return a->kind == AREA_ANON || a->kind == AREA_PRIVATE;
-}
-
-static int find_pages(struct capture *c, struct memory_plan *plan)
-{
-	struct process *parent = plan->state.forked_from ? c->process->parent : NULL;
-	_cleanup_fd_ int own = openat(c->process->living_fd, "pagemap", O_RDONLY | O_CLOEXEC);
-	_cleanup_fd_ int theirs = parent ? openat(parent->living_fd, "pagemap", O_RDONLY | O_CLOEXEC) : -1;
-	_cleanup_free_ bool *forked = calloc(plan->state.n_areas + 1, sizeof(*forked));
-	struct page_ranges all = { 0 };
-	int r = !forked ? -ENOMEM : own < 0 ? -errno : 0;
-
-	if (r == 0 && theirs >= 0)
-		r = find_forked(c, plan, forked);
-	for (size_t i = 0; r == 0 && i < plan->state.n_areas; i++) {
-		const struct memory_area *a = &plan->state.areas[i];
-
-		if (!holds_own_pages(a))
-			continue;
-		all.n = 0;
-		r = pages_present(own, a->start, a->end, forked[i] ? &all : &plan->present, &plan->guards);
-		for (size_t k = 0; r == 0 && k < all.n; k++)
-			r = split_shared(plan, own, theirs, &all.list[k]);
-	}
-	free(all.list);
 	return r;
 }
 
@@ -446,16 +362,16 @@ void memory_ask(struct capture *c, struct batch *b, void *scratch)
 
 static int capture_exe(struct capture *c, struct memory_state *s)
 {
-	_cleanup_fd_ int fd = openat(c->process->living_fd, "exe", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int fd = -1;
 	_cleanup_free_ char *name = NULL;
 	struct proc_map m = { 0 };
 	struct stat st;
 	size_t len;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fstatat(c->process->living_fd, "exe", &st, 0) < 0)
 		return failed(c->ps, BLAME_PROCESS(c->process, .object = "exe"), -errno,
-			"its executable cannot be opened: %m");
+			"its executable cannot be looked at: %m");
 	r = procfs_link(c->process->living_fd, "exe", &name);
 	if (r < 0)
 		return r;
@@ -467,6 +383,12 @@ static int capture_exe(struct capture *c, struct memory_state *s)
 		m.deleted = true;
 		name[len - 10] = '\0';
 	}
+	if (inode_backing_known(c, &m, &s->exe))
+		return 0;
+	fd = openat(c->process->living_fd, "exe", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return failed(c->ps, BLAME_PROCESS(c->process, .object = "exe"), -errno,
+			"its executable cannot be opened: %m");
 	return inode_backing_for_mapping(c, &m, fd, &s->exe);
 }
 
@@ -524,7 +446,7 @@ int memory_capture(struct capture *c, const struct batch *b, const void *scratch
 	if (r == 0)
 		r = hash_vdso(c, s);
 	if (r == 0)
-		r = find_pages(c, plan);
+		r = memory_find_pages(c, plan);
 	if (r < 0 && r != -ENOTSUP)
 		failed(c->ps, BLAME_PROCESS(p, .object = "memory"), r, "cannot be captured: %s", strerror(-r));
 	return r;

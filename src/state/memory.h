@@ -76,16 +76,10 @@ struct memory_state {
 
 extern const struct component component_memory;
 
-/* The pages of [start, end) that hold something of the process's own: appended to ranges. Zero-filled ones may be among them. */
 struct page_ranges {
 	struct page_range *list;
 	size_t n, room;
 };
-int page_ranges_add(struct page_ranges *r, uint64_t start, uint64_t pages); /* joins neighbours */
-int pages_present(
-	int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present, struct page_ranges *guards);
-/* Page frame numbers (0: none) of the pages of a range. */
-int pages_frames(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t *frames);
 
 /* Copies ranges of pages of a stopped process to a page file; zero pages are left out. Runs are appended. buffer: PAGE_BLOCK pages. */
 struct page_runs {
@@ -132,10 +126,12 @@ struct memory_plan {
 	struct page_ranges inherited, guards;
 };
 
-/* Refuses the mappings that cannot be carried; from /proc/PID/maps alone. */
+/* Refuses the mappings that cannot be carried; from process->maps alone. */
 int memory_look(struct capture *c);
 void memory_ask(struct capture *c, struct batch *b, void *scratch);
 #define MEMORY_SCRATCH 8
 /* c->process, in its stop, its area mapped. parent: the plan of the process's parent, or NULL. */
 int memory_capture(struct capture *c, const struct batch *b, const void *scratch, struct memory_plan *plan);
+/* Which pages of the areas hold something of the process's own, and which of these are still its parent's too: memory_find.c. Zero-filled ones may be among them. */
+int memory_find_pages(struct capture *c, struct memory_plan *plan);
 void memory_plan_free(struct memory_plan *plan);

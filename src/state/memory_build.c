@@ -270,17 +270,17 @@ static uint64_t vdso_start(const struct memory_state *m)
 int vdso_pieces_of(pid_t pid, struct vdso_pieces *out)
 {
 	_cleanup_fd_ int dir = procfs_open_pid(pid);
-	struct proc_map *maps = NULL;
-	size_t n = 0;
-	int r = dir < 0 ? dir : proc_maps_read(dir, &maps, &n);
+	struct proc_maps maps = { 0 };
+	int r = dir < 0 ? dir : proc_maps_read(dir, &maps);
 
 	out->n = 0;
-	for (size_t i = 0; r == 0 && i < n; i++)
-		if ((!strncmp(maps[i].name, "[vvar", 5) || !strcmp(maps[i].name, "[vdso]")) &&
-			out->n < ARRAY_SIZE(out->list))
-			out->list[out->n++] =
-				(struct page_range){ maps[i].start, (maps[i].end - maps[i].start) / PAGE_SIZE };
-	proc_maps_free(maps, n);
+	for (size_t i = 0; i < maps.n; i++) {
+		const struct proc_map *m = &maps.list[i];
+
+		if ((!strncmp(m->name, "[vvar", 5) || !strcmp(m->name, "[vdso]")) && out->n < ARRAY_SIZE(out->list))
+			out->list[out->n++] = (struct page_range){ m->start, (m->end - m->start) / PAGE_SIZE };
+	}
+	proc_maps_free(&maps);
 	return r;
 }
 

@@ -1,134 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which pages of a process are its own, and copying them out. PAGEMAP_SCAN where the kernel has it (6.7), else /proc/PID/pagemap. */
+/* Copying the pages of a process out. process_vm_readv(2). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "kernel/procfs.h"
-#include "kernel/uapi.h"
 #include "state/memory.h"
-
-#define PM_PRESENT (1ull << 63)
-#define PM_SWAPPED (1ull << 62)
-#define PM_FILE	   (1ull << 61)
-#define PM_FRAME   ((1ull << 55) - 1)
-
-int page_ranges_add(struct page_ranges *r, uint64_t start, uint64_t pages)
-{
-	struct page_range *last = r->n ? &r->list[r->n - 1] : NULL;
-
-	if (last && last->start + last->pages * PAGE_SIZE == start) {
-		last->pages += pages;
-		return 0;
-	}
-	if (!r->list || r->n == r->room) {
-		struct page_range *grown = reallocarray(r->list, r->room ? 2 * r->room : 32, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		r->list = grown;
-		r->room = r->room ? 2 * r->room : 32;
-	}
-	r->list[r->n++] = (struct page_range){ start, pages };
-	return 0;
-}
-
-/* -EINVAL, -ENOTTY: this kernel does not know the call or a category. */
-static int scan(int pagemap_fd, uint64_t start, uint64_t end, bool guards_known, struct page_ranges *present,
-	struct page_ranges *guards)
-{
-	struct page_region vec[512];
-	const uint64_t guard = guards_known ? SPORE_PAGE_IS_GUARD : 0;
-
-	while (start < end) {
-		struct pm_scan_arg arg = {
-			.size = sizeof(arg),
-			.start = start,
-			.end = end,
-			.vec = (uintptr_t)vec,
-			.vec_len = 512,
-			.category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO,
-			.category_mask = PAGE_IS_FILE | PAGE_IS_PFNZERO,
-			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
-			.return_mask = PAGE_IS_PRESENT | guard,
-		};
-		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg);
-
-		if (n < 0)
-			return -errno;
-		for (int i = 0; i < n; i++) {
-			struct page_ranges *to = vec[i].categories & guard ? guards : present;
-			int r = page_ranges_add(to, vec[i].start, (vec[i].end - vec[i].start) / PAGE_SIZE);
-
-			if (r < 0)
-				return r;
-		}
-		if (arg.walk_end <= start)
-			break;
-		start = arg.walk_end;
-	}
-	return 0;
-}
-
-static int read_entries(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t *entries)
-{
-	size_t want = pages * sizeof(*entries), got = 0;
-
-	while (got < want) {
-		ssize_t n = pread(pagemap_fd, (uint8_t *)entries + got, want - got,
-			(off_t)(start / PAGE_SIZE * sizeof(*entries) + got));
-
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		got += (size_t)n;
-	}
-	return 0;
-}
-
-static int scan_pagemap(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present)
-{
-	uint64_t entries[512];
-
-	while (start < end) {
-		uint64_t pages = MIN((end - start) / PAGE_SIZE, ARRAY_SIZE(entries));
-		int r = read_entries(pagemap_fd, start, pages, entries);
-
-		for (uint64_t i = 0; r == 0 && i < pages; i++)
-			if ((entries[i] & PM_SWAPPED) || ((entries[i] & PM_PRESENT) && !(entries[i] & PM_FILE)))
-				r = page_ranges_add(present, start + i * PAGE_SIZE, 1);
-		if (r < 0)
-			return r;
-		start += pages * PAGE_SIZE;
-	}
-	return 0;
-}
-
-int pages_present(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present, struct page_ranges *guards)
-{
-	size_t n = present->n;
-	int r = scan(pagemap_fd, start, end, true, present, guards);
-
-	if (r == -EINVAL && present->n == n)
-		r = scan(pagemap_fd, start, end, false, present, guards);
-	if ((r == -EINVAL || r == -ENOTTY) && present->n == n)
-		r = scan_pagemap(pagemap_fd, start, end, present);
-	return r;
-}
-
-int pages_frames(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t *frames)
-{
-	int r = read_entries(pagemap_fd, start, pages, frames);
-
-	for (uint64_t i = 0; r == 0 && i < pages; i++)
-		frames[i] = (frames[i] & PM_PRESENT) && !(frames[i] & PM_FILE) ? frames[i] & PM_FRAME : 0;
-	return r;
-}
 
 static bool page_is_zero(const uint8_t *page)
 {

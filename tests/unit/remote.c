@@ -72,6 +72,11 @@ int process_stop(struct stopped *p, pid_t pid)
 		r = stop_interrupt(&p->list[i]);
 	for (size_t i = 0; i < p->n && !r; i++)
 		r = stop_wait(&p->list[i], 5000);
+	if (p->n && !r) {
+		_cleanup_fd_ int dir = procfs_open_pid(pid);
+
+		r = proc_maps_read(dir, &p->maps);
+	}
 	return p->n ? r : -ESRCH;
 }
 
@@ -80,6 +85,7 @@ void process_release(struct stopped *p)
 	for (size_t i = 0; i < p->n; i++)
 		stop_release(&p->list[i]);
 	free(p->list);
+	proc_maps_free(&p->maps);
 }
 
 /* Three calls, one of which uses another's result. */
@@ -145,7 +151,7 @@ int round_trip(pid_t pid, size_t n, struct gadget_cache *cache)
 	r = process_stop(&p, pid);
 	n = n < p.n ? n : p.n;
 	if (!r)
-		r = inject_begin(&in, pid, &p.list[0], n, 4096 * n, cache, &ps);
+		r = inject_begin(&in, pid, &p.list[0], &p.maps, n, 4096 * n, cache, &ps);
 	if (!r) {
 		r = inside(&in, &p, n);
 		inject_end(&in);
@@ -168,7 +174,7 @@ int remove_leftovers(pid_t pid)
 	int n = 0;
 
 	problems_init(&ps);
-	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], 1, 4096, NULL, &ps))) {
+	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, 4096, NULL, &ps))) {
 		for (char *line = strtok(maps, "\n"); line; line = strtok(NULL, "\n")) {
 			uint64_t start, end;
 			char perms[5], name[64] = "";
@@ -274,7 +280,8 @@ static void test_rseq(void)
 		struct problems ps;
 
 		problems_init(&ps);
-		if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], 1, 4096, NULL, &ps))) {
+		if (CHECK(!process_stop(&p, pid)) &&
+			CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, 4096, NULL, &ps))) {
 			CHECK(!inside(&in, &p, 1));
 			inject_end(&in);
 			s->token++;
@@ -298,7 +305,7 @@ static void test_signals(void)
 	struct problems ps;
 
 	problems_init(&ps);
-	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], 1, 4096, NULL, &ps))) {
+	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, 4096, NULL, &ps))) {
 		CHECK(!inject_enter(&in, &p.list[0], 0));
 		kill(pid, SIGSTOP);
 		CHECK(!run_batch(&in, &p.list[0], 0));
@@ -326,7 +333,7 @@ static void test_failing_batch(void)
 	struct batch b;
 
 	problems_init(&ps);
-	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], 1, 65536, NULL, &ps))) {
+	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, 65536, NULL, &ps))) {
 		struct slot *slot = area_slot(&in.area, 0);
 
 		CHECK(!inject_enter(&in, &p.list[0], 0));

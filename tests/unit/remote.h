@@ -18,6 +18,7 @@ struct stopped {
 	pid_t pid;
 	struct stop *list;
 	size_t n;
+	struct proc_maps maps;
 };
 
 int process_stop(struct stopped *p, pid_t pid);

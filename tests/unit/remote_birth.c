@@ -165,7 +165,7 @@ static void inject_into_seed(pid_t pid)
 	struct batch b;
 
 	problems_init(&ps);
-	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], 1, 4096, NULL, &ps))) {
+	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, 4096, NULL, &ps))) {
 		CHECK(!in.outer && !in.gadgets.syscall_ret && in.gadgets.syscall);
 		CHECK(!inject_enter(&in, &p.list[0], 0));
 		batch_init(&b, &in.area);

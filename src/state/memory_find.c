@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which pages of a process are its own, and which of these it still shares with its parent since the fork. PAGEMAP_SCAN in ioctl_pagemap_scan(2), where
+ * the kernel has it (6.7), else /proc/PID/pagemap: proc_pid_pagemap(5); fs/proc/task_mmu.c. Few calls for many small mappings: the address space is
+ * scanned as a whole, and frames are read by the window.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "kernel/procfs.h"
+#include "kernel/uapi.h"
+#include "state/memory.h"
+
+#define PM_PRESENT   (1ull << 63)
+#define PM_SWAPPED   (1ull << 62)
+#define PM_FILE	     (1ull << 61)
+#define PM_EXCLUSIVE (1ull << 56) /* mapped by nobody else */
+#define PM_FRAME     ((1ull << 55) - 1)
+
+/* Joins neighbours. */
+static int add(struct page_ranges *r, uint64_t start, uint64_t pages)
+{
+	struct page_range *last = r->n ? &r->list[r->n - 1] : NULL;
+
+	if (last && last->start + last->pages * PAGE_SIZE == start) {
+		last->pages += pages;
+		return 0;
+	}
+	if (!r->list || r->n == r->room) {
+		struct page_range *grown = reallocarray(r->list, r->room ? 2 * r->room : 32, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		r->list = grown;
+		r->room = r->room ? 2 * r->room : 32;
+	}
+	r->list[r->n++] = (struct page_range){ start, pages };
+	return 0;
+}
+
+/* -EINVAL, -ENOTTY: this kernel does not know the call or a category. */
+static int scan(int pagemap_fd, uint64_t start, uint64_t end, bool guards_known, struct page_ranges *present,
+	struct page_ranges *guards)
+{
+	struct page_region vec[512];
+	const uint64_t guard = guards_known ? SPORE_PAGE_IS_GUARD : 0;
+
+	while (start < end) {
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg),
+			.start = start,
+			.end = end,
+			.vec = (uintptr_t)vec,
+			.vec_len = 512,
+			.category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO,
+			.category_mask = PAGE_IS_FILE | PAGE_IS_PFNZERO,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
+			.return_mask = PAGE_IS_PRESENT | guard,
+		};
+		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg);
+
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++) {
+			struct page_ranges *to = vec[i].categories & guard ? guards : present;
+			int r = add(to, vec[i].start, (vec[i].end - vec[i].start) / PAGE_SIZE);
+
+			if (r < 0)
+				return r;
+		}
+		if (arg.walk_end <= start)
+			break;
+		start = arg.walk_end;
+	}
+	return 0;
+}
+
+static int read_entries(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t *entries)
+{
+	size_t want = pages * sizeof(*entries), got = 0;
+
+	while (got < want) {
+		ssize_t n = pread(pagemap_fd, (uint8_t *)entries + got, want - got,
+			(off_t)(start / PAGE_SIZE * sizeof(*entries) + got));
+
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		got += (size_t)n;
+	}
+	return 0;
+}
+
+static int scan_pagemap(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present)
+{
+	uint64_t entries[512];
+
+	while (start < end) {
+		uint64_t pages = MIN((end - start) / PAGE_SIZE, ARRAY_SIZE(entries));
+		int r = read_entries(pagemap_fd, start, pages, entries);
+
+		for (uint64_t i = 0; r == 0 && i < pages; i++)
+			if ((entries[i] & PM_SWAPPED) || ((entries[i] & PM_PRESENT) && !(entries[i] & PM_FILE)))
+				r = add(present, start + i * PAGE_SIZE, 1);
+		if (r < 0)
+			return r;
+		start += pages * PAGE_SIZE;
+	}
+	return 0;
+}
+
+/* --- what is present ------------------------------------------------------------------------------------------------- */
+
+static bool holds_own_pages(const struct memory_area *a)
+{
+	return a->kind == AREA_ANON || a->kind == AREA_PRIVATE;
+}
+
+/* Of all areas at once, others' between them included. */
+static int find_present(
+	int pagemap_fd, const struct memory_state *s, struct page_ranges *present, struct page_ranges *guards)
+{
+	uint64_t start = s->areas[0].start, end = s->areas[s->n_areas - 1].end;
+	int r = scan(pagemap_fd, start, end, true, present, guards);
+
+	if (r == -EINVAL && !present->n)
+		r = scan(pagemap_fd, start, end, false, present, guards);
+	if ((r != -EINVAL && r != -ENOTTY) || present->n)
+		return r;
+	r = 0;
+	for (size_t i = 0; r == 0 && i < s->n_areas; i++)
+		if (holds_own_pages(&s->areas[i]))
+			r = scan_pagemap(pagemap_fd, s->areas[i].start, s->areas[i].end, present);
+	return r;
+}
+
+/* --- what is shared by fork --------------------------------------------------------------------------------------------- */
+
+static bool is_part_of(const struct proc_maps *parts, const struct memory_area *a, const struct proc_map *own)
+{
+	for (size_t i = 0; i < parts->n && parts->list[i].start <= a->start; i++) {
+		const struct proc_map *m = &parts->list[i];
+
+		if (m->end >= a->end && m->shared == own->shared && m->inode == own->inode &&
+			(!own->inode || m->offset + (a->start - m->start) == a->offset))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Of which areas may pages be left to the fork? Of those that lie in one mapping of the parent's, of the same stuff: another (a stack that grew
+ * since) is mapped anew.
+ */
+static void find_forked(const struct process *p, const struct memory_state *s, bool *forked)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < s->n_areas; i++) {
+		const struct memory_area *a = &s->areas[i];
+
+		while (at < p->maps.n && p->maps.list[at].start < a->start)
+			at++;
+		forked[i] = at < p->maps.n && p->maps.list[at].start == a->start &&
+			    is_part_of(&p->parent->maps, a, &p->maps.list[at]);
+	}
+}
+
+#define WINDOW 512
+
+/* Entries of the page map, read for a stretch of addresses at a time. */
+struct window {
+	int own_fd, parent_fd;
+	uint64_t start, pages;
+	uint64_t own[WINDOW], parent[WINDOW];
+};
+
+/* From `start` on, as far as the next ranges lie close together. */
+static uint64_t window_end(const struct page_ranges *present, size_t at, uint64_t start)
+{
+	uint64_t end = start;
+
+	for (; at < present->n && present->list[at].start <= end + WINDOW / 8 * PAGE_SIZE; at++)
+		end = present->list[at].start + present->list[at].pages * PAGE_SIZE;
+	return MIN(end, start + WINDOW * PAGE_SIZE);
+}
+
+/* The parent's are of interest only where somebody else has a page too. */
+static int window_read(struct window *w, uint64_t start, uint64_t end)
+{
+	bool alone = true;
+	int r;
+
+	w->start = start;
+	w->pages = (end - start) / PAGE_SIZE;
+	r = read_entries(w->own_fd, start, w->pages, w->own);
+	for (uint64_t i = 0; r == 0 && i < w->pages; i++)
+		alone &= (w->own[i] & (PM_PRESENT | PM_EXCLUSIVE)) != PM_PRESENT;
+	if (alone)
+		memset(w->parent, 0, w->pages * sizeof(w->parent[0]));
+	else if (r == 0)
+		r = read_entries(w->parent_fd, start, w->pages, w->parent);
+	return r;
+}
+
+static uint64_t frame_of(uint64_t entry)
+{
+	return (entry & PM_PRESENT) && !(entry & PM_FILE) ? entry & PM_FRAME : 0;
+}
+
+/* Pages [start, end) of one range of those present: those whose frame the parent has at the same address are shared by fork. */
+static int split_shared(struct memory_plan *plan, struct window *w, const struct page_ranges *present, size_t at,
+	uint64_t start, uint64_t end)
+{
+	int r = 0;
+
+	for (; r == 0 && start < end; start += PAGE_SIZE) {
+		uint64_t i, frame;
+
+		if (start < w->start || start >= w->start + w->pages * PAGE_SIZE)
+			r = window_read(w, start, window_end(present, at, start));
+		if (r < 0)
+			return r;
+		i = (start - w->start) / PAGE_SIZE;
+		frame = frame_of(w->own[i]);
+		r = add(frame && frame == frame_of(w->parent[i]) ? &plan->inherited : &plan->present, start, 1);
+	}
+	return r;
+}
+
+/* --- all -------------------------------------------------------------------------------------------------------------------- */
+
+/* What of the sorted ranges lies in the area; *at moves on to the first that may reach behind it. */
+static int divide(struct memory_plan *plan, const struct memory_area *a, const struct page_ranges *from, size_t *at,
+	struct page_ranges *to, struct window *w)
+{
+	int r = 0;
+
+	while (*at < from->n && from->list[*at].start + from->list[*at].pages * PAGE_SIZE <= a->start)
+		(*at)++;
+	for (size_t i = *at; r == 0 && i < from->n && from->list[i].start < a->end; i++) {
+		uint64_t start = MAX(from->list[i].start, a->start),
+			 end = MIN(from->list[i].start + from->list[i].pages * PAGE_SIZE, a->end);
+
+		r = w ? split_shared(plan, w, from, i, start, end) : add(to, start, (end - start) / PAGE_SIZE);
+	}
+	return r;
+}
+
+static int divide_all(struct memory_plan *plan, const struct page_ranges *present, const struct page_ranges *guards,
+	const bool *forked, struct window *w)
+{
+	size_t at_present = 0, at_guard = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < plan->state.n_areas; i++) {
+		const struct memory_area *a = &plan->state.areas[i];
+
+		if (!holds_own_pages(a))
+			continue;
+		r = divide(plan, a, present, &at_present, &plan->present, forked[i] ? w : NULL);
+		if (r == 0)
+			r = divide(plan, a, guards, &at_guard, &plan->guards, NULL);
+	}
+	return r;
+}
+
+int memory_find_pages(struct capture *c, struct memory_plan *plan)
+{
+	struct process *parent = plan->state.forked_from ? c->process->parent : NULL;
+	_cleanup_fd_ int own = openat(c->process->living_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+	_cleanup_fd_ int theirs = parent ? openat(parent->living_fd, "pagemap", O_RDONLY | O_CLOEXEC) : -1;
+	_cleanup_free_ bool *forked = calloc(plan->state.n_areas + 1, sizeof(*forked));
+	struct page_ranges present = { 0 }, guards = { 0 };
+	struct window w = { .own_fd = own, .parent_fd = theirs };
+	int r = !forked ? -ENOMEM : own < 0 ? -errno : 0;
+
+	if (r == 0 && theirs >= 0)
+		find_forked(c->process, &plan->state, forked);
+	if (r == 0 && plan->state.n_areas)
+		r = find_present(own, &plan->state, &present, &guards);
+	if (r == 0)
+		r = divide_all(plan, &present, &guards, forked, &w);
+	free(present.list);
+	free(guards.list);
+	return r;
+}
