@@ -103,16 +103,22 @@ static void pass_free(struct pass *pass)
 
 /* --- who is who -------------------------------------------------------------------------------------------------------------- */
 
-static int identify_thread(struct thread *th)
+/* What /proc/PID says is its leader's, but for times and exit codes, which are not asked of threads. */
+static int identify_leader(struct thread *th, const struct process *p)
+{
+	th->stat = p->stat;
+	return proc_status_copy(&p->status, &th->status);
+}
+
+static int identify_thread(struct thread *th, const struct process *p)
 {
 	int r;
 
 	proc_status_free(&th->status);
+	if (th->tid == p->pid)
+		return identify_leader(th, p);
 	r = proc_stat_read(th->proc_fd, &th->stat);
-	if (r == 0)
-		r = proc_status_read(th->proc_fd, &th->status);
-	th->vtid = th->status.pid_in_ns;
-	return r;
+	return r < 0 ? r : proc_status_read(th->proc_fd, &th->status);
 }
 
 static int find_living(struct process *p)
@@ -142,7 +148,8 @@ static int identify_process(struct pass *pass, size_t index)
 	p->vpid = p->status.tgid_in_ns;
 	p->id = identity_of(pass->ids, "process", (uint64_t)p->pid, p->stat.starttime, 0, NULL);
 	for (size_t i = 0; r == 0 && !p->zombie && i < p->n_threads; i++) {
-		r = identify_thread(&p->threads[i]);
+		r = identify_thread(&p->threads[i], p);
+		p->threads[i].vtid = p->threads[i].status.pid_in_ns;
 		p->threads[i].process = p;
 		p->threads[i].slot = i;
 		p->threads[i].id = identity_of(

@@ -84,7 +84,6 @@ void tree_free(struct tree *t)
 static int process_add(struct tree *t, struct process *parent, pid_t pid, unsigned int worker)
 {
 	struct process *p, **grown;
-	int r;
 
 	if (t->n_processes == t->room) {
 		grown = reallocarray(t->processes, t->room ? 2 * t->room : 64, sizeof(*grown));
@@ -100,8 +99,7 @@ static int process_add(struct tree *t, struct process *parent, pid_t pid, unsign
 		.tree = t, .parent = parent, .pid = pid, .worker = worker, .proc_fd = -1, .living_fd = -1, .pid_fd = -1
 	};
 	p->proc_fd = procfs_open_pid(pid);
-	r = p->proc_fd < 0 ? -ESRCH : proc_stat_read(p->proc_fd, &p->stat);
-	if (r < 0) {
+	if (p->proc_fd < 0) {
 		process_free(p);
 		return -ESRCH;
 	}
@@ -310,36 +308,72 @@ static int refresh_state(struct process *p)
 	return p->zombie ? 0 : 1;
 }
 
-static int round_of_process(struct halt *h, struct process *p)
+/* The first half of a round: what is new is seized and told to stop, in all processes of a worker before it waits for any. */
+static int begin_round(struct halt *h, struct process *p, size_t *n_new)
 {
-	size_t n_new = 0, n_pending = 0;
-	int r = look_for_threads(h, p, &n_new);
+	int r;
 
-	if (r == 0 && h->stop && refresh_state(p) != 0)
+	if (p->complete)
+		return 0;
+	r = look_for_threads(h, p, n_new);
+	if (r == 0)
+		r = refresh_state(p);
+	p->gone = r < 0;
+	if (r > 0 && h->stop)
 		r = seize_new(h, p);
-	if (r == 0 && h->stop)
-		r = wait_stopped(h, p, &n_pending);
-	if (r == -ESRCH)
-		r = 0;
-	if (r < 0)
+	return r == -ESRCH || r > 0 ? 0 : r;
+}
+
+static bool all_stopped(const struct process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].stop.state != STOP_STOPPED && p->threads[i].stop.state != STOP_GONE)
+			return false;
+	return p->n_threads > 0 && !p->zombie;
+}
+
+/*
+ * The second: with all its threads stopped, and none new since, a process makes no more threads nor children. Only children of others that end
+ * may still come to it.
+ */
+static int end_round(struct halt *h, struct process *p, size_t *n_new, size_t *n_pending)
+{
+	size_t new = 0;
+	int r = 0;
+
+	if (p->gone)
+		return 0;
+	if (h->stop && !p->complete) {
+		r = wait_stopped(h, p, n_pending);
+		if (r == 0 && all_stopped(p)) {
+			r = look_for_threads(h, p, &new);
+			p->complete = r == 0 && !new;
+			*n_new += new;
+		}
+	}
+	if (r < 0 && r != -ESRCH)
 		return r;
 	for (size_t i = 0; i < p->n_threads; i++)
 		children_of_task(h, p, p->threads[i].tid);
-	pthread_mutex_lock(&h->lock);
-	h->n_new += n_new;
-	h->n_pending += n_pending;
-	pthread_mutex_unlock(&h->lock);
 	return 0;
 }
 
 static int round_of_worker(unsigned int worker, void *arg)
 {
 	struct halt *h = arg;
+	size_t n_new = 0, n_pending = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < h->tree->n_processes && r == 0; i++)
 		if (h->tree->processes[i]->worker == worker)
-			r = round_of_process(h, h->tree->processes[i]);
+			r = begin_round(h, h->tree->processes[i], &n_new);
+	for (size_t i = 0; i < h->tree->n_processes && r == 0; i++)
+		if (h->tree->processes[i]->worker == worker)
+			r = end_round(h, h->tree->processes[i], &n_new, &n_pending);
+	pthread_mutex_lock(&h->lock);
+	h->n_new += n_new;
+	h->n_pending += n_pending;
+	pthread_mutex_unlock(&h->lock);
 	return r;
 }
 
@@ -397,7 +431,7 @@ static void drop_gone(struct tree *t)
 	for (size_t i = 0; i < t->n_processes;) {
 		struct process *p = t->processes[i];
 
-		if (refresh_state(p) >= 0) {
+		if (!p->gone) {
 			i++;
 			continue;
 		}
@@ -427,6 +461,7 @@ static int release_children_of_pending(unsigned int worker, void *arg)
 			stop_release(&p->threads[k].stop);
 			task_regs_free(&p->threads[k].stop.regs);
 			p->threads[k].stop = (struct stop){ .tid = p->threads[k].tid };
+			p->complete = false;
 		}
 	}
 	return 0;

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -113,16 +112,6 @@ static int enter_namespaces(struct restored *t)
 	return r;
 }
 
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 /* --- the first process ------------------------------------------------------------------------------------------------------------- */
 
 static int start_first(struct restored *t)
@@ -217,7 +206,6 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 
 	engine_phase(events, "births");
 	verify_start(&verifying);
-	raise_descriptor_limit();
 	error = enter_namespaces(t);
 	if (error == 0)
 		error = watchdog_start(&t->watchdog, r->area.own);

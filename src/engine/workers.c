@@ -11,6 +11,8 @@
 #include "base/macro.h"
 
 #define WORKERS_MAX 16 /* beyond this, memory bandwidth is the limit */
+/* A worker waits for its tasks (their stops, their batches) about as long as it works for them: while one waits, the other works. */
+#define WORKERS_PER_CPU 2
 
 struct worker {
 	struct workers *all;
@@ -64,7 +66,7 @@ static unsigned int cpus(void)
 
 int workers_new(struct workers **out)
 {
-	unsigned int n = MIN(MAX(cpus(), 1u), (unsigned int)WORKERS_MAX);
+	unsigned int n = MIN(MAX(cpus(), 1u) * WORKERS_PER_CPU, (unsigned int)WORKERS_MAX);
 	struct workers *w = calloc(1, sizeof(*w) + n * sizeof(w->list[0]));
 	sigset_t all, old;
 

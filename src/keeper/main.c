@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -36,6 +37,26 @@ static int set_descriptors(int sock)
 	if (open("/dev/null", O_RDWR) != 0 || dup(0) != 1 || dup(0) != 2)
 		return -EIO;
 	return chdir("/") < 0 ? -errno : 0;
+}
+
+#define DESCRIPTORS 8192 /* for some thousands of tasks, two for each; beyond that the table grows as usual */
+
+/*
+ * Room for many descriptors while there is one thread only: when a table that threads share grows, open waits for an RCU grace period
+ * (expand_fdtable() in fs/file.c), some 15 ms at each power of two.
+ */
+static void make_room_for_descriptors(void)
+{
+	struct rlimit limit;
+	int high;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	high = (int)MIN(limit.rlim_cur, (rlim_t)DESCRIPTORS) - 1;
+	if (dup2(0, high) == high)
+		close(high);
 }
 
 static void set_timeouts(int sock)
@@ -180,6 +201,7 @@ int main(int argc, char **argv)
 
 	if (argc != 2 || set_descriptors(atoi(argv[1])) < 0)
 		return 2;
+	make_room_for_descriptors();
 	umask(077);
 	prctl(PR_SET_NAME, "spore-keeper");
 	pthread_mutex_init(&k.report_lock, NULL);

@@ -367,6 +367,20 @@ int proc_status_read(int dir_fd, struct proc_status *out)
 	return r < 0 ? r : proc_status_parse(text, out);
 }
 
+int proc_status_copy(const struct proc_status *from, struct proc_status *to)
+{
+	size_t size = from->n_groups * sizeof(*from->groups);
+	uint64_t *groups = size ? malloc(size) : NULL;
+
+	if (size && !groups)
+		return -ENOMEM;
+	if (size)
+		memcpy(groups, from->groups, size);
+	*to = *from;
+	to->groups = groups;
+	return 0;
+}
+
 void proc_status_free(struct proc_status *s)
 {
 	free(s->groups);

@@ -56,6 +56,7 @@ struct proc_status { /* /proc/PID/status */
 };
 int proc_status_parse(const char *text, struct proc_status *out);
 int proc_status_read(int dir_fd, struct proc_status *out);
+int proc_status_copy(const struct proc_status *from, struct proc_status *to);
 void proc_status_free(struct proc_status *s);
 
 struct proc_map { /* a line of /proc/PID/maps */

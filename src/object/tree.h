@@ -60,6 +60,7 @@ struct process {
 	bool zombie;		/* no threads, no memory: an exit code that waits for its parent */
 	struct thread *threads; /* [0] is the leader */
 	size_t n_threads;
+	bool gone, complete; /* of the search: it was reaped; all of it is stopped */
 	unsigned int worker; /* index of the worker that owns it: only that one may use ptrace on it */
 	struct injection injection;
 	bool injected;
@@ -75,7 +76,9 @@ struct tree {
 	struct process **processes; /* parents before children; [0] is the root */
 	size_t n_processes, room;
 	size_t n_threads;
-	bool own_pid_ns;		   /* the root is pid 1 of its pid namespace */
+	bool own_pid_ns; /* the root is pid 1 of its pid namespace */
+	/* Of the root, read by the first look at a process that compares with it. 0: not read yet, or none. */
+	_Atomic(uint64_t) namespaces[10];
 	struct container_entry *container; /* of the root, when `spore run` or a restore made it; NULL */
 };
 

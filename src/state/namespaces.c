@@ -6,6 +6,7 @@
  */
 #include "object/component.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -83,11 +84,21 @@ static void look_at_root(struct capture *c, int self_fd)
 	}
 }
 
-static void look_at_other(struct capture *c, const struct process *root)
+static_assert(sizeof(((struct tree *)0)->namespaces) / sizeof(uint64_t) == ARRAY_SIZE(kinds), "one for each kind");
+
+static ino_t roots_ns(struct tree *t, size_t kind)
 {
+	if (!t->namespaces[kind])
+		t->namespaces[kind] = ns_of(owner_alive(t->processes[0])->proc_fd, kinds[kind].name);
+	return t->namespaces[kind];
+}
+
+static void look_at_other(struct capture *c)
+{
+	int its_fd = owner_alive(c->process)->proc_fd;
+
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		ino_t its = ns_of(owner_alive(c->process)->proc_fd, kinds[i].name),
-		      roots = ns_of(owner_alive(root)->proc_fd, kinds[i].name);
+		ino_t its = ns_of(its_fd, kinds[i].name), roots = roots_ns(c->tree, i);
 
 		if (its && roots && its != roots)
 			refuse_ns(c, &kinds[i], "it is another than that of the tree's root");
@@ -127,7 +138,7 @@ static int namespaces_look(struct capture *c)
 		look_at_root(c, self_fd);
 		close(self_fd);
 	} else {
-		look_at_other(c, root);
+		look_at_other(c);
 	}
 	look_at_threads(c);
 	return 0;
