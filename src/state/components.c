@@ -36,6 +36,7 @@
 	X(tracer)                                                                                                      \
 	X(sysv)                                                                                                        \
 	X(semaphore_undo)                                                                                              \
+	X(mqueue)                                                                                                      \
 	X(keyrings)                                                                                                    \
 	X(signal_actions)                                                                                              \
 	X(directory)                                                                                                   \
