@@ -53,6 +53,7 @@
 	X(scheduling)                                                                                                  \
 	X(timer_slack)                                                                                                 \
 	X(mempolicy)                                                                                                   \
+	X(iopl)                                                                                                        \
 	X(x86)                                                                                                         \
 	X(seccomp_filter)                                                                                              \
 	X(seccomp)     /* while privileged */                                                                          \

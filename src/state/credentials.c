@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "kernel/capability.h"
 #include "kernel/sched.h"
+#include "state/capset.h"
 #include "state/credentials.h"
 #include "state/owner.h"
 
@@ -237,17 +238,6 @@ int credentials_validate(struct restore *r, const struct record *rec)
 	return 0;
 }
 
-static void add_capset(struct batch *b, const char *what, uint64_t inheritable, uint64_t permitted, uint64_t effective)
-{
-	const struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	const struct __user_cap_data_struct data[2] = {
-		{ (uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable },
-		{ (uint32_t)(effective >> 32), (uint32_t)(permitted >> 32), (uint32_t)(inheritable >> 32) },
-	};
-
-	batch_call(b, what, SYS_capset, batch_copy(b, &header, sizeof(header)).v, batch_copy(b, data, sizeof(data)).v);
-}
-
 static int add_groups(struct batch *b, const struct credentials_state *s)
 {
 	_cleanup_free_ gid_t *groups = calloc(s->n_groups + 1, sizeof(*groups));
@@ -340,11 +330,11 @@ int credentials_identity(struct build *build, const void *state)
 	if (r < 0)
 		return r;
 	add_ids(b, s);
-	add_capset(b, "capset of the inheritable set", s->inheritable, own.permitted, own.permitted);
+	capabilities_add(b, "capset of the inheritable set", s->inheritable, own.permitted, own.permitted);
 	add_bounding(b, s, own.bounding);
 	add_ambient(b, s);
 	batch_call(b, "prctl(PR_SET_SECUREBITS)", SYS_prctl, PR_SET_SECUREBITS, s->securebits);
-	add_capset(b, "capset", s->inheritable, s->permitted, s->effective);
+	capabilities_add(b, "capset", s->inheritable, s->permitted, s->effective);
 	add_dumpable(build, s);
 	if (s->no_new_privs)
 		batch_call(b, "prctl(PR_SET_NO_NEW_PRIVS)", SYS_prctl, PR_SET_NO_NEW_PRIVS, 1);

@@ -2,7 +2,7 @@
 /*
  * What a thread set of an x86 processor beside its registers. arch_prctl(2), PR_SET_TSC in prctl(2),
  * set_thread_area(2), ioperm(2); arch/x86/kernel/process.c, tls.c, ioport.c, shstk.c; selftests/x86. Time
- * stamp counter and CPUID faulting are carried; the rest is refused where it is in use.
+ * stamp counter and CPUID faulting are carried; the rest is refused where it is in use. iopl.c has iopl(2).
  */
 #include "object/component.h"
 

@@ -346,14 +346,64 @@ static int ioport_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* A processor that does not tell the time. */
-
 static sigjmp_buf escape;
 
 static void on_segv(int sig)
 {
 	siglongjmp(escape, 1);
 }
+
+static bool port_faults(void)
+{
+	signal(SIGSEGV, on_segv);
+	if (sigsetjmp(escape, 1))
+		return true;
+	outb(0, 0x80);
+	return false;
+}
+
+/* Every port: of a task that may have them again, of one that may not, and a child that gave them up. */
+
+static int iopl_user_make(struct maker_ctx *ctx)
+{
+	CHECK(!setuid(1000));
+	return prctl(PR_SET_DUMPABLE, 1);
+}
+
+static int iopl_user_use(struct maker_ctx *ctx)
+{
+	CHECK(!port_faults());
+	CHECK(!iopl(3));
+	CHECK(!iopl(0));
+	SAME(iopl(3), -1);
+	return 0;
+}
+
+static int iopl_none_make(struct maker_ctx *ctx)
+{
+	return iopl(0);
+}
+
+static int iopl_none_use(struct maker_ctx *ctx)
+{
+	CHECK(port_faults());
+	return iopl(3); /* its capability is there still */
+}
+
+static int iopl_make(struct maker_ctx *ctx)
+{
+	NEED(!iopl(3));
+	TRY(kid_start(ctx, iopl_user_make, iopl_user_use, NULL));
+	return kid_start(ctx, iopl_none_make, iopl_none_use, NULL);
+}
+
+static int iopl_use(struct maker_ctx *ctx)
+{
+	CHECK(!port_faults());
+	return kids_finish(ctx);
+}
+
+/* A processor that does not tell the time. */
 
 static int tsc_make(struct maker_ctx *ctx)
 {
@@ -584,6 +634,7 @@ const struct maker makers_cpu[] = {
 	{ "ldt", "an entry in the local descriptor table", ldt_make, ldt_use, MAKER_MAY_REFUSE },
 	{ "gdt", "a thread area in the global descriptor table", gdt_make, gdt_use, MAKER_MAY_REFUSE },
 	{ "ioperm", "leave to use a port", ioport_make, ioport_use, MAKER_MAY_REFUSE },
+	{ "iopl", "leave to use every port", iopl_make, iopl_use, MAKER_MAY_REFUSE, 0, "I/O ports" },
 	{ "tsc", "no leave to read the time stamp counter", tsc_kid_make, NULL, MAKER_MAY_REFUSE },
 	{ "pkey", "a protection key", pkey_make, pkey_use, MAKER_MAY_REFUSE },
 	{ "loop-vdso", "a thread that reads the clock", loop_make, loop_use, 0, 0 },
