@@ -21,7 +21,8 @@ struct itimer {
 };
 
 static const struct field itimer_fields[] = {
-	FIELD_UINT(struct itimer, left_us, "left_us", "until it fires; 0: not set"),
+	FIELD_UINT(struct itimer, left_us, "left_us",
+		"until it fires; 0: not set, or, with an interval, expired and its signal not taken yet"),
 	FIELD_UINT(struct itimer, interval_us, "interval_us", "from one to the next"),
 	FIELD_END,
 };
@@ -73,6 +74,11 @@ static struct itimer itimer_of(const struct itimerval *v)
 	return (struct itimer){ timeval_us(&v->it_value), timeval_us(&v->it_interval) };
 }
 
+static bool is_set(const struct itimer *t)
+{
+	return t->left_us || t->interval_us;
+}
+
 static int itimers_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	const struct itimers_got *got = ((struct itimers_scratch *)scratch)->got;
@@ -85,7 +91,7 @@ static int itimers_capture(struct capture *c, const struct batch *b, void *scrat
 		.virt = itimer_of(&got->timers[ITIMER_VIRTUAL]),
 		.prof = itimer_of(&got->timers[ITIMER_PROF]),
 	};
-	return s->real.left_us || s->virt.left_us || s->prof.left_us ? 0 : CAPTURE_NOTHING;
+	return is_set(&s->real) || is_set(&s->virt) || is_set(&s->prof) ? 0 : CAPTURE_NOTHING;
 }
 
 static struct timeval us_timeval(uint64_t us)
@@ -93,11 +99,16 @@ static struct timeval us_timeval(uint64_t us)
 	return (struct timeval){ .tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000) };
 }
 
+/*
+ * A real timer that has expired begins its next interval when its signal is taken, and has none left until then. Such a one is
+ * made to expire again at once: the signal is pending already, or ignored, and so the same state comes of it.
+ */
 static void arm_itimer(struct batch *b, uint64_t which, const struct itimer *t, uint64_t left_us)
 {
-	const struct itimerval v = { .it_value = us_timeval(left_us), .it_interval = us_timeval(t->interval_us) };
+	const struct itimerval v = { .it_value = us_timeval(MAX(left_us, 1)),
+		.it_interval = us_timeval(t->interval_us) };
 
-	if (t->left_us)
+	if (is_set(t))
 		batch_call(b, "setitimer", SYS_setitimer, which, batch_copy(b, &v, sizeof(v)).v, 0);
 }
 

@@ -89,8 +89,8 @@ static int itimer_interval_make(struct maker_ctx *ctx)
 {
 	struct itimerval v = { .it_interval = { 0, 50000 }, .it_value = { 0, 50000 } };
 
-	TRY(catch (SIGALRM));
-	CHECK(!setitimer(ITIMER_REAL, &v, NULL));
+	TRY(catch (itimer_signal[ctx->arg]));
+	CHECK(!setitimer((int)ctx->arg, &v, NULL));
 	return 0;
 }
 
@@ -99,9 +99,43 @@ static int itimer_interval_use(struct maker_ctx *ctx)
 	struct itimerval v;
 	int was = fired;
 
-	CHECK(!getitimer(ITIMER_REAL, &v));
+	CHECK(!getitimer((int)ctx->arg, &v));
 	SAME(v.it_interval.tv_usec, 50000);
+	for (int64_t since = now_ms(CLOCK_MONOTONIC);
+		ctx->arg && fired < was + 4 && now_ms(CLOCK_MONOTONIC) < since + 20000;)
+		burn();
 	CHECK(UNTIL(fired >= was + 4));
+	return 0;
+}
+
+/* Expired with its signal blocked: the next interval begins when the signal is taken. */
+static int itimer_expired_make(struct maker_ctx *ctx)
+{
+	struct itimerval v = { .it_interval = { 0, 50000 }, .it_value = { 0, 1000 } };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	CHECK(!sigprocmask(SIG_BLOCK, &set, NULL));
+	TRY(catch (SIGALRM));
+	CHECK(!setitimer(ITIMER_REAL, &v, NULL));
+	nap(20);
+	return 0;
+}
+
+static int itimer_expired_use(struct maker_ctx *ctx)
+{
+	struct itimerval v;
+	sigset_t set;
+
+	CHECK(!getitimer(ITIMER_REAL, &v));
+	SAME(v.it_value.tv_usec, 0);
+	SAME(v.it_interval.tv_usec, 50000);
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	CHECK(!sigprocmask(SIG_UNBLOCK, &set, NULL));
+	SAME(fired, 1);
+	CHECK(UNTIL(fired >= 4));
 	return 0;
 }
 
@@ -490,6 +524,12 @@ const struct maker makers_timer[] = {
 	{ "itimer-virtual", "ITIMER_VIRTUAL", itimer_make, itimer_use, 0, ITIMER_VIRTUAL },
 	{ "itimer-prof", "ITIMER_PROF", itimer_make, itimer_use, 0, ITIMER_PROF },
 	{ "itimer-interval", "ITIMER_REAL every 50 ms", itimer_interval_make, itimer_interval_use, MAKER_RESTLESS },
+	{ "itimer-expired", "ITIMER_REAL every 50 ms, expired with its signal blocked", itimer_expired_make,
+		itimer_expired_use },
+	{ "itimer-virtual-interval", "ITIMER_VIRTUAL every 50 ms", itimer_interval_make, itimer_interval_use, 0,
+		ITIMER_VIRTUAL },
+	{ "itimer-prof-interval", "ITIMER_PROF every 50 ms", itimer_interval_make, itimer_interval_use, MAKER_RESTLESS,
+		ITIMER_PROF },
 	{ "alarm", "alarm in 5000 seconds", alarm_far_make, alarm_far_use },
 	{ "realtime", "a POSIX timer of CLOCK_REALTIME", posix_make, posix_use, 0, CLOCK_REALTIME },
 	{ "monotonic", "of CLOCK_MONOTONIC", posix_make, posix_use, 0, CLOCK_MONOTONIC },
