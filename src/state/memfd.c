@@ -27,16 +27,25 @@ struct memfd_state {
 	size_t n_extents;
 };
 
+/* What a memfd and shared anonymous memory have in common. */
+#define INODE_FIELDS                                                                                                   \
+	FIELD_UINT(struct memfd_state, size, "size", "bytes"),                                                         \
+		FIELD_OCTAL(struct memfd_state, mode, "mode", "permissions"),                                          \
+		FIELD_UINT(struct memfd_state, uid, "uid", "owner"),                                                   \
+		FIELD_UINT(struct memfd_state, gid, "gid", "group"),                                                   \
+		FIELD_INT(struct memfd_state, mtime_s, "mtime", "last modification, seconds since 1970"),              \
+		FIELD_UINT(struct memfd_state, mtime_ns, "mtime_ns", "and nanoseconds"),                               \
+		FIELD_LIST(struct memfd_state, extents, n_extents, "extents", extent_fields, "contents")
+
 static const struct field memfd_fields[] = {
 	FIELD_STRING(struct memfd_state, name, "name", "as given to memfd_create"),
-	FIELD_UINT(struct memfd_state, size, "size", "bytes"),
 	FIELD_HEX(struct memfd_state, seals, "seals", "F_GET_SEALS"),
-	FIELD_OCTAL(struct memfd_state, mode, "mode", "permissions"),
-	FIELD_UINT(struct memfd_state, uid, "uid", "owner"),
-	FIELD_UINT(struct memfd_state, gid, "gid", "group"),
-	FIELD_INT(struct memfd_state, mtime_s, "mtime", "last modification, seconds since 1970"),
-	FIELD_UINT(struct memfd_state, mtime_ns, "mtime_ns", "and nanoseconds"),
-	FIELD_LIST(struct memfd_state, extents, n_extents, "extents", extent_fields, "contents"),
+	INODE_FIELDS,
+	FIELD_END,
+};
+
+static const struct field shmem_fields[] = {
+	INODE_FIELDS,
 	FIELD_END,
 };
 
@@ -216,7 +225,7 @@ const struct component component_shmem = {
 	.kind = { .name = "shmem",
 		.version = 1,
 		.size = sizeof(struct memfd_state),
-		.fields = memfd_fields,
+		.fields = shmem_fields,
 		.doc = "the memory of shared anonymous mappings",
 		.sources = "mmap(2) MAP_SHARED | MAP_ANONYMOUS; mm/shmem.c" },
 	.scope = SCOPE_BACKING,

@@ -73,21 +73,14 @@ static int sharing_capture(struct capture *c, const struct batch *b, void *scrat
 	return CAPTURE_NOTHING;
 }
 
-struct sharing_state {
-	object_id of;
-};
-
-static const struct field sharing_fields[] = {
-	FIELD_REF(struct sharing_state, of, "of", "process", REF_STRONG, "never written: what is shared is refused"),
-	FIELD_END,
-};
+static const struct field no_fields[] = { FIELD_END };
 
 const struct component component_sharing = {
 	.kind = {
 		.name = "sharing",
 		.version = 1,
-		.size = sizeof(struct sharing_state),
-		.fields = sharing_fields,
+		.size = sizeof(object_id),
+		.fields = no_fields,
 		.doc = "what two processes share; refused",
 		.sources = "clone(2), kcmp(2); kernel/fork.c; selftests/kcmp",
 	},

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <stdalign.h>
+#include <sys/auxv.h>
 #include <sys/io.h>
 #include <sys/prctl.h>
 #include <sys/rseq.h>
@@ -619,7 +620,78 @@ static int rseq_registered_use(struct maker_ctx *ctx)
 		name, what, of##_make, of##_use                                                                        \
 	}
 
+/* Segment registers that are not what they are in almost every program. Loading FS takes the base from the descriptor, which is 0. */
+
+static uint32_t segments[4], segments_after[4];
+
+static void *run_segments(void *arg)
+{
+	uint32_t selector = 0x2b; /* of user data, flat */
+
+	started = 1;
+	__asm__ volatile("mov %[s], %%ds\n mov %[s], %%es\n mov %[s], %%gs\n"
+			 "rdfsbase %%rax\n mov %[s], %%fs\n wrfsbase %%rax\n"
+			 "mov %%ds, 0(%[in])\n mov %%es, 4(%[in])\n mov %%fs, 8(%[in])\n mov %%gs, 12(%[in])\n"
+			 "1: cmpl $0, %[go]\n je 1b\n"
+			 "mov %%ds, 0(%[out])\n mov %%es, 4(%[out])\n mov %%fs, 8(%[out])\n mov %%gs, 12(%[out])\n"
+			 "xor %%eax, %%eax\n mov %%eax, %%ds\n mov %%eax, %%es\n mov %%eax, %%gs\n"
+			 :
+			 : [s] "r"(selector), [go] "m"(go), [in] "r"(segments), [out] "r"(segments_after)
+			 : "memory", "cc", "rax");
+	return NULL;
+}
+
+static int segments_make(struct maker_ctx *ctx)
+{
+	NEED(getauxval(AT_HWCAP2) & 2); /* FSGSBASE */
+	return start(run_segments);
+}
+
+static int segments_use(struct maker_ctx *ctx)
+{
+	TRY(join());
+	for (int i = 0; i < 4; i++) {
+		SAME(segments[i] & 0xffff, 0x2b);
+		SAME(segments_after[i], segments[i]);
+	}
+	return 0;
+}
+
+/* The CPUID instruction made to fault, and leave to use a state of the processor that is not for everyone. */
+
+static int cpuid_make(struct maker_ctx *ctx)
+{
+	NEED(!syscall(SYS_arch_prctl, 0x1012 /* ARCH_SET_CPUID */, 0));
+	return 0;
+}
+
+static int cpuid_use(struct maker_ctx *ctx)
+{
+	SAME(syscall(SYS_arch_prctl, 0x1011 /* ARCH_GET_CPUID */), 0);
+	return 0;
+}
+
+#define TILES 18 /* AMX: XTILEDATA */
+
+static int tiles_make(struct maker_ctx *ctx)
+{
+	NEED(!syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, TILES));
+	return 0;
+}
+
+static int tiles_use(struct maker_ctx *ctx)
+{
+	uint64_t permitted = 0;
+
+	CHECK(!syscall(SYS_arch_prctl, 0x1022 /* ARCH_GET_XCOMP_PERM */, &permitted));
+	CHECK(permitted >> TILES & 1);
+	return 0;
+}
+
 const struct maker makers_cpu[] = {
+	{ "segments", "segment selectors that programs leave alone", segments_make, segments_use },
+	{ "cpuid", "a CPUID instruction that faults", cpuid_make, cpuid_use },
+	{ "tiles", "leave to use the tile registers", tiles_make, tiles_use },
 	ROW("general", "all general registers and the direction flag", general),
 	{ "xmm", "SSE registers of a spinning thread", xmm_make, xmm_use, 0, 0 },
 	{ "xmm-asleep", "SSE registers of a sleeping thread", xmm_make, xmm_use, 0, 1 },

@@ -390,6 +390,22 @@ static int pidfd_living_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Of one thread: it is readable when that ends, whatever the process does. */
+
+static int pidfd_thread_make(struct maker_ctx *ctx)
+{
+	fd = pidfd_open(tid_self(), O_EXCL); /* PIDFD_THREAD */
+	NEED(fd >= 0);
+	return 0;
+}
+
+static int pidfd_thread_use(struct maker_ctx *ctx)
+{
+	SAME(fcntl(fd, F_GETFL) & O_EXCL, O_EXCL);
+	SAME(readable(fd), 0);
+	return 0;
+}
+
 static int pidfd_zombie_make(struct maker_ctx *ctx)
 {
 	siginfo_t si;
@@ -716,6 +732,7 @@ const struct maker makers_event[] = {
 	ROW("timerfd-cancel", "one to be cancelled when the clock is set", timerfd_cancel),
 	ROW("timerfd-reading", "a thread asleep in its read", timerfd_reading),
 	ROW("pidfd", "pidfds of a child and of itself", pidfd_living),
+	ROW("pidfd-thread", "a pidfd of a thread", pidfd_thread),
 	ROW("pidfd-zombie", "a pidfd of a zombie", pidfd_zombie),
 	{ "pidfd-gone", "a pidfd of a child reaped", pidfd_gone_make, pidfd_gone_use, MAKER_MAY_REFUSE, 0, "pidfd" },
 	{ "epoll", "an epoll, level-triggered", epoll_make, epoll_use, 0, EPOLLIN },

@@ -4,6 +4,8 @@
 
 #include "maker.h"
 
+#include <sys/prctl.h>
+
 #include <dirent.h>
 #include <sys/uio.h>
 
@@ -469,6 +471,61 @@ static int owner_group_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The identity with which the owner was set decides whom the signal reaches. */
+
+#ifndef F_GETOWNER_UIDS
+#define F_GETOWNER_UIDS 17
+#endif
+
+static int owner_uid_make(struct maker_ctx *ctx)
+{
+	uid_t uids[2];
+
+	CHECK(!pipe(ends));
+	CHECK(!syscall(SYS_setresuid, 1005, 1006, -1));
+	CHECK(!fcntl(ends[0], F_SETOWN, getpid()));
+	CHECK(!syscall(SYS_setresuid, 0, 0, -1));
+	CHECK(!prctl(PR_SET_DUMPABLE, 1));
+	NEED(!fcntl(ends[0], F_GETOWNER_UIDS, uids));
+	return 0;
+}
+
+static int owner_uid_use(struct maker_ctx *ctx)
+{
+	uid_t uids[2];
+
+	CHECK(!fcntl(ends[0], F_GETOWNER_UIDS, uids));
+	SAME(uids[0], 1005);
+	SAME(uids[1], 1006);
+	return 0;
+}
+
+/* Of another user and group. arg: a pipe, not an unlinked file. */
+
+static int owned_fd;
+
+static int owned_make(struct maker_ctx *ctx)
+{
+	if (ctx->arg) {
+		CHECK(!pipe(ends));
+		owned_fd = ends[0];
+	} else {
+		owned_fd = open(in_dir(ctx, "owned"), O_CREAT | O_RDWR, 0600);
+		CHECK(owned_fd >= 0 && !unlink(ctx->path));
+	}
+	return fchown(owned_fd, 1005, 1006);
+}
+
+static int owned_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+
+	CHECK(!fstat(owned_fd, &st));
+	SAME(st.st_uid, 1005);
+	SAME(st.st_gid, 1006);
+	return 0;
+}
+
 /* Devices that anybody may open. */
 
 static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom" };
@@ -607,6 +664,9 @@ const struct maker makers_file[] = {
 	{ "unlinked-sparse", "one of a terabyte, mostly holes", nameless_make, nameless_use, 0, UNLINKED_SPARSE },
 	{ "unlinked-read-only", "one open for reading only", nameless_make, nameless_use, 0, UNLINKED_READONLY },
 	{ "tmpfile", "O_TMPFILE, given a name in the end", nameless_make, nameless_use, 0, TMPFILE },
+	{ "unlinked-owned", "one of another user and group", owned_make, owned_use, 0, 0 },
+	{ "pipe-owned", "a pipe of another user and group", owned_make, owned_use, 0, 1 },
+	ROW("owner-uid", "an owner set by another user", owner_uid),
 	ROW("unlinked-twice", "one opened twice and mapped", nameless_twice),
 	{ "linked-elsewhere", "an unlinked file with another name", linked_elsewhere_make, linked_elsewhere_use,
 		MAKER_MAY_REFUSE },

@@ -771,6 +771,45 @@ static int exe_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Registered for barriers in other threads; the session's share of the processor. */
+
+#ifndef MEMBARRIER_CMD_GET_REGISTRATIONS
+#define MEMBARRIER_CMD_GET_REGISTRATIONS (1 << 9)
+#endif
+#define PRIVATE_EXPEDITED	   (1 << 3)
+#define REGISTER_PRIVATE_EXPEDITED (1 << 4)
+
+static int membarrier_make(struct maker_ctx *ctx)
+{
+	NEED(!syscall(SYS_membarrier, REGISTER_PRIVATE_EXPEDITED, 0, 0));
+	return 0;
+}
+
+static int membarrier_use(struct maker_ctx *ctx)
+{
+	CHECK(!syscall(SYS_membarrier, PRIVATE_EXPEDITED, 0, 0));
+	return 0;
+}
+
+static int autogroup_make(struct maker_ctx *ctx)
+{
+	FILE *f = fopen("/proc/self/autogroup", "w");
+
+	NEED(f);
+	CHECK(fprintf(f, "5") > 0);
+	return fclose(f);
+}
+
+static int autogroup_use(struct maker_ctx *ctx)
+{
+	char text[100] = "";
+	FILE *f = fopen("/proc/self/autogroup", "r");
+
+	CHECK(f && fgets(text, sizeof(text), f));
+	CHECK(strstr(text, " nice 5"));
+	return fclose(f);
+}
+
 #define ROW(name, what, of)                                                                                            \
 	{                                                                                                              \
 		name, what, of##_make, of##_use                                                                        \
@@ -810,6 +849,8 @@ const struct maker makers_identity[] = {
 	{ "personality", "five flags of personality", personality_make, personality_use, 0,
 		UNAME26 | MMAP_PAGE_ZERO | STICKY_TIMEOUTS | WHOLE_SECONDS | ADDR_COMPAT_LAYOUT },
 	ROW("pdeathsig", "a child that is told of its parent's death", pdeathsig),
+	ROW("membarrier", "registered for private expedited barriers", membarrier),
+	ROW("autogroup", "a nice value of its session's group", autogroup),
 	ROW("cwd", "a working directory", cwd),
 	{ "cwd-deleted", "a deleted one", cwd_gone_make, cwd_gone_use, MAKER_MAY_REFUSE, 0, "deleted" },
 	{ "chroot", "another root directory", chroot_make },

@@ -208,6 +208,24 @@ static int twice_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Given to another user and group. */
+static int owned_make(struct maker_ctx *ctx)
+{
+	TRY(make(ctx, 0));
+	return fchown(fd, 1005, 1006);
+}
+
+static int owned_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+
+	TRY(contents());
+	CHECK(!fstat(fd, &st));
+	SAME(st.st_uid, 1005);
+	SAME(st.st_gid, 1006);
+	return 0;
+}
+
 static int huge_make(struct maker_ctx *ctx)
 {
 	fd = memfd_create("huge", MFD_HUGETLB);
@@ -245,6 +263,7 @@ const struct maker makers_memfd[] = {
 	{ "mapped-private-closed", "mapped privately, descriptor closed", mapped_make, mapped_use, 0, 2 },
 	{ "mapped-shared-closed", "mapped shared, descriptor closed", mapped_make, mapped_use, 0, 3 },
 	ROW("twice", "opened twice and handed to a child", twice),
+	ROW("owned", "of another user and group", owned),
 	{ "huge", "of huge pages", huge_make, huge_use, MAKER_MAY_REFUSE },
 	{ 0 },
 };

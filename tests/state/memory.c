@@ -4,6 +4,8 @@
 
 #include "maker.h"
 
+#include <sys/fsuid.h>
+
 #include <setjmp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -705,6 +707,46 @@ static int malloc_use(struct maker_ctx *ctx)
 		name, what, of##_make, of##_use                                                                        \
 	}
 
+/* Shared memory belongs to who made it: seen through map_files. */
+
+static char *owned, path_of_owned[100];
+static const struct timespec times[2] = { { 1000000000, 1 }, { 1000000000, 123456789 } };
+
+static void owned_path(void)
+{
+	snprintf(path_of_owned, sizeof(path_of_owned), "/proc/self/map_files/%lx-%lx", (unsigned long)owned,
+		(unsigned long)owned + PAGE);
+}
+
+static int shared_owned_make(struct maker_ctx *ctx)
+{
+	setfsgid(1006);
+	setfsuid(1005);
+	owned = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	setfsuid(0);
+	setfsgid(0);
+	CHECK(!prctl(PR_SET_DUMPABLE, 1));
+	CHECK(owned != MAP_FAILED);
+	owned[0] = 1;
+	owned_path();
+	CHECK(!chmod(path_of_owned, 0640));
+	return utimensat(AT_FDCWD, path_of_owned, times, 0);
+}
+
+static int shared_owned_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+
+	CHECK(!stat(path_of_owned, &st));
+	SAME(st.st_mode & 07777, 0640);
+	SAME(st.st_mtim.tv_sec, times[1].tv_sec);
+	SAME(st.st_mtim.tv_nsec, times[1].tv_nsec);
+	SAME(st.st_uid, 1005);
+	SAME(st.st_gid, 1006);
+	SAME(owned[0], 1);
+	return 0;
+}
+
 const struct maker makers_memory[] = {
 	{ "private", "1 MiB of private memory", private_make, private_use, 0, 1 << 20 },
 	{ "private-64m", "64 MiB of private memory", private_make, private_use, MAKER_SLOW, 64 << 20 },
@@ -714,6 +756,7 @@ const struct maker makers_memory[] = {
 	ROW("protections", "a page of each protection", prot),
 	ROW("code", "code written at run time", code),
 	ROW("shared", "shared memory of two processes", shared),
+	ROW("shared-owned", "shared memory of another user, with a mode and a time", shared_owned),
 	ROW("shared-twice", "shared memory mapped twice", twice),
 	ROW("copy-on-write", "pages shared by fork, some written since", cow),
 	ROW("brk", "a grown heap", brk),

@@ -81,6 +81,7 @@ static void unusual(struct termios *t)
 	t->c_iflag = INLCR | IGNBRK | IXANY | IUTF8;
 	t->c_oflag = OPOST | OCRNL | TAB3;
 	t->c_cflag = (t->c_cflag & ~(tcflag_t)CBAUD) | B9600 | CSTOPB | PARENB;
+	t->c_line = 3; /* a number that the kernel keeps and nobody heeds */
 	t->c_lflag = ICANON | ECHOCTL | NOFLSH | TOSTOP;
 	for (int i = 0; i < 17; i++)
 		t->c_cc[i] = (cc_t)(i + 100);
@@ -107,6 +108,7 @@ static int settings_use(struct maker_ctx *ctx)
 	SAME(t.c_iflag, want.c_iflag);
 	SAME(t.c_oflag, want.c_oflag);
 	SAME(t.c_lflag, want.c_lflag);
+	SAME(t.c_line, 3);
 	SAME(t.c_cflag & (CBAUD | CSTOPB), B9600 | CSTOPB);
 	CHECK(!memcmp(t.c_cc, want.c_cc, 17));
 	return 0;
@@ -523,7 +525,88 @@ static int reading_use(struct maker_ctx *ctx)
 		name, what, of##_make, of##_use                                                                        \
 	}
 
+/* A line discipline other than the usual. */
+
+#ifndef N_NULL
+#define N_NULL 27
+#endif
+
+static int line_make(struct maker_ctx *ctx)
+{
+	int line = N_NULL;
+
+	TRY(open_pair());
+	NEED(!ioctl(slave, TIOCSETD, &line));
+	return 0;
+}
+
+static int line_use(struct maker_ctx *ctx)
+{
+	int line = 0;
+
+	CHECK(!ioctl(slave, TIOCGETD, &line));
+	SAME(line, N_NULL);
+	return 0;
+}
+
+static int owned_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	CHECK(!fchown(slave, 1005, 1006));
+	return fchmod(slave, 0604);
+}
+
+static int owned_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+
+	CHECK(!fstat(slave, &st));
+	SAME(st.st_uid, 1005);
+	SAME(st.st_gid, 1006);
+	SAME(st.st_mode & 07777, 0604);
+	return 0;
+}
+
+/* A session's terminal opened as /dev/tty. */
+
+static int slave2;
+
+static int dev_tty_kid_make(struct maker_ctx *ctx)
+{
+	CHECK(setsid() > 0);
+	CHECK(!ioctl(slave, TIOCSCTTY, 0));
+	slave2 = open("/dev/tty", O_RDWR | O_NOCTTY);
+	CHECK(slave2 >= 0);
+	return close(master);
+}
+
+static int dev_tty_kid_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+
+	CHECK(!fstat(slave2, &st));
+	SAME(st.st_rdev, 0x500);
+	SAME(write(slave2, "by name\n", 8), 8);
+	return 0;
+}
+
+static int dev_tty_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	TRY(kid_start(ctx, dev_tty_kid_make, dev_tty_kid_use, NULL));
+	return close(slave);
+}
+
+static int dev_tty_use(struct maker_ctx *ctx)
+{
+	TRY(kids_finish(ctx));
+	return got(master, "by name\r\n");
+}
+
 const struct maker makers_pty[] = {
+	{ "line", "a line discipline of its own", line_make, line_use, MAKER_MAY_REFUSE, 0, "disc" },
+	ROW("owned", "a slave of another user and group", owned),
+	ROW("dev-tty", "a terminal opened as /dev/tty", dev_tty),
 	ROW("plain", "a pair with a size", plain),
 	ROW("settings", "every setting unusual", settings),
 	ROW("typed", "two lines typed and not read", typed),

@@ -244,6 +244,42 @@ static int dispatch_make(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The same, but for one range of code, which holds a call of its own. */
+
+long exempt_call(long nr);
+extern const char exempt_end[];
+__asm__(".text\n"
+	".type exempt_call, @function\n"
+	"exempt_call:\n"
+	"	mov %rdi, %rax\n	syscall\n	ret\n"
+	"exempt_end:\n");
+
+static int dispatch_range_make(struct maker_ctx *ctx)
+{
+	struct sigaction sa = { .sa_sigaction = on_dispatch, .sa_flags = SA_SIGINFO };
+	uintptr_t start = (uintptr_t)exempt_call;
+
+	CHECK(!sigaction(SIGSYS, &sa, NULL));
+	NEED(!prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, start, (uintptr_t)exempt_end - start, &selector));
+	return 0;
+}
+
+static int dispatch_range_use(struct maker_ctx *ctx)
+{
+	selector = 1;
+	long pid = exempt_call(SYS_getpid);
+	int seen = dispatched;
+
+	selector = 0;
+	SAME(seen, 0);
+	SAME(pid, getpid());
+	selector = 1;
+	syscall(SYS_getppid);
+	SAME(dispatched, SYS_getppid);
+	CHECK(!prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_OFF, 0, 0, 0));
+	return 0;
+}
+
 static int dispatch_use(struct maker_ctx *ctx)
 {
 	selector = 1;
@@ -296,6 +332,7 @@ const struct maker makers_seccomp[] = {
 	ROW("deadly", "filters that kill at mmap, munmap, openat and others", deadly),
 	ROW("strict", "strict mode", strict),
 	ROW("dispatch", "syscall user dispatch, off by its byte", dispatch),
+	ROW("dispatch-range", "the same, but for one range of code", dispatch_range),
 	{ "dispatch-on", "syscall user dispatch, on", diverted_make },
 	{ 0 },
 };

@@ -576,6 +576,30 @@ static int waits_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* An alternate stack that is put away while a handler runs on it. */
+
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1u << 31)
+#endif
+
+static int autodisarm_make(struct maker_ctx *ctx)
+{
+	stack_t s = { .ss_sp = altstack, .ss_size = sizeof(altstack), .ss_flags = (int)SS_AUTODISARM };
+
+	return sigaltstack(&s, NULL);
+}
+
+static int autodisarm_use(struct maker_ctx *ctx)
+{
+	stack_t s;
+
+	CHECK(!sigaltstack(NULL, &s));
+	SAME((unsigned)s.ss_flags, SS_AUTODISARM);
+	SAME((uintptr_t)s.ss_sp, (uintptr_t)altstack);
+	SAME(s.ss_size, sizeof(altstack));
+	return 0;
+}
+
 #define PENDING(name, what, of)                                                                                        \
 	{                                                                                                              \
 		name, what, of##_make, of##_use                                                                        \
@@ -597,6 +621,7 @@ const struct maker makers_signal[] = {
 	{ "in-handler", "a process inside a handler", in_handler_make, NULL, 0, 0 },
 	{ "in-handler-altstack", "inside a handler on the alternate stack", in_handler_make, NULL, 0, 1 },
 	{ "in-handler-nested", "inside a handler inside a handler", in_handler_make, NULL, 0, 2 },
+	PENDING("altstack-autodisarm", "an alternate stack that is put away in a handler", autodisarm),
 	{ "restarts", "a read that SA_RESTART will restart", restart_make, restart_use, 0, SA_RESTART },
 	{ "interrupts", "a read that a handler will interrupt", restart_make, restart_use },
 	{ "pause", "a thread in pause", waits_make, waits_use, 0, SYS_pause },

@@ -3,6 +3,9 @@
 
 #include "maker.h"
 
+#include <linux/capability.h>
+#include <linux/securebits.h>
+
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -401,9 +404,23 @@ static void *outlives(void *arg)
 	kid_live(ctx, NULL, NULL);
 }
 
+/* One inheritable, and so ambient: it outlasts a change of identity with SECBIT_NO_SETUID_FIXUP only. */
+static int ambient_capability(void)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct cap[2];
+
+	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) || syscall(SYS_capget, &head, cap))
+		return 1;
+	cap[0].inheritable |= 1u << CAP_NET_RAW;
+	return syscall(SYS_capset, &head, cap) || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0);
+}
+
 static int leaderless_kid(struct maker_ctx *ctx)
 {
 	if (pthread_create(&threads[0], NULL, outlives, ctx))
+		return 1;
+	if (ctx->arg && ambient_capability())
 		return 1;
 	if (ctx->arg && (syscall(SYS_setresgid, 2001, 2001, 2001) || syscall(SYS_setresuid, 1001, 1001, 1001) ||
 				prctl(PR_SET_DUMPABLE, 1)))
@@ -431,6 +448,8 @@ static int leaderless_use(struct maker_ctx *ctx)
 	snprintf(path, sizeof(path), "/proc/%d/status", kid);
 	SAME(proc_number(path, "Uid", 10), ctx->arg);
 	SAME(proc_number(path, "Gid", 10), ctx->arg ? 2001 : 0);
+	SAME(proc_number(path, "CapInh", 16), ctx->arg ? 1 << CAP_NET_RAW : 0);
+	SAME(proc_number(path, "CapAmb", 16), ctx->arg ? 1 << CAP_NET_RAW : 0);
 	SAME(waitpid(kid, &status, WNOHANG), 0);
 	return kids_finish(ctx);
 }
