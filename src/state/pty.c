@@ -167,8 +167,13 @@ static int capture_slave(struct capture *c, const struct file_look *f, int slave
 
 static int capture_queues(struct capture *c, const struct file_look *f, int fd, int slave, struct pty_state *s)
 {
-	int err = pty_queues_read(fd, slave, s->slave == SLAVE_CLOSED && !s->locked, &s->output, &s->input);
+	int err;
 
+	/* To read it would be to take it away, and what sets it would be done again. */
+	if (s->packet && poll_says(fd, POLLPRI, POLLPRI))
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program that has the master read it first"),
+			"a terminal in packet mode whose master has not read its status");
+	err = pty_queues_read(fd, slave, s);
 	if (err == -EBUSY)
 		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program that has the master read it first"),
 			"a terminal whose output is stopped (^S) or full, with output that its master has "
@@ -297,7 +302,7 @@ static int pty_open(struct restore *r, const struct record *rec, const struct fi
 
 static int give_node(struct restore *r, const struct pty_state *s, int slave)
 {
-	if (!s->slave_mode || slave < 0)
+	if (!s->slave_mode)
 		return 0;
 	return fchown(slave, (uid_t)s->slave_uid, (gid_t)s->slave_gid) < 0 || fchmod(slave, s->slave_mode & 07777) < 0
 		       ? -errno
@@ -324,15 +329,13 @@ static int set_modes(int master, int slave, const struct pty_state *s, const str
 		.ws_col = (unsigned short)s->columns,
 		.ws_xpixel = (unsigned short)s->xpixel,
 		.ws_ypixel = (unsigned short)s->ypixel };
-	int packet = s->packet, locked = s->locked;
+	int packet = s->packet;
 
 	if (ioctl(master, TERMINAL_SET, modes) < 0 || ioctl(master, TIOCSWINSZ, &size) < 0)
 		return -errno;
-	if (slave >= 0 && s->exclusive && ioctl(slave, TIOCEXCL, 0) < 0)
+	if (s->exclusive && ioctl(slave, TIOCEXCL, 0) < 0)
 		return -errno;
-	if (ioctl(master, TIOCPKT, &packet) < 0 || ioctl(master, TIOCSPTLCK, &locked) < 0)
-		return -errno;
-	return 0;
+	return ioctl(master, TIOCPKT, &packet) < 0 ? -errno : 0;
 }
 
 static int fill(struct restore *r, const struct record *rec, const struct pty_state *s)
@@ -340,15 +343,15 @@ static int fill(struct restore *r, const struct record *rec, const struct pty_st
 	struct terminal_modes modes = s->modes;
 	int master = pty_restore_master(r, rec, master_flags(r, rec->id)), slave = -1, err;
 	struct made *made = restore_made(r, rec->id);
+	int locked = s->locked;
 
 	if (master < 0)
 		return master;
 	if (s->cc.size != sizeof(modes.cc))
 		return -EBADMSG;
 	memcpy(modes.cc, s->cc.data, sizeof(modes.cc));
-	if (s->slave != SLAVE_NEVER_OPENED)
-		slave = pty_restore_slave(r, rec);
-	if (slave < 0 && s->slave != SLAVE_NEVER_OPENED)
+	slave = pty_restore_slave(r, rec);
+	if (slave < 0)
 		return slave;
 	err = give_node(r, s, slave);
 	if (!err)
@@ -357,10 +360,14 @@ static int fill(struct restore *r, const struct record *rec, const struct pty_st
 		stop_output(master, &modes);
 	if (!err)
 		err = set_modes(master, slave, s, &modes);
-	if (!err && s->held && slave >= 0)
+	if (!err && s->held)
 		err = ioctl(slave, TCXONC, TCOOFF) < 0 ? -errno : 0;
 	if (s->slave == SLAVE_CLOSED)
 		close_fd(&made->fd[1]);
+	if (s->slave == SLAVE_NEVER_OPENED)
+		pty_close_unseen(master, take_fd(&made->fd[1]));
+	if (!err && ioctl(master, TIOCSPTLCK, &locked) < 0)
+		err = -errno;
 	return err;
 }
 

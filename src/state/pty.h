@@ -44,9 +44,11 @@ const struct description *pty_master_of(const struct capture *c, uint64_t index)
 /* A description of the slave; NULL: the tree has none. */
 const struct description *pty_slave_of(const struct capture *c, uint64_t index);
 
-/* What a master and a slave hold back, taken out and put back. input is only looked at with a slave (>= 0).
- * Buffers are allocated. */
-int pty_queues_read(int master, int slave, bool closed, struct blob *output, struct blob *input);
+/* What a master and a slave hold back, taken out and put back, into s->output and s->input (allocated). slave: negative if nobody has it, and s->slave then
+ * says whether anybody had; whether its output is stopped (s->stopped) is then looked at too. */
+int pty_queues_read(int master, int slave, struct pty_state *s);
+/* Closes the last descriptor of a slave as if it had never been opened. The master is unlocked afterwards. */
+void pty_close_unseen(int master, int slave);
 int pty_queues_write(
 	int master, int slave, const struct blob *output, const struct blob *input, const struct terminal_modes *modes);
 

@@ -18,7 +18,8 @@
 
 struct queues {
 	int master, slave; /* slave: negative, there is none */
-	bool closed;	   /* there was one */
+	bool never_opened; /* nor was there one */
+	bool stopped;	   /* as far as that was looked at: where there was none */
 	struct terminal_modes modes;
 	const uint8_t *put_output, *put_input;
 	uint8_t *output, *input;
@@ -182,18 +183,43 @@ static int exchange(void *arg)
 	return err;
 }
 
-/* A slave that was closed may be opened for a moment; one that was never opened may not: its master would see the end. */
+/*
+ * The master is to see no end of a slave that for all it knows was never opened. pty_close() takes one whose last open failed for one that is not open, and
+ * opening a locked one fails.
+ */
+void pty_close_unseen(int master, int slave)
+{
+	int on = 1, off = 0, none;
+
+	ioctl(master, TIOCSPTLCK, &on);
+	none = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	close(slave);
+	ioctl(master, TIOCSPTLCK, &off);
+	if (none >= 0)
+		close(none);
+}
+
+/* A slave that nobody has is opened for a moment. */
 static int exchange_open(void *arg)
 {
 	struct queues *q = arg;
-	bool opened = q->slave < 0 && q->closed;
-	int err;
+	int locked = 0, off = 0, err;
 
-	if (opened)
-		q->slave = ioctl(q->master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
-	err = exchange(q);
-	if (opened && q->slave >= 0)
-		close(q->slave);
+	if (q->slave >= 0)
+		return exchange(q);
+	if (ioctl(q->master, TIOCGPTLCK, &locked) < 0 || ioctl(q->master, TIOCSPTLCK, &off) < 0)
+		return -errno;
+	q->slave = ioctl(q->master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	err = q->slave < 0 ? -errno : 0;
+	if (!err) {
+		q->stopped = !can_write(q->slave);
+		err = exchange(q);
+		if (q->never_opened)
+			pty_close_unseen(q->master, q->slave);
+		else
+			close(q->slave);
+	}
+	ioctl(q->master, TIOCSPTLCK, &locked);
 	return err;
 }
 
@@ -209,11 +235,11 @@ static int keep(struct blob *b, const uint8_t *data, size_t size)
 	return 0;
 }
 
-int pty_queues_read(int master, int slave, bool closed, struct blob *output, struct blob *input)
+int pty_queues_read(int master, int slave, struct pty_state *s)
 {
 	struct queues q = { .master = master,
 		.slave = slave,
-		.closed = closed,
+		.never_opened = s->slave == SLAVE_NEVER_OPENED,
 		.output = malloc(QUEUE_SIZE),
 		.input = malloc(QUEUE_SIZE) };
 	int err = q.output && q.input ? 0 : -ENOMEM;
@@ -223,9 +249,10 @@ int pty_queues_read(int master, int slave, bool closed, struct blob *output, str
 	if (!err)
 		err = call_in_child(exchange_open, &q);
 	if (!err)
-		err = keep(output, q.output, q.n_output);
+		err = keep(&s->output, q.output, q.n_output);
 	if (!err)
-		err = keep(input, q.input, q.n_input);
+		err = keep(&s->input, q.input, q.n_input);
+	s->stopped |= q.stopped;
 	free(q.output);
 	free(q.input);
 	return err;

@@ -236,6 +236,68 @@ static int packet_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+static int packet_status_make(struct maker_ctx *ctx)
+{
+	TRY(packet_make(ctx));
+	return tcflush(slave, TCIFLUSH);
+}
+
+static int packet_status_use(struct maker_ctx *ctx)
+{
+	char c[16] = "";
+
+	SAME(read(master, c, sizeof(c)), 1);
+	SAME(c[0], TIOCPKT_FLUSHREAD);
+	return packet_use(ctx);
+}
+
+/* Typed before anybody opened the slave: its master sees no end. arg: 1 the slave is locked still, 2 a ^S is the last of it. */
+static int unopened_make(struct maker_ctx *ctx)
+{
+	master = posix_openpt(O_RDWR | O_NOCTTY);
+	CHECK(master >= 0);
+	if (ctx->arg != 1)
+		CHECK(!unlockpt(master));
+	SAME(write(master, "line\npart", 9), 9);
+	CHECK(UNTIL(poll(&(struct pollfd){ .fd = master, .events = POLLIN }, 1, 0) == 1));
+	if (ctx->arg == 2) {
+		SAME(write(master, "\023", 1), 1);
+		nap(50);
+	}
+	return 0;
+}
+
+static int unopened_use(struct maker_ctx *ctx)
+{
+	struct pollfd p = { .fd = master, .events = POLLIN | POLLOUT };
+	int flags = O_RDWR | O_NOCTTY, locked = 0;
+
+	SAME(poll(&p, 1, 0), 1);
+	SAME(p.revents, POLLIN | POLLOUT);
+	TRY(got(master, "line\r\npart"));
+	TRY(none(master));
+	CHECK(!ioctl(master, TIOCGPTLCK, &locked));
+	SAME(locked, ctx->arg == 1);
+	if (locked) {
+		SAME(ioctl(master, TIOCGPTPEER, flags), -1);
+		SAME(errno, EIO);
+		CHECK(!unlockpt(master));
+	}
+	slave = ioctl(master, TIOCGPTPEER, flags);
+	CHECK(slave >= 0);
+	TRY(got(slave, "line\n"));
+	if (ctx->arg == 2) {
+		p = (struct pollfd){ .fd = slave, .events = POLLOUT };
+		SAME(poll(&p, 1, 0), 0);
+		SAME(write(master, "\021", 1), 1);
+		CHECK(UNTIL(poll(&p, 1, 0) == 1));
+	}
+	SAME(write(master, "ial\n", 4), 4);
+	TRY(got(slave, "partial\n"));
+	SAME(write(slave, "x", 1), 1);
+	return 0;
+}
+
 static int exclusive_make(struct maker_ctx *ctx)
 {
 	TRY(open_pair());
@@ -616,6 +678,11 @@ const struct maker makers_pty[] = {
 	ROW("printed", "output not read", printed),
 	ROW("held", "output held by ^S", held),
 	ROW("packet", "packet mode", packet),
+	{ "packet-status", "packet mode, a status not read", packet_status_make, packet_status_use, MAKER_MUST_REFUSE,
+		0, "packet mode" },
+	{ "never-opened", "typed before the slave was first opened", unopened_make, unopened_use },
+	{ "never-opened-locked", "the same with a slave that is locked", unopened_make, unopened_use, 0, 1 },
+	{ "never-opened-held", "the same with output held", unopened_make, unopened_use, 0, 2 },
 	ROW("exclusive", "exclusive use", exclusive),
 	ROW("locked", "a master whose slave is locked", locked),
 	ROW("hung-up", "a slave without a master", hungup),
