@@ -6,6 +6,7 @@
 #include "engine/birth.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -65,6 +66,29 @@ static pid_t number_in_namespace(int dir)
 	return pid;
 }
 
+static void learn_number(struct plan *plan, pid_t pid)
+{
+	_cleanup_fd_ int dir = procfs_open_pid(pid);
+	struct new_process *p = dir < 0 ? NULL : restore_vpid(plan->r, number_in_namespace(dir));
+
+	if (p)
+		p->pid = pid;
+}
+
+/* Where the kernel does not list children (CONFIG_PROC_CHILDREN). */
+static int find_children_by_scan(struct plan *plan, struct new_process *parent)
+{
+	_cleanup_fd_ int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ struct proc_parent *list = NULL;
+	size_t n = 0;
+	int r = proc < 0 ? -errno : procfs_parents(proc, &list, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (list[i].parent == parent->pid)
+			learn_number(plan, list[i].pid);
+	return r;
+}
+
 /* In a pid namespace of its own, a tree's numbers are others than the keeper's: found by looking at a parent's children. */
 static int find_children(struct plan *plan, struct new_process *parent)
 {
@@ -78,18 +102,13 @@ static int find_children(struct plan *plan, struct new_process *parent)
 	for (char *c = text; r == 0 && *c;) {
 		char *end;
 		pid_t pid = (pid_t)strtol(c, &end, 10);
-		_cleanup_fd_ int child = -1;
-		struct new_process *p;
 
 		if (end == c)
 			break;
 		c = end + strspn(end, " \n");
-		child = procfs_open_pid(pid);
-		p = child < 0 ? NULL : restore_vpid(plan->r, number_in_namespace(child));
-		if (p)
-			p->pid = pid;
+		learn_number(plan, pid);
 	}
-	return r;
+	return r == -ENOENT ? find_children_by_scan(plan, parent) : r;
 }
 
 static bool own_numbers(const struct plan *plan)

@@ -54,6 +54,7 @@ int tree_new(pid_t root, const char *cgroup, struct problems *ps, struct tree **
 	if (!t)
 		return failed(ps, NULL, -ENOMEM, "out of memory");
 	t->root_pid = root;
+	t->scan = access("/proc/thread-self/children", F_OK) < 0; /* CONFIG_PROC_CHILDREN */
 	if (cgroup) {
 		t->cgroup = strdup(cgroup);
 		if (!t->cgroup) {
@@ -124,6 +125,7 @@ struct halt {
 	size_t n_found, room;
 	size_t n_new;	  /* threads that were new, or are not stopped yet */
 	size_t n_pending; /* seized, but not stopped */
+	size_t n_lost;	  /* found, and gone before they could be added */
 };
 
 static void note_child(struct halt *h, struct process *parent, pid_t pid)
@@ -308,6 +310,12 @@ static int refresh_state(struct process *p)
 	return p->zombie ? 0 : 1;
 }
 
+/* Not touched yet, and no child of the one that named it: its number may have been taken again meanwhile. */
+static bool is_another(const struct process *p)
+{
+	return p->n_threads && p->threads[0].stop.state == STOP_NONE && p->parent && p->stat.ppid != p->parent->pid;
+}
+
 /* The first half of a round: what is new is seized and told to stop, in all processes of a worker before it waits for any. */
 static int begin_round(struct halt *h, struct process *p, size_t *n_new)
 {
@@ -319,6 +327,11 @@ static int begin_round(struct halt *h, struct process *p, size_t *n_new)
 	if (r == 0)
 		r = refresh_state(p);
 	p->gone = r < 0;
+	if (r >= 0 && h->stop && is_another(p)) {
+		p->gone = true;
+		(*n_new)++; /* one more round: if it is the tree's all the same, its parent names it */
+		return 0;
+	}
 	if (r > 0 && h->stop)
 		r = seize_new(h, p);
 	return r == -ESRCH || r > 0 ? 0 : r;
@@ -353,7 +366,7 @@ static int end_round(struct halt *h, struct process *p, size_t *n_new, size_t *n
 	}
 	if (r < 0 && r != -ESRCH)
 		return r;
-	for (size_t i = 0; i < p->n_threads; i++)
+	for (size_t i = 0; i < p->n_threads && !h->tree->scan; i++)
 		children_of_task(h, p, p->threads[i].tid);
 	return 0;
 }
@@ -379,6 +392,7 @@ static int round_of_worker(unsigned int worker, void *arg)
 
 /* --- between rounds ------------------------------------------------------------------------------------------------------ */
 
+/* Who is gone by now may have left children to another of the tree: one more round tells. */
 static size_t adopt_found(struct halt *h)
 {
 	struct tree *t = h->tree;
@@ -386,15 +400,43 @@ static size_t adopt_found(struct halt *h)
 
 	for (size_t i = 0; i < h->n_found; i++) {
 		struct process *known = tree_find(t, h->found[i].pid);
+		unsigned int worker = (unsigned int)(t->n_processes % workers_count(h->workers));
 
 		if (known)
 			known->parent = h->found[i].parent;
-		else if (process_add(t, h->found[i].parent, h->found[i].pid,
-				 (unsigned int)(t->n_processes % workers_count(h->workers))) == 0)
+		else if (process_add(t, h->found[i].parent, h->found[i].pid, worker) == 0)
 			added++;
+		else
+			h->n_lost++;
 	}
 	h->n_found = 0;
 	return added;
+}
+
+/*
+ * Of one pass over /proc, all that is below the tree. It comes after the round's stops, so that what it misses was born to, or left
+ * to, a task that was not stopped yet when it began: the round then was not the last.
+ */
+static int adopt_scanned(struct halt *h, size_t *added)
+{
+	_cleanup_fd_ int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ struct proc_parent *list = NULL;
+	size_t n = 0, more;
+	int r = proc < 0 ? -errno : procfs_parents(proc, &list, &n);
+
+	if (r < 0)
+		return failed(h->ps, BLAME(.object = "/proc"), r, "cannot be read: %s", strerror(-r));
+	do {
+		for (size_t i = 0; i < n; i++) {
+			struct process *parent = tree_find(h->tree, list[i].parent);
+
+			if (parent)
+				note_child(h, parent, list[i].pid);
+		}
+		more = adopt_found(h);
+		*added += more;
+	} while (more);
+	return 0;
 }
 
 static int add_cgroup_processes(struct halt *h, const char *path)
@@ -528,7 +570,7 @@ static int rounds(struct halt *h)
 	for (;;) {
 		size_t added;
 
-		h->n_new = h->n_pending = 0;
+		h->n_new = h->n_pending = h->n_lost = 0;
 		if (t->cgroup)
 			r = add_cgroup_processes(h, t->cgroup);
 		if (r == 0)
@@ -537,10 +579,12 @@ static int rounds(struct halt *h)
 			return r;
 		drop_gone(t);
 		added = adopt_found(h);
-		r = refuse_own_tree(h);
+		r = t->scan ? adopt_scanned(h, &added) : 0;
+		if (r == 0)
+			r = refuse_own_tree(h);
 		if (r < 0)
 			return r;
-		if (!h->n_pending && !added && (!h->n_new || !h->stop))
+		if (!h->n_pending && !added && (!(h->n_new || h->n_lost) || !h->stop))
 			return 0;
 		if (clock_us() > h->deadline)
 			return h->n_pending ? name_pending(h)

@@ -426,3 +426,35 @@ int procfs_numbers(int dir_fd, const char *name, int **numbers, size_t *n)
 	*n = used;
 	return 0;
 }
+
+int procfs_parents(int proc_fd, struct proc_parent **list, size_t *n)
+{
+	_cleanup_free_ struct proc_parent *found = NULL;
+	_cleanup_free_ int *pids = NULL;
+	size_t n_pids = 0, used = 0;
+	int r = procfs_numbers(proc_fd, ".", &pids, &n_pids);
+
+	if (r < 0)
+		return r;
+	found = calloc(n_pids + 1, sizeof(*found));
+	if (!found)
+		return -ENOMEM;
+	for (size_t i = 0; i < n_pids; i++) {
+		_cleanup_free_ char *text = NULL;
+		struct proc_stat st;
+		char name[32];
+
+		snprintf(name, sizeof(name), "%d/stat", pids[i]);
+		r = procfs_read(proc_fd, name, &text, NULL);
+		if (r == -ENOENT || r == -ESRCH) /* gone meanwhile */
+			continue;
+		if (r == 0)
+			r = proc_stat_parse(text, &st);
+		if (r < 0)
+			return r;
+		found[used++] = (struct proc_parent){ .pid = pids[i], .parent = st.ppid };
+	}
+	*list = take_ptr(found);
+	*n = used;
+	return 0;
+}

@@ -83,6 +83,12 @@ int proc_map_parse(const char *line, const char *end, struct proc_map *out);
 /* Numbers of a directory such as /proc/PID/task or /proc/PID/fd, sorted. */
 int procfs_numbers(int dir_fd, const char *name, int **numbers, size_t *n);
 
+/* Every process of a /proc directory with its parent (0: none, or in another pid namespace), as one pass over it finds them. */
+struct proc_parent {
+	pid_t pid, parent;
+};
+int procfs_parents(int proc_fd, struct proc_parent **list, size_t *n);
+
 /* The value after "key:" at the start of a line of text (fdinfo, status), blanks skipped; NULL if there is none. Not NUL-terminated at the line's end. */
 const char *proc_value(const char *text, const char *key);
 int proc_value_u64(const char *text, const char *key, int base, uint64_t *out); /* -ENOENT, -EINVAL */

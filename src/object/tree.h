@@ -73,6 +73,7 @@ struct process {
 struct tree {
 	pid_t root_pid;
 	char *cgroup;		    /* the tree is that of a cgroup */
+	bool scan;		    /* no /proc/PID/task/TID/children here: every process is asked for its parent */
 	struct process **processes; /* parents before children; [0] is the root */
 	size_t n_processes, room;
 	size_t n_threads;

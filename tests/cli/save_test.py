@@ -257,12 +257,15 @@ def test_notes_of_sleeps_go_with_their_processes():
         check(json.loads(r.stdout)['stop_us'] > 0, True, 'it was stopped until it was killed')
         p.wait()
         pid = int(spore('restore', '-d', f'{d}/image').stdout)
-        note = next(n for n in sleep_notes() if f'-{pid}-' in n)
-        own, _, start = note.rpartition('-')
+        start = open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[19]
+        note = next(n for n in sleep_notes() if n.endswith(f'-{pid}-{start}'))
+        own = note.rpartition('-')[0]
         stale = [f'{own}-{int(start) + 1}', f'{own}-{int(start) + 1}~', 'sleeps-1-1-1']  # the last is of another namespace
         for name in stale:
             open(f'/run/spore/{name}', 'w').close()
-        check(spore('check', pid).returncode, 0)
+        q = outside('sleep', '1000')
+        check(spore('check', q.pid).returncode, 0)
+        end(q)
         wait_for(lambda: not any(os.path.exists(f'/run/spore/{n}') for n in stale), what='the sweep')
         check(note in sleep_notes(), True, 'those of the living stay')
         kill_restored(pid)
