@@ -197,11 +197,26 @@ static bool regular_matches(const struct file_look *f)
 	return S_ISREG(f->mode) || S_ISDIR(f->mode) || f->flags & O_PATH;
 }
 
+/* A file is made again under one of the names that it had. */
+static void tell_other_names(struct capture *c, const struct file_look *f)
+{
+	for (const struct description *d = c->descriptions->first; d; d = d->next)
+		if (d->look->dev == f->dev && d->look->ino == f->ino && strcmp(d->look->link, f->link) != 0)
+			changed(c->ps, BLAME_FILE(d->look),
+				"/proc/PID/fd will show it as %s, by which name it was opened too", f->link);
+}
+
 static int regular_capture_file(struct capture *c, const struct file_look *f, void *state)
 {
-	int fd = file_dup(c, f);
+	const struct regular_state *s = state;
+	int fd = file_dup(c, f), err;
 
-	return fd < 0 ? fd : regular_capture(c, BLAME_FILE(f), f->link, fd, f->flags, state);
+	if (fd < 0)
+		return fd;
+	err = regular_capture(c, BLAME_FILE(f), f->link, fd, f->flags, state);
+	if (!err && s->unlinked && c->writer)
+		tell_other_names(c, f);
+	return err;
 }
 
 const struct component component_regular = {

@@ -161,13 +161,7 @@ static bool is_tmpfile(uint64_t flags)
 	return (flags & O_TMPFILE) == O_TMPFILE;
 }
 
-/* Flags that F_GETFL shows, but that opening through /proc/self/fd cannot give. Only a file made with
- * O_TMPFILE may get a name later. */
-static bool only_by_name(uint64_t flags)
-{
-	return is_tmpfile(flags) || flags & O_NOFOLLOW;
-}
-
+/* Only a file made with O_TMPFILE may get a name later, and only its first description shows that. */
 static uint64_t creation_flags(const struct restore *r, object_id id)
 {
 	size_t n;
@@ -176,10 +170,60 @@ static uint64_t creation_flags(const struct restore *r, object_id id)
 	for (size_t i = 0; i < n; i++) {
 		const struct file_state *file = files[i].state;
 
-		if (file->backing == id && only_by_name(file->flags) && !(file->flags & O_PATH))
+		if (file->backing == id && is_tmpfile(file->flags))
 			return file->flags & ~(uint64_t)O_ASYNC;
 	}
 	return O_RDWR;
+}
+
+/*
+ * Descriptions with O_NOFOLLOW, which F_GETFL shows, but opening through /proc/self/fd cannot give: they are opened while the file has its name. Each is
+ * taken by a description with the same flags.
+ */
+struct nameless {
+	bool tmpfile_taken;
+	size_t n;
+	struct {
+		uint64_t flags;
+		int fd;
+	} opened[];
+};
+
+static struct nameless *nameless_new(const struct restore *r, object_id id)
+{
+	size_t n;
+	const struct record *files = image_records(r->image, &component_file.kind, &n);
+	struct nameless *held = calloc(1, sizeof(*held) + n * sizeof(*held->opened));
+
+	for (size_t i = 0; held && i < n; i++) {
+		const struct file_state *file = files[i].state;
+
+		if (file->backing == id && file->flags & O_NOFOLLOW && !is_tmpfile(file->flags)) {
+			held->opened[held->n].flags = file->flags;
+			held->opened[held->n++].fd = -1;
+		}
+	}
+	return held;
+}
+
+static int open_named(int dir, const char *name, struct nameless *held)
+{
+	for (size_t i = 0; i < held->n; i++) {
+		int flags = (int)(held->opened[i].flags & ~(uint64_t)(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC));
+
+		held->opened[i].fd = openat(dir, name, flags | O_CLOEXEC);
+		if (held->opened[i].fd < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int take_named(struct nameless *held, uint64_t flags)
+{
+	for (size_t i = 0; i < held->n; i++)
+		if (held->opened[i].flags == flags && held->opened[i].fd >= 0)
+			return take_fd(&held->opened[i].fd);
+	return -EBADMSG;
 }
 
 static int open_parent(struct restore *r, const struct regular_state *s, const char **base)
@@ -198,35 +242,46 @@ static int open_parent(struct restore *r, const struct regular_state *s, const c
 	return restore_open(r, "/", O_PATH | O_DIRECTORY, 0);
 }
 
-static int create_directory(int dir, const char *base, uint64_t flags)
+static int make_named(int dir, const char *name, int tmpfile, bool directory)
 {
-	int fd;
+	char path[32];
 
-	if (mkdirat(dir, base, 0700) < 0)
-		return -errno;
-	fd = openat(dir, base, (int)(flags & ~(uint64_t)O_ACCMODE) | O_DIRECTORY | O_CLOEXEC);
-	fd = fd < 0 ? -errno : fd;
-	unlinkat(dir, base, AT_REMOVEDIR);
-	return fd;
+	if (directory)
+		return mkdirat(dir, name, 0700) < 0 ? -1 : openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (tmpfile < 0)
+		return openat(dir, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", tmpfile);
+	return linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW) < 0 ? -1 : fcntl(tmpfile, F_DUPFD_CLOEXEC, 0);
 }
 
-/* Under the old name for a moment, so that /proc/PID/fd shows it; where the name is taken, without any. */
-static int create_file(struct restore *r, const struct regular_state *s, int dir, const char *base, uint64_t flags)
+/* Under the old name for a moment, so that /proc/PID/fd shows it; where the name is taken, under another. */
+static int create_file(struct restore *r, const struct record *rec, int dir, const char *base, struct nameless *held)
 {
-	int fd = openat(dir, is_tmpfile(flags) ? "." : base,
-		(int)flags | O_CLOEXEC | (is_tmpfile(flags) ? 0 : O_CREAT | O_EXCL), 0600);
+	const struct regular_state *s = rec->state;
+	uint64_t flags = creation_flags(r, rec->id);
+	_cleanup_fd_ int tmpfile = is_tmpfile(flags) ? openat(dir, ".", (int)flags | O_CLOEXEC, 0600) : -1;
+	_cleanup_fd_ int fd = -1;
+	char other[64];
+	int err;
 
-	if (is_tmpfile(flags))
-		return fd < 0 ? -errno : fd;
-	if (fd >= 0) {
-		unlinkat(dir, base, 0);
-		return fd;
-	}
-	if (errno != EEXIST)
+	if (is_tmpfile(flags) && tmpfile < 0)
 		return -errno;
-	changed(r->ps, WHO(s), "its name is taken by another file: /proc/PID/fd will show another one");
-	fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	return fd < 0 ? -errno : fd;
+	/* To give it a name now would be to take away its right to one later. */
+	if (is_tmpfile(flags) && !held->n)
+		return take_fd(&tmpfile);
+	fd = make_named(dir, base, tmpfile, S_ISDIR(s->mode));
+	if (fd < 0 && errno == EEXIST) {
+		changed(r->ps, WHO(s), "its name is taken by another file: /proc/PID/fd will show another one");
+		snprintf(other, sizeof(other), ".spore-%d-%" PRIu64, getpid(), (uint64_t)rec->id);
+		base = other;
+		fd = make_named(dir, base, tmpfile, S_ISDIR(s->mode));
+	}
+	if (fd < 0)
+		return -errno;
+	err = open_named(dir, base, held);
+	if (unlinkat(dir, base, S_ISDIR(s->mode) ? AT_REMOVEDIR : 0) < 0 && !err)
+		err = -errno;
+	return err ? err : take_fd(&fd);
 }
 
 static int give_attributes(int fd, const struct regular_state *s)
@@ -240,10 +295,9 @@ static int give_attributes(int fd, const struct regular_state *s)
 	return 0;
 }
 
-static int create_unlinked(struct restore *r, const struct record *rec)
+static int create_unlinked(struct restore *r, const struct record *rec, struct nameless *held)
 {
 	const struct regular_state *s = rec->state;
-	uint64_t flags = creation_flags(r, rec->id);
 	_cleanup_fd_ int dir = -1, fd = -1, writer = -1;
 	const char *base;
 	int err = 0;
@@ -251,7 +305,7 @@ static int create_unlinked(struct restore *r, const struct record *rec)
 	dir = open_parent(r, s, &base);
 	if (dir < 0)
 		return dir;
-	fd = S_ISDIR(s->mode) ? create_directory(dir, base, flags) : create_file(r, s, dir, base, flags);
+	fd = create_file(r, rec, dir, base, held);
 	if (fd < 0)
 		return fd;
 	writer = reopen(fd, S_ISREG(s->mode) ? O_RDWR : O_RDONLY);
@@ -261,7 +315,7 @@ static int create_unlinked(struct restore *r, const struct record *rec)
 		err = contents_restore(r, writer, s->extents, s->n_extents, s->size, s->path);
 	if (!err)
 		err = give_attributes(writer, s);
-	if (err || only_by_name(flags) || !S_ISREG(s->mode))
+	if (err || is_tmpfile(creation_flags(r, rec->id)) || !S_ISREG(s->mode))
 		return err ? err : take_fd(&fd);
 	/* Kept without the right to write: a file open for writing cannot be an executable (deny_write_access). */
 	return reopen(fd, O_RDONLY);
@@ -270,22 +324,28 @@ static int create_unlinked(struct restore *r, const struct record *rec)
 static int open_unlinked(struct restore *r, const struct record *rec, uint64_t flags)
 {
 	struct made *made = restore_made(r, rec->id);
+	struct nameless *held;
 	int fd;
 
 	if (!made)
 		return -ENOMEM;
-	if (made->fd[0] < 0) {
-		fd = create_unlinked(r, rec);
-		if (fd < 0)
-			return fd;
-		made->fd[0] = fd;
+	if (!made->data)
+		made->data = nameless_new(r, rec->id);
+	held = made->data;
+	if (!held)
+		return -ENOMEM;
+	if (made->fd[0] < 0)
+		made->fd[0] = create_unlinked(r, rec, held);
+	if (made->fd[0] < 0)
+		return made->fd[0];
+	if (is_tmpfile(flags) && !held->tmpfile_taken) {
+		held->tmpfile_taken = true;
+		fd = fcntl(made->fd[0], F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? -errno : fd;
 	}
-	/* Only the first description that needs it can be the one that the file was made with. */
-	if (!only_by_name(flags) || flags & O_PATH || made->data)
-		return reopen(made->fd[0], is_tmpfile(flags) ? flags & ~(uint64_t)O_TMPFILE : flags);
-	made->data = calloc(1, 1);
-	fd = fcntl(made->fd[0], F_DUPFD_CLOEXEC, 0);
-	return fd < 0 ? -errno : fd;
+	if (flags & O_NOFOLLOW && !is_tmpfile(flags))
+		return take_named(held, flags);
+	return reopen(made->fd[0], is_tmpfile(flags) ? flags & ~(uint64_t)O_TMPFILE : flags);
 }
 
 /* --- opening

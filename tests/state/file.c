@@ -270,6 +270,47 @@ static int nameless_twice_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Opened by its name without following links, more than once; and one that had no name at first. arg: made with O_TMPFILE. */
+static int fd3 = -1;
+
+static int nofollow_make(struct maker_ctx *ctx)
+{
+	char path[700], self[48];
+
+	strcpy(path, in_dir(ctx, "gone"));
+	fd = ctx->arg ? open(ctx->dir, O_TMPFILE | O_RDWR, 0644) : open(path, O_CREAT | O_RDWR | O_NOFOLLOW, 0644);
+	CHECK(fd >= 0);
+	SAME(write(fd, "contents", 8), 8);
+	if (ctx->arg) {
+		snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+		CHECK(!linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW));
+	}
+	fd2 = open(path, O_RDONLY | O_NOFOLLOW);
+	fd3 = open(path, O_PATH | O_NOFOLLOW);
+	CHECK(fd2 >= 0 && fd3 >= 0);
+	SAME(lseek(fd2, 3, SEEK_SET), 3);
+	return unlink(path);
+}
+
+static int nofollow_use(struct maker_ctx *ctx)
+{
+	struct stat st, other;
+	char c[16];
+
+	CHECK(fcntl(fd, F_GETFL) & (ctx->arg ? O_TMPFILE & ~O_DIRECTORY : O_NOFOLLOW));
+	SAME(fcntl(fd2, F_GETFL) & (O_NOFOLLOW | O_ACCMODE), O_NOFOLLOW);
+	SAME(fcntl(fd3, F_GETFL), O_PATH | O_NOFOLLOW);
+	SAME(read(fd2, c, sizeof(c)), 5);
+	CHECK(!memcmp(c, "tents", 5));
+	CHECK(!fstat(fd, &st) && !fstat(fd3, &other));
+	SAME(st.st_ino, other.st_ino);
+	SAME(st.st_nlink, 0);
+	SAME(pwrite(fd, "X", 1, 0), 1);
+	SAME(pread(fd2, c, 1, 0), 1);
+	SAME(c[0], 'X');
+	return 0;
+}
+
 /* Unlinked here, but with another name that nobody told. */
 static int linked_elsewhere_make(struct maker_ctx *ctx)
 {
@@ -668,6 +709,8 @@ const struct maker makers_file[] = {
 	{ "pipe-owned", "a pipe of another user and group", owned_make, owned_use, 0, 1 },
 	ROW("owner-uid", "an owner set by another user", owner_uid),
 	ROW("unlinked-twice", "one opened twice and mapped", nameless_twice),
+	{ "unlinked-nofollow", "one opened thrice with O_NOFOLLOW", nofollow_make, nofollow_use, 0, 0 },
+	{ "unlinked-nofollow-tmpfile", "the same, made without a name", nofollow_make, nofollow_use, 0, 1 },
 	{ "linked-elsewhere", "an unlinked file with another name", linked_elsewhere_make, linked_elsewhere_use,
 		MAKER_MAY_REFUSE },
 	ROW("renamed", "a renamed file, its new name odd", renamed),
