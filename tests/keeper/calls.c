@@ -224,6 +224,7 @@ static void test_restore(void)
 	CHECK(strcmp(text, "runs\n"), 0);
 	CHECK(spore_isolate(pid), 0); /* another keeper than the parent */
 	CHECK(spore_unisolate(pid), 0);
+	kill(pid, SIGTERM);
 	CHECK(spore_wait(pid, &status), 0);
 	CHECK(status, 42 << 8);
 	close(out[0]);
@@ -233,6 +234,7 @@ static void test_restore(void)
 	pid = spore_restore_with(dir, 0, &o, sizeof(o));
 	CHECK(pid > 0, 1);
 	CHECK(spore_unisolate(pid), -ESRCH);
+	kill(pid, SIGTERM);
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	CHECK(poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, 5000), 1);
 	close(pidfd);

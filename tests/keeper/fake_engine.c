@@ -102,15 +102,21 @@ int engine_unisolate(struct engine *e, struct problems *ps)
 	return 0;
 }
 
-/* The child says on its standard output that it runs, and exits with 42. */
+static void end(int sig)
+{
+	_exit(42);
+}
+
+/* The child says on its standard output that it runs, and exits with 42 when it gets SIGTERM. */
 static void restored(const struct engine_outside *outside)
 {
 	dup2(outside->stdio[1], 1);
+	signal(SIGTERM, end);
 	raise(SIGSTOP);
 	if (write(1, "runs\n", 5) < 0)
 		_exit(1);
-	usleep(100000);
-	_exit(42);
+	for (;;)
+		pause();
 }
 
 /* In the directory: "slow" has it take five seconds after the birth. */
