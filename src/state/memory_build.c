@@ -554,6 +554,9 @@ int memory_validate(struct restore *r, const struct record *rec)
 			m->runs[i].at > page_file_pages(r->image, (unsigned int)m->runs[i].file) - m->runs[i].pages)
 			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
 				"the image has pages that no page file holds");
+	if (m->n_inherited && !m->forked_from)
+		return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
+			"the image has pages inherited from nobody");
 	if (wanted && (own_vdso_hash(&pages) != m->vdso_hash || pages != wanted))
 		refused(r->ps,
 			BLAME(.pid = p->vpid, .object = "vDSO",

@@ -303,7 +303,8 @@ static int save_all(struct walk *w)
 {
 	int r = 0;
 
-	qsort(w->list, w->n, sizeof(*w->list), compare);
+	if (w->n)
+		qsort(w->list, w->n, sizeof(*w->list), compare);
 	for (size_t i = 0, n; r == 0 && i < w->n; i += n) {
 		for (n = 1; i + n < w->n && w->list[i + n].st.st_ino == w->list[i].st.st_ino; n++)
 			;

@@ -531,6 +531,7 @@ struct sequence {
 
 static _Atomic int64_t attempt_began;
 static _Atomic int aborts, commits;
+static _Atomic uint64_t *_Atomic section_word;
 
 static struct rseq *my_rseq(void)
 {
@@ -542,6 +543,7 @@ static void *run_rseq(void *arg)
 	_Atomic uint64_t *section = (void *)((char *)my_rseq() + offsetof(struct rseq, rseq_cs));
 	int committed = 0;
 
+	section_word = section;
 	while (!committed) {
 		attempt_began = now_ns(CLOCK_MONOTONIC);
 		started = 1;
@@ -582,6 +584,8 @@ static int rseq_make(struct maker_ctx *ctx)
 
 static int rseq_use(struct maker_ctx *ctx)
 {
+	/* It is in the section, and so the word names it: but where the kernel was never told that it was there, and it could not abort. */
+	CHECK(UNTIL(*section_word));
 	TRY(join());
 	SAME(commits, 1);
 	/* The attempt that came through must not be one that was begun before it was stopped. */

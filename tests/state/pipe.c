@@ -80,6 +80,25 @@ static int packets_make(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The mode given up after they were written: those that are inside stay apart. */
+static int packets_left_make(struct maker_ctx *ctx)
+{
+	TRY(packets_make(ctx));
+	CHECK(!fcntl(p[W], F_SETFL, O_NONBLOCK));
+	return fcntl(p[R], F_SETFL, O_NONBLOCK);
+}
+
+static int packets_left_use(struct maker_ctx *ctx)
+{
+	char c[64];
+
+	SAME(fcntl(p[W], F_GETFL) & O_DIRECT, 0);
+	SAME(read(p[R], c, sizeof(c)), 3);
+	SAME(read(p[R], c, sizeof(c)), 5);
+	SAME(read(p[R], c, sizeof(c)), 1);
+	return 0;
+}
+
 static int packets_use(struct maker_ctx *ctx)
 {
 	char c[64];
@@ -396,6 +415,27 @@ static int fifo_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* A reader whose writer has left sees a hang-up; one who never had a writer does not. arg: had one. */
+
+static int fifo_left_make(struct maker_ctx *ctx)
+{
+	CHECK(!mkfifo(in_dir(ctx, "fifo"), 0600));
+	p[R] = open(ctx->path, O_RDONLY | O_NONBLOCK);
+	CHECK(p[R] >= 0);
+	return ctx->arg ? close(open(ctx->path, O_WRONLY | O_NONBLOCK)) : 0;
+}
+
+static int fifo_left_use(struct maker_ctx *ctx)
+{
+	struct pollfd poll_it = { .fd = p[R], .events = POLLIN };
+	char c;
+
+	SAME(poll(&poll_it, 1, 0), ctx->arg ? 1 : 0);
+	SAME(poll_it.revents, ctx->arg ? POLLHUP : 0);
+	SAME(read(p[R], &c, 1), 0);
+	return 0;
+}
+
 static int fifo_unlinked_make(struct maker_ctx *ctx)
 {
 	TRY(fifo_make(ctx));
@@ -467,6 +507,7 @@ const struct maker makers_pipe[] = {
 	{ "full", "a full pipe", filled_make, filled_use, 0, FULL },
 	ROW("pieces", "full, written in pieces and read in part, non-blocking", pieces),
 	ROW("packets", "packet mode with three packets", packets),
+	ROW("packets-left", "three packets, the mode given up", packets_left),
 	{ "small", "a full pipe of one page", size_make, size_use, 0, 4096 },
 	{ "large", "a full pipe of 1 MiB", size_make, size_use, 0, 1 << 20 },
 	ROW("writer-closed", "unread data, no writer", writer_closed),
@@ -480,6 +521,8 @@ const struct maker makers_pipe[] = {
 	{ "writing", "a thread asleep in write, half done", writing_make, writing_use, MAKER_NO_STOP | MAKER_RESTLESS },
 	{ "fifo", "a fifo with 3,000 bytes", fifo_make, fifo_use, 0, 3000 },
 	{ "fifo-empty", "an empty fifo", fifo_make, fifo_use, 0, 0 },
+	{ "fifo-left", "a fifo whose writer has left", fifo_left_make, fifo_left_use, 0, 1 },
+	{ "fifo-alone", "a fifo that never had a writer", fifo_left_make, fifo_left_use, 0, 0 },
 	{ "fifo-unlinked", "an unlinked fifo with 3,000 bytes", fifo_unlinked_make, fifo_unlinked_use, 0, 3000 },
 	ROW("fifo-both-ends", "a fifo opened for both", fifo_both),
 	{ "fifo-opening", "a thread that waits in open", fifo_opening_make, fifo_opening_use, MAKER_MAY_REFUSE },

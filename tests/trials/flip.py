@@ -41,6 +41,8 @@ def judge(trial, tree, image, marker, what):
         trial.fail(f"{what}: restore exits {status}: {err.strip()[-200:]!r}")
     elif not err.strip():
         trial.fail(f"{what}: restore says nothing")
+    elif "keeper died" in err:      # which has no standard error for a sanitizer to write to
+        trial.fail(f"{what}: restore: a crash: {err.strip()[-200:]!r}")
     elif "pid is taken" in err:
         trial.fail(f"{what}: restore did not come as far as the damage: {err.strip()[-200:]!r}")
     if tree.pids():
