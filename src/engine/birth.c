@@ -20,6 +20,7 @@
 #include "engine/tasks.h"
 #include "remote/birth.h"
 #include "state/descriptors.h"
+#include "state/io_context.h"
 #include "state/login.h"
 #include "state/terminal.h"
 #include "state/timer_slack.h"
@@ -47,6 +48,10 @@ static void add_process(struct plan *plan, struct batch *b, struct new_process *
 			 (birth->sibling || birth->stand_in ? CLONE_PARENT : 0) |
 			 (descriptors_shared(plan->r, p->id) ? CLONE_FILES : 0);
 
+	if (io_context_is_shared(plan->r, p->threads[0].id)) {
+		io_context_prepare(b);
+		flags |= CLONE_IO;
+	}
 	timer_slack_wear(b, worn, birth->worn_slack);
 	add_clone(b, "clone3 of a process", flags, flags & CLONE_PARENT ? 0 : process_of(p)->exit_signal, p->vpid,
 		p->threads[0].slot);
@@ -506,8 +511,13 @@ static int thread_births(struct plan *plan)
 		if (!b)
 			return -ENOMEM;
 		for (size_t k = 1; k < p->n_threads; k++) {
+			bool shares = io_context_is_shared(plan->r, p->threads[k].id);
+
+			if (shares)
+				io_context_prepare(b);
 			timer_slack_wear(b, &birth_of(p)->worn_slack, timer_slack_default(plan->r, p->threads[k].id));
-			add_clone(b, "clone3 of a thread", THREAD_FLAGS, 0, p->threads[k].vtid, p->threads[k].slot);
+			add_clone(b, "clone3 of a thread", THREAD_FLAGS | (shares ? CLONE_IO : 0), 0,
+				p->threads[k].vtid, p->threads[k].slot);
 		}
 		if (!birth_of(p)->worn_slack)
 			timer_slack_wear(b, &birth_of(p)->worn_slack, TIMER_SLACK_USUAL);

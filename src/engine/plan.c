@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "state/io_context.h"
 #include "state/timer_slack.h"
 
 #define AREA_SIZE    (512ull << 20) /* sparse: only what batches use is ever touched */
@@ -286,9 +287,22 @@ static int make_area(struct plan *plan)
 
 /* --- all ---------------------------------------------------------------------------------------------------------------------------- */
 
+/* What comes from the parent itself at birth. */
+static void refuse_other_creator(struct plan *plan, const struct new_process *p)
+{
+	const struct birth *b = birth_of(p);
+
+	if ((b->sibling || b->stand_in) && io_context_is_shared(plan->r, p->threads[0].id))
+		refused(plan->r->ps, BLAME(.pid = p->vpid, .process = process_of(p)->name, .object = "I/O context"),
+			"it is its parent's, which cannot be who gives birth to it, for the sake of its session");
+}
+
 static int validate_records(struct plan *plan)
 {
 	struct restore *r = plan->r;
+
+	for (size_t i = 0; i < r->n_processes; i++)
+		refuse_other_creator(plan, r->processes[i]);
 
 	for (size_t i = 0; i < r->image->n_records; i++) {
 		const struct component *k = component_of(r->image->records[i].kind);

@@ -37,6 +37,7 @@
 	X(sysv)                                                                                                        \
 	X(semaphore_undo)                                                                                              \
 	X(mqueue)                                                                                                      \
+	X(io_context)                                                                                                  \
 	X(keyrings)                                                                                                    \
 	X(signal_actions)                                                                                              \
 	X(directory)                                                                                                   \

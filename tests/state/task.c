@@ -513,6 +513,91 @@ static int shares_make(struct maker_ctx *ctx)
 	return kid_up(ctx, 0, kid);
 }
 
+/* CLONE_IO: one I/O priority for two. arg: siblings, whose parent is gone. */
+
+#define IO_PRIORITY(level) (2 << 13 | (level))
+
+static int io_priority(void)
+{
+	return (int)syscall(SYS_ioprio_get, 1, 0);
+}
+
+static int set_io_priority(int level)
+{
+	return (int)syscall(SYS_ioprio_set, 1, 0, IO_PRIORITY(level));
+}
+
+static int io_fork(struct maker_ctx *ctx, int flags, maker_step *make, maker_step *use, pid_t *pid)
+{
+	int before = shared(ctx)->up;
+
+	*pid = (pid_t)syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+	CHECK(*pid >= 0);
+	if (!*pid)
+		kid_live(ctx, make, use);
+	return kid_up(ctx, before, *pid);
+}
+
+static pid_t io_kid;
+
+static int io_copy_use(struct maker_ctx *ctx)
+{
+	SAME(io_priority(), IO_PRIORITY(5));
+	return 0;
+}
+
+static int io_sharer_make(struct maker_ctx *ctx)
+{
+	return io_fork(ctx, 0, NULL, io_copy_use, &io_kid);
+}
+
+static int io_sharer_use(struct maker_ctx *ctx)
+{
+	TRY(reap_ok(io_kid));
+	CHECK(UNTIL(io_priority() == IO_PRIORITY(2)));
+	return 0;
+}
+
+static int io_make(struct maker_ctx *ctx)
+{
+	CHECK(!set_io_priority(5));
+	return io_fork(ctx, CLONE_IO, io_sharer_make, io_sharer_use, &kid);
+}
+
+static int io_use(struct maker_ctx *ctx)
+{
+	SAME(io_priority(), IO_PRIORITY(5));
+	CHECK(!set_io_priority(2));
+	let_go(&shared(ctx)->go);
+	return reap_ok(kid);
+}
+
+static int io_siblings_make(struct maker_ctx *ctx)
+{
+	pid_t other;
+
+	shared(ctx);
+	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
+	io_kid = fork();
+	CHECK(io_kid >= 0);
+	if (!io_kid)
+		_exit(set_io_priority(5) || io_fork(ctx, CLONE_IO, NULL, NULL, &other) ||
+			io_fork(ctx, CLONE_IO, NULL, NULL, &other));
+	return reap_ok(io_kid);
+}
+
+static int io_siblings_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	let_go(&shared(ctx)->go);
+	for (int i = 0; i < 2; i++) {
+		CHECK(wait(&status) > 0);
+		SAME(status, 0);
+	}
+	return 0;
+}
+
 static int shares_use(struct maker_ctx *ctx)
 {
 	struct sigaction sa;
@@ -595,6 +680,9 @@ const struct maker makers_task[] = {
 	{ "vfork-brief", "a parent often inside vfork, for 200 ms", vfork_make, NULL, MAKER_RESTLESS, 200 },
 	{ "vfork-long", "a parent inside vfork for as long as it takes", vfork_make, NULL, MAKER_MAY_REFUSE, 0,
 		"vfork" },
+	{ "shares-io", "two processes with one I/O context, a third with a copy", io_make, io_use },
+	{ "shares-io-siblings", "two whose parent with the same is gone", io_siblings_make, io_siblings_use,
+		MAKER_MUST_REFUSE, 0, "I/O context" },
 	{ "shares-files", "two processes with one descriptor table", shares_make, shares_use, MAKER_MAY_REFUSE,
 		CLONE_FILES },
 	{ "shares-fs", "two processes with one directory and umask", shares_make, shares_use, MAKER_MAY_REFUSE,
