@@ -162,6 +162,11 @@ SPORE_API int spore_wait(pid_t pid, int *status);
 
 /* Lists every obstacle to a checkpoint of the tree through the listener, without stopping it for longer than a look takes. 0; -ENOTSUP */
 SPORE_API int spore_check_with(pid_t pid, const struct spore_isolate_options *options, size_t size);
+/*
+ * Lists everything that would be in the way of a restore here, and what it would change; of the options only the listener and
+ * SPORE_RESTORE_CHANGED_FILES count. Reads all of the image, and touches nothing. 0; -ENOTSUP, or the error that a restore would end with
+ */
+SPORE_API int spore_check_image_with(int dir_fd, const struct spore_restore_options *options, size_t size);
 
 #ifdef __cplusplus
 }

@@ -183,6 +183,29 @@ static int check_restore_options(const struct spore_restore_options *o, pid_t ol
 	return -EOPNOTSUPP;
 }
 
+SPORE_API int spore_check_image_with(int dir_fd, const struct spore_restore_options *options, size_t size)
+{
+	_cleanup_fd_ int sock = -1;
+	int fds[REQUEST_N_FDS] = NO_FDS;
+	struct spore_restore_options o;
+	struct request req = { .call = CALL_CHECK_IMAGE };
+	struct reply reply;
+	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
+
+	if (r == 0)
+		r = check_restore_options(&o, 0);
+	if (r == 0)
+		r = look_around(o.listener);
+	if (r < 0)
+		return r;
+	sock = spawn(o.listener);
+	if (sock < 0)
+		return sock;
+	req.flags = o.flags;
+	fds[REQUEST_DIR] = dir_fd;
+	return client_call(sock, &req, fds, o.listener, &reply, NULL);
+}
+
 SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore_restore_options *options, size_t size)
 {
 	_cleanup_fd_ int sock = -1;

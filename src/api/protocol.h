@@ -21,6 +21,7 @@ enum call {
 	CALL_RESTORE,
 	CALL_WAIT,
 	CALL_CHECK,
+	CALL_CHECK_IMAGE,
 };
 
 /* Descriptors that come with a request, in this order; those there are stand as bits in request.fds. */

@@ -8,5 +8,3 @@
 
 /* Opened and checked, page files aside. NULL: it has been said why not, and *status is the exit status. */
 struct image *image_load(const char *command, const char *dir, int *status);
-/* All of it, pages too; says what is wrong. Returns an exit status. */
-int image_check(const char *command, const char *dir, bool json);

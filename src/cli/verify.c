@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* spore verify; and check of an image */
+/* spore verify; and the reading of an image for the command */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -60,7 +60,8 @@ static void print_json(const char *dir, const struct image *image, int status, c
 	printf("]}\n");
 }
 
-int image_check(const char *command, const char *dir, bool json)
+/* All of it, pages too; says what is wrong. Returns an exit status. */
+static int verify(const char *dir, bool json)
 {
 	struct image *image;
 	struct problems ps;
@@ -69,7 +70,7 @@ int image_check(const char *command, const char *dir, bool json)
 	problems_init(&ps);
 	image = load(dir, &ps);
 	r = image ? image_verify_pages(image, &ps) : -EBADMSG;
-	status = say_problems(command, &ps, r < 0 ? STATUS_FAILED : STATUS_DONE);
+	status = say_problems("verify", &ps, r < 0 ? STATUS_FAILED : STATUS_DONE);
 	if (json)
 		print_json(dir, image, status, &ps);
 	else if (image && status == STATUS_DONE)
@@ -93,7 +94,7 @@ static int run(int argc, char **argv)
 	}
 	if (argc - optind != 1)
 		return say_usage("verify", "it takes DIR");
-	return image_check("verify", argv[optind], json);
+	return verify(argv[optind], json);
 }
 
 const struct command command_verify = {

@@ -111,6 +111,23 @@ static bool cgroup_populated(const char *mount, const char *path)
 	return file_read_all(AT_FDCWD, full, &text, NULL) == 0 && strstr(text, "populated 1");
 }
 
+static char *cgroup_path(const struct container_spec *spec)
+{
+	char *path;
+
+	if (spec->cgroup)
+		return strdup(spec->cgroup);
+	return asprintf(&path, "/spore/%s", spec->name) < 0 ? NULL : path;
+}
+
+static int refuse_populated(const char *mount, const char *path, struct problems *ps)
+{
+	if (!cgroup_populated(mount, path))
+		return 0;
+	return failed(ps, BLAME(.object = path, .remedy = "end it, or choose another name"), -EEXIST,
+		"processes run in this cgroup already");
+}
+
 int container_make_cgroup(struct container_spec *spec, struct problems *ps)
 {
 	_cleanup_free_ char *path = NULL;
@@ -119,10 +136,7 @@ int container_make_cgroup(struct container_spec *spec, struct problems *ps)
 
 	if (cgroup2_mount_point(mount, sizeof(mount)) < 0)
 		return 0;
-	if (spec->cgroup)
-		path = strdup(spec->cgroup);
-	else if (asprintf(&path, "/spore/%s", spec->name) < 0)
-		path = NULL;
+	path = cgroup_path(spec);
 	if (!path)
 		return -ENOMEM;
 	r = make_cgroup_path(mount, path);
@@ -133,9 +147,9 @@ int container_make_cgroup(struct container_spec *spec, struct problems *ps)
 	}
 	if (r < 0)
 		return failed(ps, BLAME(.object = path), r, "cannot make the cgroup: %s", strerror(-r));
-	if (cgroup_populated(mount, path))
-		return failed(ps, BLAME(.object = path, .remedy = "end it, or choose another name"), -EEXIST,
-			"processes run in this cgroup already");
+	r = refuse_populated(mount, path, ps);
+	if (r < 0)
+		return r;
 	free(spec->cgroup);
 	spec->cgroup = take_ptr(path);
 	return 0;
@@ -236,4 +250,46 @@ int container_setup(const struct container_spec *spec, const char **what)
 	if (r < 0)
 		return r;
 	return container_mount_all(spec, what);
+}
+
+/* --- before it is made
+ * -------------------------------------------------------------------------------------------- */
+
+static void validate_cgroup(const struct container_spec *spec, struct problems *ps)
+{
+	_cleanup_free_ char *path = spec->name || spec->cgroup ? cgroup_path(spec) : NULL;
+	char mount[PATH_MAX];
+
+	if (path && cgroup2_mount_point(mount, sizeof(mount)) == 0)
+		refuse_populated(mount, path, ps);
+}
+
+static void validate_network(const struct container_spec *spec, struct problems *ps)
+{
+	_cleanup_fd_ int fd = -1;
+
+	if (!spec->net || strcmp(spec->net, "host") == 0 || strcmp(spec->net, "none") == 0)
+		return;
+	fd = open(spec->net, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		refused(ps, BLAME(.object = spec->net, .remedy = "make it again (ip netns add)"),
+			"the container's network namespace cannot be entered: %s", strerror(errno));
+}
+
+int container_validate(const struct container_spec *spec, struct problems *ps)
+{
+	size_t before = ps->n_refused + ps->n_failed;
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (spec->root && (stat(spec->root, &st) < 0 || !S_ISDIR(st.st_mode)))
+		return refused(ps, BLAME(.object = spec->root, .remedy = "put it back"),
+			"the container's root directory is missing");
+	container_validate_points(spec, ps);
+	validate_network(spec, ps);
+	validate_cgroup(spec, ps);
+	if (spec->init && container_init_path(path, sizeof(path)) < 0)
+		refused(ps, BLAME(.object = "spore-init", .remedy = "install it, or name it in SPORE_INIT"),
+			"the container's init was not found");
+	return ps->n_refused + ps->n_failed > before ? -ENOTSUP : 0;
 }

@@ -47,6 +47,12 @@ int container_init_path(char *out, size_t size);
  */
 int container_setup(const struct container_spec *spec, const char **what);
 
+/* Does the path lead to a mount that the container makes for itself? */
+bool container_brings(const struct container_spec *spec, const char *path);
+/* Refuses what was made in the /dev that a container with a root directory of its own has. */
+void container_check_dev(pid_t pid, int root_fd, struct problems *ps);
+/* Is all here that a container of that spec needs? Adds problems, touches nothing. */
+int container_validate(const struct container_spec *spec, struct problems *ps);
 /* O_PATH of the /dev/shm that a container has to itself, below its root directory. -ENOENT: it has none. */
 int container_open_shm(int root_fd);
 /* Sets the three members of the spec if the tmpfs is not as large as a new one would be here. */

@@ -5,6 +5,7 @@
  */
 #include "container/mounts.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -63,6 +64,16 @@ static const struct own_mount own_mounts[] = {
 	{ CONTAINER_INIT_IN_ROOT, NULL, NULL, 0, NULL, NULL, OWN_ROOT | ONLY_INIT, "binding the container's init" },
 };
 
+/* Is path the directory or below it? Returns what follows ("" or "/…"), NULL if not. */
+static const char *below(const char *path, const char *dir)
+{
+	size_t n = strcmp(dir, "/") ? strlen(dir) : 0;
+
+	if (strncmp(path, dir, n) || (path[n] && path[n] != '/'))
+		return NULL;
+	return path + n;
+}
+
 int container_init_path(char *out, size_t size)
 {
 	return program_find("SPORE_INIT", "spore-init", out, size);
@@ -95,44 +106,46 @@ static int make_node(const char *root, const char *path, mode_t mode, dev_t dev)
 }
 
 /* What a fresh /dev must hold. */
+static const struct dev_node {
+	const char *path;
+	mode_t mode;
+	unsigned int major, minor;
+} dev_nodes[] = {
+	{ "/dev/null", S_IFCHR | 0666, 1, 3 },
+	{ "/dev/zero", S_IFCHR | 0666, 1, 5 },
+	{ "/dev/full", S_IFCHR | 0666, 1, 7 },
+	{ "/dev/random", S_IFCHR | 0666, 1, 8 },
+	{ "/dev/urandom", S_IFCHR | 0666, 1, 9 },
+	{ "/dev/tty", S_IFCHR | 0666, 5, 0 },
+	{ "/dev/pts", S_IFDIR | 0755, 0, 0 },
+	{ "/dev/shm", S_IFDIR | 0755, 0, 0 },
+	{ "/dev/mqueue", S_IFDIR | 0755, 0, 0 },
+	{ "/dev/ptmx", S_IFREG | 0666, 0, 0 },
+	{ CONTAINER_INIT_IN_ROOT, S_IFREG | 0755, 0, 0 },
+};
+static const char *const dev_links[][2] = {
+	{ "/proc/self/fd", "/dev/fd" },
+	{ "/proc/self/fd/0", "/dev/stdin" },
+	{ "/proc/self/fd/1", "/dev/stdout" },
+	{ "/proc/self/fd/2", "/dev/stderr" },
+};
+
 static int populate_dev(const char *root)
 {
-	static const struct {
-		const char *path;
-		mode_t mode;
-		unsigned int major, minor;
-	} nodes[] = {
-		{ "/dev/null", S_IFCHR | 0666, 1, 3 },
-		{ "/dev/zero", S_IFCHR | 0666, 1, 5 },
-		{ "/dev/full", S_IFCHR | 0666, 1, 7 },
-		{ "/dev/random", S_IFCHR | 0666, 1, 8 },
-		{ "/dev/urandom", S_IFCHR | 0666, 1, 9 },
-		{ "/dev/tty", S_IFCHR | 0666, 5, 0 },
-		{ "/dev/pts", S_IFDIR | 0755, 0, 0 },
-		{ "/dev/shm", S_IFDIR | 0755, 0, 0 },
-		{ "/dev/mqueue", S_IFDIR | 0755, 0, 0 },
-		{ "/dev/ptmx", S_IFREG | 0666, 0, 0 },
-		{ CONTAINER_INIT_IN_ROOT, S_IFREG | 0755, 0, 0 },
-	};
-	static const char *const links[][2] = {
-		{ "/proc/self/fd", "/dev/fd" },
-		{ "/proc/self/fd/0", "/dev/stdin" },
-		{ "/proc/self/fd/1", "/dev/stdout" },
-		{ "/proc/self/fd/2", "/dev/stderr" },
-	};
 	char full[PATH_MAX];
 	int r;
 
-	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
-		r = make_node(root, nodes[i].path, nodes[i].mode, makedev(nodes[i].major, nodes[i].minor));
+	for (size_t i = 0; i < ARRAY_SIZE(dev_nodes); i++) {
+		r = make_node(
+			root, dev_nodes[i].path, dev_nodes[i].mode, makedev(dev_nodes[i].major, dev_nodes[i].minor));
 		if (r < 0)
 			return r;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
-		r = under(full, root, links[i][1]);
+	for (size_t i = 0; i < ARRAY_SIZE(dev_links); i++) {
+		r = under(full, root, dev_links[i][1]);
 		if (r < 0)
 			return r;
-		if (symlink(links[i][0], full) < 0)
+		if (symlink(dev_links[i][0], full) < 0)
 			return -errno;
 	}
 	return 0;
@@ -217,6 +230,61 @@ int container_mount_all(const struct container_spec *spec, const char **what)
 	return root ? change_root(root) : 0;
 }
 
+void container_validate_points(const struct container_spec *spec, struct problems *ps)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(own_mounts); i++) {
+		const struct own_mount *m = &own_mounts[i];
+		char point[PATH_MAX];
+		struct stat st;
+
+		/* What is below a /dev of its own is made there. */
+		if (m->when & IF_THERE || !m->fstype || (m->when & OWN_ROOT && !spec->root) ||
+			(spec->root && strncmp(m->point, "/dev/", 5) == 0))
+			continue;
+		if (under(point, spec->root, m->point) < 0 || stat(point, &st) < 0 || !S_ISDIR(st.st_mode))
+			refused(ps, BLAME(.object = m->point, .remedy = "make the directory"),
+				"it is not under %s, and the container has to mount there",
+				spec->root ? spec->root : "/");
+	}
+}
+
+bool container_brings(const struct container_spec *spec, const char *path)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(own_mounts); i++)
+		if (!(own_mounts[i].when & OWN_ROOT && !spec->root) && below(path, own_mounts[i].point))
+			return true;
+	return false;
+}
+
+static bool is_usual_in_dev(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(dev_nodes); i++)
+		if (strcmp(dev_nodes[i].path + strlen("/dev/"), name) == 0)
+			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(dev_links); i++)
+		if (strcmp(dev_links[i][1] + strlen("/dev/"), name) == 0)
+			return true;
+	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+void container_check_dev(pid_t pid, int root_fd, struct problems *ps)
+{
+	int fd = openat(root_fd, "dev", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC);
+	_cleanup_dir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	char name[32];
+
+	process_name(pid, name);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		char object[192];
+
+		if (is_usual_in_dev(e->d_name))
+			continue;
+		snprintf(object, sizeof(object), "/dev/%.170s", e->d_name);
+		refused(ps, BLAME(.pid = pid, .process = name, .object = object, .remedy = "remove it"),
+			"a file that was made in the container's own /dev cannot be carried");
+	}
+}
+
 /* --- /dev/shm
  * ----------------------------------------------------------------------------------------------------- */
 
@@ -269,16 +337,6 @@ int container_shm_limits(int shm_fd, struct container_spec *spec)
 
 /* --- checking them
  * ------------------------------------------------------------------------------------------------ */
-
-/* Is path the directory or below it? Returns what follows ("" or "/…"), NULL if not. */
-static const char *below(const char *path, const char *dir)
-{
-	size_t n = strcmp(dir, "/") ? strlen(dir) : 0;
-
-	if (strncmp(path, dir, n) || (path[n] && path[n] != '/'))
-		return NULL;
-	return path + n;
-}
 
 /* One of the host's mounts as a process whose root is `root` would have it: the one that holds root becomes
  * "/", those below keep their rest. */

@@ -304,3 +304,8 @@ pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct 
 	e->root = restored_root(e->restored);
 	return e->root;
 }
+
+int engine_check_image(struct engine *e, int dir_fd, uint32_t flags, struct problems *ps)
+{
+	return restore_check(dir_fd, flags, &e->events, ps);
+}

@@ -43,6 +43,8 @@ struct engine_outside {
 /* The root's pid or a negative errno. The root is this process's child. */
 pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
 	struct spore_restore_result *result, struct problems *ps);
+/* What would be in the way of engine_restore. */
+int engine_check_image(struct engine *e, int dir_fd, uint32_t flags, struct problems *ps);
 /* What a restored image wants from outside, before it is restored: bit 0..2 standard streams, bit 3 a terminal. */
 int engine_wants(int dir_fd, uint32_t *wants, struct problems *ps);
 pid_t engine_root(const struct engine *e); /* 0: holds no tree */

@@ -315,6 +315,20 @@ static int validate_records(struct plan *plan)
 	return r->ps->first_error;
 }
 
+/* A process that cannot be born, and state that cannot be had here, are told together. */
+static int plan_births(struct plan *plan)
+{
+	int error = 0, r;
+
+	for (size_t i = 0; i < plan->r->n_processes; i++) {
+		r = plan_birth(plan, plan->r->processes[i]);
+		if (r < 0 && error == 0)
+			error = r;
+	}
+	r = validate_records(plan);
+	return error < 0 ? error : r;
+}
+
 int plan_make(struct plan *plan, struct restore *r)
 {
 	int error;
@@ -327,10 +341,8 @@ int plan_make(struct plan *plan, struct restore *r)
 		error = add_zombie_threads(plan);
 	if (error == 0)
 		error = find_memories(plan);
-	for (size_t i = 0; error == 0 && i < r->n_processes; i++)
-		error = plan_birth(plan, r->processes[i]);
 	if (error == 0)
-		error = validate_records(plan);
+		error = plan_births(plan);
 	if (error == 0)
 		error = make_area(plan);
 	if (error < 0 && !r->ps->first_error)

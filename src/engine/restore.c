@@ -86,13 +86,9 @@ static char *copy_or_null(const char *s)
 	return s ? strdup(s) : NULL;
 }
 
-/* The tree's clocks go on from where they were: a time namespace makes up for what has passed, or not yet passed, here. */
-static int enter_namespaces(struct restored *t)
+static void describe_container(struct restored *t)
 {
-	struct container_spec *spec = &t->container;
-	int r;
-
-	*spec = (struct container_spec){
+	t->container = (struct container_spec){
 		.name = copy_or_null(t->tree->name),
 		.hostname = copy_or_null(t->tree->hostname),
 		.domainname = copy_or_null(t->tree->domainname),
@@ -103,9 +99,17 @@ static int enter_namespaces(struct restored *t)
 		.shm_size = t->tree->shm_size,
 		.shm_inodes = t->tree->shm_inodes,
 		.time_ns = true,
-		.monotonic_offset_ns = (int64_t)t->tree->monotonic_ns - now_ns(CLOCK_MONOTONIC),
-		.boottime_offset_ns = (int64_t)t->tree->boottime_ns - now_ns(CLOCK_BOOTTIME),
 	};
+}
+
+/* The tree's clocks go on from where they were: a time namespace makes up for what has passed, or not yet passed, here. */
+static int enter_namespaces(struct restored *t)
+{
+	struct container_spec *spec = &t->container;
+	int r;
+
+	spec->monotonic_offset_ns = (int64_t)t->tree->monotonic_ns - now_ns(CLOCK_MONOTONIC);
+	spec->boottime_offset_ns = (int64_t)t->tree->boottime_ns - now_ns(CLOCK_BOOTTIME);
 	r = t->tree->container ? container_make_cgroup(spec, t->r.ps) : 0;
 	if (r == 0)
 		r = container_enter_time(spec, t->r.ps);
@@ -159,6 +163,25 @@ static int tie_processes(struct restored *t)
 
 /* --- all ------------------------------------------------------------------------------------------------------------------------------ */
 
+/* Whatever is in the way is named in one go; only without its root directory nothing else can be looked for. */
+static int validate(struct restored *t)
+{
+	struct restore *r = &t->r;
+	int error, planned;
+
+	describe_container(t);
+	error = t->tree->container ? container_validate(&t->container, r->ps) : 0;
+	if (access("/proc/self/ns/time", F_OK) < 0)
+		error = refused(r->ps, BLAME(.object = "time namespace", .remedy = "use a kernel with CONFIG_TIME_NS"),
+			"this kernel has none, so that the tree's clocks could not go on");
+	/* The new tree's own later. */
+	r->root_fd = open(t->container.root ? t->container.root : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (r->root_fd < 0)
+		return error;
+	planned = plan_make(&t->plan, r);
+	return error < 0 ? error : planned;
+}
+
 static int prepare(struct restored *t, int dir_fd, const struct engine_events *events)
 {
 	struct restore *r = &t->r;
@@ -176,9 +199,8 @@ static int prepare(struct restored *t, int dir_fd, const struct engine_events *e
 		return failed(r->ps, NULL, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < r->image->n_records; i++)
 		r->made[i].fd[0] = r->made[i].fd[1] = -1;
-	r->root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC); /* for validation; the new tree's own later */
 	engine_phase(events, "plan");
-	return plan_make(&t->plan, r);
+	return validate(t);
 }
 
 /* What belongs to the tree as a whole, where its namespaces now are. */
@@ -258,20 +280,32 @@ static int enter_register(struct restored *t)
 	return container_register(&e, t->r.ps);
 }
 
+static struct restored *restored_new(uint32_t flags, struct problems *ps)
+{
+	struct restored *t = calloc(1, sizeof(*t));
+
+	if (!t) {
+		failed(ps, NULL, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	t->keeper_fd = t->seed_fd = -1;
+	t->watchdog = WATCHDOG_NONE;
+	t->deadman = DEADMAN_NONE;
+	t->r = (struct restore){ .ps = ps, .root_fd = -1, .flags = flags, .stdio = { -1, -1, -1 }, .terminal = -1 };
+	return t;
+}
+
 int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w,
 	const struct engine_events *events, struct spore_restore_result *result, struct problems *ps,
 	struct restored **out)
 {
 	uint64_t start = clock_us();
-	struct restored *t = calloc(1, sizeof(*t));
+	struct restored *t = restored_new(flags, ps);
 	int error;
 
 	if (!t)
-		return failed(ps, NULL, -ENOMEM, "out of memory");
-	t->keeper_fd = t->seed_fd = -1;
-	t->watchdog = WATCHDOG_NONE;
-	t->deadman = DEADMAN_NONE;
-	t->r = (struct restore){ .ps = ps, .root_fd = -1, .flags = flags, .terminal = outside->terminal };
+		return -ENOMEM;
+	t->r.terminal = outside->terminal;
 	memcpy(t->r.stdio, outside->stdio, sizeof(t->r.stdio));
 	error = prepare(t, dir_fd, events);
 	if (error == 0)
@@ -285,6 +319,17 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 	fill_result(t, start, result);
 	*out = t;
 	return 0;
+}
+
+int restore_check(int dir_fd, uint32_t flags, const struct engine_events *events, struct problems *ps)
+{
+	struct restored *t = restored_new(flags, ps);
+	int error = t ? prepare(t, dir_fd, events) : -ENOMEM;
+
+	if (t && t->r.image && image_verify_pages(t->r.image, ps) < 0 && error == 0)
+		error = ps->first_error;
+	restored_free(t);
+	return error;
 }
 
 void restored_release(struct restored *t, struct workers *w)

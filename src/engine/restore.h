@@ -11,6 +11,8 @@ struct restored;
 int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w,
 	const struct engine_events *events, struct spore_restore_result *result, struct problems *ps,
 	struct restored **out);
+/* As far as restore_build goes before it builds anything: everything that would be in its way. */
+int restore_check(int dir_fd, uint32_t flags, const struct engine_events *events, struct problems *ps);
 void restored_release(struct restored *t, struct workers *w);
 pid_t restored_root(const struct restored *t);
 /* Takes NULL. A tree that was not let go is killed. */

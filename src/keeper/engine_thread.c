@@ -51,6 +51,8 @@ static int run_call(struct keeper *k, struct job *j)
 	switch (j->req.call) {
 	case CALL_CHECK:
 		return engine_check(k->engine, j->pid, cgroup, j->req.timeout_ms, &j->ps);
+	case CALL_CHECK_IMAGE:
+		return engine_check_image(k->engine, j->fds[REQUEST_DIR], j->req.flags, &j->ps);
 	case CALL_ISOLATE:
 		return engine_isolate(k->engine, j->pid, cgroup, j->req.timeout_ms, &j->ps);
 	case CALL_CHECKPOINT:

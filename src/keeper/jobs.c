@@ -46,11 +46,13 @@ static int admit(struct keeper *k, struct job *j)
 {
 	bool fresh = !k->isolated && !k->child;
 
-	if ((j->req.call == CALL_CHECKPOINT || j->req.call == CALL_RESTORE) && j->fds[REQUEST_DIR] < 0)
+	if ((j->req.call == CALL_CHECKPOINT || j->req.call == CALL_RESTORE || j->req.call == CALL_CHECK_IMAGE) &&
+		j->fds[REQUEST_DIR] < 0)
 		return -EBADF;
 	j->pid = k->tree_pid;
 	switch (j->req.call) {
 	case CALL_RESTORE:
+	case CALL_CHECK_IMAGE:
 		return fresh ? 0 : -EINVAL;
 	case CALL_UNISOLATE:
 		return k->isolated ? 0 : -ESRCH;

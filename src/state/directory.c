@@ -13,7 +13,7 @@
 
 #include "base/cleanup.h"
 #include "state/owner.h"
-#include "state/shm.h"
+#include "state/tree.h"
 
 struct directory_state {
 	char *path;
@@ -31,7 +31,7 @@ static int directory_validate(struct restore *r, const struct record *rec)
 
 	if (!s->path || s->path[0] != '/')
 		return failed(r->ps, BLAME(.object = "directory"), -EBADMSG, "its path is not absolute");
-	if (r->root_fd < 0 || shm_brings(r, s->path))
+	if (r->root_fd < 0 || tree_brings(r, s->path))
 		return 0;
 	fd = restore_open(r, s->path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	if (fd < 0)

@@ -7,7 +7,7 @@
 
 #include "base/cleanup.h"
 #include "state/files.h"
-#include "state/shm.h"
+#include "state/tree.h"
 
 struct pipe_piece {
 	struct blob data;
@@ -221,7 +221,7 @@ static int pipe_validate(struct restore *r, const struct record *rec)
 	_cleanup_fd_ int fd = -1;
 	struct stat st;
 
-	if (!s->path || s->unlinked || shm_brings(r, s->path))
+	if (!s->path || s->unlinked || tree_brings(r, s->path))
 		return 0;
 	fd = restore_open(r, s->path, O_PATH | O_NOFOLLOW, 0);
 	if (fd < 0 || fstat(fd, &st) < 0)

@@ -8,6 +8,7 @@
 #include <spore.h>
 #include "state/regular.h"
 #include "state/shm.h"
+#include "state/tree.h"
 
 /* --- validate
  * -------------------------------------------------------------------------------------------------------- */
@@ -17,7 +18,7 @@
 /* By a file system that is here before the restore. */
 static bool is_name_kept(const struct restore *r, const struct regular_state *s)
 {
-	return !s->unlinked && !s->pseudo && !shm_brings(r, s->path);
+	return !s->unlinked && !s->pseudo && (!tree_brings(r, s->path) || !strcmp(s->path, CONTAINER_INIT_IN_ROOT));
 }
 
 int regular_validate(struct restore *r, const struct record *rec)
@@ -30,7 +31,7 @@ int regular_validate(struct restore *r, const struct record *rec)
 		return failed(r->ps, BLAME(.object = "regular"), -EBADMSG, "the image has a file without a path");
 	if (!is_name_kept(r, s))
 		return 0;
-	fd = restore_open(r, s->path, O_PATH | O_NOFOLLOW, 0);
+	fd = tree_open_before(r, s->path, O_PATH | O_NOFOLLOW);
 	if (fd == -ENOENT || fd == -ENOTDIR)
 		return refused(r->ps, WHO(s, .remedy = "put the file back"), "the file is missing");
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -47,7 +48,7 @@ static bool look_again(struct restore *r, const struct regular_state *s, int *fd
 {
 	if (!is_name_kept(r, s) || !S_ISREG(s->mode))
 		return false;
-	*fd = restore_open(r, s->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+	*fd = tree_open_before(r, s->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0 || fstat(*fd, st) < 0 || !S_ISREG(st->st_mode))
 		return false;
 	return (uint64_t)st->st_size != s->size || st->st_mtim.tv_sec != s->mtime_s ||

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,17 @@ static int capture_names(struct capture *c, struct tree_state *s)
 	return r;
 }
 
+static int look_at_mounts(struct capture *c)
+{
+	const struct container_spec *spec = &c->tree->container->spec;
+	size_t before = c->ps->n_refused;
+	int r = container_check_mounts(c->process->living_tid, spec, c->ps);
+
+	if (spec->root)
+		container_check_dev(c->process->pid, c->descriptions->root_fd, c->ps);
+	return r == 0 && c->ps->n_refused > before ? -ENOTSUP : r;
+}
+
 static int capture_shm_limits(struct capture *c, struct tree_state *s)
 {
 	struct container_spec spec = { 0 };
@@ -121,7 +133,7 @@ static int tree_capture(struct capture *c, const struct batch *b, void *scratch,
 		return 0;
 	s->container = true;
 	s->init = spec->init;
-	r = container_check_mounts(c->process->living_tid, spec, c->ps);
+	r = look_at_mounts(c);
 	if (r == 0)
 		r = capture_names(c, s);
 	if (r == 0)
@@ -155,7 +167,7 @@ static int tree_look(struct capture *c)
 {
 	look_at_session(c);
 	if (c->tree->container)
-		container_check_mounts(c->process->living_tid, &c->tree->container->spec, c->ps);
+		look_at_mounts(c);
 	return 0;
 }
 
@@ -165,6 +177,29 @@ const struct tree_state *tree_state_of(const struct image *img)
 	struct record *rec = image_records(img, &component_tree.kind, &n);
 
 	return n == 1 ? rec->state : NULL;
+}
+
+bool tree_brings(const struct restore *r, const char *path)
+{
+	const struct tree_state *s = tree_state_of(r->image);
+	const struct container_spec spec = { .root = s ? s->directory : NULL };
+
+	return s && s->container && container_brings(&spec, path);
+}
+
+int tree_open_before(const struct restore *r, const char *path, uint64_t flags)
+{
+	const struct tree_state *s = tree_state_of(r->image);
+	char init[PATH_MAX];
+	int fd;
+
+	if (!s || !s->directory || strcmp(path, CONTAINER_INIT_IN_ROOT))
+		return restore_open(r, path, flags, 0);
+	fd = container_init_path(init, sizeof(init));
+	if (fd < 0)
+		return fd;
+	fd = open(init, (int)flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 const struct component component_tree = {

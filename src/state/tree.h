@@ -16,4 +16,8 @@ struct tree_state {
 };
 
 extern const struct component component_tree;
+/* Is the path on a mount that is there only when the container is made again? */
+bool tree_brings(const struct restore *r, const char *path);
+/* What a path of the tree leads to, before the tree is there: its own init stands somewhere else. O_* flags; descriptor or negative errno. */
+int tree_open_before(const struct restore *r, const char *path, uint64_t flags);
 const struct tree_state *tree_state_of(const struct image *img); /* NULL: none */

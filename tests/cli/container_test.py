@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a container holds beside its processes: its mounts and its /dev/shm"""
+import json
 import os
+import shutil
+import subprocess
 import sys
 import time
 
@@ -18,6 +21,85 @@ def test_a_mount_of_its_own_is_refused():
                 check(r.returncode, 3, r.stderr)
                 check_in(f'mount {d}/point (tmpfs)', r.stderr)
             check(alive(c.pid), True)
+
+
+def contents(d):
+    return sorted((os.path.join(at, name), os.lstat(os.path.join(at, name)).st_mtime_ns) for at, dirs, files in os.walk(d) for name in dirs + files)
+
+
+def test_check_of_an_image_names_every_obstacle():
+    with scratch() as d:
+        os.mkdir(f'{d}/work')
+        for name in ('written', 'gone'):
+            with open(f'{d}/{name}', 'w') as f:
+                f.write(name)
+        shutil.copy('/bin/sleep', f'{d}/program')
+        script = f'cd {d}/work; exec 3<>../written 4<../gone; ../program 1000 & touch ../ready; exec nice -n -5 sleep 1000'
+        with Container('sh', '-c', script) as c:
+            wait_for(lambda: os.path.exists(f'{d}/ready'))
+            time.sleep(0.2)
+            check(spore('checkpoint', '--kill', c.pid, f'{d}/image').returncode, 0)
+            wait_for(lambda: not alive(c.pid))
+        r = spore('check', f'{d}/image')
+        check((r.returncode, r.stderr), (0, ''), 'nothing is in the way')
+        check_in('can be restored here', r.stdout)
+        with open(f'{d}/written', 'w') as f:
+            f.write('WRITTEN')
+        with open(f'{d}/program', 'w') as f:
+            f.write('another')
+        os.unlink(f'{d}/gone')
+        os.rmdir(f'{d}/work')
+        before = contents(d)
+        r = spore('check', f'{d}/image')
+        check(r.returncode, 3, r.stderr)
+        for name, what in (('written', 'was written since'), ('gone', 'missing'), ('work', 'working or root directory'), ('program', 'shorter')):
+            check([what in line for line in r.stderr.splitlines() if f'{d}/{name}:' in line], [True], r.stderr)
+        check_in('4 obstacles', r.stdout)
+        check(contents(d), before, 'nothing is touched')
+        check(r.stderr.replace('check:', 'restore:'), spore('restore', '-d', f'{d}/image').stderr, 'a restore says the same')
+        told = json.loads(spore('check', '--json', '--changed-files', f'{d}/image').stdout)
+        check((told['ok'], len(told['problems'])), (False, 3))
+        if shutil.which('capsh'):
+            said = subprocess.run(['capsh', '--drop=cap_sys_nice,cap_sys_admin', '--', '-c', f'{harness.SPORE} check {d}/image'],
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+            check(said.returncode, 3, said.stderr)
+            for what in ('capabilities: missing', 'CAP_SYS_NICE', f'{d}/gone'):
+                check_in(what, said.stderr)
+
+
+def test_files_are_looked_for_under_the_root_of_the_container():
+    if not os.path.exists('/bin/busybox'):
+        raise harness.Skip('no static program: busybox')
+    with scratch() as d:
+        for name in ('proc', 'dev', 'bin', 'only-here'):
+            os.makedirs(f'{d}/root/{name}')
+        shutil.copy('/bin/busybox', f'{d}/root/bin/busybox')
+        with Container('/bin/busybox', 'sh', '-c', 'cd /only-here; exec 3>file; echo x >/dev/made; echo up >/dev/shm/up; exec /bin/busybox sleep 1000',
+                       options=['--root', f'{d}/root']) as c:
+            wait_for(lambda: os.path.exists(f'/proc/{c.pid}/root/dev/shm/up'))
+            time.sleep(0.2)
+            r = spore('checkpoint', c.pid, f'{d}/image')
+            check(r.returncode, 3, r.stderr)
+            check_in("/dev/made: a file that was made in the container's own /dev", r.stderr)
+            os.unlink(f'/proc/{c.pid}/root/dev/made')
+            r = spore('checkpoint', '--kill', c.pid, f'{d}/image')
+            check(r.returncode, 0, r.stderr)
+            wait_for(lambda: not alive(c.pid))
+        r = spore('check', f'{d}/image')
+        check((r.returncode, r.stderr), (0, ''))
+        harness.bury()
+        r = spore('restore', '-d', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        check(open(f'/proc/{int(r.stdout)}/root/dev/shm/up').read(), 'up\n')
+        end(int(r.stdout))
+        os.rename(f'{d}/root/bin/busybox', f'{d}/busybox')
+        check_in('/bin/busybox: the file is missing', spore('check', f'{d}/image').stderr)
+        os.rmdir(f'{d}/root/proc')
+        check_in('/proc: it is not under', spore('check', f'{d}/image').stderr)
+        os.rename(f'{d}/root', f'{d}/elsewhere')
+        r = spore('check', f'{d}/image')
+        check((r.returncode, len(r.stderr.splitlines())), (3, 1), r.stderr)
+        check_in('root directory is missing', r.stderr)
 
 
 def save_and_restore(c, d):

@@ -71,6 +71,11 @@ int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeo
 	return act(e, pid, timeout_ms, ps);
 }
 
+int engine_check_image(struct engine *e, int dir_fd, uint32_t flags, struct problems *ps)
+{
+	return act(e, 0, 0, ps);
+}
+
 int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
 {
 	int r = act(e, pid, timeout_ms, ps);
