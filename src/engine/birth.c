@@ -137,6 +137,17 @@ static int find_numbers(struct plan *plan, struct new_process **wave, size_t n)
 	return 0;
 }
 
+/* Of those whose memory is being made already, so that their death is noticed. */
+static int find_numbers_of_children(struct plan *plan)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < plan->r->n_processes; i++)
+		if (birth_of(plan->r->processes[i])->has_memory && !plan->r->processes[i]->pid)
+			r = find_numbers(plan, &plan->r->processes[i], 1);
+	return r;
+}
+
 static int find_threads(struct new_process *p)
 {
 	_cleanup_fd_ int dir = procfs_open_pid(p->pid);
@@ -214,29 +225,32 @@ static const struct memory_state *inherited_memory(const struct plan *plan, cons
 	return plan_memory(plan, from->zombie ? from->parent : from);
 }
 
+static int add_memory(struct plan *plan, struct step *s, struct new_process *p)
+{
+	struct vdso_pieces pieces;
+	struct build b;
+	int r;
+
+	birth_of(p)->has_memory = true;
+	if (!step_add(s, &p->threads[0]))
+		return -ENOMEM;
+	b = step_build(s, &p->threads[0]);
+	if (birth_of(p)->forked && p->parent)
+		return memory_make_forked(&b, plan_memory(plan, p), inherited_memory(plan, p));
+	r = vdso_pieces_of(p->pid, &pieces);
+	return r < 0 ? r : memory_make_bare(&b, plan_memory(plan, p), &pieces);
+}
+
 static int make_memories(struct plan *plan, struct new_process **wave, size_t n)
 {
 	struct step s = { .plan = plan, .name = "memory" };
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		struct new_process *p = wave[i];
-		struct vdso_pieces pieces;
-		struct build b;
-
-		if (p->zombie)
-			continue;
-		if (!step_add(&s, &p->threads[0]))
-			return -ENOMEM;
-		b = step_build(&s, &p->threads[0]);
-		if (birth_of(p)->forked && p->parent) {
-			r = memory_make_forked(&b, plan_memory(plan, p), inherited_memory(plan, p));
-			continue;
-		}
-		r = vdso_pieces_of(p->pid, &pieces);
-		if (r == 0)
-			r = memory_make_bare(&b, plan_memory(plan, p), &pieces);
-	}
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (!wave[i]->zombie && !birth_of(wave[i])->has_memory)
+			r = add_memory(plan, &s, wave[i]);
+	if (r < 0)
+		step_abandon(&s);
 	return r < 0 ? r : step_run(&s);
 }
 
@@ -269,22 +283,62 @@ static int add_births(struct plan *plan, struct build *build, struct new_process
 	return r;
 }
 
+static bool is_in(struct new_process *const *wave, size_t n, const struct new_process *p)
+{
+	for (size_t i = 0; i < n; i++)
+		if (wave[i] == p)
+			return true;
+	return false;
+}
+
+/*
+ * Whoever is forked finds the batch that makes its memory in its slot when it is born, and runs it while its siblings are being born. Not a
+ * stand-in's children, who come later, and not those who exec first.
+ */
+static int add_forked_memories(struct plan *plan, struct step *s, struct new_process **wave, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < plan->r->n_processes; i++) {
+		struct new_process *p = plan->r->processes[i];
+		const struct birth *b = birth_of(p);
+
+		if (p->parent && b->born && b->forked && !b->has_memory && !p->zombie && !b->stand_in &&
+			is_in(wave, n, b->creator))
+			r = add_memory(plan, s, p);
+	}
+	return r;
+}
+
 static int give_birth(struct plan *plan, struct new_process **wave, size_t n)
 {
-	struct step s = { .plan = plan, .name = "birth" };
+	struct step s = { .plan = plan, .name = "birth" }, memories = { .plan = plan, .name = "memory" };
+	int r = 0;
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; r == 0 && i < n; i++) {
 		struct build b;
-		int r;
 
 		if (!step_add(&s, &wave[i]->threads[0]))
 			return -ENOMEM;
 		b = step_build(&s, &wave[i]->threads[0]);
 		r = add_births(plan, &b, wave[i]);
-		if (r < 0)
-			return r;
 	}
-	return step_run(&s);
+	step_submit(&s);
+	if (r == 0)
+		r = add_forked_memories(plan, &memories, wave, n);
+	step_submit(&memories);
+	if (r == 0)
+		r = step_wait(&s);
+	/* Whoever was not born is not waited for. */
+	if (r == 0)
+		r = find_numbers_of_children(plan);
+	if (r == 0)
+		r = step_wait(&memories);
+	if (r == 0)
+		step_end(plan);
+	step_abandon(&s);
+	step_abandon(&memories);
+	return r;
 }
 
 /* --- stand-ins ------------------------------------------------------------------------------------------------------------------------ */
@@ -497,12 +551,14 @@ static int groups(struct plan *plan)
 
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 
+/* And the last of each memory: nobody is forked from it any more. */
 static int thread_births(struct plan *plan)
 {
-	struct step s = { .plan = plan, .name = "threads" };
+	struct step s = { .plan = plan, .name = "threads and memory" };
 
 	for (size_t i = 0; i < plan->r->n_processes; i++) {
 		struct new_process *p = plan->r->processes[i];
+		struct build build;
 		struct batch *b;
 
 		if (p->zombie)
@@ -522,6 +578,8 @@ static int thread_births(struct plan *plan)
 		if (!birth_of(p)->worn_slack)
 			timer_slack_wear(b, &birth_of(p)->worn_slack, TIMER_SLACK_USUAL);
 		batch_call(b, "close_range", SYS_close_range, BARE_FD_AREA, ~0u, 0);
+		build = step_build(&s, &p->threads[0]);
+		memory_finish(&build, plan_memory(plan, p));
 	}
 	return step_run(&s);
 }

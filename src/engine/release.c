@@ -105,7 +105,7 @@ int release_seize_filtered(struct plan *plan, struct workers *w)
 	return each_process(&h, w, seize_filtered);
 }
 
-static int seize_all(struct holding *h, struct new_process *p)
+static int stop_all(struct holding *h, struct new_process *p)
 {
 	for (size_t i = 0; i < p->n_threads; i++) {
 		struct new_thread *t = &p->threads[i];
@@ -119,6 +119,11 @@ static int seize_all(struct holding *h, struct new_process *p)
 		if (r < 0)
 			return hold_failed(h, t, r, "the new task cannot be traced");
 	}
+	return 0;
+}
+
+static int await_stops(struct holding *h, struct new_process *p)
+{
 	for (size_t i = 0; i < p->n_threads; i++) {
 		struct new_thread *t = &p->threads[i];
 		int r;
@@ -230,7 +235,7 @@ static void note_sleeps(struct new_process *p)
 
 static int hold(struct holding *h, struct new_process *p)
 {
-	int r = seize_all(h, p);
+	int r = await_stops(h, p);
 
 	if (r == 0)
 		r = unmap_area(h, p);
@@ -245,8 +250,9 @@ static int hold(struct holding *h, struct new_process *p)
 int release_hold(struct plan *plan, struct workers *w)
 {
 	struct holding h = { .plan = plan, .r = plan->r };
+	int r = each_process(&h, w, stop_all);
 
-	return each_process(&h, w, hold);
+	return r < 0 ? r : each_process(&h, w, hold);
 }
 
 static int forgive(struct holding *h, struct new_process *p)

@@ -174,31 +174,13 @@ static int stage_run(struct staging *s, enum stage stage)
 		if (!r->processes[i]->zombie && !(stage >= STAGE_ARM && is_stopped(r->processes[i])))
 			error = stage_of_process(s, &step, r->processes[i], stage);
 	if (error < 0) {
-		free(step.tasks);
+		step_abandon(&step);
 		return error;
 	}
 	return step_run(&step);
 }
 
 /* --- what the engine itself does ------------------------------------------------------------------------------------------------------ */
-
-static int finish_memories(struct plan *plan)
-{
-	struct step step = { .plan = plan, .name = "memory" };
-
-	for (size_t i = 0; i < plan->r->n_processes; i++) {
-		struct new_process *p = plan->r->processes[i];
-		struct build b;
-
-		if (p->zombie)
-			continue;
-		if (!step_add(&step, &p->threads[0]))
-			return -ENOMEM;
-		b = step_build(&step, &p->threads[0]);
-		memory_finish(&b, plan_memory(plan, p));
-	}
-	return step_run(&step);
-}
 
 /* In the keeper: every open file description, then what is in their queues. */
 static int create_files(struct plan *plan)
@@ -262,7 +244,7 @@ static int end_zombie(struct staging *s, struct step *step, struct new_process *
 	if (r == 0)
 		r = step_run(&own);
 	else
-		free(own.tasks);
+		step_abandon(&own);
 	if (r == 0)
 		r = zombie_end(s->plan, p);
 	close_fd(&directory);
@@ -461,10 +443,8 @@ static int end_leaders(struct plan *plan)
 
 static int run_all(struct staging *s)
 {
-	int r = finish_memories(s->plan);
+	int r = create_files(s->plan);
 
-	if (r == 0)
-		r = create_files(s->plan);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(first_stages); i++)
 		r = stage_run(s, first_stages[i]);
 	if (r == 0)

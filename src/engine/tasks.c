@@ -10,23 +10,6 @@
 #define STEP_TIMEOUT_MS                                                                                                \
 	(30 * 60 * 1000) /* reading memory from a slow disk may take long; a task that dies is noticed at once */
 
-struct batch *step_add(struct step *s, struct new_thread *task)
-{
-	if (s->n == s->room) {
-		struct new_thread **grown = reallocarray(s->tasks, s->room ? 2 * s->room : 64, sizeof(*grown));
-
-		if (!grown) {
-			failed(s->plan->r->ps, NULL, -ENOMEM, "out of memory");
-			return NULL;
-		}
-		s->tasks = grown;
-		s->room = s->room ? 2 * s->room : 64;
-	}
-	batch_init(&task->batch, &s->plan->r->area);
-	s->tasks[s->n++] = task;
-	return &task->batch;
-}
-
 struct build step_build(struct step *s, struct new_thread *task)
 {
 	return (struct build){
@@ -68,37 +51,94 @@ static int tell_failure(
 	return failed(plan->r->ps, BLAME(.pid = vpid), error, "%s: %s", name, strerror(-error));
 }
 
-int step_run(struct step *s)
+static void submit(struct step *s, struct new_thread *t)
 {
-	int first = 0;
+	int r;
 
-	for (size_t i = 0; i < s->n; i++) {
-		int r = batch_submit(&s->tasks[i]->batch, s->tasks[i]->slot);
-
-		if (r < 0 && !first)
-			first = tell_failure(
-				s->plan, &s->tasks[i]->batch, s->tasks[i]->slot, s->tasks[i]->vtid, s->name, r);
-		if (r < 0)
-			s->tasks[i] = NULL;
+	if (!t->batch.n && !t->batch.error) {
+		batch_free(&t->batch);
+		return;
 	}
+	r = batch_submit(&t->batch, t->slot);
+	if (r == 0) {
+		s->tasks[s->n++] = t;
+		return;
+	}
+	r = tell_failure(s->plan, &t->batch, t->slot, t->vtid, s->name, r);
+	s->error = s->error ? s->error : r;
+	batch_free(&t->batch);
+}
+
+void step_submit(struct step *s)
+{
+	if (s->open)
+		submit(s, s->open);
+	s->open = NULL;
+}
+
+struct batch *step_add(struct step *s, struct new_thread *task)
+{
+	step_submit(s);
+	if (s->n == s->room) {
+		struct new_thread **grown = reallocarray(s->tasks, s->room ? 2 * s->room : 64, sizeof(*grown));
+
+		if (!grown) {
+			failed(s->plan->r->ps, NULL, -ENOMEM, "out of memory");
+			return NULL;
+		}
+		s->tasks = grown;
+		s->room = s->room ? 2 * s->room : 64;
+	}
+	batch_init(&task->batch, &s->plan->r->area);
+	s->open = task;
+	return &task->batch;
+}
+
+static void forget(struct step *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		batch_free(&s->tasks[i]->batch);
+	free(s->tasks);
+	*s = (struct step){ .plan = s->plan, .name = s->name };
+}
+
+void step_abandon(struct step *s)
+{
+	if (s->open)
+		batch_free(&s->open->batch);
+	forget(s);
+}
+
+int step_wait(struct step *s)
+{
+	int first;
+
+	step_submit(s);
+	first = s->error;
 	for (size_t i = 0; i < s->n; i++) {
 		struct new_thread *t = s->tasks[i];
-		int r;
+		int r = batch_wait(&t->batch, t->slot, STEP_TIMEOUT_MS, task_alive, t);
 
-		if (!t)
-			continue;
-		r = batch_wait(&t->batch, t->slot, STEP_TIMEOUT_MS, task_alive, t);
 		if (r < 0) {
 			r = tell_failure(s->plan, &t->batch, t->slot, t->vtid, s->name, r);
 			first = first ? first : r;
 		}
-		batch_free(&t->batch);
 	}
-	free(s->tasks);
-	s->tasks = NULL;
-	s->n = s->room = 0;
-	area_reset(&s->plan->r->area);
+	forget(s);
 	return first;
+}
+
+void step_end(struct plan *plan)
+{
+	area_reset(&plan->r->area);
+}
+
+int step_run(struct step *s)
+{
+	int r = step_wait(s);
+
+	step_end(s->plan);
+	return r;
 }
 
 int run_alone(struct plan *plan, struct batch *b, struct slot *slot, const char *name)

@@ -47,9 +47,11 @@ void capabilities_own(struct capability_sets *c)
 
 bool capable_own(unsigned int cap)
 {
-	struct capability_sets c;
+	struct __user_cap_header_struct header;
+	struct __user_cap_data_struct data[2];
+	struct capability_sets c = { 0 };
 
-	capabilities_own(&c);
+	read_sets(&c, &header, data);
 	return c.effective >> cap & 1;
 }
 

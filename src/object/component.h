@@ -80,6 +80,14 @@ struct new_process {
 	void *birth; /* the engine's plan for its birth */
 };
 
+/* Of the keeper and its machine. */
+struct own_facts {
+	bool vdso_known, limits_known;
+	uint64_t vdso_hash, vdso_pages;
+	long nr_open;			     /* fs.nr_open; 0: not to be read */
+	long oom_score_adj, coredump_filter; /* what every new task has from birth */
+};
+
 struct restore {
 	struct image *image;
 	struct problems *ps;
@@ -95,6 +103,7 @@ struct restore {
 	struct made *made;	    /* see restore_made() */
 	struct mapped_file *mapped; /* backings opened for mapping: memory_build.c */
 	size_t n_mapped;
+	struct own_facts own; /* what is the same for every process, read once */
 };
 
 /* What a build function gets. */
@@ -175,6 +184,7 @@ struct new_process *restore_vpid(const struct restore *r, pid_t vpid);
 struct made {
 	int fd[2];
 	void *data;
+	bool mapping_validated;
 };
 struct made *restore_made(struct restore *r, object_id id);
 /* Opens a path of the tree's root directory in the keeper (openat2, RESOLVE_IN_ROOT). */

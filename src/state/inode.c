@@ -86,7 +86,10 @@ int backing_validate_mapping(struct restore *r, object_id backing)
 	if (!rec || !may_be_mapped(component_of(rec->kind)))
 		return failed(
 			r->ps, BLAME(.object = "mapping"), -EBADMSG, "the image maps something that cannot be mapped");
-	return rec->kind == &component_regular.kind ? regular_validate_mapping(r, rec) : 0;
+	if (rec->kind != &component_regular.kind || r->made[rec - r->image->records].mapping_validated)
+		return 0;
+	r->made[rec - r->image->records].mapping_validated = true;
+	return regular_validate_mapping(r, rec);
 }
 
 int backing_open(struct restore *r, object_id backing, uint64_t flags)

@@ -9,6 +9,7 @@
 #include "object/component.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -134,12 +135,28 @@ static int limit_number(const char *name)
 	return -1;
 }
 
+/* A task has the keeper's from birth. */
+static const struct own_facts *own_limits(struct restore *r)
+{
+	struct own_facts *f = &r->own;
+
+	if (f->limits_known)
+		return f;
+	f->limits_known = true;
+	read_number(AT_FDCWD, "/proc/sys/fs/nr_open", 10, &f->nr_open);
+	if (read_number(AT_FDCWD, "/proc/self/oom_score_adj", 10, &f->oom_score_adj) < 0)
+		f->oom_score_adj = LONG_MIN;
+	if (read_number(AT_FDCWD, "/proc/self/coredump_filter", 16, &f->coredump_filter) < 0)
+		f->coredump_filter = -1;
+	return f;
+}
+
 static void validate_limit(struct restore *r, pid_t pid, const struct limit *l, bool privileged)
 {
 	char object[32];
 	struct rlimit own;
 	int number = limit_number(l->name);
-	long nr_open = 0;
+	long nr_open = own_limits(r)->nr_open;
 
 	snprintf(object, sizeof(object), "limit %s", l->name);
 	if (number < 0 || l->soft > l->hard) {
@@ -154,8 +171,7 @@ static void validate_limit(struct restore *r, pid_t pid, const struct limit *l, 
 				.remedy = "raise the hard limit of spore, or give it CAP_SYS_RESOURCE"),
 			"its hard limit %llu is above spore's own of %llu", (unsigned long long)l->hard,
 			(unsigned long long)own.rlim_max);
-	if (number == RLIMIT_NOFILE && read_number(AT_FDCWD, "/proc/sys/fs/nr_open", 10, &nr_open) == 0 &&
-		l->hard > (uint64_t)nr_open)
+	if (number == RLIMIT_NOFILE && nr_open && l->hard > (uint64_t)nr_open)
 		refused(r->ps, BLAME(.pid = pid, .object = object, .remedy = "raise the sysctl fs.nr_open"),
 			"its hard limit %llu is above fs.nr_open, %ld", (unsigned long long)l->hard, nr_open);
 }
@@ -178,19 +194,16 @@ static int limits_validate(struct restore *r, const struct record *rec)
 }
 
 /* Writes a number to a file of the newborn's /proc, unless it has it from birth. */
-static int write_number(struct build *b, const char *name, const char *format, int base, long value)
+static int write_number(struct build *b, const char *name, const char *format, long born, long value)
 {
-	_cleanup_fd_ int dir = procfs_open_pid(b->process->pid);
+	_cleanup_fd_ int dir = -1;
 	_cleanup_fd_ int fd = -1;
 	char text[24];
-	long now;
-	int n, r = dir < 0 ? dir : read_number(dir, name, base, &now);
+	int n;
 
-	if (r < 0)
-		return failed(
-			b->ps, BLAME(.pid = b->process->vpid, .object = name), r, "cannot read it in the new process");
-	if (now == value)
+	if (born == value)
 		return 0;
+	dir = procfs_open_pid(b->process->pid);
 	n = snprintf(text, sizeof(text), format, value);
 	fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, text, (size_t)n) != n)
@@ -202,11 +215,12 @@ static int write_number(struct build *b, const char *name, const char *format, i
 static int limits_identity(struct build *b, const void *state)
 {
 	const struct limits_state *s = state;
+	const struct own_facts *own = own_limits(b->restore);
 	int r;
 
-	r = write_number(b, "oom_score_adj", "%ld", 10, s->oom_score_adj);
+	r = write_number(b, "oom_score_adj", "%ld", own->oom_score_adj, s->oom_score_adj);
 	if (r == 0)
-		r = write_number(b, "coredump_filter", "0x%lx", 16, s->coredump_filter);
+		r = write_number(b, "coredump_filter", "0x%lx", own->coredump_filter, s->coredump_filter);
 	for (size_t i = 0; r == 0 && i < s->n_limits; i++) {
 		struct rlimit64 l = { s->limits[i].soft, s->limits[i].hard };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Making an address space again, by batches that the process itself runs. While it is made, private areas with pages of their own are
- * writable; memory_finish gives every area its last protection once no more processes are to be forked from it.
+ * Making an address space again, by batches that the process itself runs. Private areas are writable while pages are read into them, and have their
+ * last protection before a child is forked, which so has it from birth. memory_finish gives advice and locks, once no more processes are to be forked.
  */
 #include <assert.h>
 #include <errno.h>
@@ -60,12 +60,15 @@ static bool meets(const void *list, size_t n, size_t stride, uint64_t start, uin
 static_assert(offsetof(struct page_run, start) == offsetof(struct page_range, start), "runs are searched as ranges");
 static_assert(offsetof(struct page_run, pages) == offsetof(struct page_range, pages), "runs are searched as ranges");
 
+static bool has_runs(const struct memory_state *m, uint64_t start, uint64_t end)
+{
+	return meets(m->runs, m->n_runs, sizeof(m->runs[0]), start, end);
+}
+
 /* Protection while being made: what gets pages must be writable; what gets none need not be, and is then not charged for. */
 static int making_prot(const struct memory_state *m, const struct memory_area *a)
 {
-	bool pages =
-		fills(a) && (meets(m->runs, m->n_runs, sizeof(m->runs[0]), a->start, a->end) ||
-				    meets(m->inherited, m->n_inherited, sizeof(m->inherited[0]), a->start, a->end));
+	bool pages = fills(a) && has_runs(m, a->start, a->end);
 
 	return pages ? (int)a->prot | PROT_READ | PROT_WRITE : (int)a->prot;
 }
@@ -114,11 +117,22 @@ static int page_file_number(unsigned int file)
 	return FIXED_FIRST + (int)file;
 }
 
-static void fetch_page_files(struct build *b, struct fetched *f)
+/* Those that it has pages in. */
+static void fetch_page_files(struct build *b, struct fetched *f, const struct memory_state *m)
 {
+	uint64_t last = UINT64_MAX;
+
 	f->n_page_files = b->restore->image->n_page_files;
-	for (unsigned int i = 0; i < f->n_page_files; i++)
-		fetch_to(b, "page file", page_file_fd(b->restore->image, i), page_file_number(i));
+	for (size_t i = 0; i < m->n_runs; i++) {
+		unsigned int file = (unsigned int)m->runs[i].file;
+		bool known = file == last;
+
+		last = file;
+		for (size_t k = 0; k < i && !known; k++)
+			known = m->runs[k].file == file;
+		if (!known)
+			fetch_to(b, "page file", page_file_fd(b->restore->image, file), page_file_number(file));
+	}
 }
 
 struct mapped_file {
@@ -328,6 +342,13 @@ static void fill(struct build *b, const struct memory_state *m)
 {
 	for (size_t i = 0; i < m->n_runs;)
 		i += fill_some(b, &m->runs[i], m->n_runs - i);
+	for (size_t i = 0; i < m->n_areas; i++) {
+		const struct memory_area *a = &m->areas[i];
+
+		if (!is_vdso(a) && making_prot(m, a) != (int)a->prot)
+			batch_call(b->batch, label(b->batch, "mprotect of %lx", a->start), SYS_mprotect, a->start,
+				a->end - a->start, a->prot);
+	}
 }
 
 static int set_mm(struct build *b, struct fetched *f, const struct memory_state *m, bool with_exe)
@@ -375,7 +396,7 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 	unmap_others(b, seed->list, to ? seed->n : 0);
 	if (to && seed->n)
 		move_vdso(b, seed, to);
-	fetch_page_files(b, &f);
+	fetch_page_files(b, &f, m);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++)
 		if (!is_vdso(&m->areas[i]))
 			r = map_area(b, &f, m, &m->areas[i]);
@@ -404,8 +425,17 @@ static const struct memory_area *covering(const struct memory_state *parent, con
 	return NULL;
 }
 
+/* Pages that the parent has of its own, and so a child has at its birth, are what was read into it and what it inherited itself. */
+static void drop(struct build *b, const struct memory_state *parent, uint64_t start, uint64_t end)
+{
+	if (has_runs(parent, start, end) ||
+		meets(parent->inherited, parent->n_inherited, sizeof(parent->inherited[0]), start, end))
+		batch_call(b->batch, "madvise(MADV_DONTNEED)", SYS_madvise, start, end - start, MADV_DONTNEED);
+}
+
 /* What of [start, end) is not in the sorted ranges is given back: such pages are the parent's only. */
-static void drop_outside(struct build *b, uint64_t start, uint64_t end, const struct page_range *keep, size_t n)
+static void drop_outside(struct build *b, const struct memory_state *parent, uint64_t start, uint64_t end,
+	const struct page_range *keep, size_t n)
 {
 	for (size_t i = 0; i < n && start < end; i++) {
 		uint64_t keep_end = keep[i].start + keep[i].pages * PAGE_SIZE;
@@ -415,12 +445,11 @@ static void drop_outside(struct build *b, uint64_t start, uint64_t end, const st
 		if (keep[i].start >= end)
 			break;
 		if (keep[i].start > start)
-			batch_call(b->batch, "madvise(MADV_DONTNEED)", SYS_madvise, start, keep[i].start - start,
-				MADV_DONTNEED);
+			drop(b, parent, start, keep[i].start);
 		start = keep_end;
 	}
 	if (start < end)
-		batch_call(b->batch, "madvise(MADV_DONTNEED)", SYS_madvise, start, end - start, MADV_DONTNEED);
+		drop(b, parent, start, end);
 }
 
 int memory_make_forked(struct build *b, const struct memory_state *m, const struct memory_state *parent)
@@ -437,7 +466,7 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 			keep[n_keep++] = (struct page_range){ m->areas[i].start,
 				(m->areas[i].end - m->areas[i].start) / PAGE_SIZE };
 	unmap_others(b, keep, n_keep);
-	fetch_page_files(b, &f);
+	fetch_page_files(b, &f, m);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++) {
 		const struct memory_area *a = &m->areas[i], *from = covering(parent, a);
 
@@ -447,11 +476,11 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 			r = map_area(b, &f, m, a);
 			continue;
 		}
-		if (making_prot(parent, from) != making_prot(m, a))
+		if ((int)from->prot != making_prot(m, a))
 			batch_call(b->batch, "mprotect", SYS_mprotect, a->start, a->end - a->start,
 				(uint64_t)making_prot(m, a));
 		if (fills(a))
-			drop_outside(b, a->start, a->end, m->inherited, m->n_inherited);
+			drop_outside(b, parent, a->start, a->end, m->inherited, m->n_inherited);
 	}
 	fill(b, m);
 	if (r == 0)
@@ -478,7 +507,7 @@ static const struct {
 	{ AREA_WIPEONFORK, MADV_WIPEONFORK },
 };
 
-static void finish_area(struct build *b, const struct memory_state *m, const struct memory_area *a)
+static void finish_area(struct build *b, const struct memory_area *a)
 {
 	uint64_t size = a->end - a->start;
 
@@ -489,9 +518,6 @@ static void finish_area(struct build *b, const struct memory_state *m, const str
 	if (a->name)
 		batch_call(b->batch, "naming of a mapping", SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, a->start, size,
 			batch_string(b->batch, a->name).v);
-	if (making_prot(m, a) != (int)a->prot)
-		batch_call(
-			b->batch, label(b->batch, "mprotect of %lx", a->start), SYS_mprotect, a->start, size, a->prot);
 	if (a->flags & AREA_LOCKED) /* an area without access is locked all the same, but answers ENOMEM */
 		batch_may_fail(b->batch, batch_call(b->batch, "mlock", SYS_mlock2, a->start, size,
 						 a->flags & AREA_ONFAULT ? MLOCK_ONFAULT : 0));
@@ -501,7 +527,7 @@ int memory_finish(struct build *b, const struct memory_state *m)
 {
 	for (size_t i = 0; i < m->n_areas; i++)
 		if (!is_vdso(&m->areas[i]))
-			finish_area(b, m, &m->areas[i]);
+			finish_area(b, &m->areas[i]);
 	for (size_t i = 0; i < m->n_guards; i++)
 		batch_call(b->batch, "guard pages", SYS_madvise, m->guards[i].start, m->guards[i].pages * PAGE_SIZE,
 			SPORE_MADV_GUARD_INSTALL);
@@ -512,55 +538,5 @@ int memory_finish(struct build *b, const struct memory_state *m)
 	if (m->lock_future)
 		batch_call(b->batch, "mlockall(MCL_FUTURE)", SYS_mlockall,
 			MCL_FUTURE | (m->lock_onfault ? MCL_ONFAULT : 0));
-	return 0;
-}
-
-/* --- validation ---------------------------------------------------------------------------------------------------------------- */
-
-static uint64_t own_vdso_hash(uint64_t *pages)
-{
-	struct vdso_pieces own;
-
-	*pages = 0;
-	if (vdso_pieces_of(getpid(), &own) < 0 || !own.n)
-		return 0;
-	for (size_t i = 0; i < own.n; i++)
-		*pages += own.list[i].pages;
-	return XXH3_64bits((const void *)own.list[own.n - 1].start, own.list[own.n - 1].pages * PAGE_SIZE);
-}
-
-int memory_validate(struct restore *r, const struct record *rec)
-{
-	const struct memory_state *m = rec->state;
-	const struct new_process *p = restore_process(r, m->of);
-	uint64_t pages, wanted = 0, last = 0;
-
-	for (size_t i = 0; i < m->n_areas; i++) {
-		const struct memory_area *a = &m->areas[i];
-
-		if (a->start < last || a->end <= a->start || (a->start | a->end) % PAGE_SIZE || a->end > TASK_END ||
-			a->kind > AREA_VVAR)
-			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
-				"the image has an impossible mapping %lx-%lx", a->start, a->end);
-		last = a->end;
-		if (is_vdso(a))
-			wanted += (a->end - a->start) / PAGE_SIZE;
-		else if (a->backing)
-			backing_validate_mapping(r, a->backing);
-	}
-	for (size_t i = 0; i < m->n_runs; i++)
-		if (m->runs[i].file >= r->image->n_page_files ||
-			m->runs[i].pages > page_file_pages(r->image, (unsigned int)m->runs[i].file) ||
-			m->runs[i].at > page_file_pages(r->image, (unsigned int)m->runs[i].file) - m->runs[i].pages)
-			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
-				"the image has pages that no page file holds");
-	if (m->n_inherited && !m->forked_from)
-		return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
-			"the image has pages inherited from nobody");
-	if (wanted && (own_vdso_hash(&pages) != m->vdso_hash || pages != wanted))
-		refused(r->ps,
-			BLAME(.pid = p->vpid, .object = "vDSO",
-				.remedy = "restore it on the kernel version on which it was saved"),
-			"this kernel's vDSO is another than the one that the program knows");
 	return 0;
 }
