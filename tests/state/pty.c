@@ -587,6 +587,105 @@ static int reading_use(struct maker_ctx *ctx)
 		name, what, of##_make, of##_use                                                                        \
 	}
 
+/* Output stopped by a key, which only a key starts. */
+static int key_held_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair());
+	SAME(write(master, "\023", 1), 1);
+	return 0;
+}
+
+static int key_held_use(struct maker_ctx *ctx)
+{
+	CHECK(!fcntl(slave, F_SETFL, O_NONBLOCK));
+	SAME(write(slave, "x", 1), -1);
+	SAME(errno, EAGAIN);
+	SAME(write(master, "\021", 1), 1);
+	CHECK(UNTIL(write(slave, "x", 1) == 1));
+	return got(master, "x");
+}
+
+/* A speed that has no name: struct termios2 of asm/termbits.h, which the C library's header excludes. */
+
+struct any_speed {
+	tcflag_t c_iflag, c_oflag, c_cflag, c_lflag;
+	cc_t c_line, c_cc[19];
+	speed_t c_ispeed, c_ospeed;
+};
+#define GET_ANY_SPEED _IOR('T', 0x2a, struct any_speed)
+#define SET_ANY_SPEED _IOW('T', 0x2b, struct any_speed)
+#define ANY	      0010000 /* BOTHER */
+#define INPUT	      16      /* IBSHIFT */
+
+static int speed_make(struct maker_ctx *ctx)
+{
+	struct any_speed t;
+
+	TRY(open_pair());
+	CHECK(!ioctl(slave, GET_ANY_SPEED, &t));
+	t.c_cflag = (t.c_cflag & ~(tcflag_t)(CBAUD | CBAUD << INPUT)) | ANY | ANY << INPUT;
+	t.c_ispeed = 23456;
+	t.c_ospeed = 12345;
+	return ioctl(slave, SET_ANY_SPEED, &t);
+}
+
+static int speed_use(struct maker_ctx *ctx)
+{
+	struct any_speed t;
+
+	CHECK(!ioctl(slave, GET_ANY_SPEED, &t));
+	SAME(t.c_ispeed, 23456);
+	SAME(t.c_ospeed, 12345);
+	return 0;
+}
+
+/* A master opened through the file system of the terminals themselves. */
+static int other_ptmx_make(struct maker_ctx *ctx)
+{
+	int locked = 0;
+
+	master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY);
+	NEED(master >= 0);
+	return ioctl(master, TIOCSPTLCK, &locked);
+}
+
+static int other_ptmx_use(struct maker_ctx *ctx)
+{
+	char path[64], to[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", master);
+	CHECK(readlink(path, to, sizeof(to) - 1) > 0);
+	SAME(strcmp(to, "/dev/pts/ptmx"), 0);
+	return 0;
+}
+
+/* The second of two, so that its number is not the first. */
+
+static unsigned long hungup_device;
+
+static int hungup_second_make(struct maker_ctx *ctx)
+{
+	struct stat st;
+	int first, first_slave;
+
+	CHECK(!openpty(&first, &first_slave, NULL, NULL, NULL));
+	TRY(open_pair());
+	close(first);
+	close(first_slave);
+	CHECK(!fstat(slave, &st));
+	hungup_device = st.st_rdev;
+	return close(master);
+}
+
+static int hungup_second_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+
+	CHECK(!fstat(slave, &st));
+	SAME(st.st_rdev, hungup_device);
+	return 0;
+}
+
 /* A line discipline other than the usual. */
 
 #ifndef N_NULL
@@ -676,7 +775,11 @@ const struct maker makers_pty[] = {
 	ROW("typed-raw", "bytes typed in raw mode", raw_typed),
 	ROW("end-of-file", "a line ended by ^D", eof),
 	ROW("printed", "output not read", printed),
-	ROW("held", "output held by ^S", held),
+	ROW("held", "output held by tcflow", held),
+	ROW("held-by-key", "output held by ^S typed", key_held),
+	ROW("speed", "speeds that have no name", speed),
+	ROW("other-ptmx", "a master opened as /dev/pts/ptmx", other_ptmx),
+	ROW("hung-up-second", "a slave without a master that is not the first", hungup_second),
 	ROW("packet", "packet mode", packet),
 	{ "packet-status", "packet mode, a status not read", packet_status_make, packet_status_use, MAKER_MUST_REFUSE,
 		0, "packet mode" },

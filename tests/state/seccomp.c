@@ -144,6 +144,9 @@ static int threads_use(struct maker_ctx *ctx)
 {
 	SAME(syscall(SYS_setdomainname, NULL, -1), -1);
 	SAME(errno, 44);
+	/* Another of all threads can be had only where they have this one in common. */
+	if (ctx->arg)
+		SAME(forbid(SYS_swapoff, SECCOMP_RET_ERRNO | 45, SECCOMP_FILTER_FLAG_TSYNC), 0);
 	let_go(&go);
 	SAME(pthread_join(thread, NULL), 0);
 	SAME(answer, ctx->arg ? 44 : EINVAL);

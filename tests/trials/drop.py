@@ -19,11 +19,18 @@ import threading
 from harness import Failure, Skip
 
 # What only the command shows: containers, and streams that belong to the outside.
-CLI = {"tree": ["run", "container", "save"], "external": ["save", "run"]}
+CLI = {"tree": ["run", "container", "save"], "external": ["save", "run"], "regular": ["files"]}
+# Fields that are zero in every image that this machine can make: the maker that would make them is skipped here.
+NEEDS = {
+    "memory.areas.name": "memory/named", "thread_attributes.io_flusher": "identity/io-flusher", "scheduling.util_min": "limit/clamp",
+    "scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "cpu/cpuid", "x86_process.of": "cpu/tiles", "x86_process.xfeatures": "cpu/tiles",
+}
+# Contents of files stand in the first page file as long as they are saved by one writer.
+ALWAYS_ZERO = {"memfd.extents.file", "shmem.extents.file", "regular.extents.file"}
 HERE = os.path.dirname(os.path.abspath(__file__))
 MAKERS = os.path.join(HERE, "../state/run.py")
 JOBS = 4
-NOT_THE_FIELD = re.compile(r"could not make it|pid is taken|File exists|spore checkpoint: exit")
+NOT_THE_FIELD = re.compile(r"could not make it|pid is taken|File exists|spore checkpoint: exit|: refused: ")
 MOST = 24       # makers of other groups to try for one field
 # Which groups of makers make the state of a component, where its name does not begin with theirs, nor theirs with its.
 GROUPS = {
@@ -42,6 +49,7 @@ class Drops:
         self.common = ["--makers", f"{build}/tests/state/spore-makers", "--spore", trial.options.spore,
                        "--oracle", trial.options.oracle or f"{build}/tests/oracle/spore-oracle"]
         self.has = {}       # field: {(mode, maker): seconds}
+        self.skipped = set()    # makers of what this machine has not
         self.file = os.environ.get("SPORE_DROP_SURVEY")
         os.chmod(trial.work, 0o755)     # there are makers that are not root
 
@@ -65,6 +73,8 @@ class Drops:
             with open(self.file, "w") as f:
                 json.dump(runs, f)
         for mode, maker, seconds, fields in runs:
+            if fields == ["skipped"]:
+                self.skipped.add(maker)
             for field in fields:
                 self.has.setdefault(field, {})[(mode, maker)] = seconds
 
@@ -79,7 +89,7 @@ class Drops:
                 self.trial.note(f"{maker} ({mode}) fails with nothing lost, and is left out")
             image = kept and f"{kept[1]}/image"
             fields = sorted(self.fields_of(image)) if status == "pass" and image and os.path.exists(f"{image}/manifest") else []
-            runs.append((mode, maker, float(seconds), fields))
+            runs.append((mode, maker, float(seconds), ["skipped"] if status == "skip" else fields))
         shutil.rmtree(keep)
         return runs
 
@@ -163,7 +173,7 @@ def drop_field(trial):
         fields = trial.rng.sample(fields, min(len(fields), trial.options.count))
     if not fields:
         raise Failure("no such field")
-    survivors, lock = [], threading.Lock()
+    survivors, absent, lock = [], [], threading.Lock()
 
     def log(text):
         if trial.options.verbose:
@@ -174,7 +184,9 @@ def drop_field(trial):
         maker = drops.noticed(field, log)
         with lock:
             trial.count += 1
-            if not maker:
+            if not maker and not drops.has.get(field) and (NEEDS.get(field) in drops.skipped or field in ALWAYS_ZERO):
+                absent.append(field)
+            elif not maker:
                 n = len(drops.has.get(field, {}))
                 survivors.append(field)
                 trial.fail(f"survives: {field}: " + (f"in {n} makers, none of which notices" if n else "in no maker"))
@@ -182,6 +194,8 @@ def drop_field(trial):
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         list(pool.map(one, fields))
     trial.note(f"{len(fields)} fields, survivors: {', '.join(sorted(survivors)) or 'none'}")
+    if absent:
+        trial.note(f"never other than zero on this machine: {', '.join(sorted(absent))}")
 
 
 TRIALS = {"drop-field": drop_field}
