@@ -365,7 +365,7 @@ class Session:
         self.lives = []             # processor seconds of each life
         self.cpu = 0.0              # of this life, as last seen
         self.base = 0.0             # what is not to be counted (--no-spore: a process goes on with its count)
-        self.sessions = set()       # that the tree was last seen to have
+        self.sessions = set()       # that the tree was seen to have
         self.stopped = []
         self.freezer = Freezer(self.nonce) if spore is None else None
         self.outer = []             # read ends that must stay open: a tree's own standard output
@@ -414,7 +414,7 @@ class Session:
             self.outer.append(fd)
 
     def note_cpu(self):
-        self.sessions = {s for s in map(session_of, descendants(self.root)) if s and s != os.getsid(0)} or self.sessions
+        self.sessions |= {s for s in map(session_of, descendants(self.root)) if s and s != os.getsid(0)}
         self.cpu = max(self.cpu, tree_cpu(self.root) - self.base)
 
     @contextlib.contextmanager
