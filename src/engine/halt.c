@@ -345,6 +345,28 @@ static bool all_stopped(const struct process *p)
 	return p->n_threads > 0 && !p->zombie;
 }
 
+static bool has_ended(const struct process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].stop.state != STOP_GONE)
+			return false;
+	return p->n_threads > 0 && !p->zombie;
+}
+
+/* Its last thread ended while it was to be stopped: it is a zombie or gone, and has left its children to others; or nearly so. */
+static void settle_ended(struct process *p, size_t *n_new, size_t *n_pending)
+{
+	int r = refresh_state(p);
+
+	p->gone = r < 0;
+	if (r > 0) {
+		p->threads[0].stop.state = STOP_NONE;
+		(*n_pending)++;
+	} else {
+		(*n_new)++;
+	}
+}
+
 /*
  * The second: with all its threads stopped, and none new since, a process makes no more threads nor children. Only children of others that end
  * may still come to it.
@@ -358,7 +380,9 @@ static int end_round(struct halt *h, struct process *p, size_t *n_new, size_t *n
 		return 0;
 	if (h->stop && !p->complete) {
 		r = wait_stopped(h, p, n_pending);
-		if (r == 0 && all_stopped(p)) {
+		if (r == 0 && has_ended(p)) {
+			settle_ended(p, n_new, n_pending);
+		} else if (r == 0 && all_stopped(p)) {
 			r = look_for_threads(h, p, &new);
 			p->complete = r == 0 && !new;
 			*n_new += new;

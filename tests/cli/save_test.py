@@ -150,6 +150,23 @@ def test_isolation():
         kill_restored(pid)
 
 
+CHURN = 'for i in 1 2 3; do (while :; do (:); (:) & /bin/true; wait; done) & done; wait'
+
+
+def test_short_lived_processes():
+    """Births and deaths between any two steps of finding and stopping a tree are no obstacle."""
+    with scratch() as d:
+        p = outside('sh', '-c', CHURN)
+        try:
+            for _ in range(25):
+                r = spore('checkpoint', '--force', p.pid, f'{d}/image')
+                check(r.returncode, 0, r.stderr)
+                check(spore('verify', f'{d}/image').returncode, 0)
+        finally:
+            os.killpg(p.pid, 9)
+            p.wait()
+
+
 THREADS = """import os, threading, time
 for _ in range(3):
     threading.Thread(target=time.sleep, args=(600,)).start()
