@@ -59,7 +59,9 @@ SPORE_API int spore_unisolate(pid_t pid);
  * Builds the tree of an image and returns the pid of its root, isolated: it runs at spore_unisolate. old_pid: 0; or a tree that an earlier
  * restore built, still isolated, to be brought up to this image (-EOPNOTSUPP in this version).
  * The root is a child of the keeper, not of the caller: wait for it with a pidfd (or spore_wait), in whose place the keeper reaps it. Its pid counts in the
- * caller's pid namespace, and is the saved one if the tree is restored into that namespace.
+ * caller's pid namespace, and is the saved one if the tree is restored into that namespace. A tree of the host's pid namespace whose pids are taken there, or
+ * whose session was led from outside of it, gets a new one (new_pid_namespace in the result, and a problem of kind SPORE_CHANGED says why): the root is then a
+ * descendant of a spore-init, which is the keeper's child; spore_wait and a pidfd of the root work alike.
  * When it fails, nothing of the tree is left. -EBADMSG the image is damaged; -ENOTSUP it cannot be restored here; -ENOENT no image in the directory.
  */
 SPORE_API pid_t spore_restore(int dir_fd, pid_t old_pid);

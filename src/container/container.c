@@ -43,6 +43,8 @@ uint64_t container_clone_flags(const struct container_spec *spec)
 {
 	uint64_t flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 
+	if (spec->pids_only)
+		return CLONE_NEWPID | CLONE_NEWNS;
 	if (spec->net && strcmp(spec->net, "none") == 0)
 		flags |= CLONE_NEWNET;
 	return flags;

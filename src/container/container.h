@@ -16,9 +16,10 @@ struct container_spec {
 	char *hostname, *domainname; /* NULL: the host's */
 	char *root;		     /* NULL: the host's root directory */
 	char *net;		     /* "host" (also NULL), "none" or the path of a network namespace */
-	char *cgroup;	  /* path under the cgroup2 mount point, made by container_make_cgroup; NULL: that of the
+	char *cgroup; /* path under the cgroup2 mount point, made by container_make_cgroup; NULL: that of the
 			 caller */
-	bool init;	  /* pid 1 is spore's small reaping init, not the command */
+	bool init;    /* pid 1 is spore's small reaping init, not the command */
+	bool pids_only; /* a restored tree that moved to a pid namespace of its own: but for that and its /proc it is the host's */
 	bool shm_limited; /* /dev/shm was given limits other than the default; 0: none */
 	uint64_t shm_size, shm_inodes;
 	int64_t monotonic_offset_ns, boottime_offset_ns; /* of the time namespace; both 0 and no timens: the host's */
@@ -70,6 +71,8 @@ struct container_entry {
 };
 int container_register(const struct container_entry *entry, struct problems *ps);
 int container_find(pid_t pid, struct container_entry *out); /* -ENOENT */
+/* The entry, with pids_only, in whose pid namespace the process is. -ENOENT */
+int container_find_moved(pid_t pid, struct container_entry *out);
 int container_find_name(const char *name, struct container_entry *out);
 int container_list(struct container_entry **list, size_t *n); /* drops those that are gone */
 void container_list_free(struct container_entry *list, size_t n);

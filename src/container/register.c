@@ -53,6 +53,7 @@ static const struct key {
 	{ "net", TEXT, offsetof(struct container_entry, spec.net) },
 	{ "cgroup", TEXT, offsetof(struct container_entry, spec.cgroup) },
 	{ "init", YES_NO, offsetof(struct container_entry, spec.init) },
+	{ "pids_only", YES_NO, offsetof(struct container_entry, spec.pids_only) },
 	{ "time_ns", YES_NO, offsetof(struct container_entry, spec.time_ns) },
 	{ "monotonic_offset_ns", SIGNED64, offsetof(struct container_entry, spec.monotonic_offset_ns) },
 	{ "boottime_offset_ns", SIGNED64, offsetof(struct container_entry, spec.boottime_offset_ns) },
@@ -249,8 +250,26 @@ int container_list(struct container_entry **list, size_t *n)
 	return dir < 0 ? dir : list_locked(dir, list, n);
 }
 
-/* The first that has this pid, or this name. Takes the rest of the list away. */
-static int find(int dir, pid_t pid, const char *name, struct container_entry *out)
+/* Whom to look for: one of these is set. */
+struct wanted {
+	pid_t pid;
+	const char *name;
+	uint64_t moved_to; /* a pid namespace */
+};
+
+static bool is_wanted(const struct container_entry *e, const struct wanted *w)
+{
+	uint64_t ns;
+
+	if (w->name)
+		return strcmp(e->name, w->name) == 0;
+	if (w->pid)
+		return e->pid == w->pid;
+	return e->spec.pids_only && process_pid_namespace(e->pid, &ns) == 0 && ns == w->moved_to;
+}
+
+/* The first of them. Takes the rest of the list away. */
+static int find(int dir, const struct wanted *w, struct container_entry *out)
 {
 	struct container_entry *list = NULL;
 	size_t n = 0;
@@ -260,7 +279,7 @@ static int find(int dir, pid_t pid, const char *name, struct container_entry *ou
 		return r;
 	r = -ENOENT;
 	for (size_t i = 0; i < n && r < 0; i++)
-		if (name ? strcmp(list[i].name, name) == 0 : list[i].pid == pid) {
+		if (is_wanted(&list[i], w)) {
 			*out = list[i];
 			list[i] = (struct container_entry){ 0 };
 			r = 0;
@@ -273,14 +292,23 @@ int container_find(pid_t pid, struct container_entry *out)
 {
 	_cleanup_fd_ int dir = open_locked();
 
-	return dir < 0 ? dir : find(dir, pid, NULL, out);
+	return dir < 0 ? dir : find(dir, &(struct wanted){ .pid = pid }, out);
+}
+
+int container_find_moved(pid_t pid, struct container_entry *out)
+{
+	_cleanup_fd_ int dir = open_locked();
+	struct wanted w = { 0 };
+	int r = dir < 0 ? dir : process_pid_namespace(pid, &w.moved_to);
+
+	return r < 0 ? r : find(dir, &w, out);
 }
 
 int container_find_name(const char *name, struct container_entry *out)
 {
 	_cleanup_fd_ int dir = open_locked();
 
-	return dir < 0 ? dir : find(dir, 0, name, out);
+	return dir < 0 ? dir : find(dir, &(struct wanted){ .name = name }, out);
 }
 
 int container_note(pid_t pid, void (*change)(struct container_entry *entry, void *data), void *data)
@@ -292,7 +320,7 @@ int container_note(pid_t pid, void (*change)(struct container_entry *entry, void
 
 	if (dir < 0)
 		return dir;
-	r = find(dir, pid, NULL, &e);
+	r = find(dir, &(struct wanted){ .pid = pid }, &e);
 	if (r < 0)
 		return r;
 	change(&e, data);

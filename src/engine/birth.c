@@ -118,7 +118,7 @@ static int find_children(struct plan *plan, struct new_process *parent)
 
 static bool own_numbers(const struct plan *plan)
 {
-	return plan->r->root_pid != plan->r->processes[0]->vpid;
+	return plan->move.moves || plan->r->root_pid != plan->r->processes[0]->vpid;
 }
 
 static int find_numbers(struct plan *plan, struct new_process **wave, size_t n)
@@ -488,9 +488,11 @@ struct dead_group {
 	struct slot *slot;
 };
 
-/* The group of a dead session leader: whoever is in its session was born into it. */
+/* The group of a session's leader that is dead or stands in for another: whoever is in its session was born into it. */
 static bool is_group_of_stand_in(const struct plan *plan, pid_t group)
 {
+	if (group == plan->move.session)
+		return true;
 	for (const struct stand_in *s = plan->sessions; s; s = s->next)
 		if (s->number == group)
 			return true;

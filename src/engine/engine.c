@@ -85,10 +85,17 @@ static void find_container(struct tree *t)
 	if (t->container || !t->root_pid)
 		return;
 	entry = calloc(1, sizeof(*entry));
-	if (entry && container_find(t->root_pid, entry) == 0)
+	if (entry && container_find(t->root_pid, entry) == 0 && !entry->spec.pids_only) {
 		t->container = entry;
-	else
-		free(entry);
+		return;
+	}
+	if (entry)
+		container_spec_free(&entry->spec);
+	if (entry && container_find_moved(t->root_pid, entry) == 0) {
+		t->moved = true;
+		container_spec_free(&entry->spec);
+	}
+	free(entry);
 }
 
 static struct capturing capturing_of(struct engine *e, struct tree *t, struct problems *ps)
@@ -308,4 +315,9 @@ pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct 
 int engine_check_image(struct engine *e, int dir_fd, uint32_t flags, struct problems *ps)
 {
 	return restore_check(dir_fd, flags, &e->events, ps);
+}
+
+void engine_take_child(struct engine *e, struct engine_child *out)
+{
+	restored_child(e->restored, out);
 }

@@ -40,11 +40,20 @@ struct engine_outside {
 	int stdio[3];
 	int terminal;
 };
-/* The root's pid or a negative errno. The root is this process's child. */
+/* The root's pid or a negative errno. */
 pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
 	struct spore_restore_result *result, struct problems *ps);
 /* What would be in the way of engine_restore. */
 int engine_check_image(struct engine *e, int dir_fd, uint32_t flags, struct problems *ps);
+/*
+ * This process's child: the root, or spore-init, whose descendant the root is (src/init/moved.h). The socket to it is the caller's from then
+ * on: it tells how the root ended, and lets the root be reaped when it is closed. -1: the child is the root.
+ */
+struct engine_child {
+	pid_t pid;
+	int init_socket;
+};
+void engine_take_child(struct engine *e, struct engine_child *out);
 /* What a restored image wants from outside, before it is restored: bit 0..2 standard streams, bit 3 a terminal. */
 int engine_wants(int dir_fd, uint32_t *wants, struct problems *ps);
 pid_t engine_root(const struct engine *e); /* 0: holds no tree */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/first.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -14,11 +15,15 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "init/moved.h"
 #include "remote/birth.h"
 #include "state/memory.h"
 #include "state/timer_slack.h"
 
 #define SEED_TIMEOUT_MS 20000
+#define FD_INIT		(MOVED_FD_SOCKET + 1)
+
+static_assert(MOVED_FD_BARE == BARE_FD_FIRST && MOVED_FD_SEED == BARE_FD_SEED);
 
 /* What the child could not do, told through shared memory. */
 struct report {
@@ -42,39 +47,51 @@ static void reset_signals(void)
 		syscall(SYS_rt_sigaction, sig, &dfl, NULL, sizeof(all));
 }
 
+/* A bare task's, and, of spore-init, its socket and its program. */
 static int place_descriptors(const struct first *f)
 {
-	const int from[] = { f->keeper_fd, f->restore->area.fd, f->seed_fd };
-	int high[3];
+	const int from[] = { f->keeper_fd, f->restore->area.fd, f->seed_fd, f->moving ? f->moving->init_socket : -1,
+		f->moving ? f->moving->program : -1 };
+	const int n = f->moving ? FD_INIT + 1 : BARE_FD_FIRST;
+	int high[ARRAY_SIZE(from)];
 
-	for (int i = 0; i < 3; i++) {
-		high[i] = fcntl(from[i], F_DUPFD, 3);
+	for (int i = 0; i < n; i++) {
+		high[i] = fcntl(from[i], F_DUPFD, n);
 		if (high[i] < 0)
 			return -errno;
 	}
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < n; i++)
 		if (dup2(high[i], i) < 0)
 			return -errno;
-	return syscall(SYS_close_range, 3, ~0u, 0) < 0 ? -errno : 0;
+	if (f->moving && fcntl(FD_INIT, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	return syscall(SYS_close_range, n, ~0u, 0) < 0 ? -errno : 0;
 }
 
-static void child_main(const struct first *f, char *argument, struct report *report)
+static int enter_container(const struct first *f, const char **what)
+{
+	if (f->moving)
+		return proc_mounts_renew(f->moving->mounts, what);
+	return f->container ? container_setup(f->container, what) : 0;
+}
+
+static void child_main(const struct first *f, struct report *report)
 {
 	static char name[] = "spore-seed";
-	char *argv[] = { name, argument, NULL }, *envp[] = { NULL };
+	char *argv[] = { name, f->seed, NULL }, *envp[] = { NULL };
 	const char *what = "signals";
 	int r = 0;
 
 	reset_signals();
-	if (f->container)
-		r = container_setup(f->container, &what);
+	r = enter_container(f, &what);
 	if (r == 0) {
 		what = "descriptors";
 		r = place_descriptors(f);
 	}
 	if (r == 0) {
-		what = "execveat of the seed";
-		syscall(SYS_execveat, BARE_FD_SEED, "", argv, envp, AT_EMPTY_PATH);
+		what = f->moving ? "execveat of spore-init" : "execveat of the seed";
+		syscall(SYS_execveat, f->moving ? FD_INIT : BARE_FD_SEED, "", f->moving ? f->moving->argv : argv, envp,
+			AT_EMPTY_PATH);
 		r = -errno;
 	}
 	report->error = r;
@@ -83,9 +100,9 @@ static void child_main(const struct first *f, char *argument, struct report *rep
 	_exit(127);
 }
 
-static pid_t clone_child(const struct first *f, char *argument, struct report *report)
+static pid_t clone_child(const struct first *f, struct report *report)
 {
-	pid_t number = f->number;
+	pid_t number = f->moving ? 0 : f->number; /* 1, of itself */
 	struct clone_args args = {
 		.flags = f->container ? container_clone_flags(f->container) : 0,
 		.exit_signal = SIGCHLD,
@@ -100,7 +117,7 @@ static pid_t clone_child(const struct first *f, char *argument, struct report *r
 	if (pid < 0 && r == 0)
 		r = -errno;
 	if (pid == 0)
-		child_main(f, argument, report);
+		child_main(f, report);
 	timer_slack_take_off_here(&before);
 	return pid < 0 ? r : (pid_t)pid;
 }
@@ -126,30 +143,41 @@ static int wait_for_seed(const struct first *f, pid_t pid)
 	return r;
 }
 
-pid_t first_start(struct first *f)
+static int bring_up(const struct first *f, pid_t pid)
+{
+	int r = f->moving ? moving_go(f->moving, f->restore, pid) : 0;
+
+	return r < 0 ? r : wait_for_seed(f, pid);
+}
+
+static void explain(const struct first *f, pid_t pid, int error, const struct report *report)
 {
 	struct problems *ps = f->restore->ps;
+
+	if (ps->first_error || (f->moving && moving_explain(f->moving, f->restore)))
+		return;
+	if (pid == -EEXIST)
+		failed(ps, BLAME(.pid = f->number, .remedy = "try again"), pid, "its pid was taken at this moment");
+	else if (pid < 0)
+		failed(ps, BLAME(.pid = f->number), pid, "the first process cannot be made: %s", strerror(-pid));
+	else
+		failed(ps, BLAME(.pid = f->number), report->error ? report->error : error,
+			"the first process failed at %s: %s", report->what[0] ? report->what : "the seed",
+			strerror(report->error ? -report->error : -error));
+}
+
+pid_t first_start(struct first *f)
+{
 	struct report *report = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	char argument[80];
 	pid_t pid;
 	int r;
 
 	if (report == MAP_FAILED)
-		return failed(ps, NULL, -errno, "out of memory");
-	seed_argument(argument, &f->restore->area, BARE_FD_AREA, f->slot);
-	pid = clone_child(f, argument, report);
-	r = pid < 0 ? pid : wait_for_seed(f, pid);
-	if (pid == -EEXIST)
-		failed(ps,
-			BLAME(.pid = f->number,
-				.remedy = "end the process that has the number, or restore in another pid namespace"),
-			pid, "its pid is taken");
-	else if (pid < 0)
-		failed(ps, BLAME(.pid = f->number), pid, "the first process cannot be made: %s", strerror(-pid));
-	else if (r < 0)
-		failed(ps, BLAME(.pid = f->number), report->error ? report->error : r,
-			"the first process failed at %s: %s", report->what[0] ? report->what : "the seed",
-			strerror(report->error ? -report->error : -r));
+		return failed(f->restore->ps, NULL, -errno, "out of memory");
+	pid = clone_child(f, report);
+	r = pid < 0 ? pid : bring_up(f, pid);
+	if (r < 0)
+		explain(f, pid, r, report);
 	if (pid > 0 && r < 0) {
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);

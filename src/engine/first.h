@@ -3,15 +3,18 @@
 #pragma once
 
 #include "container/container.h"
+#include "engine/moved.h"
 #include "object/component.h"
 
 struct first {
 	struct restore *restore;
 	const struct container_spec *container; /* NULL: the host's namespaces */
-	pid_t number;				/* its pid in the innermost namespace; 0: any */
+	struct moving *moving;			/* not NULL: it is spore-init, whose descendant the root is */
+	pid_t number;				/* the root's pid in the innermost namespace */
 	struct slot *slot;
+	char *seed; /* what the root is to exec the seed with */
 	int keeper_fd, seed_fd;
 };
 
-/* Its pid as the keeper sees it, or negative errno. */
+/* Its pid as the keeper sees it, or negative errno; the root is then the seed, idle in its slot. */
 pid_t first_start(struct first *f);

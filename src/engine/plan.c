@@ -193,14 +193,10 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 	b->creator = parent;
 	b->forked = !s->executed;
 	b->worn_slack = timer_slack_default(plan->r, p->threads[0].id);
-	if (!parent && session && session != p->vpid)
-		return refused(plan->r->ps,
-			BLAME(.pid = p->vpid, .process = s->name, .object = "session",
-				.remedy = "start it by setsid(1) or `spore run`, or save the tree of its session's "
-					  "leader"),
-			"its session %d is led from outside of the tree, and no restore can join that", (int)session);
-	if (!parent)
+	if (!parent) { /* born in that session, or in none of the tree's */
+		b->born_session = plan->move.session;
 		return 0;
+	}
 	b->born_session = (pid_t)process_of(parent)->session;
 	if (session == p->vpid || session == b->born_session)
 		return 0;
@@ -211,6 +207,8 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 	}
 	b->born_session = session;
 	leader = restore_vpid(plan->r, session);
+	if (session == plan->move.session)
+		return refuse_session(plan, p);
 	if (!leader) {
 		b->stand_in = stand_in_for(plan, session, parent);
 		return b->stand_in ? 0 : refuse_session(plan, p);
@@ -341,6 +339,8 @@ int plan_make(struct plan *plan, struct restore *r)
 		error = add_zombie_threads(plan);
 	if (error == 0)
 		error = find_memories(plan);
+	if (error == 0)
+		error = move_decide(plan);
 	if (error == 0)
 		error = plan_births(plan);
 	if (error == 0)

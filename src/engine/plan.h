@@ -2,6 +2,7 @@
 /* From an image to a plan: which tasks are to be born, by whom, and where the stub's area lies. Nothing is built yet. */
 #pragma once
 
+#include "engine/move.h"
 #include "engine/workers.h"
 #include "object/component.h"
 #include "state/memory.h"
@@ -31,6 +32,7 @@ struct stand_in {
 
 struct plan {
 	struct restore *r;
+	struct move move;
 	struct stand_in *sessions;	      /* dead session leaders */
 	const struct memory_state **memories; /* by process */
 	size_t n_slots;

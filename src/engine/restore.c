@@ -35,6 +35,8 @@ struct restored {
 	struct deadman deadman;
 	const struct tree_state *tree;
 	int keeper_fd, seed_fd;
+	pid_t first;	 /* the child of this process: the root, or spore-init */
+	int init_socket; /* of spore-init; -1: none, or handed on */
 	bool running;
 };
 
@@ -98,6 +100,7 @@ static void describe_container(struct restored *t)
 		.shm_limited = t->tree->shm_limited,
 		.shm_size = t->tree->shm_size,
 		.shm_inodes = t->tree->shm_inodes,
+		.pids_only = t->plan.move.moves,
 		.time_ns = true,
 	};
 }
@@ -118,27 +121,49 @@ static int enter_namespaces(struct restored *t)
 
 /* --- the first process ------------------------------------------------------------------------------------------------------------- */
 
+static int find_root(struct restored *t)
+{
+	struct restore *r = &t->r;
+	char path[32];
+
+	r->root_pid = t->plan.move.moves ? moving_find_root(t->first, r->processes[0]->vpid) : t->first;
+	if (r->root_pid < 0)
+		return failed(r->ps, BLAME(.pid = r->processes[0]->vpid), r->root_pid,
+			"was born, but cannot be found in /proc");
+	snprintf(path, sizeof(path), "/proc/%d/root", r->root_pid);
+	close_fd(&r->root_fd);
+	r->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return r->root_fd < 0 ? failed(r->ps, NULL, -errno, "the new root directory: %m") : 0;
+}
+
 static int start_first(struct restored *t)
 {
 	struct restore *r = &t->r;
-	struct first f = { .restore = r, .slot = r->processes[0]->threads[0].slot };
-	char path[32];
+	struct moving moving = MOVING_NONE;
+	struct first f = { .restore = r, .slot = r->processes[0]->threads[0].slot, .number = r->processes[0]->vpid };
+	char seed[80];
+	int error = 0;
 
 	t->keeper_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	t->seed_fd = seed_open();
 	if (t->keeper_fd < 0 || t->seed_fd < 0)
 		return failed(r->ps, NULL, -errno, "the keeper's own descriptors: %m");
+	seed_argument(seed, &r->area, BARE_FD_AREA, f.slot);
+	f.seed = seed;
 	f.keeper_fd = t->keeper_fd;
 	f.seed_fd = t->seed_fd;
-	f.number = r->processes[0]->vpid;
-	f.container = t->tree->container ? &t->container : NULL;
-	r->root_pid = first_start(&f);
-	if (r->root_pid < 0)
-		return r->root_pid;
-	watchdog_add(&t->watchdog, r->root_pid);
-	snprintf(path, sizeof(path), "/proc/%d/root", r->root_pid);
-	r->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return r->root_fd < 0 ? failed(r->ps, NULL, -errno, "the new root directory: %m") : 0;
+	f.container = t->tree->container || t->plan.move.moves ? &t->container : NULL;
+	if (t->plan.move.moves) {
+		f.moving = &moving;
+		error = moving_prepare(&moving, &t->plan, seed);
+	}
+	if (error == 0)
+		error = t->first = first_start(&f);
+	if (error > 0)
+		watchdog_add(&t->watchdog, t->first);
+	t->init_socket = take_fd(&moving.socket);
+	moving_free(&moving);
+	return error < 0 ? error : find_root(t);
 }
 
 /*
@@ -260,7 +285,7 @@ static void fill_result(struct restored *t, uint64_t start, struct spore_restore
 	*result = (struct spore_restore_result){
 		.total_us = clock_us() - start,
 		.tasks = tasks,
-		.new_pid_namespace = t->tree->own_pid_namespace,
+		.new_pid_namespace = t->tree->own_pid_namespace || t->plan.move.moves,
 	};
 	for (unsigned int i = 0; i < t->r.image->n_page_files; i++)
 		result->pages += page_file_pages(t->r.image, i);
@@ -272,9 +297,12 @@ static int enter_register(struct restored *t)
 {
 	struct container_entry e = { .pid = t->r.root_pid, .restored = true, .spec = t->container };
 
-	if (!t->tree->container)
+	if (t->plan.move.moves)
+		snprintf(e.name, sizeof(e.name), "restored-%d", e.pid);
+	else if (t->tree->container)
+		snprintf(e.name, sizeof(e.name), "%s", t->container.name ? t->container.name : "");
+	else
 		return 0;
-	snprintf(e.name, sizeof(e.name), "%s", t->container.name ? t->container.name : "");
 	if (process_starttime(e.pid, &e.starttime) < 0)
 		return failed(t->r.ps, BLAME(.pid = e.pid), -ESRCH, "the restored container has died");
 	return container_register(&e, t->r.ps);
@@ -288,7 +316,7 @@ static struct restored *restored_new(uint32_t flags, struct problems *ps)
 		failed(ps, NULL, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	t->keeper_fd = t->seed_fd = -1;
+	t->keeper_fd = t->seed_fd = t->init_socket = -1;
 	t->watchdog = WATCHDOG_NONE;
 	t->deadman = DEADMAN_NONE;
 	t->r = (struct restore){ .ps = ps, .root_fd = -1, .flags = flags, .stdio = { -1, -1, -1 }, .terminal = -1 };
@@ -346,6 +374,11 @@ pid_t restored_root(const struct restored *t)
 	return t->r.root_pid;
 }
 
+void restored_child(struct restored *t, struct engine_child *out)
+{
+	*out = (struct engine_child){ .pid = t->first, .init_socket = take_fd(&t->init_socket) };
+}
+
 static void close_made(struct restore *r)
 {
 	for (size_t i = 0; r->made && r->image && i < r->image->n_records; i++) {
@@ -357,14 +390,16 @@ static void close_made(struct restore *r)
 	r->made = NULL;
 }
 
-static void kill_tree(struct restore *r)
+static void kill_tree(struct restored *t)
 {
+	struct restore *r = &t->r;
+
 	for (size_t i = r->n_processes; i-- > 0;)
 		if (r->processes[i]->pid > 0 && i > 0)
 			kill(r->processes[i]->pid, SIGKILL);
-	if (r->root_pid > 0) {
-		kill(r->root_pid, SIGKILL);
-		waitpid(r->root_pid, NULL, __WALL);
+	if (t->first > 0) {
+		kill(t->first, SIGKILL);
+		waitpid(t->first, NULL, __WALL);
 	}
 }
 
@@ -376,7 +411,7 @@ void restored_free(struct restored *t)
 		return;
 	r = &t->r;
 	if (!t->running)
-		kill_tree(r);
+		kill_tree(t);
 	watchdog_end(&t->watchdog);
 	deadman_disarm(&t->deadman);
 	for (size_t i = 0; i < ARRAY_SIZE(r->stdio); i++)
@@ -398,5 +433,6 @@ void restored_free(struct restored *t)
 	close_fd(&r->root_fd);
 	close_fd(&t->keeper_fd);
 	close_fd(&t->seed_fd);
+	close_fd(&t->init_socket);
 	free(t);
 }

@@ -14,6 +14,8 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 /* As far as restore_build goes before it builds anything: everything that would be in its way. */
 int restore_check(int dir_fd, uint32_t flags, const struct engine_events *events, struct problems *ps);
 void restored_release(struct restored *t, struct workers *w);
+/* Once. */
+void restored_child(struct restored *t, struct engine_child *out);
 pid_t restored_root(const struct restored *t);
 /* Takes NULL. A tree that was not let go is killed. */
 void restored_free(struct restored *t);

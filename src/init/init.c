@@ -6,6 +6,7 @@
  *
  *	spore-init FD COMMAND [ARGUMENT]...	FD: where a failure to start is told (start_failure.h)
  *	spore-init --adopt PID			the command is there already
+ *	spore-init --moved ...			of a restored tree that moved (moved.h); no part of images
  *
  * It is part of every image of such a container, so it is kept simple to carry: static, one thread, no memory
  *but its stack, one system call to wait in.
@@ -20,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "init/moved_init.h"
 #include "init/start_failure.h"
 
 static void tell(int fd, const char *what)
@@ -86,6 +88,8 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_SETMASK, &all, &before);
 	if (strcmp(argv[1], "--adopt") == 0)
 		return attend((pid_t)atoi(argv[2]), &all);
+	if (strcmp(argv[1], "--moved") == 0 && argc == 2 + MOVED_ARGUMENTS)
+		return moved_main(argv + 2, &all);
 	fd = atoi(argv[1]);
 	command = fork();
 	if (command < 0)

@@ -44,9 +44,10 @@ struct keeper {
 	int keeper_door, parent_door; /* listening; -1: not in that role */
 	bool isolated;
 
-	pid_t tree_pid; /* as the register knows it; 0: a cgroup */
-	int root_fd;	/* pidfd of the tree's root; -1: none, or a cgroup */
-	pid_t child;	/* a root that was restored and is not yet reaped; 0: none */
+	pid_t tree_pid;	 /* as the register knows it; 0: a cgroup */
+	int root_fd;	 /* pidfd of the tree's root; -1: none, or a cgroup */
+	pid_t child;	 /* a root that was restored, or its init, and is not yet reaped; 0: none */
+	int init_socket; /* of that init, through which it tells how the root ended; -1: the child is the root */
 	bool child_ended;
 	int child_status; /* its wait status, once it has ended */
 	int deaths_fd;	  /* signalfd of SIGCHLD */

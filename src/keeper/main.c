@@ -196,7 +196,12 @@ static int turn(struct keeper *k)
 
 int main(int argc, char **argv)
 {
-	struct keeper k = { .keeper_door = -1, .parent_door = -1, .root_fd = -1, .restorer_fd = -1, .job.sock = -1 };
+	struct keeper k = { .keeper_door = -1,
+		.parent_door = -1,
+		.root_fd = -1,
+		.restorer_fd = -1,
+		.init_socket = -1,
+		.job.sock = -1 };
 	int r;
 
 	if (argc != 2 || set_descriptors(atoi(argv[1])) < 0)

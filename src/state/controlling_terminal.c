@@ -91,6 +91,23 @@ static bool says_something(const struct tree *t, const struct process *p)
 	return leader && leader != p && leader->stat.tty_nr;
 }
 
+/* A restore gives a terminal to leaders, and to a stand-in for that of the root's session. */
+static int controlling_terminal_look(struct capture *c)
+{
+	const struct process *p = c->process;
+	char object[32];
+
+	if (!p->stat.tty_nr || leader_of(c->tree, p) || p->stat.session == c->tree->processes[0]->stat.session)
+		return 0;
+	snprintf(object, sizeof(object), "session %d", p->status.sid_in_ns);
+	return refused(c->ps,
+		       BLAME_PROCESS(p, .object = object,
+			       .remedy = "save the tree of that session's leader, or end the process"),
+		       "it has the terminal of a session that is led from outside of the tree, and that is not the "
+		       "root's"),
+	       0;
+}
+
 static int controlling_terminal_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	struct controlling_terminal_state *s = state;
@@ -133,20 +150,32 @@ int terminal_descriptor(struct restore *r, object_id backing)
 	return failed(r->ps, BLAME(.object = "terminal"), -EBADMSG, "the image has a terminal that is none");
 }
 
-int terminal_acquire(struct build *b, object_id process)
+bool terminal_is_wanted(const struct restore *r, object_id process)
 {
-	const struct controlling_terminal_state *s = state_of(b->restore, process);
-	uint32_t fd;
-	int keeper_fd, err;
+	const struct controlling_terminal_state *s = state_of(r, process);
+
+	return s && s->terminal;
+}
+
+int terminal_of_session(struct restore *r, object_id process)
+{
+	const struct controlling_terminal_state *s = state_of(r, process);
+	int fd, err;
 
 	if (!s || !s->terminal)
-		return 0;
-	keeper_fd = terminal_descriptor(b->restore, s->terminal);
-	if (keeper_fd == -ENOENT)
-		return 0;
-	err = keeper_fd < 0 ? keeper_fd : terminal_open_aliases(b->restore, s->terminal);
-	if (err)
-		return err;
+		return -ENOENT;
+	fd = terminal_descriptor(r, s->terminal);
+	err = fd < 0 ? fd : terminal_open_aliases(r, s->terminal);
+	return err < 0 ? err : fd;
+}
+
+int terminal_acquire(struct build *b, object_id process)
+{
+	int keeper_fd = terminal_of_session(b->restore, process);
+	uint32_t fd;
+
+	if (keeper_fd < 0)
+		return keeper_fd == -ENOENT ? 0 : keeper_fd;
 	fd = build_fetch(b, "fetching the terminal", keeper_fd);
 	batch_use(b->batch, batch_call(b->batch, "TIOCSCTTY", SYS_ioctl, 0, TIOCSCTTY, 0), 0, fd);
 	batch_use(b->batch, batch_call(b->batch, "close", SYS_close, 0), 0, fd);
@@ -193,6 +222,7 @@ const struct component component_controlling_terminal = {
 		.doc = "the controlling terminal of a session, and its foreground process group",
 		.sources = "setsid(2), ioctl_tty(2); drivers/tty/tty_jobctrl.c" },
 	.scope = SCOPE_PROCESS,
+	.look = controlling_terminal_look,
 	.capture = controlling_terminal_capture,
 	.build = { [STAGE_ATTACH] = controlling_terminal_attach },
 };

@@ -18,6 +18,7 @@
 #define OF_PID_NS    2u	 /* may be the tree's own where its root is pid 1 */
 #define OF_NETWORK   4u	 /* may be the tree's own where the container was given one */
 #define OF_THREAD    8u	 /* a thread may have another than its leader */
+#define OF_MOVED     32u /* may be the tree's own where an earlier restore moved it */
 #define OF_ANY	     16u /* a restore makes one that serves as well: the clocks are in the tree's record */
 
 static const struct kind_of_ns {
@@ -26,9 +27,9 @@ static const struct kind_of_ns {
 	const char *must_equal; /* the namespace that children are born into is to be the process's own */
 } kinds[] = {
 	{ "user", 0, NULL },
-	{ "mnt", OF_CONTAINER | OF_THREAD, NULL },
-	{ "pid", OF_CONTAINER | OF_PID_NS, NULL },
-	{ "pid_for_children", OF_CONTAINER | OF_PID_NS, "pid" },
+	{ "mnt", OF_CONTAINER | OF_MOVED | OF_THREAD, NULL },
+	{ "pid", OF_CONTAINER | OF_MOVED | OF_PID_NS, NULL },
+	{ "pid_for_children", OF_CONTAINER | OF_MOVED | OF_PID_NS, "pid" },
 	{ "ipc", OF_CONTAINER | OF_THREAD, NULL },
 	{ "uts", OF_CONTAINER | OF_THREAD, NULL },
 	{ "net", OF_NETWORK | OF_THREAD, NULL },
@@ -51,7 +52,7 @@ static bool may_differ_from_host(const struct tree *t, const struct kind_of_ns *
 {
 	const struct container_entry *container = t->container;
 
-	if (k->flags & OF_ANY || (k->flags & OF_PID_NS && t->own_pid_ns))
+	if (k->flags & OF_ANY || (k->flags & OF_PID_NS && t->own_pid_ns) || (k->flags & OF_MOVED && t->moved))
 		return true;
 	if (k->flags & OF_NETWORK)
 		return container && container->spec.net && strcmp(container->spec.net, "host") != 0;

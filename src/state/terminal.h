@@ -12,6 +12,11 @@
  */
 int terminal_acquire(struct build *b, object_id process);
 
+/* The same for a leader that is none of the tree's tasks, which is to take the terminal by itself: a descriptor in the keeper; -ENOENT: none. */
+int terminal_of_session(struct restore *r, object_id process);
+/* Whether it has one, wherever that comes from. */
+bool terminal_is_wanted(const struct restore *r, object_id process);
+
 /* --- between controlling_terminal.c and dev_tty.c
  * ---------------------------------------------------------------------- */
 

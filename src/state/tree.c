@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "container/proc_mounts.h"
 #include "object/descriptions.h"
 
 static const struct field tree_fields[] = {
@@ -32,6 +33,10 @@ static const struct field tree_fields[] = {
 	FIELD_UINT(struct tree_state, monotonic_ns, "monotonic_ns", "CLOCK_MONOTONIC of the tree when it was saved"),
 	FIELD_UINT(struct tree_state, boottime_ns, "boottime_ns", "CLOCK_BOOTTIME"),
 	FIELD_UINT(struct tree_state, realtime_ns, "realtime_ns", "CLOCK_REALTIME, which a restore does not set"),
+	FIELD_SINCE(3, BOOL, struct tree_state, leader_outside, "leader_outside",
+		"the root's session is led by a living process outside of the tree"),
+	FIELD_SINCE(3, BOOL, struct tree_state, parent_in_session, "parent_in_session",
+		"and the root's parent, outside, is in it"),
 	FIELD_END,
 };
 
@@ -120,6 +125,19 @@ static int capture_shm_limits(struct capture *c, struct tree_state *s)
 	return 0;
 }
 
+/* Who leads the root's session, if nobody of the tree does: a restore has stand-ins for those. */
+static void capture_session(struct capture *c, struct tree_state *s)
+{
+	const struct process *root = c->process;
+	_cleanup_fd_ int leader = procfs_open_pid(root->stat.session), parent = procfs_open_pid(root->stat.ppid);
+	struct proc_stat st;
+
+	if (tree_find(c->tree, root->stat.session))
+		return;
+	s->leader_outside = leader >= 0 && proc_stat_read(leader, &st) == 0 && st.state != 'Z' && st.state != 'X';
+	s->parent_in_session = parent >= 0 && proc_stat_read(parent, &st) == 0 && st.session == root->stat.session;
+}
+
 static int tree_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	const struct container_spec *spec = c->tree->container ? &c->tree->container->spec : NULL;
@@ -129,8 +147,9 @@ static int tree_capture(struct capture *c, const struct batch *b, void *scratch,
 	s->root = c->tree->processes[0]->id;
 	s->own_pid_namespace = c->tree->own_pid_ns;
 	capture_clocks(c, s);
+	capture_session(c, s);
 	if (!spec)
-		return 0;
+		return c->tree->moved ? proc_mounts_check(c->process->stat.ppid, c->ps) : 0;
 	s->container = true;
 	s->init = spec->init;
 	r = look_at_mounts(c);
@@ -147,27 +166,12 @@ static int tree_capture(struct capture *c, const struct batch *b, void *scratch,
 	return r;
 }
 
-/* A session that is led from outside of the tree cannot be joined again by a restore: told before anything is saved. */
-static void look_at_session(struct capture *c)
-{
-	const struct process *root = c->process;
-	pid_t session = root->status.sid_in_ns;
-	char object[32];
-
-	if (!session || tree_find_vpid(c->tree, session) || root->zombie)
-		return;
-	snprintf(object, sizeof(object), "session %d", session);
-	refused(c->ps,
-		BLAME_PROCESS(root, .object = object,
-			.remedy = "start it by setsid(1) or `spore run`, or save the tree of the session's leader"),
-		"the tree is in a session that is led from outside of it");
-}
-
 static int tree_look(struct capture *c)
 {
-	look_at_session(c);
 	if (c->tree->container)
 		look_at_mounts(c);
+	else if (c->tree->moved)
+		proc_mounts_check(c->process->stat.ppid, c->ps);
 	return 0;
 }
 
@@ -205,7 +209,7 @@ int tree_open_before(const struct restore *r, const char *path, uint64_t flags)
 const struct component component_tree = {
 	.kind = {
 		.name = "tree",
-		.version = 2,
+		.version = 3,
 		.size = sizeof(struct tree_state),
 		.fields = tree_fields,
 		.doc = "the tree as a whole: its root, namespaces and clocks",

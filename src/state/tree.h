@@ -7,6 +7,8 @@
 struct tree_state {
 	object_id root;
 	bool own_pid_namespace; /* the root is pid 1 of its own */
+	bool leader_outside;	/* the root's session is led by a living process outside of the tree */
+	bool parent_in_session; /* and the root's parent, outside, is in it: it keeps the root's group from being orphaned */
 	bool container;		/* made by `spore run`: what follows says how */
 	char *name, *hostname, *domainname, *directory, *network;
 	bool init;

@@ -19,7 +19,7 @@
 
 struct engine {
 	struct engine_events events;
-	pid_t root;
+	pid_t root, child;
 	struct watchdog watchdog; /* of a restore, until the engine is freed */
 	bool held;
 };
@@ -49,6 +49,11 @@ void engine_free(struct engine *e)
 pid_t engine_root(const struct engine *e)
 {
 	return e->root;
+}
+
+void engine_take_child(struct engine *e, struct engine_child *out)
+{
+	*out = (struct engine_child){ .pid = e->child, .init_socket = -1 };
 }
 
 static int act(struct engine *e, pid_t pid, uint32_t knob, struct problems *ps)
@@ -144,7 +149,7 @@ pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct 
 	if (faccessat(dir_fd, "slow", F_OK, 0) == 0)
 		sleep(5);
 	*result = (struct spore_restore_result){ .tasks = 1 };
-	e->root = pid;
+	e->root = e->child = pid;
 	e->held = true;
 	return pid;
 }

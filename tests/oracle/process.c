@@ -173,11 +173,14 @@ static void relation_facts(struct oracle *o, const struct proc *p, char *stat)
 	static const struct {
 		const char *key;
 		unsigned field;
-	} ids[] = { { "ppid", 4 }, { "pgid", 5 }, { "sid", 6 }, { "foreground group", 8 } };
+	} ids[] = { { "pgid", 5 }, { "sid", 6 }, { "foreground group", 8 } };
+	long parent = strtol(stat_field(stat, 4), NULL, 10);
 	unsigned tty = strtoul(stat_field(stat, 7), NULL, 10);
 	char name[32];
 
 	fact(o, p->prefix, "state", "%s", state_name(p->state));
+	/* Whoever is the root's parent, and may lead its session as well. */
+	fact(o, p->prefix, "ppid", "%s", parent && !in_tree(o, parent) ? "outside" : name_of(o, parent, name));
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
 		fact(o, p->prefix, ids[i].key, "%s",
 			name_of(o, strtol(stat_field(stat, ids[i].field), NULL, 10), name));

@@ -195,8 +195,8 @@ bool in_tree(struct oracle *o, pid_t tid)
 }
 
 /*
- * How the tree calls what the oracle knows as `outer`. A group or session may be named after one who is dead;
- * one who lives, but not in the tree, is only "outside": he need not be the same after a restore.
+ * How the tree calls what the oracle knows as `outer`. A group or session that the tree is in may be named after one who is dead, or not
+ * of the tree; any other who lives, but not in the tree, is only "outside": he need not be the same after a restore.
  */
 const char *name_of(struct oracle *o, long outer, char buf[32])
 {
@@ -204,10 +204,10 @@ const char *name_of(struct oracle *o, long outer, char buf[32])
 
 	if (outer <= 0)
 		snprintf(buf, 32, "%ld", outer);
-	else if (!in_tree(o, outer) && (kill(outer, 0) == 0 || errno == EPERM))
-		snprintf(buf, 32, "outside");
 	else if (table_get(&o->inner, outer, 0, &inner))
 		snprintf(buf, 32, "%ld", (long)inner);
+	else if (!in_tree(o, outer) && (kill(outer, 0) == 0 || errno == EPERM))
+		snprintf(buf, 32, "outside");
 	else
 		snprintf(buf, 32, "gone");
 	return buf;

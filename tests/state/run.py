@@ -115,6 +115,20 @@ def kill_tree(pid):
     raise Failure(f"tasks {left} would not die")
 
 
+def hold_number(number):
+    """A process that has that pid, and sleeps."""
+    set_tid = ctypes.c_int(number)
+    args = (ctypes.c_uint64 * 11)()  # struct clone_args
+    args[4], args[8], args[9] = signal.SIGCHLD, ctypes.addressof(set_tid), 1
+    pid = ctypes.CDLL(None).syscall(435, args, ctypes.sizeof(args))
+    if not pid:
+        while True:
+            signal.pause()
+    if pid != number:
+        raise Failure(f"{number} could not be taken")
+    return pid
+
+
 def wait_for(condition, seconds, what):
     end = time.monotonic() + seconds
     while True:
@@ -219,7 +233,7 @@ class Run:
         stderr = os.open(os.path.join(self.dir, "stderr"), os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o666) \
             if self.opts.keep else subprocess.DEVNULL
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, env=env,
-                                   start_new_session=True)
+                                   start_new_session=self.mode != "led")
         process.returncode = 0  # waited for here, not there
         self.pid = process.pid
 
@@ -258,6 +272,8 @@ class Run:
                            stderr=subprocess.PIPE, timeout=self.opts.timeout, text=True, errors="replace")
         if r.returncode:
             raise Failure(f"the oracle fails: {r.stderr.strip()[:500]}")
+        if self.mode in ("taken", "led"):  # the oracle shows mounts that are not the host's own; tests/cli looks at these
+            return re.sub(r"^tree/mount: .*\n", "", r.stdout, flags=re.MULTILINE)
         return r.stdout
 
     def compare(self, before, after):
@@ -300,12 +316,19 @@ class Run:
             raise Failure("not refused")
         if self.opts.survive:
             return "went on after a checkpoint"
+        number = self.pid
         kill_tree(self.pid)
         self.pid = None
+        holder = hold_number(number) if self.mode == "taken" else None
         status, out, err = self.spore("restore", "-d", self.image)
+        if holder:
+            kill_tree(holder)
         if status:
             raise Failure(f"spore restore: exit {status}: {err.strip()}")
         self.pid = int(out.split()[-1])
+        if self.mode in ("taken", "led") and not re.search(r"in a new one, in which alone it has its pids: "
+                                                           + ("session" if self.mode == "led" else f"{number} is taken"), err):
+            raise Failure(f"nothing said of the new pid namespace: {err.strip()}")
         after = self.oracle()
         if before is not None:
             self.compare(before, after)
@@ -478,7 +501,9 @@ def options():
     p.add_argument("--no-spore", action="store_true", help="let each maker use its state at once")
     p.add_argument("--stop", action="store_true", help="SIGSTOP and SIGCONT in between, no spore")
     p.add_argument("--survive", action="store_true", help="checkpoint without kill and restore: the tree itself goes on")
-    p.add_argument("--mode", choices=("host", "run"), default="host", help="started by the driver, or by spore run")
+    p.add_argument("--mode", choices=("host", "run", "taken", "led"), default="host",
+                   help="started by the driver; by spore run; by the driver, and its pid is another's at the restore; in the driver's "
+                   "session, so that it moves to a pid namespace of its own at the restore")
     p.add_argument("--group", action="append", metavar="G[,G]", help="only the makers of these groups")
     p.add_argument("--delay", type=int, metavar="MS", help="how far ahead timers are set (400, or 2000 with spore)")
     p.add_argument("--timeout", type=float, default=60, metavar="S")
