@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "state/files.h"
+#include "state/process.h"
 
 struct owning {
 	int fd;
@@ -32,9 +33,25 @@ static int own(void *arg)
 	return 0;
 }
 
+/* A group's leader need not be of the tree, nor alive: any member tells its number. */
+static pid_t owner_group(const struct restore *r, const struct file_state *s)
+{
+	for (size_t i = 0; i < r->n_processes; i++) {
+		const struct process_state *p = r->processes[i]->record->state;
+
+		if (p->group == (uint64_t)s->owner)
+			return getpgid(r->processes[i]->pid);
+	}
+	return 0;
+}
+
 /* In the keeper's pid namespace; 0: no such task. */
 static pid_t owner_pid(const struct restore *r, const struct file_state *s)
 {
+	pid_t group = s->owner_type == F_OWNER_PGRP ? owner_group(r, s) : 0;
+
+	if (group > 0)
+		return group;
 	for (size_t i = 0; i < r->n_processes; i++) {
 		const struct new_process *p = r->processes[i];
 
