@@ -100,7 +100,6 @@ static void describe_container(struct restored *t)
 		.shm_limited = t->tree->shm_limited,
 		.shm_size = t->tree->shm_size,
 		.shm_inodes = t->tree->shm_inodes,
-		.pids_only = t->plan.move.moves,
 		.time_ns = true,
 	};
 }
@@ -111,6 +110,7 @@ static int enter_namespaces(struct restored *t)
 	struct container_spec *spec = &t->container;
 	int r;
 
+	spec->pids_only = t->plan.move.moves;
 	spec->monotonic_offset_ns = (int64_t)t->tree->monotonic_ns - now_ns(CLOCK_MONOTONIC);
 	spec->boottime_offset_ns = (int64_t)t->tree->boottime_ns - now_ns(CLOCK_BOOTTIME);
 	r = t->tree->container ? container_make_cgroup(spec, t->r.ps) : 0;

@@ -275,9 +275,17 @@ def end_shell(t):
     bury()
 
 
-def newest_moved():
-    found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'].startswith('restored-')]
-    return found[0]['pid'] if len(found) == 1 else None
+def moved():
+    return {e['pid'] for e in json.loads(spore('list', '--json').stdout) if e['name'].startswith('restored-')}
+
+
+def restore_on_terminal(image):
+    """The command on its terminal, and the root."""
+    before = moved()
+    t = OnTerminal(SPORE, 'restore', image)
+    pid = wait_for(lambda: moved() - before, what='the restored tree').pop()
+    time.sleep(0.2)
+    return t, pid
 
 
 def test_started_from_a_shell():
@@ -300,9 +308,7 @@ def test_started_from_a_shell():
                 check(t.wait(), -9)
                 os.close(t.fd)
             bury()
-            t = OnTerminal(SPORE, 'restore', f'{d}/image{i}')
-            pid = wait_for(newest_moved, what='the restored tree')
-            time.sleep(0.2)
+            t, pid = restore_on_terminal(f'{d}/image{i}')
             t.send('two\r')
             t.expect('told-two-1-1')
             t.send('\x03')
@@ -325,9 +331,7 @@ def test_background_jobs_of_a_shell():
         for i, job in enumerate((sleeper, both)):
             r = spore('checkpoint', job, f'{d}/image{i}')
             check(r.returncode, 0, r.stderr)
-            q = OnTerminal(SPORE, 'restore', f'{d}/image{i}')
-            pid = wait_for(newest_moved, what='the restored job')
-            time.sleep(0.2)
+            q, pid = restore_on_terminal(f'{d}/image{i}')
             check(len(children(pid)), 2 * i)
             with open(f'/proc/{pid}/stat') as f:
                 state, _, group, session, tty, foreground = f.read().rpartition(')')[2].split()[:6]
