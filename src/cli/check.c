@@ -19,8 +19,10 @@
 static const char *const changed_always[] = {
 	"start times and processor time used, as /proc shows them, begin anew",
 	"inode numbers of pipes, sockets, memfds and namespaces are new",
+	"the session keyring that the tree was started with is that of the restoring command",
 	"the number of the audit session (/proc/PID/sessionid) is that of the restoring command, or new",
 	"the default timer slack of a thread under a real-time policy is taken to be the usual 50 microseconds",
+	"pages that siblings share since a fork, but not with their parent any more, take memory once for each",
 	"a Landlock domain, which the kernel shows to nobody, is lost",
 };
 

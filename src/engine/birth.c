@@ -22,6 +22,7 @@
 #include "state/descriptors.h"
 #include "state/io_context.h"
 #include "state/login.h"
+#include "state/session_keyring.h"
 #include "state/terminal.h"
 #include "state/timer_slack.h"
 
@@ -260,6 +261,7 @@ static int add_births(struct plan *plan, struct build *build, struct new_process
 	struct batch *b = build->batch;
 	int r = login_assume(build, inherits_from(p));
 
+	session_keyring_join(build);
 	for (int early = 1; early >= 0; early--) {
 		for (size_t i = 0; i < plan->r->n_processes; i++) {
 			struct new_process *child = plan->r->processes[i];

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "state/io_context.h"
+#include "state/session_keyring.h"
 #include "state/timer_slack.h"
 
 #define AREA_SIZE    (512ull << 20) /* sparse: only what batches use is ever touched */
@@ -292,6 +293,9 @@ static void refuse_other_creator(struct plan *plan, const struct new_process *p)
 
 	if ((b->sibling || b->stand_in) && io_context_is_shared(plan->r, p->threads[0].id))
 		refused(plan->r->ps, BLAME(.pid = p->vpid, .process = process_of(p)->name, .object = "I/O context"),
+			"it is its parent's, which cannot be who gives birth to it, for the sake of its session");
+	if (b->sibling && session_keyring_any(plan->r))
+		refused(plan->r->ps, BLAME(.pid = p->vpid, .process = process_of(p)->name, .object = "session keyring"),
 			"it is its parent's, which cannot be who gives birth to it, for the sake of its session");
 }
 

@@ -45,6 +45,17 @@ struct file_look {
 	struct description *description; /* object/descriptions.h */
 };
 
+/* That of a process's leader, as keyrings.c saw it: what is inherited and what is not can only be told when all are known. */
+struct session_keyring {
+	int32_t serial; /* 0: not known */
+	uint32_t uid, gid, permissions;
+	size_t n_keys;	   /* linked to it */
+	bool user_keyring; /* that of the process's user is one of them */
+	bool by_kernel;	   /* its name is the kernel's, */
+	bool anonymous;	   /* which is "_ses": nobody named it */
+	char name[64];
+};
+
 struct process {
 	struct tree *tree;
 	struct process *parent; /* within the tree; NULL: the root */
@@ -54,6 +65,7 @@ struct process {
 	/* A thread that lives, and its /proc/TID: a leader that has ended has no memory, namespaces and executable. Else the leader. Once identified. */
 	pid_t living_tid;
 	int living_fd;
+	struct session_keyring session_keyring;
 	int pid_fd;
 	struct proc_stat stat;
 	struct proc_status status;

@@ -38,6 +38,7 @@
 	X(semaphore_undo)                                                                                              \
 	X(mqueue)                                                                                                      \
 	X(io_context)                                                                                                  \
+	X(session_keyrings)                                                                                            \
 	X(keyrings)                                                                                                    \
 	X(signal_actions)                                                                                              \
 	X(directory)                                                                                                   \
@@ -57,8 +58,9 @@
 	X(iopl)                                                                                                        \
 	X(x86)                                                                                                         \
 	X(seccomp_filter)                                                                                              \
-	X(seccomp)     /* while privileged */                                                                          \
-	X(credentials) /* after what needs privileges */                                                               \
+	X(seccomp)	   /* while privileged */                                                                      \
+	X(credentials)	   /* after what needs privileges */                                                           \
+	X(session_keyring) /* as the user whose keyring is linked */                                                   \
 	X(ended)                                                                                                       \
 	X(thread_attributes) /* after credentials, which clear the parent-death signal */
 

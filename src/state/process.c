@@ -37,6 +37,10 @@ int process_save(struct capture *c)
 		.name = p->stat.comm,
 	};
 
+	/* Its first task execs the seed, in the namespaces that it is born into. */
+	if (root && !s.executed)
+		changed(c->ps, BLAME_PROCESS(p, .object = "exec"),
+			"has never called exec, and will look as if it had (PF_FORKNOEXEC in /proc/PID/stat)");
 	return image_add(c->writer, &component_process.kind, p->id, &s);
 }
 

@@ -19,7 +19,8 @@
 struct queues {
 	int master, slave; /* slave: negative, there is none */
 	bool never_opened; /* nor was there one */
-	bool stopped;	   /* as far as that was looked at: where there was none */
+	int exclusive;
+	bool stopped; /* as far as that was looked at: where there was none */
 	struct terminal_modes modes;
 	const uint8_t *put_output, *put_input;
 	uint8_t *output, *input;
@@ -213,6 +214,7 @@ static int exchange_open(void *arg)
 	err = q->slave < 0 ? -errno : 0;
 	if (!err) {
 		q->stopped = !can_write(q->slave);
+		ioctl(q->slave, TIOCGEXCL, &q->exclusive);
 		err = exchange(q);
 		if (q->never_opened)
 			pty_close_unseen(q->master, q->slave);
@@ -253,6 +255,7 @@ int pty_queues_read(int master, int slave, struct pty_state *s)
 	if (!err)
 		err = keep(&s->input, q.input, q.n_input);
 	s->stopped |= q.stopped;
+	s->exclusive |= q.exclusive != 0;
 	free(q.output);
 	free(q.input);
 	return err;

@@ -444,6 +444,64 @@ static int login_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
+/* Session keyrings that a child made or joined, empty or with its user's in it; its own child inherits. arg: joined by name. */
+
+#define KEYS_SESSION (-3L)
+
+static char *session_described(void)
+{
+	static char text[128];
+
+	memset(text, 0, sizeof(text));
+	syscall(SYS_keyctl, 6 /* KEYCTL_DESCRIBE */, KEYS_SESSION, text, sizeof(text) - 1);
+	return text;
+}
+
+static long session_serial(void)
+{
+	return syscall(SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID */, KEYS_SESSION, 0);
+}
+
+static int session_heir_use(struct maker_ctx *ctx)
+{
+	SAME(session_serial(), shared(ctx)->value[0]);
+	return 0;
+}
+
+static int session_maker_make(struct maker_ctx *ctx)
+{
+	NEED(syscall(SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, ctx->arg ? "spore maker" : NULL) > 0);
+	CHECK(!setgid(1000) && !setuid(1000));
+	CHECK(ctx->arg || !syscall(SYS_keyctl, 8 /* KEYCTL_LINK */, -4L, KEYS_SESSION));
+	CHECK(!prctl(PR_SET_DUMPABLE, 1));
+	return kid_start(ctx, NULL, session_heir_use, NULL);
+}
+
+static int session_maker_use(struct maker_ctx *ctx)
+{
+	int32_t keys[8];
+
+	SAME(strcmp(session_described(), ctx->arg ? "keyring;0;0;3f130000;spore maker" : "keyring;0;0;3f030000;_ses"),
+		0);
+	SAME(syscall(SYS_keyctl, 11 /* KEYCTL_READ */, KEYS_SESSION, keys, sizeof(keys)), ctx->arg ? 0 : 4);
+	SAME(ctx->arg ? 0 : keys[0], ctx->arg ? 0 : syscall(SYS_keyctl, 0, -4L, 0));
+	CHECK(session_serial() != shared(ctx)->value[1]);
+	shared(ctx)->value[0] = session_serial();
+	return kids_finish(ctx);
+}
+
+static int session_keyring_make(struct maker_ctx *ctx)
+{
+	NEED(session_serial() > 0);
+	return kid_start(ctx, session_maker_make, session_maker_use, NULL);
+}
+
+static int session_keyring_use(struct maker_ctx *ctx)
+{
+	shared(ctx)->value[1] = session_serial();
+	return kids_finish(ctx);
+}
+
 static int mce_make(struct maker_ctx *ctx)
 {
 	NEED(!prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
@@ -835,6 +893,10 @@ const struct maker makers_identity[] = {
 	ROW("timerslack-default", "default timer slacks: of children, a thread, a child of a real-time parent",
 		default_slack),
 	ROW("loginuid", "login uids: none, one with a thread and a child, a zombie's", login),
+	{ "session-keyring", "a session keyring with the user's in it", session_keyring_make, session_keyring_use, 0,
+		0 },
+	{ "session-keyring-named", "an empty one that was joined by name", session_keyring_make, session_keyring_use, 0,
+		1 },
 	{ "thp-disable", "PR_SET_THP_DISABLE", number_make, number_use, 0, 1 },
 	{ "io-flusher", "PR_SET_IO_FLUSHER", number_make, number_use, MAKER_MAY_REFUSE, 2 },
 	{ "mdwe", "memory-deny-write-execute", number_make, number_use, MAKER_MAY_REFUSE, 3 },
