@@ -63,7 +63,7 @@ static struct capture capture_of(struct pass *pass, struct process *p)
 		.descriptions = pass->descriptions };
 }
 
-/* Every descriptor and mapping of the tree is looked at before any is captured: what is shared with whom must be known. */
+/* Every descriptor of the tree, and in the stop every mapping, is looked at before any is captured: what is shared with whom must be known. */
 static int look_at_files(struct pass *pass, size_t index)
 {
 	struct capture c = capture_of(pass, pass->c->tree->processes[index]);
@@ -73,9 +73,8 @@ static int look_at_files(struct pass *pass, size_t index)
 	if (p->zombie)
 		return 0;
 	proc_maps_free(&p->maps);
-	r = proc_maps_read(p->living_fd, &p->maps);
-	/* One that is gone meanwhile is the files' to tolerate, or the stop's to miss. */
-	return r < 0 && r != -ENOENT && r != -ESRCH ? r : files_look(&c);
+	r = pass->plans ? proc_maps_read(p->living_fd, &p->maps) : 0;
+	return r < 0 ? r : files_look(&c);
 }
 
 static int files_of_tree(struct pass *pass)

@@ -22,7 +22,7 @@ void batch_free(struct batch *b)
 /* The old array stays behind in the arena until that is reset. */
 static int grow(struct batch *b)
 {
-	uint32_t room = b->room ? 2 * b->room : 16;
+	uint32_t room = b->room ? 4 * b->room : 64;
 	const char **what = reallocarray(b->what, room, sizeof(*what));
 	struct op *ops;
 

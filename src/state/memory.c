@@ -172,18 +172,29 @@ static int refuse_mapping(struct capture *c, const struct proc_map *m, const cha
 		"%s cannot be carried", what);
 }
 
-/*
- * A mapping of its own NUMA policy (mbind): numa_maps shows the task's policy for all others. Only kernels with NUMA have it. One word for
- * all: none has, or it makes no difference.
- */
-static int look_at_policies(struct capture *c)
+static int look_at_mappings(struct capture *c)
 {
-	_cleanup_free_ char *text = NULL;
-	size_t size, len = 0;
+	struct proc_maps maps = { 0 };
+	int r = proc_maps_read(c->process->living_fd, &maps);
+
+	for (size_t i = 0; i < maps.n; i++) {
+		const char *what = refused_mapping(&maps.list[i], 0);
+
+		if (what)
+			refuse_mapping(c, &maps.list[i], what);
+	}
+	proc_maps_free(&maps);
+	return r == -ESRCH || r == -ENOENT ? 0 : r;
+}
+
+/*
+ * A mapping of its own NUMA policy (mbind): numa_maps shows the task's policy for all others. One word for all: none has, or it makes no difference.
+ */
+static int look_at_policies(struct capture *c, const char *text)
+{
+	size_t len = 0;
 	const char *first = NULL;
 
-	if (procfs_read(c->process->living_fd, "numa_maps", &text, &size) < 0)
-		return 0;
 	for (const char *line = text, *word; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL) {
 		word = line + strcspn(line, " \n");
 		if (*word != ' ')
@@ -203,17 +214,26 @@ static int look_at_policies(struct capture *c)
 	return 0;
 }
 
+/* numa_maps names the files that are mapped as maps does: does any of them look like one of refused_mapping's? */
+static bool may_be_refused(const char *numa_maps)
+{
+	static const char *const names[] = { "=/SYSV", "=/[aio]", "=anon_inode:", "=/secretmem", "=/anon_hugepage" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strstr(numa_maps, names[i]))
+			return true;
+	return false;
+}
+
+/* Only kernels with NUMA have numa_maps. There it mostly tells all, so that maps need not be read too. */
 int memory_look(struct capture *c)
 {
-	const struct proc_maps *maps = &c->process->maps;
+	_cleanup_free_ char *text = NULL;
+	int r = 0;
 
-	for (size_t i = 0; i < maps->n; i++) {
-		const char *what = refused_mapping(&maps->list[i], 0);
-
-		if (what)
-			refuse_mapping(c, &maps->list[i], what);
-	}
-	return look_at_policies(c);
+	if (procfs_read(c->process->living_fd, "numa_maps", &text, NULL) < 0 || !*text || may_be_refused(text))
+		r = look_at_mappings(c);
+	return r < 0 || !text ? r : look_at_policies(c, text);
 }
 
 static const char *const private_names[] = { "[heap]", "[stack]" };

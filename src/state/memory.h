@@ -126,7 +126,7 @@ struct memory_plan {
 	struct page_ranges inherited, guards;
 };
 
-/* Refuses the mappings that cannot be carried; from process->maps alone. */
+/* Refuses the mappings that cannot be carried; by their names alone. */
 int memory_look(struct capture *c);
 void memory_ask(struct capture *c, struct batch *b, void *scratch);
 #define MEMORY_SCRATCH 8
