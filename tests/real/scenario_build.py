@@ -28,6 +28,7 @@ class Build(Scenario):
 
     def prepare(self, work):
         rng = random.Random(self.seed)
+        os.mkdir(f"{work}/tmp")
         with open(f"{work}/Makefile", "w") as f:
             f.write(MAKEFILE)
         with open(f"{work}/all.h", "w") as f:
@@ -42,7 +43,8 @@ class Build(Scenario):
                 f.write(f'#include "all.h"\nunsigned f{i}(unsigned x)\n{{\n\tunsigned i;\n{body}\treturn x;\n}}\n')
 
     def command(self, session):
-        return ["make", "-j2", "--no-print-directory"]
+        # the compiler's own files are the program's too, and are put back with the others
+        return ["env", f"TMPDIR={session.work}/tmp", "make", "-j2", "--no-print-directory"]
 
     def moments(self, rng):
         return [rng.uniform(0.25, 0.8) for _ in range(self.scale(2, 20))]
