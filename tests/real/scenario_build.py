@@ -47,7 +47,7 @@ class Build(Scenario):
         return ["env", f"TMPDIR={session.work}/tmp", "make", "-j2", "--no-print-directory"]
 
     def moments(self, rng):
-        return [rng.uniform(0.25, 0.8) for _ in range(self.scale(2, 20))]
+        return [rng.uniform(0.35, 0.85) for _ in range(self.scale(2, 20))]
 
     def check(self, work):
         compiled = read_lines(f"{work}/compiled")

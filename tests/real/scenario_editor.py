@@ -17,7 +17,7 @@ while IFS= read -r keys; do
 	printf "$keys"
 	n=$((n + 1))
 	echo $n >typed
-	sleep 0.05
+	sleep PAUSE
 done <keys
 """
 
@@ -34,8 +34,9 @@ class Editor(Scenario):
                 f.write("".join(f"\\{ord(c):03o}" for c in keys) + "\n")
 
     def command(self, session):
+        typist = TYPIST.replace("PAUSE", self.scale("0.05", "0.2"))     # 20 lives need time
         vim = "stty rows 24 cols 80; exec vim -u NONE -U NONE -i NONE --noplugin --cmd 'set nocp enc=utf-8' text"
-        return ["bash", "-c", NONCE + f"( sleep 1; {TYPIST} sleep 1 ) | script -qec \"{vim}\" typescript >screen" + FINISH]
+        return ["bash", "-c", NONCE + f"( sleep 1; {typist} sleep 1 ) | script -qec \"{vim}\" typescript >screen" + FINISH]
 
     def advance(self, session, fraction, reference):
         if fraction >= 1:

@@ -12,7 +12,7 @@ def real(trial, *args):
         size = "small" if trial.options.count else "full"
         names = [] if "make" in args else trial.options.names
         p = subprocess.Popen([sys.executable, RUN, "--spore", trial.options.spore, "--mode", mode, "--size", size, "--seed", str(trial.options.seed),
-                              "--work", trial.work, *args, *names], stdout=subprocess.PIPE, text=True)
+                              "--work", trial.work, "--timeout", "3600", *args, *names], stdout=subprocess.PIPE, text=True)
         last = ""
         for last in p.stdout:
             words = last.split()
