@@ -204,6 +204,9 @@ static int validate(struct restored *t)
 	if (r->root_fd < 0)
 		return error;
 	planned = plan_make(&t->plan, r);
+	if (planned == 0 && t->tree->root != r->processes[0]->id)
+		planned =
+			failed(r->ps, NULL, -EBADMSG, "the image is damaged: the root that it names is not the tree's");
 	return error < 0 ? error : planned;
 }
 

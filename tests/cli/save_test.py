@@ -96,6 +96,10 @@ def test_streams_are_those_of_the_restoring_command():
         r = spore('checkpoint', '--kill', p.pid, f'{d}/image')
         check(r.returncode, 0, r.stderr)
         p.wait()
+        records = json.loads(spore('inspect', '--json', f'{d}/image').stdout)['records']
+        check([e['name'][:5] for e in records if e['is'] == 'external'], ['pipe:'] * 3)
+        saved_at = [e['realtime_ns'] / 1e9 for e in records if e['is'] == 'tree'][0]
+        check(abs(saved_at - time.time()) < 60, True, 'when it was saved')
         r = spore('restore', f'{d}/image', input='two\n', stdin=None)
         check((r.returncode, r.stdout, r.stderr), (0, 'second two\n', 'bye\n'))
 
@@ -116,6 +120,21 @@ def test_container_by_name():
         before = count(d)
         wait_for(lambda: count(d) > before, what='the restored container goes on')
         kill_restored(pid)
+
+
+def test_network_and_pids_of_a_container():
+    """Its own network, without a name, is made again; and that its pids count in a namespace of its own is told."""
+    with scratch() as d:
+        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', 'save-net', '--net', 'none']):
+            wait_for(lambda: count(d) > 2)
+            r = spore('checkpoint', 'save-net', f'{d}/image')
+            check(r.returncode, 0, r.stderr)
+        r = spore('restore', '-d', '--json', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        told = json.loads(r.stdout)
+        check(told['new_pid_namespace'], True)
+        check(os.readlink(f'/proc/{told["pid"]}/ns/net') != os.readlink('/proc/self/ns/net'), True)
+        kill_restored(told['pid'])
 
 
 def test_isolation():

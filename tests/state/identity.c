@@ -9,6 +9,7 @@
 #include <linux/securebits.h>
 #include <sys/fsuid.h>
 #include <sys/personality.h>
+#include <sys/utsname.h>
 #include <sys/prctl.h>
 
 static const char status_file[] = "/proc/self/status";
@@ -849,6 +850,24 @@ static int membarrier_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The names of the machine, as its container sees it. Outside of one, where pids are larger, they are not ours to change. */
+static int uts_make(struct maker_ctx *ctx)
+{
+	NEED(getpid() <= 2);
+	NEED(!sethostname("a-name", 6));
+	return setdomainname("a-domain", 8);
+}
+
+static int uts_use(struct maker_ctx *ctx)
+{
+	struct utsname name;
+
+	CHECK(!uname(&name));
+	SAME(strcmp(name.nodename, "a-name"), 0);
+	SAME(strcmp(name.domainname, "a-domain"), 0);
+	return 0;
+}
+
 static int autogroup_make(struct maker_ctx *ctx)
 {
 	FILE *f = fopen("/proc/self/autogroup", "w");
@@ -912,6 +931,7 @@ const struct maker makers_identity[] = {
 		UNAME26 | MMAP_PAGE_ZERO | STICKY_TIMEOUTS | WHOLE_SECONDS | ADDR_COMPAT_LAYOUT },
 	ROW("pdeathsig", "a child that is told of its parent's death", pdeathsig),
 	ROW("membarrier", "registered for private expedited barriers", membarrier),
+	{ "machine-name", "host and domain name of its container", uts_make, uts_use, MAKER_CONTAINER },
 	ROW("autogroup", "a nice value of its session's group", autogroup),
 	ROW("cwd", "a working directory", cwd),
 	{ "cwd-deleted", "a deleted one", cwd_gone_make, cwd_gone_use, MAKER_MAY_REFUSE, 0, "deleted" },

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 
-from harness import Failure, Skip
+from harness import Failure, Skip, kill_all, pids_with
 
 # What only the command shows: containers, and streams that belong to the outside.
 CLI = {"tree": ["container", "run", "save"], "external": ["save", "run"], "regular": ["files"]}
@@ -118,12 +118,13 @@ class Drops:
         return own + [(mode, maker) for _, _, mode, maker in sorted(others)][:MOST]
 
     def cli(self, name, field):
-        build = self.trial.options.build
-        env = {**os.environ, "SPORE": self.trial.options.spore, "SPORE_KEEPER": f"{build}/spore-keeper", "SPORE_TEST_DROP": field,
+        build, mark = self.trial.options.build, os.urandom(8).hex()
+        env = {**os.environ, "SPORE_TRIAL_DROP": mark, "SPORE": self.trial.options.spore, "SPORE_KEEPER": f"{build}/spore-keeper", "SPORE_TEST_DROP": field,
                "CONTAINER_MOUNTS": f"{build}/tests/cli/container_mounts", "EXAMPLE": f"{build}/examples/save-and-restore"}
         with self.one_cli:      # their containers have names
             p = subprocess.run([sys.executable, f"{HERE}/../cli/{name}_test.py"], env=env, stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed_interrupts)
+            kill_all(pids_with("SPORE_TRIAL_DROP", mark))       # what a test that failed has left
         return {line for line in p.stdout.splitlines() if line.startswith("FAIL ")}
 
     def noticed(self, field, log):
