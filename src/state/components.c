@@ -54,6 +54,7 @@
 	X(attributes)                                                                                                  \
 	X(scheduling)                                                                                                  \
 	X(timer_slack)                                                                                                 \
+	X(core_scheduling)                                                                                             \
 	X(mempolicy)                                                                                                   \
 	X(iopl)                                                                                                        \
 	X(x86)                                                                                                         \
