@@ -515,15 +515,22 @@ static int mce_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* arg: which control. Flushing the first cache is what a task may ask for; the others it may give up. */
+
+static unsigned long speculation_wanted(const struct maker_ctx *ctx)
+{
+	return ctx->arg == PR_SPEC_L1D_FLUSH ? PR_SPEC_ENABLE : PR_SPEC_DISABLE;
+}
+
 static int speculation_make(struct maker_ctx *ctx)
 {
-	NEED(!prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, PR_SPEC_DISABLE, 0, 0));
+	NEED(!prctl(PR_SET_SPECULATION_CTRL, ctx->arg, speculation_wanted(ctx), 0, 0));
 	return 0;
 }
 
 static int speculation_use(struct maker_ctx *ctx)
 {
-	SAME(prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0), PR_SPEC_PRCTL | PR_SPEC_DISABLE);
+	SAME(prctl(PR_GET_SPECULATION_CTRL, ctx->arg, 0, 0, 0), PR_SPEC_PRCTL | speculation_wanted(ctx));
 	return 0;
 }
 
@@ -921,7 +928,12 @@ const struct maker makers_identity[] = {
 	{ "mdwe", "memory-deny-write-execute", number_make, number_use, MAKER_MAY_REFUSE, 3 },
 	{ "memory-merge", "PR_SET_MEMORY_MERGE", number_make, number_use, MAKER_MAY_REFUSE, 4 },
 	{ "mce-kill", "early machine check kill", mce_make, mce_use, MAKER_MAY_REFUSE },
-	{ "speculation", "store bypass disabled", speculation_make, speculation_use, MAKER_MAY_REFUSE },
+	{ "speculation", "store bypass disabled", speculation_make, speculation_use, MAKER_MAY_REFUSE,
+		PR_SPEC_STORE_BYPASS },
+	{ "indirect-branch", "indirect branch speculation disabled", speculation_make, speculation_use,
+		MAKER_MAY_REFUSE, PR_SPEC_INDIRECT_BRANCH },
+	{ "l1d-flush", "the first cache flushed at a switch", speculation_make, speculation_use, MAKER_MAY_REFUSE,
+		PR_SPEC_L1D_FLUSH },
 	ROW("oom-score-adj", "out-of-memory score", oom),
 	ROW("coredump-filter", "core dump filter", filter),
 	ROW("umask", "umask", umask),

@@ -21,10 +21,12 @@ from harness import Failure, Skip, kill_all, pids_with
 
 # What only the command shows: containers, and streams that belong to the outside.
 CLI = {"tree": ["container", "run", "save"], "external": ["save", "run"], "regular": ["files"]}
-# Fields that are zero in every image that this machine can make: the maker that would make them is skipped here.
+# The maker that makes a field worth carrying, where some machines cannot: if it is skipped, the field is not judged.
 NEEDS = {
     "memory.areas.name": "memory/named", "thread_attributes.io_flusher": "identity/io-flusher", "scheduling.util_min": "limit/clamp",
-    "scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "cpu/cpuid", "x86_process.of": "cpu/tiles", "x86_process.xfeatures": "cpu/tiles",
+    "scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "cpu/cpuid", "x86_process.of": "cpu/tiles", "iopl.of": "cpu/iopl", "iopl.level": "cpu/iopl",
+    "thread_attributes.store_bypass": "identity/speculation", "thread_attributes.indirect_branch": "identity/indirect-branch",
+    "thread_attributes.l1d_flush": "identity/l1d-flush", "x86_process.xfeatures": "cpu/tiles",
 }
 # What no test on one machine can tell: contents of files stand in the first page file as long as they are saved by one writer; that
 # a thread may run on every CPU matters where there are others.
@@ -196,7 +198,7 @@ def drop_field(trial):
         maker = drops.noticed(field, log)
         with lock:
             trial.count += 1
-            if not maker and (field in UNTOLD or not drops.has.get(field) and NEEDS.get(field) in drops.skipped):
+            if not maker and (field in UNTOLD or NEEDS.get(field) in drops.skipped):
                 absent.append(field)
             elif not maker:
                 n = len(drops.has.get(field, {}))

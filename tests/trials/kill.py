@@ -198,7 +198,7 @@ def kill_while_restoring(trial, moments):
                 trial.count += 1
                 if not hit and status and not PID_TAKEN.search(tail(trial)):
                     trial.fail(f"not killed, restore: exit {status}: {tail(trial)}")
-                went_on += aftermath(trial, tree, victim, what, whole)
+                went_on += aftermath(trial, tree, victim, what, whole, 5 if hit else 0)
                 sweep(tree, victim)
             trial.note(f"{killed} killed of {times}, {total} calls, {went_on} with the tree complete and running")
             if trial.name == "kill-restore":
@@ -214,9 +214,9 @@ def ours(trial, tree, victim):
             if not is_gone(p)}
 
 
-def aftermath(trial, tree, victim, what, whole):
-    """Is everything gone (True: or the whole tree at work)?"""
-    end = time.monotonic() + 5
+def aftermath(trial, tree, victim, what, whole, seconds):
+    """Is everything gone within that time (True: or the whole tree at work)?"""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if not ours(trial, tree, victim):
             return False
