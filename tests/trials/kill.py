@@ -166,8 +166,18 @@ def kill_restore(trial):
 
 def kill_release(trial):
     """The same around the commit alone, and all of spore each time: half a tree would be left there, if anywhere."""
-    kill_while_restoring(trial, lambda victim, times, total: (
-        (int(total * (0.85 + 0.2 * i / times)), True) for i in range(times)))
+    kill_while_restoring(trial, lambda victim, times, total: ((n, True) for n in around_release(victim, times, total)))
+
+
+def around_release(victim, times, total):
+    """How many calls come before it differs from run to run: near where it was before, else after what came before it."""
+    for _ in range(times):
+        at = [n for n, phase in victim.hits if phase == "release"]
+        before = [n for n, phase in victim.hits if phase in ("stages", "hold")] or [total * 4 // 5]
+        if at and victim.trial.rng.random() < 0.8:
+            yield victim.trial.rng.choice(at) + victim.trial.rng.randint(-total // 50, total // 50)
+        else:
+            yield victim.trial.rng.randint(sorted(before)[len(before) // 2], total * 5 // 4)
 
 
 def kill_while_restoring(trial, moments):
