@@ -70,19 +70,6 @@ static bool holds(const struct problems *ps, const struct problem *p)
 	return false;
 }
 
-static bool holds_all(const struct problems *ps, const struct problems *of)
-{
-	for (size_t i = 0; i < of->n; i++)
-		if (of->list[i].kind != PROBLEM_CHANGED && !holds(ps, &of->list[i]))
-			return false;
-	return true;
-}
-
-bool problems_same(const struct problems *a, const struct problems *b)
-{
-	return holds_all(a, b) && holds_all(b, a);
-}
-
 void problems_move(struct problems *to, struct problems *from)
 {
 	for (size_t i = 0; i < from->n; i++)

@@ -42,8 +42,6 @@ void problems_init(struct problems *ps);
 void problems_free(struct problems *ps);
 /* Appends what `to` does not hold yet, and leaves `from` empty. */
 void problems_move(struct problems *to, struct problems *from);
-/* Do two lists hold the same failures and refusals, in whatever order? */
-bool problems_same(const struct problems *a, const struct problems *b);
 
 /* Who a problem is about. All members may be zero. */
 struct blame {

@@ -453,6 +453,11 @@ static int capture_all(struct pass *pass)
 	if (r == 0)
 		r = files_of_tree(pass);
 	if (r == 0)
+		r = look_at_tree(pass);
+	/* a trial goes on, to find what only a task itself can tell */
+	if (r == 0 && ps->first_error && !image_is_trial(pass->c->writer))
+		r = ps->first_error;
+	if (r == 0)
 		r = pass_run(pass, capture_process);
 	if (r == 0 && !ps->first_error)
 		r = capture_tree_components(pass);

@@ -20,7 +20,7 @@ struct capturing {
 
 /* Names and ids of all tasks; reads what /proc says of each. To be called once the tree is stopped, or for a look. */
 int capture_identify(struct capturing *c, struct identities *ids);
-/* Every component's look over every process: refusals are in ps. */
+/* Every component's look over every process of a tree that runs: refusals are in ps. */
 int capture_look(struct capturing *c);
-/* The tree is stopped. Everything but the commit. */
+/* The tree is stopped. Looks too, and ends there if that finds an obstacle, but for a trial. Everything but the commit. */
 int capture_tree(struct capturing *c);

@@ -15,7 +15,6 @@
 #include "engine/restore.h"
 
 #define STOP_TIMEOUT_MS 5000
-#define LOOKS		5 /* at most, at a tree that runs, until two agree */
 
 struct engine {
 	struct engine_events events;
@@ -103,61 +102,6 @@ static struct capturing capturing_of(struct engine *e, struct tree *t, struct pr
 	return (struct capturing){ .tree = t, .workers = e->workers, .ps = ps, .events = &e->events };
 }
 
-/* Finds the tree and looks for obstacles, without stopping it. */
-static int look(struct engine *e, struct tree *t, struct problems *ps)
-{
-	struct capturing c = capturing_of(e, t, ps);
-	int r;
-
-	engine_phase(&e->events, "find");
-	r = tree_find_tasks(t, e->workers, ps);
-	if (r < 0)
-		return r;
-	if (!t->root_pid)
-		t->root_pid = t->processes[0]->pid;
-	find_container(t);
-	engine_phase(&e->events, "look");
-	r = capture_look(&c);
-	return r < 0 ? r : ps->first_error;
-}
-
-static int look_once(struct engine *e, pid_t pid, const char *cgroup, struct problems *ps)
-{
-	struct tree *t = NULL;
-	int r = tree_new(pid, cgroup, ps, &t);
-
-	if (r == 0)
-		r = look(e, t, ps);
-	tree_free(t);
-	return r;
-}
-
-/*
- * A tree that runs changes under the look: a process that was born after the list was made looks like one from outside
- * that holds a pipe of the tree, a descriptor that was opened anew like a file that its path does not lead to. So an
- * obstacle is believed when the next look finds the same ones.
- */
-static int look_until_settled(struct engine *e, pid_t pid, const char *cgroup, struct problems *ps)
-{
-	struct problems found[2]; /* by this look and by the one before */
-	bool settled = false;
-	int r = 0;
-
-	problems_init(&found[0]);
-	problems_init(&found[1]);
-	for (int i = 0; i < LOOKS && !settled; i++) {
-		problems_free(&found[i % 2]);
-		problems_init(&found[i % 2]);
-		r = look_once(e, pid, cgroup, &found[i % 2]);
-		settled = r == 0 || problems_same(&found[0], &found[1]) || i == LOOKS - 1;
-		if (settled)
-			problems_move(ps, &found[i % 2]);
-	}
-	problems_free(&found[0]);
-	problems_free(&found[1]);
-	return r;
-}
-
 int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
 {
 	int r;
@@ -193,6 +137,79 @@ int engine_unisolate(struct engine *e, struct problems *ps)
 	return 0;
 }
 
+/* Obstacles, seen while the tree runs. */
+static int look(struct engine *e, pid_t pid, const char *cgroup, struct problems *ps)
+{
+	struct tree *t = NULL;
+	struct capturing c;
+	int r = tree_new(pid, cgroup, ps, &t);
+
+	if (r == 0)
+		r = tree_find_tasks(t, e->workers, ps);
+	if (r == 0) {
+		if (!t->root_pid)
+			t->root_pid = t->processes[0]->pid;
+		find_container(t);
+		c = capturing_of(e, t, ps);
+		r = capture_look(&c);
+	}
+	tree_free(t);
+	return r;
+}
+
+/* A tree that cannot be stopped has a reason, such as a debugger, that a look may name. */
+static int isolate_or_name(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+{
+	struct problems found;
+	int r;
+
+	problems_init(&found);
+	r = engine_isolate(e, pid, cgroup, timeout_ms, &found);
+	if (r == -EPERM)
+		look(e, pid, cgroup, ps);
+	if (ps->n_refused)
+		r = ps->first_error;
+	else
+		problems_move(ps, &found);
+	problems_free(&found);
+	return r;
+}
+
+/* All obstacles that the stopped tree has: a capture that copies no memory and keeps nothing. */
+static int try_capture(struct engine *e, struct problems *ps)
+{
+	struct problems found;
+	struct capturing c;
+	int r;
+
+	problems_init(&found);
+	c = capturing_of(e, e->tree, &found);
+	r = image_create_trial(&found, &c.writer);
+	if (r == 0)
+		r = capture_tree(&c);
+	image_writer_free(c.writer);
+	problems_move(ps, &found);
+	problems_free(&found);
+	return r;
+}
+
+int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+{
+	bool own = !e->tree;
+	int r = 0;
+
+	if (e->restored)
+		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY,
+			"a tree just restored, and still isolated, cannot be saved");
+	if (own)
+		r = isolate_or_name(e, pid, cgroup, timeout_ms, ps);
+	if (r == 0)
+		r = try_capture(e, ps);
+	if (own)
+		drop_tree(e);
+	return r < 0 ? r : ps->first_error;
+}
+
 /* --- checkpoint ------------------------------------------------------------------------------------------------------------------ */
 
 static void kill_stopped(struct tree *t)
@@ -202,63 +219,64 @@ static void kill_stopped(struct tree *t)
 			kill(t->processes[i]->pid, SIGKILL);
 }
 
-static int save(struct engine *e, struct image_writer *w, bool own_isolation, uint32_t flags, uint64_t stopped_at,
-	struct spore_checkpoint_result *result, struct problems *ps)
-{
-	struct capturing c = capturing_of(e, e->tree, ps);
-	bool kill_it = flags & SPORE_CHECKPOINT_KILL;
-	int r;
+struct saving {
+	int dir_fd;
+	uint32_t flags; /* SPORE_CHECKPOINT_* */
+	bool own;	/* the tree is isolated for this call alone */
+	uint64_t stopped_at;
+	struct capturing c;
+};
 
-	c.writer = w;
+/* An older image is overwritten when it is known that nothing stands in the way of the new one. */
+static int begin_image(struct saving *s)
+{
+	bool force = s->flags & SPORE_CHECKPOINT_FORCE;
+
+	return force ? image_may_create(s->dir_fd, force, s->c.ps)
+		     : image_create(s->dir_fd, force, s->c.ps, &s->c.writer);
+}
+
+static int capture_into_image(struct engine *e, struct saving *s)
+{
+	int r = 0;
+
+	s->c.tree = e->tree;
 	engine_phase(&e->events, "capture");
-	r = capture_tree(&c);
-	result->tasks = e->tree->n_threads;
-	result->pages = c.pages;
-	if (own_isolation && (r < 0 || !kill_it)) {
-		drop_tree(e);
-		result->stop_us = clock_us() - stopped_at;
+	if (!s->c.writer) {
+		r = try_capture(e, s->c.ps);
+		if (r == 0)
+			r = image_create(s->dir_fd, true, s->c.ps, &s->c.writer);
+		return r < 0 ? r : capture_tree(&s->c);
 	}
-	engine_phase(&e->events, "commit");
-	if (r == 0)
-		r = image_commit(w);
-	result->bytes = image_bytes(w);
-	if (r == 0 && kill_it) {
-		kill_stopped(e->tree);
-		result->stop_us = own_isolation ? clock_us() - stopped_at : 0;
-	}
-	if (own_isolation || (r == 0 && kill_it))
-		drop_tree(e);
+	r = capture_tree(&s->c);
+	if (s->c.ps->n_refused)
+		try_capture(e, s->c.ps); /* one answer names everything */
 	return r;
 }
 
-/* What only a stopped task can tell: a checkpoint that copies no memory and keeps nothing. */
-static void try_capture(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+static int save(struct engine *e, struct saving *s, struct spore_checkpoint_result *result)
 {
-	struct capturing c;
-	struct problems found;
+	bool kill_it = s->flags & SPORE_CHECKPOINT_KILL;
+	int r = capture_into_image(e, s);
 
-	problems_init(&found);
-	/* a tree that cannot be stopped has a tracer, which the look has named */
-	if (engine_isolate(e, pid, cgroup, timeout_ms, ps->n_refused ? &found : ps) == 0) {
-		problems_free(&found);
-		problems_init(&found);
-		c = capturing_of(e, e->tree, &found);
-		if (image_create_trial(&found, &c.writer) == 0)
-			capture_tree(&c);
+	result->tasks = e->tree->n_threads;
+	result->pages = s->c.pages;
+	if (s->own && (r < 0 || !kill_it)) {
 		drop_tree(e);
-		image_writer_free(c.writer);
-		problems_move(ps, &found);
+		result->stop_us = clock_us() - s->stopped_at;
 	}
-	problems_free(&found);
-}
-
-int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
-{
-	int r = look_until_settled(e, pid, cgroup, ps);
-
-	if (!e->tree && !e->restored && !ps->n_failed)
-		try_capture(e, pid, cgroup, timeout_ms, ps);
-	return r < 0 ? r : ps->first_error;
+	engine_phase(&e->events, "commit");
+	if (r == 0)
+		r = image_commit(s->c.writer);
+	if (r == 0)
+		result->bytes = image_bytes(s->c.writer);
+	if (r == 0 && kill_it) {
+		kill_stopped(e->tree);
+		result->stop_us = s->own ? clock_us() - s->stopped_at : 0;
+	}
+	if (s->own || (r == 0 && kill_it))
+		drop_tree(e);
+	return r;
 }
 
 static void note_checkpoint(struct container_entry *entry, void *data)
@@ -269,29 +287,25 @@ static void note_checkpoint(struct container_entry *entry, void *data)
 int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms,
 	uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
 {
-	uint64_t start = clock_us(), stopped_at = 0;
-	struct image_writer *w = NULL;
-	bool own = !e->tree;
-	int r = 0;
+	uint64_t start = clock_us();
+	struct saving s = { .dir_fd = new_dir_fd, .flags = flags, .own = !e->tree };
+	int r;
 
 	*result = (struct spore_checkpoint_result){ 0 };
 	if (e->restored)
 		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY,
 			"a tree just restored, and still isolated, cannot be saved");
-	/* So that what cannot be carried is named before anything is touched. */
-	if (own)
-		r = look_until_settled(e, pid, cgroup, ps);
-	if (r == 0)
-		r = image_create(new_dir_fd, flags & SPORE_CHECKPOINT_FORCE, ps, &w);
-	if (r == 0 && own) {
-		stopped_at = clock_us();
-		r = engine_isolate(e, pid, cgroup, timeout_ms, ps);
+	s.c = capturing_of(e, e->tree, ps);
+	r = begin_image(&s);
+	if (r == 0 && s.own) {
+		s.stopped_at = clock_us();
+		r = isolate_or_name(e, pid, cgroup, timeout_ms, ps);
 	}
 	if (r == 0)
-		r = save(e, w, own, flags, stopped_at, result, ps);
+		r = save(e, &s, result);
 	if (r == 0)
 		container_note(e->root, note_checkpoint, NULL);
-	image_writer_free(w);
+	image_writer_free(s.c.writer);
 	result->total_us = clock_us() - start;
 	return r;
 }

@@ -18,6 +18,7 @@
 #include "state/sleep.h"
 
 #define ROUND_WAIT_MS 50 /* for one task to stop, before others are let go for its sake */
+#define LET_GO_MS     1000
 #define BREATH_US     2000
 /* How long a look at the sleeps of a process and its stop take when nothing comes between, and how often it is tried. */
 #define LOOK_US		   3000
@@ -510,6 +511,34 @@ static void drop_gone(struct tree *t)
 	}
 }
 
+/* One that was interrupted, and not yet seen to stop, is to be settled as well. */
+static void await_seized(struct process *p)
+{
+	for (size_t k = 0; k < p->n_threads; k++)
+		if (p->threads[k].stop.state == STOP_SEIZED)
+			stop_wait(&p->threads[k].stop, LET_GO_MS);
+}
+
+/* Before anything else runs in the tasks, and before they are let go: what only the stop interrupted is wound back, and
+ * what is left of each sleep is noted. */
+static void settle_process(struct process *p)
+{
+	struct sleep_notes before = { 0 }, after = { 0 };
+
+	if (p->zombie)
+		return;
+	await_seized(p);
+	sleep_notes_load(p->pid, p->stat.starttime, &before);
+	for (size_t k = 0; k < p->n_threads; k++)
+		if (p->threads[k].stop.state == STOP_STOPPED)
+			sleep_settle(&p->threads[k].stop, p->threads[k].proc_fd, &p->threads[k].seen, &before, &after,
+				&p->threads[k].restart);
+	if (before.n || after.n)
+		sleep_notes_store(p->pid, p->stat.starttime, &after);
+	sleep_notes_free(&before);
+	sleep_notes_free(&after);
+}
+
 /* A parent in vfork stops only when its child has called exec: the children of whoever does not stop are let run for a breath. */
 static int release_children_of_pending(unsigned int worker, void *arg)
 {
@@ -523,6 +552,8 @@ static int release_children_of_pending(unsigned int worker, void *arg)
 			continue;
 		for (size_t k = 0; k < p->parent->n_threads; k++)
 			pending |= p->parent->threads[k].stop.state == STOP_SEIZED;
+		if (pending)
+			settle_process(p);
 		for (size_t k = 0; pending && k < p->n_threads; k++) {
 			stop_release(&p->threads[k].stop);
 			task_regs_free(&p->threads[k].stop.regs);
@@ -650,27 +681,13 @@ int tree_find_tasks(struct tree *t, struct workers *w, struct problems *ps)
 	return halt_run(t, w, false, 10000, ps);
 }
 
-/* Before anything else runs in the tasks: what only the stop interrupted is wound back, and what is left of each sleep is noted. */
 static int settle_of_worker(unsigned int worker, void *arg)
 {
 	struct tree *t = arg;
 
-	for (size_t i = 0; i < t->n_processes; i++) {
-		struct process *p = t->processes[i];
-		struct sleep_notes before = { 0 }, after = { 0 };
-
-		if (p->worker != worker || p->zombie)
-			continue;
-		sleep_notes_load(p->pid, p->stat.starttime, &before);
-		for (size_t k = 0; k < p->n_threads; k++)
-			if (p->threads[k].stop.state == STOP_STOPPED)
-				sleep_settle(&p->threads[k].stop, p->threads[k].proc_fd, &p->threads[k].seen, &before,
-					&after, &p->threads[k].restart);
-		if (before.n || after.n)
-			sleep_notes_store(p->pid, p->stat.starttime, &after);
-		sleep_notes_free(&before);
-		sleep_notes_free(&after);
-	}
+	for (size_t i = 0; i < t->n_processes; i++)
+		if (t->processes[i]->worker == worker)
+			settle_process(t->processes[i]);
 	return 0;
 }
 
@@ -678,9 +695,7 @@ int tree_stop(struct tree *t, struct workers *w, uint32_t timeout_ms, struct pro
 {
 	int r = halt_run(t, w, true, timeout_ms, ps);
 
-	if (r == 0)
-		r = workers_each(w, settle_of_worker, t);
-
+	workers_each(w, settle_of_worker, t);
 	if (r < 0)
 		tree_release(t, w);
 	return r;

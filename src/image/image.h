@@ -33,6 +33,8 @@ struct image_writer;
 /* Takes an empty directory (or, with force, one that holds an image or the rest of one: its manifest goes first, then its files).
  * -EEXIST, -ENOTEMPTY; -EBUSY while another writer is at it. dir_fd stays the caller's; ps must outlive the writer. */
 int image_create(int dir_fd, bool force, struct problems *ps, struct image_writer **out);
+/* What image_create will say of the directory, which stays as it is. */
+int image_may_create(int dir_fd, bool force, struct problems *ps);
 /* A writer that checks what it gets and keeps nothing: to see whether a tree can be saved. It is never committed. */
 int image_create_trial(struct problems *ps, struct image_writer **out);
 bool image_is_trial(const struct image_writer *w);

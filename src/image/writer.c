@@ -240,22 +240,36 @@ static int remove_image(int dir_fd)
 	return remove_image_files(dir_fd);
 }
 
+static int judge_directory(int dir_fd, bool force, struct problems *ps, struct found *found)
+{
+	int r = look_at_directory(dir_fd, found);
+
+	if (r < 0)
+		return file_failed(ps, dir_fd, "", r, "the directory cannot be read");
+	if (found->manifest && !force)
+		return failed(ps, BLAME(.remedy = "choose another directory, or give --force to replace it"), -EEXIST,
+			"the directory holds an image already");
+	if (found->head && !force)
+		return failed(ps, BLAME(.remedy = "choose another directory, or give --force to replace it"),
+			-ENOTEMPTY, "the directory holds an image that was never finished");
+	if (found->anything && !found->manifest && !found->head)
+		return failed(ps, BLAME(.remedy = "choose an empty or a new directory"), -ENOTEMPTY,
+			"the directory is not empty, and holds no image");
+	return 0;
+}
+
+int image_may_create(int dir_fd, bool force, struct problems *ps)
+{
+	return judge_directory(dir_fd, force, ps, &(struct found){ 0 });
+}
+
 static int clear_directory(struct image_writer *w, bool force)
 {
 	struct found found = { 0 };
-	int r = look_at_directory(w->dir_fd, &found);
+	int r = judge_directory(w->dir_fd, force, w->ps, &found);
 
 	if (r < 0)
-		return file_failed(w->ps, w->dir_fd, "", r, "the directory cannot be read");
-	if (found.manifest && !force)
-		return failed(w->ps, BLAME(.remedy = "choose another directory, or give --force to replace it"),
-			-EEXIST, "the directory holds an image already");
-	if (found.head && !force)
-		return failed(w->ps, BLAME(.remedy = "choose another directory, or give --force to replace it"),
-			-ENOTEMPTY, "the directory holds an image that was never finished");
-	if (found.anything && !found.manifest && !found.head)
-		return failed(w->ps, BLAME(.remedy = "choose an empty or a new directory"), -ENOTEMPTY,
-			"the directory is not empty, and holds no image");
+		return r;
 	r = found.anything ? remove_image(w->dir_fd) : 0;
 	return r < 0 ? file_failed(w->ps, w->dir_fd, "", r, "the old image cannot be removed") : 0;
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/sem.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
@@ -105,8 +106,15 @@ static void ask_set(struct batch *b, struct undo_scratch *s, int semid, size_t n
 	}
 }
 
-/* The keeper is in the tree's IPC namespace, or there is nothing to find: sysv.c refuses sets in a namespace of the
- * tree's own, and a set that is not in the process's own is as good as gone. */
+/* sysv.c refuses sets in a namespace of the tree's own. */
+static bool in_own_namespace(const struct process *p)
+{
+	struct stat keepers, its;
+
+	return stat("/proc/self/ns/ipc", &keepers) == 0 && fstatat(p->living_fd, "ns/ipc", &its, 0) == 0 &&
+	       its.st_ino != keepers.st_ino;
+}
+
 static void undo_ask(struct capture *c, struct batch *b, void *scratch)
 {
 	struct undo_scratch *s = scratch;
@@ -115,8 +123,7 @@ static void undo_ask(struct capture *c, struct batch *b, void *scratch)
 	void *room = NULL;
 	int last = semctl(0, 0, SEM_INFO, (union semun){ .info = &used });
 
-	(void)c;
-	if (last < 0 || used.semusz == 0)
+	if (last < 0 || used.semusz == 0 || in_own_namespace(c->process))
 		return;
 	s->cannot_tell = semctl(0, 0, IPC_INFO, (union semun){ .info = &limits }) < 0;
 	batch_room(b, CALLS_MAX * sizeof(*s->probes), &room);

@@ -73,17 +73,25 @@ static void classify(struct oracle *o, struct member *list, size_t n, int what)
 
 static void class_facts(struct oracle *o, struct member *list, size_t n, const char *key, bool only_shared)
 {
-	size_t *members = calloc(n + 1, sizeof(*members));
+	struct {
+		size_t members, number; /* in the order of their first members */
+	} *classes = calloc(n + 1, sizeof(*classes));
+	size_t numbers = 0;
 	char prefix[48];
 
 	for (size_t i = 0; i < n; i++)
-		members[list[i].class]++;
+		classes[list[i].class].members++;
 	for (size_t i = 0; i < n; i++) {
+		size_t class = list[i].class;
+
+		if (!class || (only_shared && classes[class].members < 2))
+			continue;
+		if (!classes[class].number)
+			classes[class].number = ++numbers;
 		thread_prefix(list[i].task, prefix);
-		if (list[i].class && (!only_shared || members[list[i].class] > 1))
-			fact(o, prefix, key, "#%lu", (unsigned long)list[i].class);
+		fact(o, prefix, key, "#%zu", classes[class].number);
 	}
-	free(members);
+	free(classes);
 }
 
 void sharing_classes(struct oracle *o)
