@@ -157,7 +157,7 @@ static int look(struct engine *e, pid_t pid, const char *cgroup, struct problems
 	return r;
 }
 
-/* A tree that cannot be stopped has a reason, such as a debugger, that a look may name. */
+/* A tree that cannot be stopped has a reason, such as a debugger or a vfork that lasts, that a look may name. */
 static int isolate_or_name(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
 {
 	struct problems found;
@@ -165,7 +165,7 @@ static int isolate_or_name(struct engine *e, pid_t pid, const char *cgroup, uint
 
 	problems_init(&found);
 	r = engine_isolate(e, pid, cgroup, timeout_ms, &found);
-	if (r == -EPERM)
+	if (r == -EPERM || r == -ETIMEDOUT)
 		look(e, pid, cgroup, ps);
 	if (ps->n_refused)
 		r = ps->first_error;

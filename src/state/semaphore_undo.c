@@ -13,6 +13,8 @@
 #include <sys/sem.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -32,6 +34,7 @@ union semun {
 struct probe {
 	int semid;
 	uint32_t op;
+	bool older; /* last used before the process was born */
 };
 
 struct undo_scratch {
@@ -66,21 +69,20 @@ static void add_probe(struct sembuf **op, unsigned short num, int value)
 	move_adjustment(op, num, STEP - 1, up);
 }
 
-static void ask_call(struct batch *b, struct undo_scratch *s, int semid, const struct sembuf *ops, size_t n)
+static void ask_call(struct batch *b, struct undo_scratch *s, struct probe probe, const struct sembuf *ops, size_t n)
 {
 	uint64_t at = batch_copy(b, ops, n * sizeof(*ops)).v;
-	uint32_t op;
 
 	if (s->n == CALLS_MAX) {
 		s->cannot_tell = true;
 		return;
 	}
-	op = batch_call(b, "semop", SYS_semop, (uint64_t)semid, at, n);
-	batch_may_fail(b, op);
-	s->probes[s->n++] = (struct probe){ semid, op };
+	probe.op = batch_call(b, "semop", SYS_semop, (uint64_t)probe.semid, at, n);
+	batch_may_fail(b, probe.op);
+	s->probes[s->n++] = probe;
 }
 
-static void ask_set(struct batch *b, struct undo_scratch *s, int semid, size_t n_sems, size_t ops_at_once)
+static void ask_set(struct batch *b, struct undo_scratch *s, struct probe probe, size_t n_sems, size_t ops_at_once)
 {
 	_cleanup_free_ struct sembuf *ops = calloc(ops_at_once, sizeof(*ops));
 	struct sembuf *end = ops;
@@ -90,7 +92,7 @@ static void ask_set(struct batch *b, struct undo_scratch *s, int semid, size_t n
 		return;
 	}
 	for (size_t i = 0; i < n_sems; i++) {
-		int value = semctl(semid, (int)i, GETVAL);
+		int value = semctl(probe.semid, (int)i, GETVAL);
 
 		if (value < 0) {
 			s->cannot_tell |= errno != EIDRM && errno != EINVAL;
@@ -101,9 +103,21 @@ static void ask_set(struct batch *b, struct undo_scratch *s, int semid, size_t n
 			continue;
 		add_op(&end, (unsigned short)i, -32767, false);
 		add_op(&end, (unsigned short)i, -1, false); /* no value is as high as both */
-		ask_call(b, s, semid, ops, (size_t)(end - ops));
+		ask_call(b, s, probe, ops, (size_t)(end - ops));
 		end = ops;
 	}
+}
+
+/* Its last operation came before the process (both in whole seconds of the clock as it is set now). */
+static bool is_older(time_t set, const struct process *p)
+{
+	struct timespec now, up;
+	int64_t born;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	clock_gettime(CLOCK_BOOTTIME, &up);
+	born = now.tv_sec - up.tv_sec + (int64_t)(p->stat.starttime / (uint64_t)sysconf(_SC_CLK_TCK));
+	return set + 1 < born;
 }
 
 /* sysv.c refuses sets in a namespace of the tree's own. */
@@ -131,8 +145,9 @@ static void undo_ask(struct capture *c, struct batch *b, void *scratch)
 	for (int i = 0; room && i <= last; i++) {
 		int semid = semctl(i, 0, SEM_STAT_ANY, (union semun){ .set = &set });
 
-		if (semid >= 0)
-			ask_set(b, s, semid, set.sem_nsems, (size_t)limits.semopm);
+		if (semid >= 0 && set.sem_otime)
+			ask_set(b, s, (struct probe){ .semid = semid, .older = is_older(set.sem_otime, c->process) },
+				set.sem_nsems, (size_t)limits.semopm);
 	}
 }
 
@@ -150,8 +165,8 @@ static int undo_capture(struct capture *c, const struct batch *b, void *scratch,
 				BLAME_PROCESS(c->process, .object = "System V semaphores",
 					.remedy = "start it with spore run, in an IPC namespace of its own"),
 				"set %d is to be adjusted when it exits (SEM_UNDO)", s->probes[i].semid);
-		else if (r != -EAGAIN && r != -EIDRM && r != -EINVAL)
-			cannot_tell = true;
+		else if (r != -EAGAIN && r != -EIDRM && r != -EINVAL && !(r == -EACCES && s->probes[i].older))
+			cannot_tell = true; /* EACCES: it may have been another user when it used the set */
 	}
 	if (cannot_tell)
 		refused(c->ps,

@@ -19,6 +19,8 @@
 #include "base/cleanup.h"
 #include "remote/layout.h"
 
+#define ARENA (16 * 1024) /* for each thread */
+
 int failures;
 
 static int64_t now_us(void)
@@ -152,7 +154,7 @@ int round_trip(pid_t pid, size_t n, struct gadget_cache *cache)
 	r = process_stop(&p, pid);
 	n = n < p.n ? n : p.n;
 	if (!r)
-		r = inject_begin(&in, pid, &p.list[0], &p.maps, n, 4096 * n, cache, &ps);
+		r = inject_begin(&in, pid, &p.list[0], &p.maps, n, ARENA * n, cache, &ps);
 	if (!r) {
 		r = inside(&in, &p, n);
 		inject_end(&in);
@@ -175,7 +177,7 @@ int remove_leftovers(pid_t pid)
 	int n = 0;
 
 	problems_init(&ps);
-	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, 4096, NULL, &ps))) {
+	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, ARENA, NULL, &ps))) {
 		for (char *line = strtok(maps, "\n"); line; line = strtok(NULL, "\n")) {
 			uint64_t start, end;
 			char perms[5], name[64] = "";
@@ -289,7 +291,7 @@ static void test_rseq(void)
 
 		problems_init(&ps);
 		if (CHECK(!process_stop(&p, pid)) &&
-			CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, 4096, NULL, &ps))) {
+			CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, ARENA, NULL, &ps))) {
 			CHECK(!inside(&in, &p, 1));
 			inject_end(&in);
 			s->token++;
@@ -313,7 +315,7 @@ static void test_signals(void)
 	struct problems ps;
 
 	problems_init(&ps);
-	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, 4096, NULL, &ps))) {
+	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, ARENA, NULL, &ps))) {
 		CHECK(!inject_enter(&in, &p.list[0], 0));
 		kill(pid, SIGSTOP);
 		CHECK(!run_batch(&in, &p.list[0], 0));
