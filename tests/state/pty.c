@@ -686,6 +686,30 @@ static int hungup_second_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The second of two, the first closed: its number is not the lowest that is free. */
+
+static unsigned int second_number;
+
+static int second_make(struct maker_ctx *ctx)
+{
+	int first, first_slave;
+
+	CHECK(!openpty(&first, &first_slave, NULL, NULL, NULL));
+	TRY(open_pair());
+	close(first);
+	close(first_slave);
+	return ioctl(master, TIOCGPTN, &second_number);
+}
+
+static int second_use(struct maker_ctx *ctx)
+{
+	unsigned int number = 0;
+
+	CHECK(!ioctl(master, TIOCGPTN, &number));
+	SAME(number, second_number);
+	return 0;
+}
+
 /* A line discipline other than the usual. */
 
 #ifndef N_NULL
@@ -780,6 +804,7 @@ const struct maker makers_pty[] = {
 	ROW("speed", "speeds that have no name", speed),
 	ROW("other-ptmx", "a master opened as /dev/pts/ptmx", other_ptmx),
 	ROW("hung-up-second", "a slave without a master that is not the first", hungup_second),
+	ROW("second", "a pair whose number is not the first that is free", second),
 	ROW("packet", "packet mode", packet),
 	{ "packet-status", "packet mode, a status not read", packet_status_make, packet_status_use, MAKER_MUST_REFUSE,
 		0, "packet mode" },

@@ -24,7 +24,7 @@ CLI = {"tree": ["container", "run", "save", "moved"], "external": ["save", "run"
 # The maker that makes a field worth carrying, where some machines cannot: if it is skipped, the field is not judged.
 NEEDS = {
     "memory.areas.name": "memory/named", "thread_attributes.io_flusher": "identity/io-flusher", "scheduling.util_min": "limit/clamp",
-    "scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "cpu/cpuid", "x86_process.of": "cpu/tiles", "iopl.of": "cpu/iopl", "iopl.level": "cpu/iopl",
+    "scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "cpu/cpuid", "x86_process.of": "cpu/tiles", "core_scheduling.of": "thread/core-cookie", "core_scheduling.group": "thread/core-cookie", "iopl.of": "cpu/iopl", "iopl.level": "cpu/iopl",
     "thread_attributes.store_bypass": "identity/speculation", "thread_attributes.indirect_branch": "identity/indirect-branch",
     "thread_attributes.l1d_flush": "identity/l1d-flush", "x86_process.xfeatures": "cpu/tiles",
 }
