@@ -448,8 +448,10 @@ static int add_memory_record(struct pass *pass, size_t index)
 static int capture_all(struct pass *pass)
 {
 	struct problems *ps = pass->c->ps;
-	int r = capture_identify(pass->c, pass->ids);
+	int r;
 
+	engine_phase(pass->c->events, "look");
+	r = capture_identify(pass->c, pass->ids);
 	if (r == 0)
 		r = files_of_tree(pass);
 	if (r == 0)
@@ -457,6 +459,8 @@ static int capture_all(struct pass *pass)
 	/* a trial goes on, to find what only a task itself can tell */
 	if (r == 0 && ps->first_error && !image_is_trial(pass->c->writer))
 		r = ps->first_error;
+	if (r == 0)
+		engine_phase(pass->c->events, "capture");
 	if (r == 0)
 		r = pass_run(pass, capture_process);
 	if (r == 0 && !ps->first_error)

@@ -241,7 +241,6 @@ static int capture_into_image(struct engine *e, struct saving *s)
 	int r = 0;
 
 	s->c.tree = e->tree;
-	engine_phase(&e->events, "capture");
 	if (!s->c.writer) {
 		r = try_capture(e, s->c.ps);
 		if (r == 0)

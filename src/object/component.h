@@ -6,7 +6,7 @@
  * A component's records belong to the tree, to each process, to each thread (the state's first member is then `object_id of`, the owner, and its first field
  * FIELD_REF(..., of, "of", "process" or "thread", REF_STRONG)), or stand behind open files.
  *
- * Checkpoint, for each owner:  look (the tree runs; refuse early) -> [stop] -> ask (queue remote calls) -> capture (fill the state).
+ * Checkpoint, for each owner:  [stop] -> look (refuse early) -> ask (queue remote calls) -> capture (fill the state).
  * Restore:                     validate (nothing is built yet) -> the stages, in order.
  */
 #pragma once
@@ -133,7 +133,7 @@ struct component {
 	enum scope scope;
 	bool zombies; /* SCOPE_PROCESS: also for zombies, which are captured without a batch, and built (STAGE_IDENTITY) just before they end */
 
-	/* While the tree runs: what can be seen to be out of scope is refused here (refused(ps, ...), and return 0 so that the rest is looked at too). May be NULL. */
+	/* Before any task is asked: what can be seen from outside to be out of scope is refused here (refused(ps, ...), and return 0 so that the rest is looked at too). May be NULL. */
 	int (*look)(struct capture *c);
 	/* Inside the stop: queues remote calls of this process's leader (SCOPE_PROCESS) or this thread. scratch: scratch_size zeroed bytes kept until capture. */
 	size_t scratch_size;
