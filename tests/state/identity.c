@@ -465,6 +465,7 @@ static long session_serial(void)
 
 static int session_heir_use(struct maker_ctx *ctx)
 {
+	CHECK(UNTIL(shared(ctx)->value[0])); /* the child's, which uses what it made at the same time */
 	SAME(session_serial(), shared(ctx)->value[0]);
 	return 0;
 }
