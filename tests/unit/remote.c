@@ -205,6 +205,26 @@ static bool goes_on(struct seen *s)
 	return s->turns >= turns + 3;
 }
 
+/* Once it makes no more threads. */
+char *settled_maps(pid_t pid)
+{
+	char *before = read_maps(pid);
+
+	for (int i = 0; i < 100; i++) {
+		char *now;
+		bool same;
+
+		usleep(20000);
+		now = read_maps(pid);
+		same = !strcmp(before, now);
+		free(before);
+		before = now;
+		if (same)
+			break;
+	}
+	return before;
+}
+
 #ifdef __SANITIZE_ADDRESS__
 #define INSTRUMENTED true
 #else
@@ -217,8 +237,7 @@ static void test_target(const char *name, target *body, size_t threads_inside, b
 	pid_t pid = target_start(body, s);
 	_cleanup_free_ char *before = NULL, *after = NULL;
 
-	usleep(20000);
-	before = read_maps(pid);
+	before = settled_maps(pid);
 	for (int i = 0; i < 5; i++)
 		if (!CHECK(!round_trip(pid, threads_inside, NULL)))
 			break;

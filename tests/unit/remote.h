@@ -24,6 +24,7 @@ struct stopped {
 int process_stop(struct stopped *p, pid_t pid);
 void process_release(struct stopped *p);
 char *read_maps(pid_t pid);
+char *settled_maps(pid_t pid);
 /* Stops a process, runs a batch in its first `inside` threads, lets it go. 0 or negative errno. */
 int round_trip(pid_t pid, size_t inside, struct gadget_cache *cache);
 /* Removes what killed tracers left. How many there were. */

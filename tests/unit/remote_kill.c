@@ -53,8 +53,7 @@ static void test_kill(const char *name, target *body, size_t inside, int times, 
 	unsigned int seed = (unsigned int)getpid();
 	int done = 0, left = 0;
 
-	usleep(20000);
-	before = read_maps(pid);
+	before = settled_maps(pid);
 	while (done < times && kill_once(pid, inside, s, &seed, span_us))
 		done++;
 	if (done == times) {
