@@ -445,9 +445,14 @@ static int login_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
-/* Session keyrings that a child made or joined, empty or with its user's in it; its own child inherits. arg: joined by name. */
+/*
+ * Session keyrings that a child made or joined, empty or with its user's in it, before it became an ordinary user or after that: they belong to who it was then.
+ * Its own child inherits.
+ */
 
-#define KEYS_SESSION (-3L)
+#define KEYS_SESSION  (-3L)
+#define SESSION_NAMED 1 /* joined by name, and empty */
+#define SESSION_USERS 2 /* by an ordinary user */
 
 static char *session_described(void)
 {
@@ -472,21 +477,27 @@ static int session_heir_use(struct maker_ctx *ctx)
 
 static int session_maker_make(struct maker_ctx *ctx)
 {
-	NEED(syscall(SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, ctx->arg ? "spore maker" : NULL) > 0);
-	CHECK(!setgid(1000) && !setuid(1000));
-	CHECK(ctx->arg || !syscall(SYS_keyctl, 8 /* KEYCTL_LINK */, -4L, KEYS_SESSION));
+	bool named = ctx->arg & SESSION_NAMED, users = ctx->arg & SESSION_USERS;
+
+	CHECK(!users || (!setgid(1001) && !setuid(1000)));
+	NEED(syscall(SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, named ? "spore maker" : NULL) > 0);
+	CHECK(users || (!setgid(1001) && !setuid(1000)));
+	CHECK(named || !syscall(SYS_keyctl, 8 /* KEYCTL_LINK */, -4L, KEYS_SESSION));
 	CHECK(!prctl(PR_SET_DUMPABLE, 1));
 	return kid_start(ctx, NULL, session_heir_use, NULL);
 }
 
 static int session_maker_use(struct maker_ctx *ctx)
 {
+	bool named = ctx->arg & SESSION_NAMED, users = ctx->arg & SESSION_USERS;
+	char expected[64];
 	int32_t keys[8];
 
-	SAME(strcmp(session_described(), ctx->arg ? "keyring;0;0;3f130000;spore maker" : "keyring;0;0;3f030000;_ses"),
-		0);
-	SAME(syscall(SYS_keyctl, 11 /* KEYCTL_READ */, KEYS_SESSION, keys, sizeof(keys)), ctx->arg ? 0 : 4);
-	SAME(ctx->arg ? 0 : keys[0], ctx->arg ? 0 : syscall(SYS_keyctl, 0, -4L, 0));
+	snprintf(expected, sizeof(expected), "keyring;%s;%s", users ? "1000;1001" : "0;0",
+		named ? "3f130000;spore maker" : "3f030000;_ses");
+	SAME(strcmp(session_described(), expected), 0);
+	SAME(syscall(SYS_keyctl, 11 /* KEYCTL_READ */, KEYS_SESSION, keys, sizeof(keys)), named ? 0 : 4);
+	SAME(named ? 0 : keys[0], named ? 0 : syscall(SYS_keyctl, 0, -4L, 0));
 	CHECK(session_serial() != shared(ctx)->value[1]);
 	shared(ctx)->value[0] = session_serial();
 	return kids_finish(ctx);
@@ -923,7 +934,11 @@ const struct maker makers_identity[] = {
 	{ "session-keyring", "a session keyring with the user's in it", session_keyring_make, session_keyring_use, 0,
 		0 },
 	{ "session-keyring-named", "an empty one that was joined by name", session_keyring_make, session_keyring_use, 0,
-		1 },
+		SESSION_NAMED },
+	{ "session-keyring-users", "one that belongs to an ordinary user", session_keyring_make, session_keyring_use, 0,
+		SESSION_USERS },
+	{ "session-keyring-users-named", "an ordinary user's, joined by name", session_keyring_make,
+		session_keyring_use, 0, SESSION_NAMED | SESSION_USERS },
 	{ "thp-disable", "PR_SET_THP_DISABLE", number_make, number_use, 0, 1 },
 	{ "io-flusher", "PR_SET_IO_FLUSHER", number_make, number_use, MAKER_MAY_REFUSE, 2 },
 	{ "mdwe", "memory-deny-write-execute", number_make, number_use, MAKER_MAY_REFUSE, 3 },
