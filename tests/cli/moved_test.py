@@ -344,6 +344,42 @@ def test_background_jobs_of_a_shell():
         end_shell(t)
 
 
+def stops(pid):
+    """Whether ^Z stops it: the kernel spares a group that nobody of its session, outside of the group, is the parent of."""
+    os.kill(pid, signal.SIGTSTP)
+
+    def state():
+        with open(f'/proc/{pid}/stat') as f:
+            return f.read().rpartition(')')[2].split()[0]
+
+    wait_for(lambda: state() in 'ST', what='the end of the stop signal')
+    stopped = state() == 'T'
+    os.kill(pid, signal.SIGCONT)
+    return stopped
+
+
+def test_stops_unless_its_group_is_orphaned():
+    """A job of a living shell, and a daemon that such a shell has left behind."""
+    with scratch() as d:
+        t = shell(d)
+        t.send('(sleep 1000 & echo $! > daemon); sleep 1000 & echo $! > job; echo done-$((1+1))\r')
+        t.expect('done-2')
+        for name, expected in (('job', True), ('daemon', False)):
+            with open(f'{d}/{name}') as f:
+                job = int(f.read())
+            wait_for(lambda: os.readlink(f'/proc/{job}/exe') != os.readlink(f'/proc/{t.pid}/exe'), what='its exec')
+            r = spore('checkpoint', job, f'{d}/{name}.image')
+            check(r.returncode, 0, r.stderr)
+            check(stops(job), expected, name)
+            q, pid = restore_on_terminal(f'{d}/{name}.image')
+            check(stops(pid), expected, f'{name}, restored')
+            os.kill(pid, signal.SIGKILL)
+            check(q.wait(), -9)
+            os.close(q.fd)
+            bury()
+        end_shell(t)
+
+
 def test_the_terminal_of_a_session_that_is_not_the_roots():
     with scratch() as d:
         t = shell(d)
