@@ -23,7 +23,7 @@
 #define SEED_TIMEOUT_MS 20000
 #define FD_INIT		(MOVED_FD_SOCKET + 1)
 
-static_assert(MOVED_FD_BARE == BARE_FD_FIRST && MOVED_FD_SEED == BARE_FD_SEED);
+static_assert(MOVED_FD_BARE == BARE_FD_FIRST && MOVED_FD_SEED == BARE_FD_SEED, "they get each other's descriptors");
 
 /* What the child could not do, told through shared memory. */
 struct report {
