@@ -63,6 +63,35 @@ static void settle(const pid_t *pids, size_t n, bool expected)
 	}
 }
 
+/* Dead, or with a SIGKILL that it has not taken yet. */
+static bool doomed(pid_t pid)
+{
+	unsigned long long pending = 0, shared = 0;
+	char path[32], line[128], state = 'Z';
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		sscanf(line, "State: %c", &state);
+		sscanf(line, "SigPnd: %llx", &pending);
+		sscanf(line, "ShdPnd: %llx", &shared);
+	}
+	if (f)
+		fclose(f);
+	return state == 'Z' || state == 'X' || ((pending | shared) >> (SIGKILL - 1) & 1);
+}
+
+static bool any_doomed(const pid_t *pids, size_t n)
+{
+	bool any = false;
+
+	usleep(2000);
+	for (size_t i = 0; i < n; i++)
+		any |= doomed(pids[i]);
+	return any;
+}
+
 static pid_t armer(const pid_t *pids, size_t n, int ready, _Atomic int *disarmed, bool again)
 {
 	struct deadman d = DEADMAN_NONE;
@@ -98,9 +127,7 @@ static void all_or_none(size_t n, unsigned int delay_ns, bool disarm, int expect
 		nanosleep(&delay, NULL);
 	kill(pid, SIGKILL);
 	CHECK(waitpid(pid, NULL, 0) == pid);
-	settle(pids, n, expected > 0);
-	if (expected < 0)
-		usleep(2000);
+	settle(pids, n, expected < 0 ? any_doomed(pids, n) : expected > 0);
 	dead = harvest(pids, n);
 	CHECK(dead == 0 || dead == n);
 	CHECK(expected < 0 || dead == (expected ? n : 0));
