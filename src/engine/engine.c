@@ -300,7 +300,7 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 		s.stopped_at = clock_us();
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, ps);
 	}
-	if (r == 0)
+	if (r == 0 && e->tree)
 		r = save(e, &s, result);
 	if (r == 0)
 		container_note(e->root, note_checkpoint, NULL);

@@ -323,7 +323,7 @@ int image_create(int dir_fd, bool force, struct problems *ps, struct image_write
 	struct image_writer *w = NULL;
 	int r = image_create_trial(ps, &w);
 
-	if (r < 0)
+	if (!w)
 		return r;
 	r = take_directory(w, dir_fd, force);
 	if (r >= 0)

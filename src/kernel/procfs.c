@@ -185,7 +185,7 @@ int proc_stat_read(int dir_fd, struct proc_stat *out)
 	_cleanup_free_ char *text = NULL;
 	int r = procfs_read(dir_fd, "stat", &text, NULL);
 
-	return r < 0 ? r : proc_stat_parse(text, out);
+	return text ? proc_stat_parse(text, out) : r;
 }
 
 const char *proc_value(const char *text, const char *key)
@@ -441,14 +441,14 @@ int procfs_parents(int proc_fd, struct proc_parent **list, size_t *n)
 		return -ENOMEM;
 	for (size_t i = 0; i < n_pids; i++) {
 		_cleanup_free_ char *text = NULL;
-		struct proc_stat st;
+		struct proc_stat st = { 0 };
 		char name[32];
 
 		snprintf(name, sizeof(name), "%d/stat", pids[i]);
 		r = procfs_read(proc_fd, name, &text, NULL);
 		if (r == -ENOENT || r == -ESRCH) /* gone meanwhile */
 			continue;
-		if (r == 0)
+		if (text)
 			r = proc_stat_parse(text, &st);
 		if (r < 0)
 			return r;

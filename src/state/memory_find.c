@@ -97,7 +97,7 @@ static int read_entries(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t
 
 static int scan_pagemap(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *present)
 {
-	uint64_t entries[512];
+	uint64_t entries[512] = { 0 };
 
 	while (start < end) {
 		uint64_t pages = MIN((end - start) / PAGE_SIZE, ARRAY_SIZE(entries));
