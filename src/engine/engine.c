@@ -236,13 +236,27 @@ static int begin_image(struct saving *s)
 		     : image_create(s->dir_fd, force, s->c.ps, &s->c.writer);
 }
 
+/* What it finds is told if it is an obstacle; the rest the capture finds again. */
+static int try_before_overwriting(struct engine *e, struct problems *ps)
+{
+	struct problems found;
+	int r;
+
+	problems_init(&found);
+	r = try_capture(e, &found);
+	if (r < 0)
+		problems_move(ps, &found);
+	problems_free(&found);
+	return r;
+}
+
 static int capture_into_image(struct engine *e, struct saving *s)
 {
 	int r = 0;
 
 	s->c.tree = e->tree;
 	if (!s->c.writer) {
-		r = try_capture(e, s->c.ps);
+		r = try_before_overwriting(e, s->c.ps);
 		if (r == 0)
 			r = image_create(s->dir_fd, true, s->c.ps, &s->c.writer);
 		return r < 0 ? r : capture_tree(&s->c);

@@ -237,6 +237,23 @@ def test_refusal():
         end(p)
 
 
+def test_a_refused_checkpoint_leaves_the_older_image():
+    script = ('import os, socket, sys, time\nprint("ready", flush=True); sys.stdin.readline()\n'
+              'os.mkdir(sys.argv[1]); os.chdir(sys.argv[1]); os.rmdir(sys.argv[1])\nprint("gone", flush=True); time.sleep(100)')
+    with scratch() as d:
+        p = outside(sys.executable, '-c', script, f'{d}/gone', stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        p.stdout.readline()
+        check(spore('checkpoint', p.pid, f'{d}/image').returncode, 0)
+        p.stdin.write('\n')
+        p.stdin.flush()
+        p.stdout.readline()
+        r = spore('checkpoint', '--force', p.pid, f'{d}/image')
+        check(r.returncode, 3, r.stderr)
+        check(r.stderr.count('its directory was removed'), 1, r.stderr)
+        check(spore('verify', f'{d}/image').returncode, 0)
+        end(p)
+
+
 def test_check_lists_what_only_a_stop_shows():
     script = ('import os, socket, sys, time; a, b = socket.socketpair(); os.mkdir(sys.argv[1]); os.chdir(sys.argv[1]); '
               'os.rmdir(sys.argv[1]); print("ready", flush=True); time.sleep(100)')
