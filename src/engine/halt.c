@@ -386,7 +386,9 @@ static int end_round(struct halt *h, struct process *p, size_t *n_new, size_t *n
 		} else if (r == 0 && all_stopped(p)) {
 			r = look_for_threads(h, p, &new);
 			p->complete = r == 0 && !new;
-			*n_new += new;
+			*n_new +=
+				new +
+				p->complete; /* its orphans may have gone to one whose children were read before: once more */
 		}
 	}
 	if (r < 0 && r != -ESRCH)
