@@ -12,6 +12,7 @@
 #include "engine/capture.h"
 #include "container/container.h"
 #include "engine/halt.h"
+#include "engine/members.h"
 #include "engine/restore.h"
 
 #define STOP_TIMEOUT_MS 5000

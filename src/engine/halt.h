@@ -14,6 +14,3 @@ int tree_find_tasks(struct tree *t, struct workers *w, struct problems *ps);
 int tree_stop(struct tree *t, struct workers *w, uint32_t timeout_ms, struct problems *ps);
 /* Lets every task go as it was. The only place from which the tasks of a tree are let go. */
 void tree_release(struct tree *t, struct workers *w);
-
-int tree_new(pid_t root, const char *cgroup, struct problems *ps, struct tree **out);
-void tree_free(struct tree *t); /* takes NULL; tasks must have been let go */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/halt.h"
+#include "engine/members.h"
 #include "unit.h"
 
 /* --- one pass over a directory ---------------------------------------------------------------------------------------------- */

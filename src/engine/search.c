@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/search.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "engine/members.h"
+
+void search_begin(struct search *s, struct tree *t, struct workers *w, struct problems *ps)
+{
+	*s = (struct search){ .tree = t, .workers = w, .ps = ps };
+	pthread_mutex_init(&s->lock, NULL);
+}
+
+void search_end(struct search *s)
+{
+	pthread_mutex_destroy(&s->lock);
+	free(s->found);
+}
+
+static void note(struct search *s, struct process *parent, pid_t pid)
+{
+	struct found *grown;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->n_found == s->room) {
+		grown = reallocarray(s->found, s->room ? 2 * s->room : 64, sizeof(*grown));
+		if (!grown) {
+			pthread_mutex_unlock(&s->lock);
+			failed(s->ps, NULL, -ENOMEM, "out of memory");
+			return;
+		}
+		s->found = grown;
+		s->room = s->room ? 2 * s->room : 64;
+	}
+	s->found[s->n_found++] = (struct found){ parent, pid };
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void children_of_task(struct search *s, struct process *p, pid_t tid)
+{
+	_cleanup_free_ char *text = NULL;
+	char name[48];
+
+	snprintf(name, sizeof(name), "task/%d/children", tid);
+	if (procfs_read(p->proc_fd, name, &text, NULL) < 0)
+		return;
+	for (char *c = text; *c;) {
+		char *end;
+		long pid = strtol(c, &end, 10);
+
+		if (end == c)
+			break;
+		note(s, p, (pid_t)pid);
+		c = end + strspn(end, " \n");
+	}
+}
+
+void search_children(struct search *s, struct process *p)
+{
+	for (size_t i = 0; i < p->n_threads && !s->tree->scan; i++)
+		children_of_task(s, p, p->threads[i].tid);
+}
+
+int search_threads(struct process *p, size_t *n_new)
+{
+	_cleanup_free_ int *tids = NULL;
+	size_t n = 0;
+	int r = procfs_numbers(p->proc_fd, "task", &tids, &n);
+
+	if (r < 0)
+		return -ESRCH;
+	for (size_t pass = 0; pass < 2; pass++)
+		for (size_t i = 0; i < n; i++)
+			if ((tids[i] == p->pid) == (pass == 0) && !thread_of(p, tids[i])) {
+				r = thread_add(p, tids[i]);
+				if (r == -ENOMEM)
+					return r;
+				if (r == 0)
+					(*n_new)++;
+			}
+	return 0;
+}
+
+size_t search_adopt(struct search *s)
+{
+	struct tree *t = s->tree;
+	size_t added = 0;
+
+	for (size_t i = 0; i < s->n_found; i++) {
+		struct process *known = tree_find(t, s->found[i].pid);
+		unsigned int worker = (unsigned int)(t->n_processes % workers_count(s->workers));
+
+		if (known)
+			known->parent = s->found[i].parent;
+		else if (tree_add_process(t, s->found[i].parent, s->found[i].pid, worker) == 0)
+			added++;
+		else
+			s->n_lost++;
+	}
+	s->n_found = 0;
+	return added;
+}
+
+int search_scan(struct search *s, size_t *added)
+{
+	_cleanup_fd_ int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_free_ struct proc_parent *list = NULL;
+	size_t n = 0, more;
+	int r = proc < 0 ? -errno : procfs_parents(proc, &list, &n);
+
+	if (r < 0)
+		return failed(s->ps, BLAME(.object = "/proc"), r, "cannot be read: %s", strerror(-r));
+	do {
+		for (size_t i = 0; i < n; i++) {
+			struct process *parent = tree_find(s->tree, list[i].parent);
+
+			if (parent)
+				note(s, parent, list[i].pid);
+		}
+		more = search_adopt(s);
+		*added += more;
+	} while (more);
+	return 0;
+}
+
+int search_cgroup(struct search *s, const char *path)
+{
+	_cleanup_free_ char *text = NULL, *procs = NULL;
+	_cleanup_dir_ DIR *dir = NULL;
+	int r;
+
+	if (asprintf(&procs, "%s/cgroup.procs", path) < 0)
+		return -ENOMEM;
+	r = procfs_read(AT_FDCWD, procs, &text, NULL);
+	if (r < 0)
+		return r;
+	for (char *c = text; *c; c = strchrnul(c, '\n'), c += *c == '\n')
+		note(s, NULL, (pid_t)atoi(c));
+	dir = opendir(path);
+	for (struct dirent *e; dir && (e = readdir(dir));) {
+		_cleanup_free_ char *sub = NULL;
+
+		if (e->d_type != DT_DIR || e->d_name[0] == '.')
+			continue;
+		if (asprintf(&sub, "%s/%s", path, e->d_name) < 0)
+			return -ENOMEM;
+		r = search_cgroup(s, sub);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
