@@ -6,17 +6,15 @@
 #include "engine/birth.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/sched.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "base/cleanup.h"
+#include "engine/groups.h"
+#include "engine/numbers.h"
+#include "engine/stand_in.h"
 #include "engine/tasks.h"
 #include "remote/birth.h"
 #include "state/descriptors.h"
@@ -25,21 +23,6 @@
 #include "state/session_keyring.h"
 #include "state/terminal.h"
 #include "state/timer_slack.h"
-
-/* --- operations ------------------------------------------------------------------------------------------------------------ */
-
-static void add_clone(
-	struct batch *b, const char *what, uint64_t flags, uint64_t exit_signal, pid_t number, struct slot *slot)
-{
-	struct remote_addr set_tid = batch_copy(b, &number, sizeof(number));
-	struct clone_args args = {
-		.flags = flags, .exit_signal = exit_signal, .set_tid = set_tid.v, .set_tid_size = 1
-	};
-	uint32_t op = batch_call(b, what, SYS_clone3, batch_copy(b, &args, sizeof(args)).v, sizeof(args));
-
-	batch_expect(b, op, number);
-	batch_birth(b, op, slot);
-}
 
 /* Flags of a process's birth: one that had called exec borrows its creator's memory until it execs the seed. worn: the creator's timer slack. */
 static void add_process(struct plan *plan, struct batch *b, struct new_process *p, uint64_t *worn)
@@ -54,143 +37,11 @@ static void add_process(struct plan *plan, struct batch *b, struct new_process *
 		flags |= CLONE_IO;
 	}
 	timer_slack_wear(b, worn, birth->worn_slack);
-	add_clone(b, "clone3 of a process", flags, flags & CLONE_PARENT ? 0 : process_of(p)->exit_signal, p->vpid,
+	batch_clone(b, "clone3 of a process", flags, flags & CLONE_PARENT ? 0 : process_of(p)->exit_signal, p->vpid,
 		p->threads[0].slot);
 }
 
-/* --- numbers outside ----------------------------------------------------------------------------------------------------------- */
-
-static pid_t number_in_namespace(int dir)
-{
-	struct proc_status st;
-	pid_t pid;
-
-	if (proc_status_read(dir, &st) < 0)
-		return 0;
-	pid = st.pid_in_ns;
-	proc_status_free(&st);
-	return pid;
-}
-
-static void learn_number(struct plan *plan, pid_t pid)
-{
-	_cleanup_fd_ int dir = procfs_open_pid(pid);
-	struct new_process *p = dir < 0 ? NULL : restore_vpid(plan->r, number_in_namespace(dir));
-
-	if (p)
-		p->pid = pid;
-}
-
-/* Where the kernel does not list children (CONFIG_PROC_CHILDREN). */
-static int find_children_by_scan(struct plan *plan, struct new_process *parent)
-{
-	_cleanup_fd_ int proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_free_ struct proc_parent *list = NULL;
-	size_t n = 0;
-	int r = proc < 0 ? -errno : procfs_parents(proc, &list, &n);
-
-	for (size_t i = 0; i < n; i++)
-		if (list[i].parent == parent->pid)
-			learn_number(plan, list[i].pid);
-	return r;
-}
-
-/* In a pid namespace of its own, a tree's numbers are others than the keeper's: found by looking at a parent's children. */
-static int find_children(struct plan *plan, struct new_process *parent)
-{
-	_cleanup_fd_ int dir = procfs_open_pid(parent->pid);
-	_cleanup_free_ char *text = NULL;
-	char name[48];
-	int r;
-
-	snprintf(name, sizeof(name), "task/%d/children", parent->pid);
-	r = dir < 0 ? dir : procfs_read(dir, name, &text, NULL);
-	for (char *c = text; r == 0 && *c;) {
-		char *end;
-		pid_t pid = (pid_t)strtol(c, &end, 10);
-
-		if (end == c)
-			break;
-		c = end + strspn(end, " \n");
-		learn_number(plan, pid);
-	}
-	return r == -ENOENT ? find_children_by_scan(plan, parent) : r;
-}
-
-static bool own_numbers(const struct plan *plan)
-{
-	return plan->move.moves || plan->r->root_pid != plan->r->processes[0]->vpid;
-}
-
-static int find_numbers(struct plan *plan, struct new_process **wave, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct new_process *p = wave[i];
-
-		if (!own_numbers(plan))
-			p->pid = p->vpid;
-		else if (!p->pid && p->parent)
-			find_children(plan, p->parent);
-		if (!p->pid)
-			return failed(
-				plan->r->ps, BLAME(.pid = p->vpid), -ESRCH, "was born, but cannot be found in /proc");
-	}
-	return 0;
-}
-
-/* Of those whose memory is being made already, so that their death is noticed. */
-static int find_numbers_of_children(struct plan *plan)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < plan->r->n_processes; i++)
-		if (birth_of(plan->r->processes[i])->has_memory && !plan->r->processes[i]->pid)
-			r = find_numbers(plan, &plan->r->processes[i], 1);
-	return r;
-}
-
-static int find_threads(struct new_process *p)
-{
-	_cleanup_fd_ int dir = procfs_open_pid(p->pid);
-	_cleanup_free_ int *tids = NULL;
-	size_t n = 0;
-	int r = dir < 0 ? dir : procfs_numbers(dir, "task", &tids, &n);
-
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		_cleanup_fd_ int task = procfs_open_task(p->pid, tids[i]);
-		pid_t vtid = task < 0 ? 0 : number_in_namespace(task);
-
-		for (size_t k = 0; k < p->n_threads; k++)
-			if (p->threads[k].vtid == vtid)
-				p->threads[k].tid = tids[i];
-	}
-	return r;
-}
-
-static int find_all_threads(struct plan *plan)
-{
-	for (size_t i = 0; i < plan->r->n_processes; i++) {
-		struct new_process *p = plan->r->processes[i];
-		int r = 0;
-
-		if (p->n_threads > 1 && own_numbers(plan))
-			r = find_threads(p);
-		for (size_t k = 0; r == 0 && k < p->n_threads; k++) {
-			if (!own_numbers(plan))
-				p->threads[k].tid = p->threads[k].vtid;
-			else if (k == 0)
-				p->threads[k].tid = p->pid;
-			if (!p->threads[k].tid)
-				r = -ESRCH;
-		}
-		if (r < 0)
-			return failed(plan->r->ps, BLAME(.pid = p->vpid), r, "its threads cannot be found in /proc: %s",
-				strerror(-r));
-	}
-	return 0;
-}
-
-/* --- one wave --------------------------------------------------------------------------------------------------------------------- */
+/* --- one wave -------------------------------------------------------------------------------------------- */
 
 /* Those that had called exec are in their parent's memory still. */
 static int exec_seeds(struct plan *plan, struct new_process **wave, size_t n)
@@ -281,7 +132,7 @@ static int add_births(struct plan *plan, struct build *build, struct new_process
 		timer_slack_wear(b, &birth_of(p)->worn_slack, TIMER_SLACK_USUAL);
 	for (struct stand_in *s = plan->sessions; s; s = s->next)
 		if (s->parent == p)
-			add_clone(b, "clone3 of a stand-in for a dead session leader", 0, SIGCHLD, s->number, s->slot);
+			stand_in_clone(b, "clone3 of a stand-in for a dead session leader", s->number, s->slot);
 	return r;
 }
 
@@ -343,7 +194,7 @@ static int give_birth(struct plan *plan, struct new_process **wave, size_t n)
 	return r;
 }
 
-/* --- stand-ins ------------------------------------------------------------------------------------------------------------------------ */
+/* --- stand-ins ------------------------------------------------------------------------------------------- */
 
 static int stand_in_births(struct plan *plan, struct stand_in *s)
 {
@@ -364,41 +215,6 @@ static int stand_in_births(struct plan *plan, struct stand_in *s)
 	return r;
 }
 
-/* A stand-in ends, is reaped, and so is the signal by which its parent would know of it. */
-static void add_exit(struct batch *b)
-{
-	batch_call(b, "exit", SYS_exit_group, 0);
-}
-
-static void add_reap(struct batch *b, pid_t number)
-{
-	uint64_t set = 1ull << (SIGCHLD - 1);
-	struct timespec now = { 0, 0 };
-	uint32_t op = batch_call(b, "reaping of a stand-in", SYS_wait4, (uint64_t)number, 0, __WALL, 0);
-
-	batch_expect(b, op, number);
-	op = batch_call(b, "SIGCHLD of a stand-in", SYS_rt_sigtimedwait, batch_copy(b, &set, sizeof(set)).v, 0,
-		batch_copy(b, &now, sizeof(now)).v, sizeof(set));
-	batch_may_fail(b, op);
-}
-
-static int end_stand_in(struct plan *plan, struct slot *slot, struct new_process *parent, pid_t number)
-{
-	struct batch leave, reap;
-	int r;
-
-	batch_init(&leave, &plan->r->area);
-	batch_init(&reap, &plan->r->area);
-	add_exit(&leave);
-	add_reap(&reap, number);
-	r = batch_submit(&leave, slot);
-	if (r == 0)
-		r = run_alone(plan, &reap, parent->threads[0].slot, "reaping");
-	batch_free(&leave);
-	batch_free(&reap);
-	return r;
-}
-
 static int stand_ins_of(struct plan *plan, struct new_process **wave, size_t n)
 {
 	int r = 0;
@@ -408,12 +224,12 @@ static int stand_ins_of(struct plan *plan, struct new_process **wave, size_t n)
 			if (s->parent == wave[i]) {
 				r = stand_in_births(plan, s);
 				if (r == 0)
-					r = end_stand_in(plan, s->slot, s->parent, s->number);
+					r = stand_in_end(plan, s->slot, s->parent, s->number);
 			}
 	return r;
 }
 
-/* --- waves ------------------------------------------------------------------------------------------------------------------------------- */
+/* --- waves ----------------------------------------------------------------------------------------------- */
 
 static size_t next_wave(struct plan *plan, struct new_process **wave)
 {
@@ -458,100 +274,7 @@ static int waves(struct plan *plan)
 	return r;
 }
 
-/* --- groups ---------------------------------------------------------------------------------------------------------------------------------- */
-
-static bool leads_session(const struct new_process *p)
-{
-	return (pid_t)process_of(p)->session == p->vpid;
-}
-
-static int set_groups(struct plan *plan, bool leaders)
-{
-	struct step s = { .plan = plan, .name = "process groups" };
-
-	for (size_t i = 0; i < plan->r->n_processes; i++) {
-		struct new_process *p = plan->r->processes[i];
-		uint64_t group = process_of(p)->group;
-		struct batch *b;
-
-		if (!group || leads_session(p) || ((pid_t)group == p->vpid) != leaders)
-			continue;
-		b = step_add(&s, &p->threads[0]);
-		if (!b)
-			return -ENOMEM;
-		batch_call(b, "setpgid", SYS_setpgid, 0, group);
-	}
-	return step_run(&s);
-}
-
-struct dead_group {
-	pid_t number;
-	struct new_process *member; /* who gives birth to its stand-in */
-	struct slot *slot;
-};
-
-/* The group of a session's leader that is dead or stands in for another: whoever is in its session was born into it. */
-static bool is_group_of_stand_in(const struct plan *plan, pid_t group)
-{
-	if (group == plan->move.session)
-		return true;
-	for (const struct stand_in *s = plan->sessions; s; s = s->next)
-		if (s->number == group)
-			return true;
-	return false;
-}
-
-/* Groups whose leader is dead need one for as long as their members join. */
-static size_t find_dead_groups(struct plan *plan, struct dead_group *list)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < plan->r->n_processes; i++) {
-		pid_t group = (pid_t)process_of(plan->r->processes[i])->group;
-		bool known = !group || restore_vpid(plan->r, group) || is_group_of_stand_in(plan, group);
-
-		for (size_t k = 0; k < n; k++)
-			known |= list[k].number == group;
-		if (!known)
-			list[n++] = (struct dead_group){ group, plan->r->processes[i], NULL };
-	}
-	return n;
-}
-
-static int begin_dead_group(struct plan *plan, struct dead_group *g, size_t slot)
-{
-	struct batch birth, lead;
-	int r;
-
-	g->slot = area_slot(&plan->r->area, slot);
-	batch_init(&birth, &plan->r->area);
-	batch_init(&lead, &plan->r->area);
-	add_clone(&birth, "clone3 of a stand-in for a dead group leader", 0, SIGCHLD, g->number, g->slot);
-	batch_call(&lead, "setpgid of a stand-in", SYS_setpgid, 0, 0);
-	r = run_alone(plan, &birth, g->member->threads[0].slot, "a group whose leader is dead");
-	if (r == 0)
-		r = run_alone(plan, &lead, g->slot, "a group whose leader is dead");
-	batch_free(&birth);
-	batch_free(&lead);
-	return r;
-}
-
-static int groups(struct plan *plan)
-{
-	_cleanup_free_ struct dead_group *dead = calloc(plan->r->n_processes, sizeof(*dead));
-	size_t n = dead ? find_dead_groups(plan, dead) : 0;
-	int r = dead ? set_groups(plan, true) : -ENOMEM;
-
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = begin_dead_group(plan, &dead[i], plan->n_slots + i);
-	if (r == 0)
-		r = set_groups(plan, false);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = end_stand_in(plan, dead[i].slot, dead[i].member, dead[i].number);
-	return r;
-}
-
-/* --- threads ------------------------------------------------------------------------------------------------------------------------------------ */
+/* --- threads --------------------------------------------------------------------------------------------- */
 
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 
@@ -576,7 +299,7 @@ static int thread_births(struct plan *plan)
 			if (shares)
 				io_context_prepare(b);
 			timer_slack_wear(b, &birth_of(p)->worn_slack, timer_slack_default(plan->r, p->threads[k].id));
-			add_clone(b, "clone3 of a thread", THREAD_FLAGS | (shares ? CLONE_IO : 0), 0,
+			batch_clone(b, "clone3 of a thread", THREAD_FLAGS | (shares ? CLONE_IO : 0), 0,
 				p->threads[k].vtid, p->threads[k].slot);
 		}
 		if (!birth_of(p)->worn_slack)
@@ -595,7 +318,7 @@ int births(struct plan *plan)
 	plan->r->processes[0]->pid = plan->r->root_pid;
 	r = waves(plan);
 	if (r == 0)
-		r = groups(plan);
+		r = make_groups(plan);
 	if (r == 0)
 		r = thread_births(plan);
 	if (r == 0)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -57,6 +58,19 @@ void batch_exec_seed(struct batch *b, int seed_fd, int area_fd, const struct slo
 	empty = batch_string(b, "").v;
 	batch_call(b, "exec of the seed", SYS_execveat, (uint64_t)seed_fd, empty, batch_copy(b, argv, sizeof(argv)).v,
 		envp, AT_EMPTY_PATH);
+}
+
+void batch_clone(
+	struct batch *b, const char *what, uint64_t flags, uint64_t exit_signal, pid_t number, struct slot *slot)
+{
+	struct remote_addr set_tid = batch_copy(b, &number, sizeof(number));
+	struct clone_args args = {
+		.flags = flags, .exit_signal = exit_signal, .set_tid = set_tid.v, .set_tid_size = 1
+	};
+	uint32_t op = batch_call(b, what, SYS_clone3, batch_copy(b, &args, sizeof(args)).v, sizeof(args));
+
+	batch_expect(b, op, number);
+	batch_birth(b, op, slot);
 }
 
 int64_t birth_last_call(pid_t tid, uint64_t syscall_insn, long nr, const uint64_t args[6])

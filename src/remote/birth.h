@@ -22,6 +22,10 @@ void seed_argument(char buf[static 80], const struct area *a, int area_fd, const
  * the task knows them. After it the task is in `s`, idle; nothing may follow in the batch, whose own end is seen as s->state == SLOT_DONE. */
 void batch_exec_seed(struct batch *b, int seed_fd, int area_fd, const struct slot *s);
 
+/* Adds the clone3 of a task that gets this number and goes on in the slot. what: for errors. */
+void batch_clone(
+	struct batch *b, const char *what, uint64_t flags, uint64_t exit_signal, pid_t number, struct slot *slot);
+
 /*
  * The last step of a restored task, which sits in the stub and was stopped with stop_seize + stop_interrupt + stop_wait:
  * with `syscall` the address of a `syscall` instruction in its restored memory (vDSO), runs one call there by ptrace
