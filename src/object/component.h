@@ -101,7 +101,7 @@ struct restore {
 	int terminal;
 	int64_t clock_shift_ns; /* what the tree's CLOCK_MONOTONIC lost: 0 in a time namespace; else new minus old. Added to absolute monotonic times */
 	struct made *made;	    /* see restore_made() */
-	struct mapped_file *mapped; /* backings opened for mapping: memory_build.c */
+	struct mapped_file *mapped; /* backings opened for mapping: memory_fetch.c */
 	size_t n_mapped;
 	struct own_facts own; /* what is the same for every process, read once */
 };

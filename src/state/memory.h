@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The memory of a process: what memory.c (the record), memory_pages.c (saving pages) and memory_build.c (making it again) share. */
+/* The memory of a process: what the memory_*.c share, from memory.c (the record) to memory_build.c (making it again). */
 #pragma once
 
 #include "object/component.h"
@@ -89,7 +89,7 @@ struct page_runs {
 int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer,
 	struct page_runs *runs, uint64_t *saved);
 
-/* --- restore: memory_build.c --------------------------------------------------------------------------------------- */
+/* --- restore: memory_build.c, memory_finish.c ----------------------------------------------------------------------- */
 
 /* Descriptors of a task that is being made. Those of page files and backings follow; only the keeper's pidfd survives the making of the memory. */
 enum bare_fd {

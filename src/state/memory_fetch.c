@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The descriptors that a task needs while its memory is being made: page files and mapped files, opened by the keeper, fetched from it to fixed numbers.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "state/inode.h"
+#include "state/memory_build.h"
+
+static void fetch_to(struct build *b, const char *what, int keeper_fd, int number)
+{
+	uint32_t fetch = build_fetch(b, what, keeper_fd);
+	uint32_t dup = batch_call(b->batch, what, SYS_dup3, 0, (uint64_t)number, O_CLOEXEC);
+	uint32_t drop;
+
+	batch_use(b->batch, dup, 0, fetch);
+	drop = batch_call(b->batch, what, SYS_close, 0);
+	batch_use(b->batch, drop, 0, fetch);
+}
+
+/* Fetched descriptors take the lowest free number for a moment: the fixed ones start above any that could be. */
+#define FIXED_FIRST 64
+
+int page_file_number(unsigned int file)
+{
+	return FIXED_FIRST + (int)file;
+}
+
+void fetch_page_files(struct build *b, struct fetched *f, const struct memory_state *m)
+{
+	uint64_t last = UINT64_MAX;
+
+	f->n_page_files = b->restore->image->n_page_files;
+	for (size_t i = 0; i < m->n_runs; i++) {
+		unsigned int file = (unsigned int)m->runs[i].file;
+		bool known = file == last;
+
+		last = file;
+		for (size_t k = 0; k < i && !known; k++)
+			known = m->runs[k].file == file;
+		if (!known)
+			fetch_to(b, "page file", page_file_fd(b->restore->image, file), page_file_number(file));
+	}
+}
+
+struct mapped_file {
+	object_id backing;
+	bool write;
+	int fd;
+};
+
+/* The keeper opens each once, however many processes map it. */
+static int open_mapped(struct restore *r, object_id backing, bool write)
+{
+	struct mapped_file *grown;
+	int fd;
+
+	for (size_t i = 0; i < r->n_mapped; i++)
+		if (r->mapped[i].backing == backing && r->mapped[i].write == write)
+			return r->mapped[i].fd;
+	grown = reallocarray(r->mapped, r->n_mapped + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	r->mapped = grown;
+	fd = backing_open(r, backing, write ? O_RDWR : O_RDONLY);
+	if (fd >= 0)
+		r->mapped[r->n_mapped++] = (struct mapped_file){ backing, write, fd };
+	return fd;
+}
+
+void memory_close_mapped(struct restore *r)
+{
+	for (size_t i = 0; i < r->n_mapped; i++)
+		close(r->mapped[i].fd);
+	free(r->mapped);
+	r->mapped = NULL;
+	r->n_mapped = 0;
+}
+
+int fetch_backing(struct build *b, struct fetched *f, object_id backing, bool write)
+{
+	int number = FIXED_FIRST + (int)f->n_page_files, fd;
+
+	for (size_t i = 0; i < f->n; i++)
+		if (f->list[i].backing == backing && f->list[i].write == write)
+			return number + (int)i;
+	fd = open_mapped(b->restore, backing, write);
+	if (fd < 0)
+		return fd;
+	/* The table is a window: more backings than it holds take the place of the first again. */
+	if (f->n == ARRAY_SIZE(f->list))
+		f->n = 0;
+	f->list[f->n] = (struct backing_fd){ backing, write };
+	fetch_to(b, "mapped file", fd, number + (int)f->n);
+	return number + (int)f->n++;
+}
