@@ -73,7 +73,7 @@ static int look_at_files(struct pass *pass, size_t index)
 	if (p->zombie)
 		return 0;
 	proc_maps_free(&p->maps);
-	r = pass->plans ? proc_maps_read(p->living_fd, &p->maps) : 0;
+	r = pass->plans ? proc_smaps_read(p->living_fd, &p->maps) : 0;
 	return r < 0 ? r : files_look(&c);
 }
 

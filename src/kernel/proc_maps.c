@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* /proc/PID/maps: proc_pid_maps(5). */
+/* /proc/PID/maps and smaps: proc_pid_maps(5), proc_pid_smaps(5). */
 #include "kernel/procfs.h"
 
 #include <ctype.h>
@@ -8,23 +8,38 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/macro.h"
 
-/* Names in maps have \012 for a newline, and nothing else, escaped. */
-static char *unescape(const char *from, size_t len)
+/* A stretch of the text. */
+struct span {
+	const char *start, *end;
+};
+
+static size_t length(struct span s)
 {
-	char *to = malloc(len + 1), *w = to;
+	return (size_t)(s.end - s.start);
+}
+
+/* Names in maps have \012 for a newline, and nothing else, escaped. *flags: a copy of that text, behind the name in the same allocation. */
+static char *copy_name(struct span name, struct span flags_text, const char **flags)
+{
+	char *to = malloc(length(name) + length(flags_text) + 2), *w = to;
+	const char *from = name.start;
 
 	if (!to)
 		return NULL;
-	for (const char *end = from + len; from < end;) {
-		if (end - from >= 4 && !strncmp(from, "\\012", 4)) {
+	while (from < name.end) {
+		if (name.end - from >= 4 && !strncmp(from, "\\012", 4)) {
 			*w++ = '\n';
 			from += 4;
 		} else {
 			*w++ = *from++;
 		}
 	}
-	*w = '\0';
+	*w++ = '\0';
+	memcpy(w, flags_text.start, length(flags_text));
+	w[length(flags_text)] = '\0';
+	*flags = w;
 	return to;
 }
 
@@ -70,52 +85,73 @@ static const char *parse_map_numbers(const char *at, struct proc_map *m)
 	return at;
 }
 
-int proc_map_parse(const char *line, const char *end, struct proc_map *out)
+static int parse_map(struct span line, struct span flags, struct proc_map *out)
 {
 	static const char suffix[] = " (deleted)";
 	const size_t suffix_len = sizeof(suffix) - 1;
 	struct proc_map m = { 0 };
-	const char *name = parse_map_numbers(line, &m);
-	size_t name_len;
+	struct span name = { parse_map_numbers(line.start, &m), line.end };
 
-	if (!name || name > end)
+	if (!name.start || name.start > line.end)
 		return -EINVAL;
-	name += strspn(name, " ");
-	name_len = name < end ? (size_t)(end - name) : 0;
-	if (name_len > suffix_len && !memcmp(name + name_len - suffix_len, suffix, suffix_len)) {
+	name.start = MIN(name.start + strspn(name.start, " "), line.end);
+	if (length(name) > suffix_len && !memcmp(name.end - suffix_len, suffix, suffix_len)) {
 		m.deleted = true;
-		name_len -= suffix_len;
+		name.end -= suffix_len;
 	}
-	m.name = unescape(name, name_len);
+	m.name = copy_name(name, flags, &m.flags);
 	if (!m.name)
 		return -ENOMEM;
 	*out = m;
 	return 0;
 }
 
-int proc_maps_parse(const char *text, struct proc_maps *out)
+/* Room for one more. */
+static int make_room(struct proc_maps *maps)
+{
+	size_t room = maps->n ? 2 * maps->n : 64;
+	struct proc_map *grown;
+
+	if (maps->list && (maps->n < 64 || maps->n & (maps->n - 1)))
+		return 0;
+	grown = reallocarray(maps->list, room, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	maps->list = grown;
+	return 0;
+}
+
+/* Behind a mapping's line smaps has lines "Key: value", of which only VmFlags is wanted. *at moves to the next mapping's line. */
+static int take_flags(const char **at, struct span *flags)
+{
+	static const char key[] = "\nVmFlags: ";
+	const char *found = strstr(*at, key);
+
+	if (!found)
+		return -EINVAL;
+	flags->start = found + sizeof(key) - 1;
+	flags->end = *at = strchrnul(flags->start, '\n');
+	return 0;
+}
+
+int proc_maps_parse(const char *text, bool with_flags, struct proc_maps *out)
 {
 	struct proc_maps maps = { 0 };
-	size_t room = 0;
 	int r = 0;
 
-	for (const char *line = text; *line && r == 0;) {
-		const char *end = strchrnul(line, '\n');
+	for (const char *at = text; *at && r == 0;) {
+		struct span line = { at, strchrnul(at, '\n') }, flags = { line.end, line.end };
 
-		if (maps.n == room) {
-			struct proc_map *grown = reallocarray(maps.list, room ? 2 * room : 64, sizeof(*grown));
-
-			if (!grown) {
-				r = -ENOMEM;
-				break;
-			}
-			maps.list = grown;
-			room = room ? 2 * room : 64;
-		}
-		r = proc_map_parse(line, end, &maps.list[maps.n]);
+		at = line.end;
+		r = with_flags ? take_flags(&at, &flags) : 0;
+		if (r == 0)
+			r = make_room(&maps);
+		if (r == 0)
+			r = parse_map(line, flags, &maps.list[maps.n]);
 		if (r == 0)
 			maps.n++;
-		line = *end ? end + 1 : end;
+		if (*at)
+			at++;
 	}
 	if (r < 0)
 		proc_maps_free(&maps);
@@ -124,12 +160,22 @@ int proc_maps_parse(const char *text, struct proc_maps *out)
 	return r;
 }
 
-int proc_maps_read(int dir_fd, struct proc_maps *out)
+static int read_maps(int dir_fd, const char *name, bool with_flags, struct proc_maps *out)
 {
 	_cleanup_free_ char *text = NULL;
-	int r = procfs_read(dir_fd, "maps", &text, NULL);
+	int r = procfs_read(dir_fd, name, &text, NULL);
 
-	return text ? proc_maps_parse(text, out) : r;
+	return text ? proc_maps_parse(text, with_flags, out) : r;
+}
+
+int proc_maps_read(int dir_fd, struct proc_maps *out)
+{
+	return read_maps(dir_fd, "maps", false, out);
+}
+
+int proc_smaps_read(int dir_fd, struct proc_maps *out)
+{
+	return read_maps(dir_fd, "smaps", true, out);
 }
 
 void proc_maps_free(struct proc_maps *maps)

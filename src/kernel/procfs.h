@@ -66,19 +66,19 @@ struct proc_map { /* a line of /proc/PID/maps */
 	uint64_t offset;
 	unsigned int dev_major, dev_minor;
 	uint64_t inode;
-	char *name;   /* allocated; "" for none. Octal escapes undone. */
-	bool deleted; /* the name ended in " (deleted)", which is cut off */
+	char *name;	   /* allocated; "" for none. Octal escapes undone. */
+	const char *flags; /* VmFlags, where smaps was read; else "". Lives as long as the name */
+	bool deleted;	   /* the name ended in " (deleted)", which is cut off */
 };
 struct proc_maps {
 	struct proc_map *list;
 	size_t n;
 };
-/* Parses a whole maps file; the names are allocated too. On failure *out is as it was. */
-int proc_maps_parse(const char *text, struct proc_maps *out);
+/* Parses a whole maps or smaps file; the names are allocated too. On failure *out is as it was. */
+int proc_maps_parse(const char *text, bool with_flags, struct proc_maps *out);
 int proc_maps_read(int dir_fd, struct proc_maps *out);
+int proc_smaps_read(int dir_fd, struct proc_maps *out); /* with the flags */
 void proc_maps_free(struct proc_maps *maps);
-/* One line, which ends at `end`; the name is the caller's to free. */
-int proc_map_parse(const char *line, const char *end, struct proc_map *out);
 
 /* Numbers of a directory such as /proc/PID/task or /proc/PID/fd, sorted. */
 int procfs_numbers(int dir_fd, const char *name, int **numbers, size_t *n);

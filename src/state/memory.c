@@ -5,8 +5,10 @@
  */
 #include "state/memory.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -172,21 +174,6 @@ static int refuse_mapping(struct capture *c, const struct proc_map *m, const cha
 		"%s cannot be carried", what);
 }
 
-static int look_at_mappings(struct capture *c)
-{
-	struct proc_maps maps = { 0 };
-	int r = proc_maps_read(c->process->living_fd, &maps);
-
-	for (size_t i = 0; i < maps.n; i++) {
-		const char *what = refused_mapping(&maps.list[i], 0);
-
-		if (what)
-			refuse_mapping(c, &maps.list[i], what);
-	}
-	proc_maps_free(&maps);
-	return r == -ESRCH || r == -ENOENT ? 0 : r;
-}
-
 /*
  * A mapping of its own NUMA policy (mbind): numa_maps shows the task's policy for all others. One word for all: none has, or it makes no difference.
  */
@@ -214,26 +201,20 @@ static int look_at_policies(struct capture *c, const char *text)
 	return 0;
 }
 
-/* numa_maps names the files that are mapped as maps does: does any of them look like one of refused_mapping's? */
-static bool may_be_refused(const char *numa_maps)
-{
-	static const char *const names[] = { "=/SYSV", "=/[aio]", "=anon_inode:", "=/secretmem", "=/anon_hugepage" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (strstr(numa_maps, names[i]))
-			return true;
-	return false;
-}
-
-/* Only kernels with NUMA have numa_maps. There it mostly tells all, so that maps need not be read too. */
+/* In the stop its mappings were read with their flags; before it their names alone tell. */
 int memory_look(struct capture *c)
 {
-	_cleanup_free_ char *text = NULL;
-	int r = 0;
+	struct proc_maps read = { 0 }, *maps = c->process->maps.n ? &c->process->maps : &read;
+	int r = maps == &read ? proc_maps_read(c->process->living_fd, &read) : 0;
 
-	if (procfs_read(c->process->living_fd, "numa_maps", &text, NULL) < 0 || !*text || may_be_refused(text))
-		r = look_at_mappings(c);
-	return r < 0 || !text ? r : look_at_policies(c, text);
+	for (size_t i = 0; i < maps->n; i++) {
+		const char *what = refused_mapping(&maps->list[i], parse_flags(maps->list[i].flags).refused);
+
+		if (what)
+			refuse_mapping(c, &maps->list[i], what);
+	}
+	proc_maps_free(&read);
+	return r == -ESRCH || r == -ENOENT ? 0 : r;
 }
 
 static const char *const private_names[] = { "[heap]", "[stack]" };
@@ -348,36 +329,88 @@ static int add_area(struct capture *c, struct memory_state *s, const struct proc
 	return r == -ENOTSUP ? 0 : r;
 }
 
-/* smaps is a maps line followed by lines "Key: value" for each mapping, of which only VmFlags is wanted. */
-static int read_areas(struct capture *c, struct memory_state *s)
+static int add_areas(struct capture *c, struct memory_state *s, const struct proc_maps *maps)
 {
-	_cleanup_free_ char *text = NULL;
-	int r = procfs_read(c->process->living_fd, "smaps", &text, NULL);
+	int r = 0;
 
-	for (const char *at = text; r == 0 && at && *at;) {
-		static const char key[] = "\nVmFlags: ";
-		const char *end = strchrnul(at, '\n'), *flags = strstr(end, key), *next;
-		struct proc_map m = { 0 };
-
-		if (!flags)
-			return failed(c->ps, BLAME_PROCESS(c->process), -EINVAL, "/proc/%d/smaps has no VmFlags",
-				c->process->pid);
-		flags += sizeof(key) - 1;
-		next = strchrnul(flags, '\n');
-		r = proc_map_parse(at, end, &m);
-		if (r == 0)
-			r = add_area(c, s, &m, parse_flags(flags));
-		free(m.name);
-		at = *next ? next + 1 : next;
-	}
+	for (size_t i = 0; r == 0 && i < maps->n; i++)
+		r = add_area(c, s, &maps->list[i], parse_flags(maps->list[i].flags));
 	return r;
 }
 
 /* --- capture ----------------------------------------------------------------------------------------------------------- */
 
+struct memory_scratch {
+	uint32_t brk, locked;
+	int32_t *policies; /* of the mappings; NULL: they were not asked for */
+};
+
+static_assert(sizeof(struct memory_scratch) <= MEMORY_SCRATCH, "the engine keeps room for it");
+
+#define POLICIES_MAX 512 /* beyond this, the batch would grow large, and numa_maps is read instead */
+
+/* get_mempolicy answers for a mapping without a policy of its own that it has none, whatever the task's is. */
+static void ask_policies(struct batch *b, const struct proc_maps *maps, struct memory_scratch *s)
+{
+	void *room = NULL;
+	uint64_t at;
+
+	if (maps->n > POLICIES_MAX)
+		return;
+	at = batch_room(b, maps->n * sizeof(*s->policies), &room).v;
+	s->policies = room;
+	for (size_t i = 0; i < maps->n; i++)
+		if (!is_special(&maps->list[i]))
+			batch_may_fail(
+				b, batch_call(b, "get_mempolicy", SYS_get_mempolicy, at + i * sizeof(*s->policies), 0,
+					   0, maps->list[i].start, MPOL_F_ADDR));
+}
+
+/* The area shows what mlockall(MCL_FUTURE) says, and msync whether it is locked. */
 void memory_ask(struct capture *c, struct batch *b, void *scratch)
 {
-	*(uint32_t *)scratch = batch_call(b, "brk", SYS_brk, 0);
+	struct memory_scratch *s = scratch;
+
+	s->brk = batch_call(b, "brk", SYS_brk, 0);
+	s->locked = batch_call(
+		b, "msync", SYS_msync, c->process->injection.area.base.v, PAGE_SIZE, MS_ASYNC | MS_INVALIDATE);
+	batch_may_fail(b, s->locked);
+	ask_policies(b, &c->process->maps, s);
+}
+
+static bool may_have_policies(const struct process *p, const int32_t *policies)
+{
+	for (size_t i = 0; policies && i < p->maps.n; i++)
+		if (policies[i] != MPOL_DEFAULT)
+			return true;
+	return !policies;
+}
+
+/* Few have one: then numa_maps, which only kernels with NUMA have, tells whether it makes a difference. */
+static int check_policies(struct capture *c, const int32_t *policies)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (!may_have_policies(c->process, policies) ||
+		procfs_read(c->process->living_fd, "numa_maps", &text, NULL) < 0)
+		return 0;
+	return look_at_policies(c, text);
+}
+
+/* The mappings were read before anything was mapped or removed. Where that made a difference, they are read again. */
+static int read_areas(struct capture *c, struct memory_state *s, bool area_locked)
+{
+	struct process *p = c->process;
+	struct proc_maps again = { 0 };
+	int r;
+
+	if (!area_locked && !p->injection.leftovers)
+		return add_areas(c, s, &p->maps);
+	r = proc_smaps_read(p->living_fd, &again);
+	if (r == 0)
+		r = add_areas(c, s, &again);
+	proc_maps_free(&again);
+	return r;
 }
 
 static int capture_exe(struct capture *c, struct memory_state *s)
@@ -448,6 +481,7 @@ static void copy_stat(struct memory_state *s, const struct proc_stat *st)
 
 int memory_capture(struct capture *c, const struct batch *b, const void *scratch, struct memory_plan *plan)
 {
+	const struct memory_scratch *asked = scratch;
 	struct memory_state *s = &plan->state;
 	struct process *p = c->process;
 	char *auxv = NULL;
@@ -456,11 +490,13 @@ int memory_capture(struct capture *c, const struct batch *b, const void *scratch
 	s->of = p->id;
 	s->forked_from = (p->stat.flags & PF_FORKNOEXEC) && p->parent && !p->parent->zombie ? p->parent->id : 0;
 	copy_stat(s, &c->thread->stat);
-	s->brk = (uint64_t)batch_result(b, *(const uint32_t *)scratch);
+	s->brk = (uint64_t)batch_result(b, asked->brk);
 	r = procfs_read(p->living_fd, "auxv", &auxv, &s->auxv.size);
 	s->auxv.data = (uint8_t *)auxv;
 	if (r == 0)
-		r = read_areas(c, s);
+		r = check_policies(c, asked->policies);
+	if (r == 0)
+		r = read_areas(c, s, batch_result(b, asked->locked) == -EBUSY);
 	if (r == 0)
 		r = capture_exe(c, s);
 	if (r == 0)

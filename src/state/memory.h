@@ -126,10 +126,10 @@ struct memory_plan {
 	struct page_ranges inherited, guards;
 };
 
-/* Refuses the mappings that cannot be carried; by their names alone. */
+/* Refuses the mappings that cannot be carried. */
 int memory_look(struct capture *c);
 void memory_ask(struct capture *c, struct batch *b, void *scratch);
-#define MEMORY_SCRATCH 8
+#define MEMORY_SCRATCH 16
 /* c->process, in its stop, its area mapped. parent: the plan of the process's parent, or NULL. */
 int memory_capture(struct capture *c, const struct batch *b, const void *scratch, struct memory_plan *plan);
 /* Which pages of the areas hold something of the process's own, and which of these are still its parent's too: memory_find.c. Zero-filled ones may be among them. */
