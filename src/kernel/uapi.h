@@ -10,6 +10,15 @@
 #define SPORE_PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG 0x4210
 #define SPORE_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
 
+/* linux/eventpoll.h, Linux 6.9 */
+struct spore_epoll_params {
+	__u32 busy_poll_usecs;
+	__u16 busy_poll_budget;
+	__u8 prefer_busy_poll, pad;
+};
+#define SPORE_EPIOCSPARAMS _IOW(0x8A, 0x01, struct spore_epoll_params)
+#define SPORE_EPIOCGPARAMS _IOR(0x8A, 0x02, struct spore_epoll_params)
+
 #define SPORE_PIDFD_THREAD O_EXCL /* Linux 6.9 */
 
 /* Linux 6.15 */
@@ -24,6 +33,9 @@
 #define SPORE_PR_SET_MEMORY_MERGE	    67 /* 6.4 */
 #define SPORE_PR_GET_MEMORY_MERGE	    68
 #define SPORE_PR_THP_DISABLE_EXCEPT_ADVISED (1 << 1) /* 6.18 */
+#define SPORE_PR_FUTEX_HASH		    78	     /* 6.16 */
+#define SPORE_PR_FUTEX_HASH_SET_SLOTS	    1
+#define SPORE_PR_FUTEX_HASH_GET_SLOTS	    2
 #define SPORE_MEMBARRIER_GET_REGISTRATIONS  (1 << 9) /* 6.3 */
 /* PAGEMAP_SCAN, Linux 6.7 */
 #ifndef PAGEMAP_SCAN

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "kernel/uapi.h"
@@ -24,6 +25,7 @@ struct attributes_state {
 	bool memory_merge;
 	uint32_t membarrier;
 	int8_t autogroup_nice;
+	uint32_t futex_slots;
 };
 
 static const struct field attributes_fields[] = {
@@ -37,12 +39,14 @@ static const struct field attributes_fields[] = {
 		"registrations, as bits of the commands that make them"),
 	FIELD_INT(struct attributes_state, autogroup_nice, "autogroup_nice",
 		"of the session that it leads: /proc/PID/autogroup"),
+	FIELD_UINT(struct attributes_state, futex_slots, "futex_slots",
+		"PR_FUTEX_HASH: slots of its own that the kernel did not choose; 0: none"),
 	FIELD_END,
 };
 
 struct attributes_scratch {
 	int32_t *subreaper;
-	uint32_t thp, mdwe, merge, membarrier;
+	uint32_t thp, mdwe, merge, membarrier, futex_slots;
 };
 
 static uint32_t ask_one(struct batch *b, const char *what, long nr, uint64_t first)
@@ -65,6 +69,24 @@ static void attributes_ask(struct capture *c, struct batch *b, void *scratch)
 	s->mdwe = ask_one(b, "prctl(PR_GET_MDWE)", SYS_prctl, SPORE_PR_GET_MDWE);
 	s->merge = ask_one(b, "prctl(PR_GET_MEMORY_MERGE)", SYS_prctl, SPORE_PR_GET_MEMORY_MERGE);
 	s->membarrier = ask_one(b, "membarrier", SYS_membarrier, SPORE_MEMBARRIER_GET_REGISTRATIONS);
+	s->futex_slots = batch_call(
+		b, "prctl(PR_FUTEX_HASH_GET_SLOTS)", SYS_prctl, SPORE_PR_FUTEX_HASH, SPORE_PR_FUTEX_HASH_GET_SLOTS);
+	batch_may_fail(b, s->futex_slots);
+}
+
+#define FUTEX_SLOTS_LEAST 16
+
+/*
+ * The kernel gives a process of several threads a table of futexes of its own, four slots for each thread or processor, and lets it grow with its threads: it will
+ * do so again. One that the program gave itself stays as it is, so such a size is not set where the kernel may have chosen it.
+ */
+static uint32_t chosen_futex_slots(const struct process *p, uint32_t slots)
+{
+	const unsigned long most = 4ul * (unsigned long)sysconf(_SC_NPROCESSORS_CONF);
+
+	if (p->n_threads > 1 && (slots <= FUTEX_SLOTS_LEAST || slots < 2 * most))
+		return 0;
+	return slots;
 }
 
 static uint32_t answer(const struct batch *b, uint32_t op)
@@ -101,8 +123,10 @@ static int attributes_capture(struct capture *c, const struct batch *b, void *sc
 		.memory_merge = answer(b, got->merge),
 		.membarrier = answer(b, got->membarrier),
 		.autogroup_nice = p->stat.session == p->pid ? read_autogroup(p->proc_fd) : 0,
+		.futex_slots = chosen_futex_slots(p, answer(b, got->futex_slots)),
 	};
-	return s->child_subreaper || s->thp_disable || s->mdwe || s->memory_merge || s->membarrier || s->autogroup_nice
+	return s->child_subreaper || s->thp_disable || s->mdwe || s->memory_merge || s->membarrier ||
+			       s->autogroup_nice || s->futex_slots
 		       ? 0
 		       : CAPTURE_NOTHING;
 }
@@ -139,6 +163,9 @@ static int attributes_identity(struct build *build, const void *state)
 	for (uint32_t command = 1; command; command <<= 1)
 		if (s->membarrier & command)
 			batch_call(b, "membarrier", SYS_membarrier, command);
+	if (s->futex_slots)
+		batch_call(b, "prctl(PR_FUTEX_HASH_SET_SLOTS)", SYS_prctl, SPORE_PR_FUTEX_HASH,
+			SPORE_PR_FUTEX_HASH_SET_SLOTS, s->futex_slots);
 	/* After this nothing can become executable that is not: the tree's memory stands since STAGE_BIRTH.
 	 */
 	if (s->mdwe)

@@ -12,6 +12,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <linux/securebits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,8 @@ static const struct field credentials_fields[] = {
 	FIELD_HEX(struct credentials_state, securebits, "securebits", "PR_GET_SECUREBITS, keep_caps among them"),
 	FIELD_BOOL(struct credentials_state, no_new_privs, "no_new_privs", "PR_GET_NO_NEW_PRIVS"),
 	FIELD_UINT(struct credentials_state, dumpable, "dumpable", "PR_GET_DUMPABLE of its process"),
+	FIELD_INT(struct credentials_state, request_keyring, "request_keyring",
+		"KEYCTL_SET_REQKEY_KEYRING: where keys that it requests go"),
 	FIELD_END,
 };
 
@@ -151,7 +154,7 @@ static int credentials_look(struct capture *c)
 }
 
 struct credentials_scratch {
-	uint32_t securebits, dumpable;
+	uint32_t securebits, dumpable, request_keyring;
 };
 
 static void credentials_ask(struct capture *c, struct batch *b, void *scratch)
@@ -160,6 +163,9 @@ static void credentials_ask(struct capture *c, struct batch *b, void *scratch)
 
 	s->securebits = batch_call(b, "prctl(PR_GET_SECUREBITS)", SYS_prctl, PR_GET_SECUREBITS);
 	s->dumpable = batch_call(b, "prctl(PR_GET_DUMPABLE)", SYS_prctl, PR_GET_DUMPABLE);
+	s->request_keyring = batch_call(b, "keyctl(KEYCTL_SET_REQKEY_KEYRING)", SYS_keyctl, KEYCTL_SET_REQKEY_KEYRING,
+		(uint64_t)KEY_REQKEY_DEFL_NO_CHANGE);
+	batch_may_fail(b, s->request_keyring); /* a kernel without CONFIG_KEYS */
 }
 
 int credentials_from_status(const struct proc_status *st, struct credentials_state *s)
@@ -199,6 +205,7 @@ static int credentials_capture(struct capture *c, const struct batch *b, void *s
 	s->of = c->thread->id;
 	s->securebits = (uint32_t)batch_result(b, ops->securebits);
 	s->dumpable = (uint8_t)batch_result(b, ops->dumpable);
+	s->request_keyring = MAX(batch_result(b, ops->request_keyring), KEY_REQKEY_DEFL_DEFAULT);
 	if (s->dumpable != 1 && is_leader(c)) {
 		if (ids_are_those_of_exec(c->process, c->thread->proc_fd))
 			return refuse_dumpable(c);
@@ -311,6 +318,14 @@ static void add_dumpable(struct build *b, const struct credentials_state *s)
 		"was 2, which only a kernel with fs.suid_dumpable = 2 sets: is 0 now");
 }
 
+/* What a newborn has. */
+static int64_t own_request_keyring(void)
+{
+	long own = syscall(SYS_keyctl, KEYCTL_SET_REQKEY_KEYRING, KEY_REQKEY_DEFL_NO_CHANGE);
+
+	return MAX(own, (long)KEY_REQKEY_DEFL_DEFAULT);
+}
+
 /*
  * The order matters. NO_SETUID_FIXUP keeps the capabilities while the ids change. The inheritable set comes
  * before the bounding set that would limit it, ambient before the securebit that may forbid it, the final
@@ -338,6 +353,9 @@ int credentials_identity(struct build *build, const void *state)
 	add_dumpable(build, s);
 	if (s->no_new_privs)
 		batch_call(b, "prctl(PR_SET_NO_NEW_PRIVS)", SYS_prctl, PR_SET_NO_NEW_PRIVS, 1);
+	if (s->request_keyring != own_request_keyring())
+		batch_call(b, "keyctl(KEYCTL_SET_REQKEY_KEYRING)", SYS_keyctl, KEYCTL_SET_REQKEY_KEYRING,
+			(uint64_t)s->request_keyring);
 	return 0;
 }
 

@@ -15,6 +15,7 @@ struct credentials_state {
 	uint32_t securebits;
 	bool no_new_privs;
 	uint8_t dumpable;
+	int64_t request_keyring;
 };
 
 /* All that /proc/PID/status shows: not the securebits, nor whether the process is dumpable. */

@@ -7,11 +7,14 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/kcmp.h>
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "kernel/sched.h"
 #include "state/file_owner.h"
 #include "state/files.h"
+#include "state/owner.h"
 
 static const struct field descriptor_fields[] = {
 	FIELD_UINT(struct descriptor, fd, "fd", "number"),
@@ -45,8 +48,23 @@ static int save_files(struct capture *c)
 	return first;
 }
 
+/* unshare(CLONE_FILES) in a thread. */
+static void look_at_tables_of_threads(struct capture *c)
+{
+	const struct process *p = c->process;
+
+	for (size_t i = 1; i < p->n_threads; i++) {
+		if (kernel_kcmp(owner_alive(p)->tid, p->threads[i].tid, KCMP_FILES) <= 0)
+			continue;
+		refused(c->ps, BLAME_PROCESS(p, .object = "descriptors"),
+			"thread %d has a descriptor table of its own (unshare(CLONE_FILES))", p->threads[i].tid);
+		return;
+	}
+}
+
 static int descriptors_look(struct capture *c)
 {
+	look_at_tables_of_threads(c);
 	save_files(c);
 	return 0;
 }

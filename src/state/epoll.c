@@ -4,14 +4,17 @@
  * tells which description is meant, for a number may have been closed or reused since. fs/eventpoll.c;
  * tools/testing/selftests/filesystems/epoll.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "kernel/uapi.h"
 #include "state/descriptors.h"
 #include "state/fdinfo.h"
 #include "state/files.h"
@@ -25,6 +28,8 @@ struct epoll_target {
 
 struct epoll_state {
 	bool ready;
+	uint32_t busy_poll_us, busy_poll_budget;
+	bool prefer_busy_poll;
 	struct epoll_target *targets;
 	size_t n;
 };
@@ -40,6 +45,9 @@ static const struct field target_fields[] = {
 
 static const struct field epoll_fields[] = {
 	FIELD_BOOL(struct epoll_state, ready, "ready", "there was something to report"),
+	FIELD_UINT(struct epoll_state, busy_poll_us, "busy_poll_us", "EPIOCGPARAMS: how long to poll the network"),
+	FIELD_UINT(struct epoll_state, busy_poll_budget, "busy_poll_budget", "packets at once, at most"),
+	FIELD_BOOL(struct epoll_state, prefer_busy_poll, "prefer_busy_poll", "its polls come before interrupts"),
 	FIELD_LIST(struct epoll_state, targets, n, "targets", target_fields, "in the order of fdinfo"),
 	FIELD_END,
 };
@@ -105,6 +113,18 @@ static int add_target(struct capture *c, const struct file_look *f, const struct
 	return 0;
 }
 
+/* Kernels before 6.9 have no such parameters. */
+static void capture_busy_poll(int fd, struct epoll_state *s)
+{
+	struct spore_epoll_params params = { 0 };
+
+	if (ioctl(fd, SPORE_EPIOCGPARAMS, &params) < 0)
+		return;
+	s->busy_poll_us = params.busy_poll_usecs;
+	s->busy_poll_budget = params.busy_poll_budget;
+	s->prefer_busy_poll = params.prefer_busy_poll;
+}
+
 /* kcmp's slot names the epoll by the number of the process that was found to hold it first. */
 static int epoll_capture(struct capture *c, const struct file_look *f, void *state)
 {
@@ -116,6 +136,7 @@ static int epoll_capture(struct capture *c, const struct file_look *f, void *sta
 	if (p.fd < 0)
 		return p.fd;
 	s->ready = poll(&p, 1, 0) == 1;
+	capture_busy_poll(p.fd, s);
 	while ((value = fdinfo_next(&at, "tfd"))) {
 		struct fdinfo_epoll t;
 		int err = fdinfo_epoll_parse(value, &t);
@@ -133,9 +154,21 @@ static int epoll_capture(struct capture *c, const struct file_look *f, void *sta
 
 static int epoll_open(struct restore *r, const struct record *rec, const struct file_state *file)
 {
-	int fd = epoll_create1(EPOLL_CLOEXEC);
+	const struct epoll_state *s = rec->state;
+	_cleanup_fd_ int fd = epoll_create1(EPOLL_CLOEXEC);
+	const struct spore_epoll_params params = { .busy_poll_usecs = s->busy_poll_us,
+		.busy_poll_budget = (uint16_t)s->busy_poll_budget,
+		.prefer_busy_poll = s->prefer_busy_poll };
 
-	return file_settle(fd < 0 ? -errno : fd, file);
+	if (fd < 0)
+		return -errno;
+	if ((s->busy_poll_us || s->busy_poll_budget || s->prefer_busy_poll) &&
+		ioctl(fd, SPORE_EPIOCSPARAMS, &params) < 0)
+		return failed(r->ps, BLAME(.object = "epoll"), -errno,
+			"its parameters for busy polling cannot be set (Linux 6.9 and later can; more than 64 packets "
+			"need CAP_NET_ADMIN): %s",
+			strerror(errno));
+	return file_settle(take_fd(&fd), file);
 }
 
 static int epoll_validate(struct restore *r, const struct record *rec)

@@ -112,6 +112,9 @@ static int capture_owner(struct capture *c, struct file_look *f, struct file_sta
 	s->signal = sig > 0 ? (uint64_t)sig : 0;
 	if (fcntl(fd, F_GETOWN_EX, &owner) < 0 || !owner.pid)
 		return 0;
+	if (S_ISDIR(f->mode)) /* it has no other use for one */
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program close it, or use inotify"),
+			"a directory that tells of changes by signal (F_NOTIFY)");
 	s->owner = owner_in_tree(c->tree, &owner);
 	s->owner_type = (uint64_t)owner.type;
 	if (!s->owner)

@@ -86,6 +86,15 @@ static bool pty_matches(const struct file_look *f)
 	return S_ISCHR(f->mode) && f->rdev == DEV_PTMX && !(f->flags & O_PATH);
 }
 
+/* Modes that only a privileged process may change: ioctl_tty(2). The queues are read in modes of spore's own, which they would hinder. */
+static bool has_locked_modes(int fd)
+{
+	struct terminal_modes locked = { 0 };
+	static const struct terminal_modes none;
+
+	return ioctl(fd, TIOCGLCKTRMIOS, &locked) == 0 && memcmp(&locked, &none, sizeof(none)) != 0;
+}
+
 static int capture_modes(int fd, struct pty_state *s)
 {
 	struct winsize size = { 0 };
@@ -194,6 +203,8 @@ static int pty_capture(struct capture *c, const struct file_look *f, void *state
 	s->path = strdup(f->link);
 	if (!s->path)
 		return -ENOMEM;
+	if (has_locked_modes(fd))
+		return refused(c->ps, BLAME_FILE(f), "a terminal with locked modes (TIOCSLCKTRMIOS)");
 	err = capture_modes(fd, s);
 	if (err)
 		return err;

@@ -29,6 +29,7 @@
 #define MEMBARRIER_GET_REGISTRATIONS	(1 << 9)
 #define ARCH_GET_XCOMP_PERM_		0x1022
 #define ARCH_SHSTK_STATUS_		0x5005
+#define KEYCTL_SET_REQKEY_KEYRING	14
 #define NSIGNALS			64
 #define LONGEST_FILTER			4096
 
@@ -275,6 +276,7 @@ void ask_thread(struct inside *in, struct stopped *s)
 	altstack_fact(in, s, prefix);
 	memory_policy_fact(in, s, prefix);
 	answer_fact(in, prefix, "securebits", call(in, s, SYS_prctl, PR_GET_SECUREBITS, 0, 0));
+	answer_fact(in, prefix, "request keyring", call(in, s, SYS_keyctl, KEYCTL_SET_REQKEY_KEYRING, -1, 0));
 	answer_fact(in, prefix, "keep capabilities", call(in, s, SYS_prctl, PR_GET_KEEPCAPS, 0, 0));
 	answer_fact(in, prefix, "io flusher", call(in, s, SYS_prctl, PR_GET_IO_FLUSHER, 0, 0));
 	answer_fact(in, prefix, "machine check kill", call(in, s, SYS_prctl, PR_MCE_KILL_GET, 0, 0));

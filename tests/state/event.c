@@ -467,6 +467,34 @@ static int wait_one(int e, uint32_t *events, uint64_t *data)
 	return n;
 }
 
+/* struct epoll_params of linux/eventpoll.h, and EPIOC[SG]PARAMS */
+struct busy_poll {
+	uint32_t us;
+	uint16_t budget;
+	uint8_t prefer, pad;
+};
+
+static int epoll_busy_make(struct maker_ctx *ctx)
+{
+	struct busy_poll p = { 50, 16, 1, 0 };
+
+	ep = epoll_create1(EPOLL_CLOEXEC);
+	CHECK(ep >= 0);
+	NEED(!ioctl(ep, _IOW(0x8A, 1, struct busy_poll), &p));
+	return 0;
+}
+
+static int epoll_busy_use(struct maker_ctx *ctx)
+{
+	struct busy_poll p = { 0 };
+
+	CHECK(!ioctl(ep, _IOR(0x8A, 2, struct busy_poll), &p));
+	SAME(p.us, 50);
+	SAME(p.budget, 16);
+	SAME(p.prefer, 1);
+	return 0;
+}
+
 static int epoll_make(struct maker_ctx *ctx)
 {
 	ep = epoll_create1(EPOLL_CLOEXEC);
@@ -746,6 +774,7 @@ const struct maker makers_event[] = {
 	{ "epoll-unseen-edge", "an edge not reported", epoll_unseen_make, epoll_unseen_use, 0, EPOLLIN | EPOLLET },
 	{ "epoll-unseen-oneshot", "one shot, not spent", epoll_unseen_make, epoll_unseen_use, 0,
 		EPOLLIN | EPOLLONESHOT },
+	ROW("epoll-busy-poll", "one that polls the network", epoll_busy),
 	ROW("epoll-nested", "three, one inside the other", epoll_nested),
 	ROW("epoll-closed", "registered under a number since closed", epoll_closed),
 	ROW("epoll-reused", "a number since used again", epoll_reused),

@@ -515,6 +515,37 @@ static int session_keyring_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
+static long request_keyring(long which)
+{
+	return syscall(SYS_keyctl, 14 /* KEYCTL_SET_REQKEY_KEYRING */, which);
+}
+
+static int request_make(struct maker_ctx *ctx)
+{
+	NEED(request_keyring(4 /* KEY_REQKEY_DEFL_USER_KEYRING */) >= 0);
+	return 0;
+}
+
+static int request_use(struct maker_ctx *ctx)
+{
+	SAME(request_keyring(-1), 4);
+	return 0;
+}
+
+#define FUTEX_HASH_ 78 /* PR_FUTEX_HASH; 1 sets, 2 gets */
+
+static int futex_slots_make(struct maker_ctx *ctx)
+{
+	NEED(!prctl(FUTEX_HASH_, 1, 64, 0));
+	return 0;
+}
+
+static int futex_slots_use(struct maker_ctx *ctx)
+{
+	SAME(prctl(FUTEX_HASH_, 2, 0, 0), 64);
+	return 0;
+}
+
 static int mce_make(struct maker_ctx *ctx)
 {
 	NEED(!prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
@@ -958,6 +989,8 @@ const struct maker makers_identity[] = {
 	{ "personality", "five flags of personality", personality_make, personality_use, 0,
 		UNAME26 | MMAP_PAGE_ZERO | STICKY_TIMEOUTS | WHOLE_SECONDS | ADDR_COMPAT_LAYOUT },
 	ROW("pdeathsig", "a child that is told of its parent's death", pdeathsig),
+	ROW("request-keyring", "keys requested go to the user's keyring", request),
+	ROW("futex-slots", "a table of futexes of a size that it chose", futex_slots),
 	ROW("membarrier", "registered for private expedited barriers", membarrier),
 	{ "machine-name", "host and domain name of its container", uts_make, uts_use, MAKER_CONTAINER },
 	ROW("autogroup", "a nice value of its session's group", autogroup),

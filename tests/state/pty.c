@@ -313,6 +313,23 @@ static int exclusive_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+static int fixed_make(struct maker_ctx *ctx)
+{
+	struct termios fixed = { .c_lflag = ECHO };
+
+	TRY(open_pair());
+	return ioctl(slave, TIOCSLCKTRMIOS, &fixed);
+}
+
+static int fixed_use(struct maker_ctx *ctx)
+{
+	struct termios fixed = { 0 };
+
+	CHECK(!ioctl(slave, TIOCGLCKTRMIOS, &fixed));
+	SAME(fixed.c_lflag, ECHO);
+	return 0;
+}
+
 static int locked_make(struct maker_ctx *ctx)
 {
 	master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -812,6 +829,8 @@ const struct maker makers_pty[] = {
 	{ "never-opened-locked", "the same with a slave that is locked", unopened_make, unopened_use, 0, 1 },
 	{ "never-opened-held", "the same with output held", unopened_make, unopened_use, 0, 2 },
 	ROW("exclusive", "exclusive use", exclusive),
+	{ "locked-modes", "modes that only the privileged may change", fixed_make, fixed_use, MAKER_MUST_REFUSE, 0,
+		"locked modes" },
 	ROW("locked", "a master whose slave is locked", locked),
 	ROW("hung-up", "a slave without a master", hungup),
 	ROW("no-slave", "a master whose slave was closed, output inside", slaveless),

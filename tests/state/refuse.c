@@ -329,6 +329,32 @@ static int inotify_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+static volatile sig_atomic_t told;
+
+static void tell(int sig)
+{
+	told = sig;
+}
+
+static int dnotify_make(struct maker_ctx *ctx)
+{
+	struct sigaction act = { .sa_handler = tell };
+
+	CHECK(!mkdir(in_dir(ctx, "watched"), 0755));
+	CHECK(!sigaction(SIGIO, &act, NULL));
+	fd = open(ctx->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	NEED(!fcntl(fd, F_NOTIFY, DN_CREATE | DN_MULTISHOT));
+	return 0;
+}
+
+static int dnotify_use(struct maker_ctx *ctx)
+{
+	CHECK(!close(open(in_dir(ctx, "watched/new"), O_CREAT | O_WRONLY, 0600)));
+	CHECK(UNTIL(told == SIGIO));
+	return 0;
+}
+
 static int fanotify_make(struct maker_ctx *ctx)
 {
 	fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK, O_RDONLY);
@@ -678,6 +704,7 @@ const struct maker makers_refuse[] = {
 	REFUSED("userfaultfd", "a userfaultfd with a range", userfault_make, userfault_use, 0, "userfault"),
 	REFUSED("inotify", "an inotify with a watch", inotify_make, inotify_use, 0, "inotify"),
 	REFUSED("inotify-queued", "an inotify with an event", inotify_make, inotify_use, 1, "inotify"),
+	REFUSED("dnotify", "a directory that tells of changes by signal", dnotify_make, dnotify_use, 0, "F_NOTIFY"),
 	REFUSED("fanotify", "a fanotify with a mark", fanotify_make, alive_use, 0, "fanotify"),
 	REFUSED("sysv-shm", "System V shared memory", shm_make, shm_use, 0, "sysv|system v"),
 	REFUSED("sysv-sem", "a System V semaphore with an undo", sem_make, sem_use, 0, "system v semaphore"),

@@ -320,6 +320,23 @@ static int unshared_check(int i)
 
 OWN(unshared, 2)
 
+static int table_set(int i)
+{
+	if (!i)
+		return 0;
+	CHECK(!unshare(CLONE_FILES));
+	SAME(dup2(0, 77), 77);
+	return 0;
+}
+
+static int table_check(int i)
+{
+	SAME(fcntl(77, F_GETFD), i ? 0 : -1);
+	return 0;
+}
+
+OWN(table, 2)
+
 /* A thread asleep in a join: the kernel wakes it through clear_child_tid when the other ends. */
 
 static void *joins_first(void *arg)
@@ -571,6 +588,8 @@ const struct maker makers_thread[] = {
 	{ "uid", "an identity each", uid_make, uid_use, MAKER_MAY_REFUSE },
 	{ "unshared-fs", "a thread with a working directory of its own", unshared_make, unshared_use,
 		MAKER_MAY_REFUSE },
+	{ "unshared-files", "a thread with a descriptor table of its own", table_make, table_use, MAKER_MUST_REFUSE, 0,
+		"descriptor table of its own" },
 	ROW("joining", "a thread asleep in a join", joining),
 	ROW("detached", "detached threads", detached),
 	ROW("holes", "numbers that do not follow each other", holes),
