@@ -276,6 +276,7 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 	result->tasks = e->tree->n_threads;
 	result->pages = s->c.pages;
 	if (s->own && (r < 0 || !kill_it)) {
+		engine_phase(&e->events, "release");
 		drop_tree(e);
 		result->stop_us = clock_us() - s->stopped_at;
 	}

@@ -13,24 +13,26 @@ from lib import copy_files, image_is_sound, put_back, target
 
 MARK = "SPORE_TRIAL"        # in the environment of spore, and so of what it starts
 PARTS = ("spinner", "sleeper", "ping", "pong", "epoll")
-# If spore --debug or SPORE_DEBUG tells its phases on stderr ("phase: capture", "phase capture"), the kills are counted by phase.
 PID_TAKEN = re.compile(r"pid is taken|File exists")   # by somebody else on this machine
-PHASE = re.compile(r"\bphase[:= ]+([a-z-]+)")
+CHECKPOINT = ("stop", "look", "capture", "pages", "release", "commit")      # its phases, and those of restore
+RESTORE = ("read", "plan", "births", "stages", "hold", "release")
+ENOUGH = 10                 # kills in each of them
 
 
 class Victim:
     """spore in the cgroup where its n-th system call is fatal."""
 
     def __init__(self, trial):
-        self.trial, self.kill_at, self.phases = trial, KillAt(f"{trial.name}-{os.getpid()}"), collections.Counter()
+        self.trial, self.kill_at = trial, KillAt(f"{trial.name}-{os.getpid()}")
+        self.phases = collections.Counter()     # kills in each
+        self.lengths = {}   # of each, in calls, as far as known
         self.calls = 0      # that the last run made
-        self.hits = []      # (call, phase) of each kill
-        self.phase = None   # of the last
+        self.phase = None   # in which it was killed
 
-    def run(self, n, args, all_of_it):
+    def run(self, n, args, all_of_it, phase=None):
         """Returns the status, and whether the kill happened. all_of_it: every process of spore dies, not only the one that made the call."""
         log = f"{self.trial.work}/victim.err"
-        self.kill_at.arm(n)
+        self.kill_at.arm(n, phase)
         with open(log, "w") as err, open(f"{self.trial.work}/victim.out", "w") as out:
             p = subprocess.Popen([self.trial.options.spore, *map(str, args)], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                  env={**os.environ, MARK: self.trial.nonce, "SPORE_DEBUG": "1"}, preexec_fn=self.kill_at.group.enter)
@@ -40,20 +42,18 @@ class Victim:
                     kill_all(self.spores())
                 time.sleep(0.001)
             if p.poll() is None:
-                self.trial.fail(f"kill at call {n}: spore {args[0]} hangs")
+                self.trial.fail(f"kill at call {n} of {phase or 'all'}: spore {args[0]} hangs")
                 kill_all(self.spores())
             p.wait()
-        self.calls, killed = self.kill_at.state()
-        killed = bool(killed)
+        self.calls, killed, self.phase = self.kill_at.state()
         if all_of_it and killed:
             kill_all(self.spores())
         self.kill_at.arm(0)
         if killed:
-            with open(log, errors="replace") as f:
-                self.phase = (PHASE.findall(f.read()) or ["not told"])[-1]
             self.phases[self.phase] += 1
-            self.hits.append((n, self.phase))
-        return p.returncode, killed
+        if phase:           # it was long enough for this call, or was not
+            self.lengths[phase] = max(4, self.lengths[phase] * (3 if killed and self.phase == phase else 2) // (2 if killed and self.phase == phase else 3))
+        return p.returncode, bool(killed)
 
     def spores(self):
         """Processes of spore itself, by the name they bear: not the tasks that it is building."""
@@ -76,25 +76,23 @@ class Victim:
             return False
 
     def moments(self, times, total, names):
-        """times moments spread evenly over all calls; then more for each phase that was hit fewer than 10 times."""
+        """(call, phase from whose start it is counted): times of them spread evenly over all calls; then more for each phase that was hit too few times."""
         for i in range(times):
-            yield 1 + i * total // times
-        for _ in range(2 * times if times >= 200 else 0):
-            thin = [p for p in names if self.phases[p] < 10]
-            if not thin:
-                break
-            near = [n for n, p in self.hits if p == thin[0]]
-            earlier = [n for n, p in self.hits if p in names[:names.index(thin[0])]] or [1]
-            if near and self.trial.rng.random() < 0.7:
-                yield max(1, self.trial.rng.choice(near) + self.trial.rng.randint(-total // 50, total // 50))
-            else:       # where a busy machine moves it to is not known
-                yield self.trial.rng.randint(sorted(earlier)[len(earlier) // 2], total * 3 // 2)
+            yield 1 + i * total // times, None
+        for phase in names if times >= 200 else []:
+            for _ in range(10 * ENOUGH):
+                if self.phases[phase] < ENOUGH:
+                    yield self.within(phase), phase
 
-    def tell_phases(self):
-        self.trial.note("phases: " + ", ".join(f"{k} {v}" for k, v in self.phases.most_common()))
-        thin = [k for k, v in self.phases.items() if v < 10]
-        if thin and "not told" not in self.phases and sum(self.phases.values()) >= 200:
-            self.trial.fail(f"phases hit fewer than 10 times: {', '.join(thin)}")
+    def within(self, phase):
+        """How many calls a phase makes differs from run to run, and is learned from what its kills hit."""
+        return self.trial.rng.randint(1, self.lengths.setdefault(phase, 16))
+
+    def tell_phases(self, names):
+        self.trial.note("phases: " + ", ".join(f"{p} {self.phases[p]}" for p in ("begin", *names)))
+        thin = [p for p in names if self.phases[p] < ENOUGH]
+        if thin and sum(self.phases.values()) >= 200:
+            self.trial.fail(f"phases hit fewer than {ENOUGH} times: {', '.join(thin)}")
 
     def close(self):
         self.kill_at.close()
@@ -121,9 +119,9 @@ def kill_checkpoint(trial):
             before = mappings(tree.root)
             shutil.rmtree(image)
             valid = killed = eintr = 0
-            for i, n in enumerate(victim.moments(times, total, ["find", "look", "stop", "capture", "pages", "commit"])):
-                what = f"kill at call {n} of {total}{', all of spore' if i % 2 else ''}"
-                _, hit = victim.run(n, ["checkpoint", tree.root, image], i % 2 == 1)
+            for i, (n, phase) in enumerate(victim.moments(times, total, CHECKPOINT)):
+                what = f"kill at call {n} of {phase or total}{', all of spore' if i % 2 else ''}"
+                _, hit = victim.run(n, ["checkpoint", tree.root, image], i % 2 == 1, phase)
                 killed += hit
                 victim.quiet()
                 trial.count += 1
@@ -138,8 +136,8 @@ def kill_checkpoint(trial):
                 trial.fail(f"a whole checkpoint after all the kills: {tail(trial)}")
             if mappings(tree.root) > before:
                 trial.fail(f"left in the tree: {mappings(tree.root)} mappings, {before} before")
-            trial.note(f"{killed} killed of {times}, {total} calls, {valid} images complete; {eintr} times, killed while it stopped the tree, an epoll_wait returned EINTR")
-            victim.tell_phases()
+            trial.note(f"{killed} killed of {trial.count}, {total} calls, {valid} images complete; {eintr} times, killed while it stopped the tree, an epoll_wait returned EINTR")
+            victim.tell_phases(CHECKPOINT)
     finally:
         victim.close()
 
@@ -161,26 +159,16 @@ def tail(trial):
 def kill_restore(trial):
     """No task of the new tree is left, or all of it runs: where spore was killed after it had let the tree go."""
     kill_while_restoring(trial, lambda victim, times, total: (
-        (n, i % 2 == 1) for i, n in enumerate(victim.moments(times, total, ["read", "plan", "births", "stages", "hold", "release"]))))
+        (n, phase, i % 2 == 1) for i, (n, phase) in enumerate(victim.moments(times, total, RESTORE))), RESTORE)
 
 
 def kill_release(trial):
     """The same around the commit alone, and all of spore each time: half a tree would be left there, if anywhere."""
-    kill_while_restoring(trial, lambda victim, times, total: ((n, True) for n in around_release(victim, times, total)))
+    kill_while_restoring(trial, lambda victim, times, total: (
+        (victim.within(phase), phase, True) for i in range(times) for phase in [RESTORE[-2 + i % 2]]), RESTORE[-2:])
 
 
-def around_release(victim, times, total):
-    """How many calls come before it differs from run to run: near where it was before, else after what came before it."""
-    for _ in range(times):
-        at = [n for n, phase in victim.hits if phase == "release"]
-        before = [n for n, phase in victim.hits if phase in ("stages", "hold")] or [total * 4 // 5]
-        if at and victim.trial.rng.random() < 0.8:
-            yield victim.trial.rng.choice(at) + victim.trial.rng.randint(-total // 50, total // 50)
-        else:
-            yield victim.trial.rng.randint(sorted(before)[len(before) // 2], total * 5 // 4)
-
-
-def kill_while_restoring(trial, moments):
+def kill_while_restoring(trial, moments, names):
     trial.nonce = os.urandom(8).hex()
     times = trial.number(200)
     victim = Victim(trial)
@@ -200,21 +188,18 @@ def kill_while_restoring(trial, moments):
             whole = len(tree.pids())
             sweep(tree, victim)
             went_on = killed = 0
-            for n, all_of_it in moments(victim, times, total):
-                what = f"kill at call {n} of {total}{', all of spore' if all_of_it else ''}"
+            for n, phase, all_of_it in moments(victim, times, total):
+                what = f"kill at call {n} of {phase or total}{', all of spore' if all_of_it else ''}"
                 put_back(copy, tree.dir)
-                status, hit = victim.run(n, ["restore", "-d", image], all_of_it)
+                status, hit = victim.run(n, ["restore", "-d", image], all_of_it, phase)
                 killed += hit
                 trial.count += 1
                 if not hit and status and not PID_TAKEN.search(tail(trial)):
                     trial.fail(f"not killed, restore: exit {status}: {tail(trial)}")
                 went_on += aftermath(trial, tree, victim, what, whole, 5 if hit else 0)
                 sweep(tree, victim)
-            trial.note(f"{killed} killed of {times}, {total} calls, {went_on} with the tree complete and running")
-            if trial.name == "kill-restore":
-                victim.tell_phases()
-            else:
-                trial.note("phases: " + ", ".join(f"{k} {v}" for k, v in victim.phases.most_common()))
+            trial.note(f"{killed} killed of {trial.count}, {total} calls, {went_on} with the tree complete and running")
+            victim.tell_phases(names)
     finally:
         victim.close()
 
