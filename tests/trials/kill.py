@@ -27,7 +27,7 @@ class Victim:
         self.phases = collections.Counter()     # kills in each
         self.lengths = {}   # of each, in calls, as far as known
         self.calls = 0      # that the last run made
-        self.phase = None   # in which it was killed
+        self.phase = None   # in which it was killed, if it was
 
     def run(self, n, args, all_of_it, phase=None):
         """Returns the status, and whether the kill happened. all_of_it: every process of spore dies, not only the one that made the call."""
@@ -45,7 +45,8 @@ class Victim:
                 self.trial.fail(f"kill at call {n} of {phase or 'all'}: spore {args[0]} hangs")
                 kill_all(self.spores())
             p.wait()
-        self.calls, killed, self.phase = self.kill_at.state()
+        self.calls, killed, phase_hit = self.kill_at.state()
+        self.phase = phase_hit if killed else None
         if all_of_it and killed:
             kill_all(self.spores())
         self.kill_at.arm(0)
@@ -78,7 +79,11 @@ class Victim:
     def moments(self, times, total, names):
         """(call, phase from whose start it is counted): times of them spread evenly over all calls; then more for each phase that was hit too few times."""
         for i in range(times):
-            yield 1 + i * total // times, None
+            for _ in range(3):
+                yield 1 + i * total // times, None
+                if self.phase:
+                    break
+                total = self.calls      # it had ended before: a busy machine made the last whole run a long one
         for phase in names if times >= 200 else []:
             for _ in range(10 * ENOUGH):
                 if self.phases[phase] < ENOUGH:
