@@ -72,6 +72,8 @@ struct image {
 /* Reads the manifest, checks every file's length and, page files aside, its checksum; decodes all records by the NULL-terminated table of kinds
  * (the built-in kinds of the image layer are added); checks that ids are unique and every reference names a record of its kind. dir_fd is dup'ed. */
 int image_open(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
+/* Reads the records of these kinds and nothing else: what they refer to is not looked for. */
+int image_open_kinds(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
 void image_free(struct image *img);
 
 /* The records of one kind: first, and how many. */

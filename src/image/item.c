@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/macro.h"
+
 static void got(void *ctx, enum item_type type, uint64_t value)
 {
 	*(struct item *)ctx = (struct item){ .type = type, .value = value };
@@ -133,7 +135,34 @@ int cursor_bad(struct cursor *c, const char *why)
 	return -EBADMSG;
 }
 
-int cursor_item(struct cursor *c, struct item *item)
+static void pass_over(struct cursor *c, size_t bytes)
+{
+	c->at += bytes;
+	c->left -= bytes;
+}
+
+/* An item as nearly all are, whole and of definite length, without the decoder's detour through callbacks. false: it is for the decoder. */
+static bool take_plain(struct cursor *c, struct item *item)
+{
+	static const enum item_type types[] = { ITEM_UINT, ITEM_NEGATIVE, ITEM_BYTES, ITEM_TEXT, ITEM_ARRAY, ITEM_MAP };
+	uint8_t major = c->left ? c->at[0] >> 5 : UINT8_MAX, info = c->left ? c->at[0] & 31 : UINT8_MAX;
+	size_t head = info < 24 ? 1 : info < 28 ? 1 + (1ul << (info - 24)) : SIZE_MAX;
+	uint64_t value = info < 24 ? info : 0;
+	bool text;
+
+	if (major >= ARRAY_SIZE(types) || head > c->left)
+		return false;
+	for (size_t i = 1; i < head; i++)
+		value = value << 8 | c->at[i];
+	text = types[major] == ITEM_BYTES || types[major] == ITEM_TEXT;
+	if (text && value > c->left - head)
+		return false;
+	*item = (struct item){ .type = types[major], .value = value, .data = text ? c->at + head : NULL };
+	pass_over(c, head + (text ? value : 0));
+	return true;
+}
+
+static int take_any(struct cursor *c, struct item *item)
 {
 	struct cbor_decoder_result r;
 
@@ -145,8 +174,16 @@ int cursor_item(struct cursor *c, struct item *item)
 		return cursor_bad(c, "it is not CBOR");
 	if (item->type == ITEM_INDEFINITE)
 		return cursor_bad(c, "something in it has no definite length");
-	c->at += r.read;
-	c->left -= r.read;
+	pass_over(c, r.read);
+	return 0;
+}
+
+int cursor_item(struct cursor *c, struct item *item)
+{
+	int r = take_plain(c, item) ? 0 : take_any(c, item);
+
+	if (r < 0)
+		return r;
 	if (item->type == ITEM_ARRAY && item->value > c->left)
 		return cursor_bad(c, "a list is longer than what follows");
 	if (item->type == ITEM_MAP && item->value > c->left / 2)

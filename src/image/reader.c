@@ -127,13 +127,43 @@ static int peek(struct opening *o, const struct manifest_file *file, const struc
 	return r < 0 ? file_damaged(o->ps, o->img->dir_fd, file->name, "the record at byte %zu: %s", at, why) : 0;
 }
 
-static int count_records(struct opening *o, const struct manifest_file *file, const struct bytes *b,
-	const struct record_kind *k, size_t *n)
+/* Where a record lies in its file. */
+struct place {
+	object_id id;
+	size_t at, length;
+};
+
+struct places {
+	struct place *list;
+	size_t n, room;
+};
+
+static void places_free(struct places *places)
+{
+	free(places->list);
+}
+
+static int note_place(struct places *places, const struct peeked *p, size_t at)
+{
+	if (places->n == places->room) {
+		size_t room = places->room ? 2 * places->room : 64;
+		struct place *grown = reallocarray(places->list, room, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		places->list = grown;
+		places->room = room;
+	}
+	places->list[places->n++] = (struct place){ .id = p->id, .at = at, .length = p->length };
+	return 0;
+}
+
+static int find_records(struct opening *o, const struct manifest_file *file, const struct bytes *b,
+	const struct record_kind *k, struct places *places)
 {
 	struct peeked p;
 
-	*n = 0;
-	for (size_t at = 0; at < b->size; at += p.length, ++*n) {
+	for (size_t at = 0; at < b->size; at += p.length) {
 		int r = peek(o, file, b, at, &p);
 
 		if (r < 0)
@@ -141,28 +171,28 @@ static int count_records(struct opening *o, const struct manifest_file *file, co
 		if (strcmp(p.kind, k->name))
 			return file_damaged(o->ps, o->img->dir_fd, file->name,
 				"the record at byte %zu is of the kind %s", at, p.kind);
+		r = note_place(places, &p, at);
+		if (r < 0)
+			return file_failed(o->ps, o->img->dir_fd, file->name, r, "cannot be read");
 	}
 	return 0;
 }
 
-/* Decodes all of b, whose n records are known to be of this kind, into an array of states. On error those
- * decoded so far are freed. */
+/* Decodes all of b into an array of states. On error those decoded so far are freed. */
 static int decode_records(struct opening *o, const struct manifest_file *file, const struct bytes *b,
-	const struct record_kind *k, char *states, struct record *records)
+	const struct record_kind *k, const struct places *places, char *states, struct record *records)
 {
 	const char *why = NULL;
 	size_t i = 0;
-	struct peeked p;
 	int r = 0;
 
-	for (size_t at = 0; at < b->size && r >= 0; at += p.length, i++) {
-		r = peek(o, file, b, at, &p);
+	for (; i < places->n && r >= 0; i++) {
+		const struct place *p = &places->list[i];
+
+		records[i] = (struct record){ .kind = k, .id = p->id, .state = states + i * k->size };
+		r = record_decode(k, b->data + p->at, p->length, records[i].state, &why);
 		if (r < 0)
-			break;
-		records[i] = (struct record){ .kind = k, .id = p.id, .state = states + i * k->size };
-		r = record_decode(k, b->data + at, p.length, records[i].state, &why);
-		if (r < 0)
-			file_damaged(o->ps, o->img->dir_fd, file->name, "the record at byte %zu: %s", at, why);
+			file_damaged(o->ps, o->img->dir_fd, file->name, "the record at byte %zu: %s", p->at, why);
 	}
 	while (r < 0 && i--)
 		fields_free(k->fields, states + i * k->size);
@@ -190,23 +220,24 @@ static int load_records(
 {
 	_cleanup_(bytes_free)
 	struct bytes b = { 0 };
+	_cleanup_(places_free)
+	struct places places = { 0 };
 	_cleanup_free_ struct record *records = NULL;
 	_cleanup_free_ char *states = NULL;
-	size_t n;
 	int r = read_file(o, file, &b);
 
 	if (r >= 0)
-		r = count_records(o, file, &b, k, &n);
+		r = find_records(o, file, &b, k, &places);
 	if (r < 0)
 		return r;
-	records = calloc(n + 1, sizeof(*records));
-	states = calloc(n + 1, k->size + 1);
+	records = calloc(places.n + 1, sizeof(*records));
+	states = calloc(places.n + 1, k->size + 1);
 	if (!records || !states)
 		return file_failed(o->ps, o->img->dir_fd, file->name, -ENOMEM, "cannot be read");
-	r = decode_records(o, file, &b, k, states, records);
+	r = decode_records(o, file, &b, k, &places, states, records);
 	if (r < 0)
 		return r;
-	*out = (struct batch_of_records){ .records = take_ptr(records), .states = take_ptr(states), .n = n };
+	*out = (struct batch_of_records){ .records = take_ptr(records), .states = take_ptr(states), .n = places.n };
 	return 0;
 }
 
@@ -434,13 +465,8 @@ static int check_unknown_files(struct opening *o)
 
 static int read_all(struct opening *o, const struct record_kind *const kinds[])
 {
-	int steps[4], r = read_manifest(o);
+	int steps[4], r = 0;
 
-	if (r < 0)
-		return r;
-	r = read_head(o);
-	if (r < 0)
-		return r; /* the rest may be of another format */
 	steps[0] = open_page_files(o);
 	steps[1] = steps[0] < 0 ? 0 : read_page_blocks(o);
 	steps[2] = read_kinds(o, kinds);
@@ -455,7 +481,8 @@ static void cleanup_image(struct image **img)
 	image_free(*img);
 }
 
-int image_open(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
+static int open_with(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out,
+	int (*read)(struct opening *o, const struct record_kind *const kinds[]))
 {
 	_cleanup_(cleanup_image)
 	struct image *img = calloc(1, sizeof(*img));
@@ -471,11 +498,25 @@ int image_open(int dir_fd, const struct record_kind *const kinds[], struct probl
 	img->dir_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (img->dir_fd < 0)
 		return file_failed(ps, dir_fd, "", -errno, "the directory cannot be opened");
-	r = read_all(&o, kinds);
+	r = read_manifest(&o);
+	if (r >= 0)
+		r = read_head(&o);
+	if (r >= 0) /* else the rest may be of another format */
+		r = read(&o, kinds);
 	manifest_free(&o.manifest);
 	free(o.read);
 	if (r < 0)
 		return r;
 	*out = take_ptr(img);
 	return 0;
+}
+
+int image_open(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
+{
+	return open_with(dir_fd, kinds, ps, out, read_all);
+}
+
+int image_open_kinds(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
+{
+	return open_with(dir_fd, kinds, ps, out, read_kinds);
 }

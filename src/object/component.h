@@ -12,6 +12,7 @@
 #pragma once
 
 #include "image/image.h"
+#include "kernel/capability.h"
 #include "object/tree.h"
 #include "remote/batch.h"
 
@@ -82,10 +83,11 @@ struct new_process {
 
 /* Of the keeper and its machine. */
 struct own_facts {
-	bool vdso_known, limits_known;
+	bool vdso_known, limits_known, capabilities_known;
 	uint64_t vdso_hash, vdso_pages;
 	long nr_open;			     /* fs.nr_open; 0: not to be read */
 	long oom_score_adj, coredump_filter; /* what every new task has from birth */
+	struct capability_sets capabilities;
 };
 
 struct restore {

@@ -219,6 +219,15 @@ static int credentials_capture(struct capture *c, const struct batch *b, void *s
 /* --- restore
  * ---------------------------------------------------------------------------------------------------- */
 
+/* A new task has the keeper's too. */
+static const struct capability_sets *own_capabilities(struct restore *r)
+{
+	if (!r->own.capabilities_known)
+		capabilities_own(&r->own.capabilities);
+	r->own.capabilities_known = true;
+	return &r->own.capabilities;
+}
+
 static void name_missing(struct restore *r, const struct credentials_state *s, uint64_t missing, const char *set)
 {
 	char name[24];
@@ -234,14 +243,13 @@ static void name_missing(struct restore *r, const struct credentials_state *s, u
 int credentials_validate(struct restore *r, const struct record *rec)
 {
 	const struct credentials_state *s = rec->state;
-	struct capability_sets own;
+	const struct capability_sets *own = own_capabilities(r);
 	const uint64_t needed = 1ull << CAP_SETUID | 1ull << CAP_SETGID | 1ull << CAP_SETPCAP;
 
-	capabilities_own(&own);
-	name_missing(r, s, (s->permitted | s->effective) & ~own.permitted, "permitted");
-	name_missing(r, s, s->inheritable & ~own.bounding & ~own.inheritable & ~s->permitted, "inheritable");
-	name_missing(r, s, s->bounding & ~own.bounding, "bounding");
-	name_missing(r, s, needed & ~own.effective & ~s->permitted, "set needed to change identity");
+	name_missing(r, s, (s->permitted | s->effective) & ~own->permitted, "permitted");
+	name_missing(r, s, s->inheritable & ~own->bounding & ~own->inheritable & ~s->permitted, "inheritable");
+	name_missing(r, s, s->bounding & ~own->bounding, "bounding");
+	name_missing(r, s, needed & ~own->effective & ~s->permitted, "set needed to change identity");
 	return 0;
 }
 
@@ -336,17 +344,16 @@ int credentials_identity(struct build *build, const void *state)
 {
 	const struct credentials_state *s = state;
 	struct batch *b = build->batch;
-	struct capability_sets own;
+	const struct capability_sets *own = own_capabilities(build->restore);
 	int r;
 
-	capabilities_own(&own);
 	batch_call(b, "prctl(PR_SET_SECUREBITS)", SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP);
 	r = add_groups(b, s);
 	if (r < 0)
 		return r;
 	add_ids(b, s);
-	capabilities_add(b, "capset of the inheritable set", s->inheritable, own.permitted, own.permitted);
-	add_bounding(b, s, own.bounding);
+	capabilities_add(b, "capset of the inheritable set", s->inheritable, own->permitted, own->permitted);
+	add_bounding(b, s, own->bounding);
 	add_ambient(b, s);
 	batch_call(b, "prctl(PR_SET_SECUREBITS)", SYS_prctl, PR_SET_SECUREBITS, s->securebits);
 	capabilities_add(b, "capset", s->inheritable, s->permitted, s->effective);
