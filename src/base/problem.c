@@ -82,6 +82,16 @@ void problems_move(struct problems *to, struct problems *from)
 	problems_init(from);
 }
 
+void problems_once(struct problems *ps)
+{
+	struct problems once;
+
+	problems_init(&once);
+	problems_move(&once, ps);
+	problems_move(ps, &once);
+	problems_free(&once);
+}
+
 static void add(
 	struct problems *ps, enum problem_kind kind, int error, const struct blame *who, const char *fmt, va_list args)
 {

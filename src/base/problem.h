@@ -42,6 +42,8 @@ void problems_init(struct problems *ps);
 void problems_free(struct problems *ps);
 /* Appends what `to` does not hold yet, and leaves `from` empty. */
 void problems_move(struct problems *to, struct problems *from);
+/* Drops what is there twice. While nobody adds. */
+void problems_once(struct problems *ps);
 
 /* Who a problem is about. All members may be zero. */
 struct blame {

@@ -157,7 +157,12 @@ static void explain(const struct first *f, pid_t pid, int error, const struct re
 	if (ps->first_error || (f->moving && moving_explain(f->moving, f->restore)))
 		return;
 	if (pid == -EEXIST)
-		failed(ps, BLAME(.pid = f->number, .remedy = "try again"), pid, "its pid was taken at this moment");
+		return;
+	if (pid < 0 && f->moving)
+		failed(ps,
+			BLAME(.pid = f->number, .object = "pid namespace",
+				.remedy = "let spore make one, or restore once the tree can be in the host's"),
+			pid, "a new one is needed (%s), and cannot be made: %s", f->moving->why, strerror(-pid));
 	else if (pid < 0)
 		failed(ps, BLAME(.pid = f->number), pid, "the first process cannot be made: %s", strerror(-pid));
 	else

@@ -16,5 +16,8 @@ struct first {
 	int keeper_fd, seed_fd;
 };
 
-/* Its pid as the keeper sees it, or negative errno; the root is then the seed, idle in its slot. */
+/*
+ * Its pid as the keeper sees it, or negative errno; the root is then the seed, idle in its slot. -EEXIST: the root's number is taken, which is no
+ * problem yet.
+ */
 pid_t first_start(struct first *f);

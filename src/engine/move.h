@@ -13,7 +13,11 @@ struct move {
 	pid_t attendant;    /* the number of the root's parent */
 	pid_t last;	    /* the highest number of the tree */
 	unsigned int flags; /* MOVED_* */
+	char why[160];
 };
+
+/* Whether the tree could: it was in the host's pid namespace, or in one that an earlier restore moved it to, and does so not yet. */
+bool move_is_possible(const struct plan *plan);
 
 /* Decides, once processes and threads are known; waits for a moment if a pid is held only by what is dying. Tells why, if the tree moves. */
 int move_decide(struct plan *plan);

@@ -53,6 +53,7 @@ int moving_prepare(struct moving *m, const struct plan *plan, char *seed)
 	m->socket = sockets[0];
 	m->init_socket = sockets[1];
 	set_arguments(m, plan, seed);
+	m->why = plan->move.why;
 	return proc_mounts_find(&m->mounts, ps);
 }
 

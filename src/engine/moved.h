@@ -11,6 +11,7 @@ struct moving {
 	struct proc_mount *mounts;
 	char numbers[5][16];
 	char *argv[10];
+	const char *why; /* the tree moves */
 };
 
 #define MOVING_NONE ((struct moving){ .socket = -1, .init_socket = -1, .program = -1 })

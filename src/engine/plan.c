@@ -335,7 +335,7 @@ int plan_make(struct plan *plan, struct restore *r)
 {
 	int error;
 
-	*plan = (struct plan){ .r = r };
+	*plan = (struct plan){ .r = r, .taken = plan->taken };
 	error = add_processes(plan);
 	if (error == 0)
 		error = add_threads(plan);

@@ -2,6 +2,7 @@
 /* From an image to a plan: which tasks are to be born, by whom, and where the stub's area lies. Nothing is built yet. */
 #pragma once
 
+#include "engine/holder.h"
 #include "engine/move.h"
 #include "engine/workers.h"
 #include "object/component.h"
@@ -33,6 +34,7 @@ struct stand_in {
 struct plan {
 	struct restore *r;
 	struct move move;
+	struct holder taken;		      /* .number: at a birth, of this attempt or of one before; 0: none was */
 	struct stand_in *sessions;	      /* dead session leaders */
 	const struct memory_state **memories; /* by process */
 	size_t n_slots;
@@ -48,7 +50,7 @@ static inline const struct process_state *process_of(const struct new_process *p
 	return p->record->state;
 }
 
-/* Fills r->processes, their threads and births, chooses the area, validates every record. */
+/* Fills r->processes, their threads and births, chooses the area, validates every record. plan->taken is looked at, all else is written. */
 int plan_make(struct plan *plan, struct restore *r);
 void plan_free(struct plan *plan);
 const struct memory_state *plan_memory(const struct plan *plan, const struct new_process *p);

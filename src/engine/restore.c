@@ -136,6 +136,20 @@ static int find_root(struct restored *t)
 	return r->root_fd < 0 ? failed(r->ps, NULL, -errno, "the new root directory: %m") : 0;
 }
 
+/* As at every other birth (engine/tasks.c). */
+static pid_t start_with_number(struct restored *t, struct first *f)
+{
+	struct holder holder;
+	uint64_t end = 0;
+	pid_t pid = first_start(f);
+
+	while (pid == -EEXIST && holder_yields(f->number, &end, &holder))
+		pid = first_start(f);
+	if (pid == -EEXIST)
+		t->plan.taken = holder;
+	return pid;
+}
+
 static int start_first(struct restored *t)
 {
 	struct restore *r = &t->r;
@@ -158,7 +172,7 @@ static int start_first(struct restored *t)
 		error = moving_prepare(&moving, &t->plan, seed);
 	}
 	if (error == 0)
-		error = t->first = first_start(&f);
+		error = t->first = start_with_number(t, &f);
 	if (error > 0)
 		watchdog_add(&t->watchdog, t->first);
 	t->init_socket = take_fd(&moving.socket);
@@ -326,6 +340,36 @@ static struct restored *restored_new(uint32_t flags, struct problems *ps)
 	return t;
 }
 
+static int attempt(struct restored *t, int dir_fd, struct workers *w, const struct engine_events *events)
+{
+	int error = prepare(t, dir_fd, events);
+
+	if (error == 0)
+		error = build(t, w, events);
+	return error < 0 ? error : enter_register(t);
+}
+
+/* A number that was free when this was planned has been taken before its birth. */
+static bool lost_a_number(const struct restored *t, int error)
+{
+	return error == -EEXIST && t->plan.taken.number && move_is_possible(&t->plan);
+}
+
+/* Ends what was built. What t was given, and knows of who has the number, is the new one's. */
+static struct restored *begin_anew(struct restored *t)
+{
+	struct restored *next = restored_new(t->r.flags, t->r.ps);
+
+	if (next) {
+		memcpy(next->r.stdio, t->r.stdio, sizeof(t->r.stdio));
+		next->r.terminal = t->r.terminal;
+		next->plan.taken = t->plan.taken;
+		t->r.terminal = t->r.stdio[0] = t->r.stdio[1] = t->r.stdio[2] = -1;
+	}
+	restored_free(t);
+	return next;
+}
+
 int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outside, struct workers *w,
 	const struct engine_events *events, struct spore_restore_result *result, struct problems *ps,
 	struct restored **out)
@@ -338,11 +382,12 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 		return -ENOMEM;
 	t->r.terminal = outside->terminal;
 	memcpy(t->r.stdio, outside->stdio, sizeof(t->r.stdio));
-	error = prepare(t, dir_fd, events);
-	if (error == 0)
-		error = build(t, w, events);
-	if (error == 0)
-		error = enter_register(t);
+	error = attempt(t, dir_fd, w, events);
+	if (lost_a_number(t, error)) {
+		t = begin_anew(t);
+		error = t ? attempt(t, dir_fd, w, events) : -ENOMEM;
+		problems_once(ps);
+	}
 	if (error < 0) {
 		restored_free(t);
 		return error;
@@ -397,6 +442,8 @@ static void kill_tree(struct restored *t)
 {
 	struct restore *r = &t->r;
 
+	if (r->area.local)
+		area_abandon(&r->area); /* reaches those too that have been born since the last look */
 	for (size_t i = r->n_processes; i-- > 0;)
 		if (r->processes[i]->pid > 0 && i > 0)
 			kill(r->processes[i]->pid, SIGKILL);

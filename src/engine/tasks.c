@@ -35,6 +35,42 @@ static bool task_alive(void *arg)
 	return r == 0 && st.state != 'Z' && st.state != 'X';
 }
 
+/* Of a tree that can move a taken number is no failure yet (engine/restore.c). */
+static int tell_taken(struct plan *plan, pid_t number)
+{
+	if (move_is_possible(plan))
+		return -EEXIST;
+	return failed(plan->r->ps, BLAME(.pid = number, .object = "pid", .remedy = "try again"), -EEXIST,
+		"is taken in the tree's own pid namespace, which somebody else must have entered");
+}
+
+/* Whether to try a birth again. The tree's own namespace is nobody else's: who is there cannot be told by the numbers here. */
+static bool number_yields(struct plan *plan, pid_t number, uint64_t *end)
+{
+	struct holder holder;
+
+	if (!number || plan->taken.number || !move_is_possible(plan))
+		return false;
+	if (holder_yields(number, end, &holder))
+		return true;
+	plan->taken = holder;
+	return false;
+}
+
+static int wait_for(
+	struct plan *plan, struct batch *b, struct slot *slot, bool (*alive)(void *arg), struct new_thread *task)
+{
+	uint64_t end = 0;
+	int r = batch_wait(b, slot, STEP_TIMEOUT_MS, alive, task);
+
+	while (r == -EEXIST && number_yields(plan, batch_unborn(b, slot), &end)) {
+		r = batch_again(b, slot);
+		if (r == 0)
+			r = batch_wait(b, slot, STEP_TIMEOUT_MS, alive, task);
+	}
+	return r;
+}
+
 static int tell_failure(
 	struct plan *plan, const struct batch *b, const struct slot *slot, pid_t vpid, const char *name, int error)
 {
@@ -43,6 +79,8 @@ static int tell_failure(
 	if (b->error)
 		return failed(plan->r->ps, BLAME(.pid = vpid), b->error, "%s cannot be prepared: %s", name,
 			strerror(-b->error));
+	if (error == -EEXIST && batch_unborn(b, slot))
+		return tell_taken(plan, batch_unborn(b, slot));
 	if (error == -ESRCH)
 		return failed(plan->r->ps, BLAME(.pid = vpid), error, "the task died during %s", name);
 	if (at < b->n)
@@ -117,7 +155,7 @@ int step_wait(struct step *s)
 	first = s->error;
 	for (size_t i = 0; i < s->n; i++) {
 		struct new_thread *t = s->tasks[i];
-		int r = batch_wait(&t->batch, t->slot, STEP_TIMEOUT_MS, task_alive, t);
+		int r = wait_for(s->plan, &t->batch, t->slot, task_alive, t);
 
 		if (r < 0) {
 			r = tell_failure(s->plan, &t->batch, t->slot, t->vtid, s->name, r);
@@ -146,6 +184,6 @@ int run_alone(struct plan *plan, struct batch *b, struct slot *slot, const char 
 	int r = batch_submit(b, slot);
 
 	if (r == 0)
-		r = batch_wait(b, slot, STEP_TIMEOUT_MS, NULL, NULL);
+		r = wait_for(plan, b, slot, NULL, NULL);
 	return r < 0 ? tell_failure(plan, b, slot, 0, name, r) : 0;
 }

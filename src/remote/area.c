@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <linux/futex.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -11,6 +10,7 @@
 
 #include "arch/x86_64/stub.h"
 #include "base/macro.h"
+#include "kernel/futex.h"
 
 #define AREA_SLOTS (3 * PAGE_SIZE)
 
@@ -164,6 +164,12 @@ failed:
 	close(fd);
 	*a = (struct area){ .fd = -1 };
 	return r;
+}
+
+void area_abandon(const struct area *a)
+{
+	__atomic_or_fetch(a->own, FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
+	futex_wake(a->own, INT_MAX);
 }
 
 void area_free(struct area *a)

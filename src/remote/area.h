@@ -98,6 +98,8 @@ int area_adopt(struct area *a, uint8_t *local, struct remote_addr base, size_t s
 /* How large an area must be. */
 size_t area_size(size_t n_slots, size_t gap, size_t arena);
 void area_free(struct area *a);
+/* Bare tasks that use it end, as if spore had died; for good. */
+void area_abandon(const struct area *a);
 
 struct slot *area_slot(const struct area *a, size_t i);
 struct remote_addr area_remote(const struct area *a, const void *local);

@@ -134,16 +134,27 @@ int64_t batch_result(const struct batch *b, uint32_t op)
 	return op < b->n ? b->ops[op].result : -EINVAL;
 }
 
-int batch_submit(struct batch *b, struct slot *s)
+static int run_from(struct batch *b, struct slot *s, uint32_t op)
 {
 	if (b->error)
 		return b->error;
-	s->ops = b->n ? area_remote(b->area, b->ops).v : 0;
-	s->count = b->n;
+	b->begun = op;
+	s->ops = b->n ? area_remote(b->area, &b->ops[op]).v : 0;
+	s->count = b->n - op;
 	s->failed = 0;
 	__atomic_store_n(&s->state, SLOT_RUN, __ATOMIC_SEQ_CST);
 	futex_wake(&s->state, 1);
 	return 0;
+}
+
+int batch_submit(struct batch *b, struct slot *s)
+{
+	return run_from(b, s, 0);
+}
+
+int batch_again(struct batch *b, struct slot *s)
+{
+	return run_from(b, s, batch_failed_at(b, s));
 }
 
 static int64_t now_ms(void)
@@ -195,7 +206,14 @@ int batch_wait(struct batch *b, struct slot *s, int timeout_ms, bool (*alive)(vo
 
 uint32_t batch_failed_at(const struct batch *b, const struct slot *s)
 {
-	return MIN(s->failed, b->n);
+	return (uint32_t)MIN((uint64_t)b->begun + s->failed, b->n);
+}
+
+pid_t batch_unborn(const struct batch *b, const struct slot *s)
+{
+	uint32_t at = batch_failed_at(b, s);
+
+	return at < b->n && b->ops[at].flags & OP_BIRTH ? (pid_t)b->ops[at].expect : 0;
 }
 
 const char *batch_what(const struct batch *b, uint32_t op)

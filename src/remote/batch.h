@@ -16,7 +16,8 @@ struct batch {
 	struct op *ops;	   /* in the area; grows by moving */
 	const char **what; /* label of each operation, local; string literals or owned by the arena of labels */
 	uint32_t n, room;
-	int error; /* sticky */
+	uint32_t begun; /* where the last run of it began */
+	int error;	/* sticky */
 };
 
 void batch_init(struct batch *b, struct area *a);
@@ -46,4 +47,7 @@ int batch_submit(struct batch *b, struct slot *s);
 int batch_wait(struct batch *b, struct slot *s, int timeout_ms, bool (*alive)(void *arg), void *arg);
 /* Index of the operation that ended the batch, or b->n. */
 uint32_t batch_failed_at(const struct batch *b, const struct slot *s);
+/* The number of the task whose birth ended the batch, 0: it ended otherwise. batch_again runs the rest, that birth first. */
+pid_t batch_unborn(const struct batch *b, const struct slot *s);
+int batch_again(struct batch *b, struct slot *s);
 const char *batch_what(const struct batch *b, uint32_t op);

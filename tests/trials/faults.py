@@ -7,25 +7,13 @@ SIGKILL at the n-th. NoSpace answers ENOSPC to the n-th call that writes below a
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
-import select
 import signal
 import struct
 import time
 
-from harness import Failure, Freezer, Skip, kill_all
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def syscall(number, *args):
-    r = libc.syscall(ctypes.c_long(number), *args)
-    if r < 0:
-        e = ctypes.get_errno()
-        raise OSError(e, os.strerror(e))
-    return r
-
+from harness import Freezer, Skip, kill_all
+from listener import Listener, memory_of, syscall
 
 # --- KillAt ------------------------------------------------------------------------------------------------------
 
@@ -158,99 +146,27 @@ class KillAt:
 
 # --- NoSpace -----------------------------------------------------------------------------------------------------
 
-SYS_SECCOMP, SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 317, 434, 438
 # calls that take room on a disk, and which argument is the descriptor that says where
 WRITES = {1: 0, 18: 0, 20: 0, 296: 0, 328: 0, 77: 0, 285: 0, 74: 0, 75: 0, 40: 0, 326: 2, 275: 2, 257: 0, 258: 0, 264: 2, 316: 2}
 OPENAT, O_CREAT = 257, 0o100
 
 
-def install_listener():
-    jumps = b"".join(struct.pack("<HBBI", 0x15, len(WRITES) - i, 0, n) for i, n in enumerate(WRITES))
-    code = struct.pack("<HBBI", 0x20, 0, 0, 0) + jumps + struct.pack("<HBBI", 6, 0, 0, 0x7fff0000) + struct.pack("<HBBI", 6, 0, 0, 0x7fc00000)
-    text = ctypes.create_string_buffer(code, len(code))
-    program = ctypes.create_string_buffer(struct.pack("<H6xQ", len(code) // 8, ctypes.addressof(text)))
-    syscall(SYS_SECCOMP, 1, 8, program)     # SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER
-
-
-def take_listener(pid):
-    """The listener that the process has just made, wherever its number is; the process waits in its first write."""
-    pidfd = syscall(SYS_PIDFD_OPEN, pid, 0)
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                if "seccomp notify" in os.readlink(f"/proc/{pid}/fd/{fd}"):
-                    listener = syscall(SYS_PIDFD_GETFD, pidfd, int(fd), 0)
-                    os.close(pidfd)
-                    return listener
-        time.sleep(0.001)
-    raise Failure("no seccomp listener")
-
-
-class NoSpace:
+class NoSpace(Listener):
     """Runs a command whose n-th write below a directory, or every one from there, finds the disk full."""
 
     def __init__(self, argv, below, n, sticky, log, env=None):
         self.below, self.n, self.sticky, self.count, self.hits, self.failed = os.path.realpath(below), n, sticky, 0, 0, None
-        self.output = b""
-        rd, wr = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-                os.dup2(out, 1)
-                os.dup2(out, 2)
-                install_listener()
-                os.write(wr, b"x")          # waits here until the parent has the listener
-                os.execve(argv[0], argv, env or os.environ)
-            finally:
-                os._exit(127)
-        os.close(wr)
-        self.status = self.serve(pid, take_listener(pid))
-        os.close(rd)
-        with open(log, errors="replace") as f:
-            self.output = f.read()
+        super().__init__(WRITES, argv, log, env)
 
-    def serve(self, pid, listener):
-        status, end = None, time.monotonic() + 60
-        poller = select.poll()
-        poller.register(listener, select.POLLIN)
-        while time.monotonic() < end:
-            for _, event in poller.poll(50):
-                if event & select.POLLIN:
-                    self.answer(listener)
-                elif event & select.POLLHUP:        # nobody is left under the filter
-                    status = status if status is not None else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                    end = 0
-            if status is None:
-                done, status_now = os.waitpid(pid, os.WNOHANG)
-                if done:
-                    status = os.waitstatus_to_exitcode(status_now)
-                    end = min(end, time.monotonic() + 5)
-        os.close(listener)
-        if status is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise Failure("the command hangs when the disk is full")
-        return status
-
-    def answer(self, listener):
-        buffer = bytearray(80)
-        try:
-            fcntl.ioctl(listener, 0xC0502100, buffer)
-        except OSError:
-            return          # it died meanwhile
-        ident, pid, _, nr, _, _, *args = struct.unpack("<QIIiIQ6Q", buffer)
-        fail = False
-        if self.concerns(pid, nr, args):
-            self.count += 1
-            fail = self.n and (self.count == self.n or self.sticky and self.count > self.n)
-            self.hits += bool(fail)
-            self.failed = nr if fail else self.failed
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(listener, 0xC0182101, struct.pack("<QqiI", ident, 0, -errno.ENOSPC if fail else 0, 0 if fail else 1))
+    def answer(self, pid, nr, args):
+        if not self.concerns(pid, nr, args):
+            return 0
+        self.count += 1
+        if not self.n or not (self.count == self.n or self.sticky and self.count > self.n):
+            return 0
+        self.hits += 1
+        self.failed = nr
+        return errno.ENOSPC
 
     def concerns(self, pid, nr, args):
         if nr == OPENAT and not args[2] & O_CREAT:
@@ -258,9 +174,7 @@ class NoSpace:
         fd = ctypes.c_int32(args[WRITES[nr]] & 0xffffffff).value
         try:
             if nr in (OPENAT, 258, 264, 316):
-                with open(f"/proc/{pid}/mem", "rb") as f:
-                    f.seek(args[3 if nr in (264, 316) else 1])
-                    path = f.read(256).split(b"\0")[0].decode(errors="replace")
+                path = memory_of(pid, args[3 if nr in (264, 316) else 1], 256).split(b"\0")[0].decode(errors="replace")
                 base = os.readlink(f"/proc/{pid}/cwd" if fd == -100 else f"/proc/{pid}/fd/{fd}") if not path.startswith("/") else "/"
                 where = os.path.normpath(os.path.join(base, path))
             else:

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/holder.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "kernel/procfs.h"
+
+#define DYING_TIMEOUT_US 2000000
+#define DYING_PAUSE_US	 10000
+
+/* --- numbers ------------------------------------------------------------------------------------------------------------- */
+
+static int compare_pids(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+bool numbers_have(const struct numbers *numbers, pid_t number)
+{
+	return bsearch(&number, numbers->list, numbers->n, sizeof(number), compare_pids) != NULL;
+}
+
+void numbers_settle(struct numbers *numbers)
+{
+	pid_t *list = numbers->list;
+	size_t kept = 0;
+
+	qsort(list, numbers->n, sizeof(*list), compare_pids);
+	for (size_t i = 0; i < numbers->n; i++)
+		if (list[i] > 0 && (!kept || list[i] != list[kept - 1]))
+			list[kept++] = list[i];
+	numbers->n = kept;
+}
+
+/* --- who has them -------------------------------------------------------------------------------------------------------- */
+
+static void note_holder(struct holder *h, pid_t number, pid_t pid, const struct proc_stat *st)
+{
+	enum taken taken = st->state == 'Z' || st->state == 'X' || st->flags & PF_EXITING ? BY_DYING : BY_LIVING;
+
+	if (taken <= h->taken)
+		return;
+	h->taken = taken;
+	h->number = number;
+	h->pid = pid;
+	snprintf(h->name, sizeof(h->name), "%s", st->comm);
+}
+
+/* /proc shows a thread too, if it is asked for. */
+static void look_for_tasks(const struct numbers *numbers, struct holder *h)
+{
+	for (size_t i = 0; i < numbers->n && h->taken < BY_LIVING; i++) {
+		_cleanup_fd_ int dir = procfs_open_pid(numbers->list[i]);
+		struct proc_stat st;
+
+		if (dir >= 0 && proc_stat_read(dir, &st) == 0)
+			note_holder(h, numbers->list[i], numbers->list[i], &st);
+	}
+}
+
+/* A number is taken too while a group or a session has it. */
+static void look_for_groups(const struct numbers *numbers, struct holder *h)
+{
+	_cleanup_dir_ DIR *proc = opendir("/proc");
+
+	for (struct dirent *e; proc && h->taken < BY_LIVING && (e = readdir(proc));) {
+		pid_t pid = (pid_t)atoi(e->d_name);
+		_cleanup_fd_ int dir = pid > 0 ? procfs_open_pid(pid) : -1;
+		struct proc_stat st;
+
+		if (dir < 0 || proc_stat_read(dir, &st) < 0)
+			continue;
+		if (numbers_have(numbers, st.pgrp))
+			note_holder(h, st.pgrp, pid, &st);
+		if (numbers_have(numbers, st.session))
+			note_holder(h, st.session, pid, &st);
+	}
+}
+
+static struct holder look(const struct numbers *numbers)
+{
+	struct holder h = { 0 };
+
+	look_for_tasks(numbers, &h);
+	look_for_groups(numbers, &h);
+	return h;
+}
+
+struct holder holder_find(const struct numbers *numbers)
+{
+	uint64_t end = clock_us() + DYING_TIMEOUT_US;
+
+	for (;;) {
+		struct holder h = look(numbers);
+
+		if (h.taken != BY_DYING || clock_us() >= end)
+			return h;
+		usleep(DYING_PAUSE_US);
+	}
+}
+
+bool holder_yields(pid_t number, uint64_t *end, struct holder *holder)
+{
+	const struct numbers one = { &number, 1 };
+	uint64_t now = clock_us();
+
+	if (!*end)
+		*end = now + DYING_TIMEOUT_US;
+	*holder = look(&one);
+	holder->number = number;
+	if (holder->taken == BY_LIVING || now >= *end)
+		return false;
+	usleep(DYING_PAUSE_US);
+	return true;
+}
+
+void holder_describe(const struct holder *h, char *text, size_t size)
+{
+	if (h->taken == FREE)
+		snprintf(text, size, "%d is taken here, by nobody whom /proc shows", (int)h->number);
+	else if (h->pid != h->number)
+		snprintf(text, size, "%d is taken here (a group or session that process %d, %s, is in)",
+			(int)h->number, (int)h->pid, h->name);
+	else
+		snprintf(text, size, "%d is taken here (%s%s)", (int)h->number, h->name,
+			h->taken == BY_DYING ? ", which has ended but was not waited for" : "");
+}
