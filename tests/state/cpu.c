@@ -619,11 +619,6 @@ static int rseq_registered_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 /* Segment registers that are not what they are in almost every program. Loading FS takes the base from the descriptor, which is 0. */
 
 static uint32_t segments[4], segments_after[4];

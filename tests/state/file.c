@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Open files: offsets, flags, descriptors that share them, files without a name, directories, devices.
- * open(2), fcntl(2). */
+/* Open files: offsets, flags, descriptors that share them, directories, devices. open(2), fcntl(2), dup(2). */
 
 #include "maker.h"
-
-#include <sys/prctl.h>
-
-#include <dirent.h>
-#include <sys/uio.h>
-
-enum { F_SETSIG_ = 10, F_GETSIG_ = 11 };
 
 static int fd = -1, fd2 = -1;
 static char buf[8192];
@@ -19,19 +11,13 @@ static int offset_of(int f)
 	return (int)lseek(f, 0, SEEK_CUR);
 }
 
-/* A file of that many bytes by the given name, opened with these flags. */
 static int make_file(struct maker_ctx *ctx, const char *name, size_t len, int flags)
 {
-	int f = open(in_dir(ctx, name), O_CREAT | O_RDWR | O_TRUNC | O_CLOEXEC, 0644);
-
 	fill(buf, sizeof(buf), 1);
-	if (f < 0 || write(f, buf, len) != (ssize_t)len || close(f))
-		return -1;
-	return open(ctx->path, flags);
+	return new_file(ctx, name, buf, len, flags);
 }
 
 /* Read to the middle; arg: open flags. */
-
 static int offset_make(struct maker_ctx *ctx)
 {
 	fd = make_file(ctx, "data", 5000, (int)ctx->arg);
@@ -181,200 +167,7 @@ static int directory_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Files without a name. arg: how it lost it. */
-
-enum { UNLINKED, TMPFILE, UNLINKED_SPARSE, UNLINKED_EMPTY, UNLINKED_READONLY };
-
-static const off_t far_end = 1ll << 40;
-
-static int nameless_make(struct maker_ctx *ctx)
-{
-	if (ctx->arg == TMPFILE) {
-		fd = open(ctx->dir, O_TMPFILE | O_RDWR, 0640);
-		NEED(fd >= 0);
-		fill(buf, sizeof(buf), 1);
-		SAME(write(fd, buf, 5000), 5000);
-	} else {
-		fd = make_file(ctx, "gone", ctx->arg == UNLINKED_EMPTY ? 0 : 5000,
-			ctx->arg == UNLINKED_READONLY ? O_RDONLY : O_RDWR);
-		CHECK(fd >= 0);
-		CHECK(!unlink(ctx->path));
-	}
-	if (ctx->arg == UNLINKED_SPARSE) {
-		SAME(pwrite(fd, "far", 3, far_end), 3);
-		SAME(pwrite(fd, "mid", 3, 3000000), 3);
-	}
-	CHECK(fchmod(fd, 0640) == 0);
-	SAME(lseek(fd, 100, SEEK_SET), 100);
-	return 0;
-}
-
-static int nameless_use(struct maker_ctx *ctx)
-{
-	struct stat st;
-	char c[16];
-
-	CHECK(!fstat(fd, &st));
-	SAME(st.st_nlink, 0);
-	SAME(st.st_mode & 07777, 0640);
-	SAME(offset_of(fd), 100);
-	if (ctx->arg == UNLINKED_EMPTY) {
-		SAME(st.st_size, 0);
-		SAME(write(fd, "x", 1), 1);
-		return 0;
-	}
-	SAME(st.st_size, ctx->arg == UNLINKED_SPARSE ? far_end + 3 : 5000);
-	SAME(pread(fd, c, 16, 4000), 16);
-	CHECK(!memcmp(c, buf + 4000, 16));
-	if (ctx->arg == UNLINKED_SPARSE) {
-		SAME(pread(fd, c, 4, 2999999), 4);
-		CHECK(!memcmp(c, "\0mid", 4));
-		SAME(pread(fd, c, 4, far_end - 1), 4);
-		CHECK(!memcmp(c, "\0far", 4));
-		CHECK(st.st_blocks < 1000);
-	}
-	SAME(write(fd, "new", 3), ctx->arg == UNLINKED_READONLY ? -1 : 3);
-	if (ctx->arg == TMPFILE) {
-		char self[64];
-
-		snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-		CHECK(!linkat(AT_FDCWD, self, AT_FDCWD, in_dir(ctx, "linked"), AT_SYMLINK_FOLLOW));
-	}
-	return 0;
-}
-
-/* One unlinked file, opened twice and mapped. */
-static char *view;
-
-static int nameless_twice_make(struct maker_ctx *ctx)
-{
-	fd = make_file(ctx, "gone", 5000, O_RDWR);
-	fd2 = open(ctx->path, O_RDONLY);
-	CHECK(fd >= 0 && fd2 >= 0);
-	view = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	CHECK(view != MAP_FAILED);
-	return unlink(ctx->path);
-}
-
-static int nameless_twice_use(struct maker_ctx *ctx)
-{
-	char c[4];
-
-	SAME(pwrite(fd, "both", 4, 10), 4);
-	SAME(pread(fd2, c, 4, 10), 4);
-	CHECK(!memcmp(c, "both", 4));
-	CHECK(!memcmp(view + 10, "both", 4));
-	view[11] = 'a';
-	SAME(pread(fd2, c, 4, 10), 4);
-	CHECK(!memcmp(c, "bath", 4));
-	return 0;
-}
-
-/* Opened by its name without following links, more than once; and one that had no name at first. arg: made with O_TMPFILE. */
-static int fd3 = -1;
-
-static int nofollow_make(struct maker_ctx *ctx)
-{
-	char path[700], self[48];
-
-	strcpy(path, in_dir(ctx, "gone"));
-	fd = ctx->arg ? open(ctx->dir, O_TMPFILE | O_RDWR, 0644) : open(path, O_CREAT | O_RDWR | O_NOFOLLOW, 0644);
-	CHECK(fd >= 0);
-	SAME(write(fd, "contents", 8), 8);
-	if (ctx->arg) {
-		snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-		CHECK(!linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW));
-	}
-	fd2 = open(path, O_RDONLY | O_NOFOLLOW);
-	fd3 = open(path, O_PATH | O_NOFOLLOW);
-	CHECK(fd2 >= 0 && fd3 >= 0);
-	SAME(lseek(fd2, 3, SEEK_SET), 3);
-	return unlink(path);
-}
-
-static int nofollow_use(struct maker_ctx *ctx)
-{
-	struct stat st, other;
-	char c[16];
-
-	CHECK(fcntl(fd, F_GETFL) & (ctx->arg ? O_TMPFILE & ~O_DIRECTORY : O_NOFOLLOW));
-	SAME(fcntl(fd2, F_GETFL) & (O_NOFOLLOW | O_ACCMODE), O_NOFOLLOW);
-	SAME(fcntl(fd3, F_GETFL), O_PATH | O_NOFOLLOW);
-	SAME(read(fd2, c, sizeof(c)), 5);
-	CHECK(!memcmp(c, "tents", 5));
-	CHECK(!fstat(fd, &st) && !fstat(fd3, &other));
-	SAME(st.st_ino, other.st_ino);
-	SAME(st.st_nlink, 0);
-	SAME(pwrite(fd, "X", 1, 0), 1);
-	SAME(pread(fd2, c, 1, 0), 1);
-	SAME(c[0], 'X');
-	return 0;
-}
-
-/* Unlinked here, but with another name that nobody told. */
-static int linked_elsewhere_make(struct maker_ctx *ctx)
-{
-	char other[800];
-
-	fd = make_file(ctx, "first", 5000, O_RDWR);
-	CHECK(fd >= 0);
-	snprintf(other, sizeof(other), "%s/second", ctx->dir);
-	CHECK(!link(ctx->path, other));
-	return unlink(ctx->path);
-}
-
-static int linked_elsewhere_use(struct maker_ctx *ctx)
-{
-	struct stat a, b;
-
-	CHECK(!fstat(fd, &a));
-	CHECK(!stat(in_dir(ctx, "second"), &b));
-	SAME(a.st_ino, b.st_ino);
-	SAME(a.st_nlink, 1);
-	return 0;
-}
-
-static int renamed_make(struct maker_ctx *ctx)
-{
-	char other[800];
-
-	fd = make_file(ctx, "first", 5000, O_RDWR);
-	CHECK(fd >= 0);
-	snprintf(other, sizeof(other), "%s/a new name \n\\040 (deleted)", ctx->dir);
-	return rename(ctx->path, other);
-}
-
-static int renamed_use(struct maker_ctx *ctx)
-{
-	struct stat a, b;
-
-	CHECK(!fstat(fd, &a));
-	CHECK(!stat(in_dir(ctx, "a new name \n\\040 (deleted)"), &b));
-	SAME(a.st_ino, b.st_ino);
-	SAME(pwrite(fd, "x", 1, 0), 1);
-	return 0;
-}
-
-/* A name that now belongs to another file. */
-static int replaced_make(struct maker_ctx *ctx)
-{
-	fd = make_file(ctx, "data", 5000, O_RDONLY);
-	CHECK(fd >= 0);
-	CHECK(!unlink(ctx->path));
-	fd2 = make_file(ctx, "data", 3000, O_RDONLY);
-	CHECK(fd2 >= 0);
-	return 0;
-}
-
-static int replaced_use(struct maker_ctx *ctx)
-{
-	SAME(lseek(fd, 0, SEEK_END), 5000);
-	SAME(lseek(fd2, 0, SEEK_END), 3000);
-	return 0;
-}
-
 /* Descriptors of one open file: dup, high numbers, a child's; and two opens of one file. */
-
 static int dup_make(struct maker_ctx *ctx)
 {
 	fd = make_file(ctx, "data", 5000, O_RDONLY);
@@ -454,119 +247,6 @@ static int many_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Who is told when something comes. A pipe, so that something can come. */
-
-static int ends[2];
-static volatile sig_atomic_t told, told_fd;
-
-static void tell(int sig, siginfo_t *si, void *uc)
-{
-	told++;
-	told_fd = si->si_fd;
-}
-
-static int owner_make(struct maker_ctx *ctx)
-{
-	struct sigaction sa = { .sa_sigaction = tell, .sa_flags = SA_SIGINFO };
-
-	CHECK(!sigaction(SIGRTMIN + 7, &sa, NULL));
-	CHECK(!pipe(ends));
-	CHECK(!fcntl(ends[0], F_SETOWN, getpid()));
-	CHECK(!fcntl(ends[0], F_SETSIG_, SIGRTMIN + 7));
-	CHECK(!fcntl(ends[0], F_SETFL, O_ASYNC | O_NONBLOCK));
-	return 0;
-}
-
-static int owner_use(struct maker_ctx *ctx)
-{
-	SAME(fcntl(ends[0], F_GETOWN), getpid());
-	SAME(fcntl(ends[0], F_GETSIG_), SIGRTMIN + 7);
-	SAME(fcntl(ends[0], F_GETFL) & (O_ASYNC | O_NONBLOCK), O_ASYNC | O_NONBLOCK);
-	SAME(told, 0);
-	SAME(write(ends[1], "x", 1), 1);
-	CHECK(UNTIL(told == 1));
-	SAME(told_fd, ends[0]);
-	return 0;
-}
-
-static int owner_group_make(struct maker_ctx *ctx)
-{
-	struct f_owner_ex o = { F_OWNER_TID, tid_self() };
-
-	TRY(owner_make(ctx));
-	CHECK(!fcntl(ends[0], F_SETOWN_EX, &o));
-	CHECK(!fcntl(ends[1], F_SETOWN, -getpgrp()));
-	return 0;
-}
-
-static int owner_group_use(struct maker_ctx *ctx)
-{
-	struct f_owner_ex o;
-
-	CHECK(!fcntl(ends[0], F_GETOWN_EX, &o));
-	SAME(o.type, F_OWNER_TID);
-	SAME(o.pid, tid_self());
-	CHECK(!fcntl(ends[1], F_GETOWN_EX, &o));
-	SAME(o.type, F_OWNER_PGRP);
-	SAME(o.pid, getpgrp());
-	return 0;
-}
-
-/* The identity with which the owner was set decides whom the signal reaches. */
-
-#ifndef F_GETOWNER_UIDS
-#define F_GETOWNER_UIDS 17
-#endif
-
-static int owner_uid_make(struct maker_ctx *ctx)
-{
-	uid_t uids[2];
-
-	CHECK(!pipe(ends));
-	CHECK(!syscall(SYS_setresuid, 1005, 1006, -1));
-	CHECK(!fcntl(ends[0], F_SETOWN, getpid()));
-	CHECK(!syscall(SYS_setresuid, 0, 0, -1));
-	CHECK(!prctl(PR_SET_DUMPABLE, 1));
-	NEED(!fcntl(ends[0], F_GETOWNER_UIDS, uids));
-	return 0;
-}
-
-static int owner_uid_use(struct maker_ctx *ctx)
-{
-	uid_t uids[2];
-
-	CHECK(!fcntl(ends[0], F_GETOWNER_UIDS, uids));
-	SAME(uids[0], 1005);
-	SAME(uids[1], 1006);
-	return 0;
-}
-
-/* Of another user and group. arg: a pipe, not an unlinked file. */
-
-static int owned_fd;
-
-static int owned_make(struct maker_ctx *ctx)
-{
-	if (ctx->arg) {
-		CHECK(!pipe(ends));
-		owned_fd = ends[0];
-	} else {
-		owned_fd = open(in_dir(ctx, "owned"), O_CREAT | O_RDWR, 0600);
-		CHECK(owned_fd >= 0 && !unlink(ctx->path));
-	}
-	return fchown(owned_fd, 1005, 1006);
-}
-
-static int owned_use(struct maker_ctx *ctx)
-{
-	struct stat st;
-
-	CHECK(!fstat(owned_fd, &st));
-	SAME(st.st_uid, 1005);
-	SAME(st.st_gid, 1006);
-	return 0;
-}
-
 /* Devices that anybody may open. */
 
 static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom" };
@@ -612,82 +292,6 @@ static int proc_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Mapped files. arg: 1 shared, 2 written through the mapping, 4 unlinked, 8 read-only descriptor closed
- * before. */
-
-enum { SHARED = 1, WRITTEN = 2, GONE = 4, CLOSED = 8 };
-
-static int mapped_make(struct maker_ctx *ctx)
-{
-	long how = ctx->arg;
-
-	fd = make_file(ctx, "mapped", 8192, how & SHARED ? O_RDWR : O_RDONLY);
-	CHECK(fd >= 0);
-	view = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, how & SHARED ? MAP_SHARED : MAP_PRIVATE, fd, 0);
-	CHECK(view != MAP_FAILED);
-	if (how & WRITTEN)
-		memcpy(view + 100, "written", 7);
-	if (how & GONE)
-		CHECK(!unlink(ctx->path));
-	if (how & CLOSED)
-		CHECK(!close(fd));
-	return 0;
-}
-
-static int mapped_use(struct maker_ctx *ctx)
-{
-	long how = ctx->arg;
-	char c[8] = "";
-
-	CHECK(!memcmp(view, buf, 100));
-	CHECK(!memcmp(view + 107, buf + 107, 8192 - 107));
-	CHECK(!memcmp(view + 100, how & WRITTEN ? "written" : buf + 100, 7));
-	view[5000] = 'z';
-	if (how & CLOSED)
-		return 0;
-	SAME(pread(fd, c, 7, 100), 7);
-	CHECK(!memcmp(c, how & SHARED && how & WRITTEN ? "written" : buf + 100, 7));
-	SAME(pread(fd, c, 1, 5000), 1);
-	SAME(c[0] == 'z', (how & SHARED) != 0);
-	return 0;
-}
-
-/* A private mapping with an offset, shared among processes by fork, one page written by each. */
-
-static int mapped_kid_make(struct maker_ctx *ctx)
-{
-	view[PAGE] = 'k';
-	return 0;
-}
-
-static int mapped_kid_use(struct maker_ctx *ctx)
-{
-	SAME(view[PAGE], 'k');
-	SAME(view[0], buf[PAGE]);
-	return 0;
-}
-
-static int mapped_fork_make(struct maker_ctx *ctx)
-{
-	fd = make_file(ctx, "mapped", 8192, O_RDWR);
-	CHECK(fd >= 0);
-	SAME(pwrite(fd, buf, 8192, 8192), 8192);
-	view = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, PAGE);
-	CHECK(view != MAP_FAILED);
-	return kid_start(ctx, mapped_kid_make, mapped_kid_use, NULL);
-}
-
-static int mapped_fork_use(struct maker_ctx *ctx)
-{
-	SAME(view[PAGE], buf[0]);
-	return kids_finish(ctx);
-}
-
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 const struct maker makers_file[] = {
 	{ "read", "a file read half way", offset_make, offset_use, 0, O_RDONLY },
 	{ "write", "a file written half way", offset_make, offset_use, 0, O_WRONLY },
@@ -700,40 +304,10 @@ const struct maker makers_file[] = {
 	ROW("path", "O_PATH of a file and of a directory", path),
 	ROW("path-symlink", "O_PATH of a symbolic link", symlink_path),
 	ROW("directory", "a directory read half way", directory),
-	{ "unlinked", "an unlinked file with its contents", nameless_make, nameless_use, 0, UNLINKED },
-	{ "unlinked-empty", "an empty one", nameless_make, nameless_use, 0, UNLINKED_EMPTY },
-	{ "unlinked-sparse", "one of a terabyte, mostly holes", nameless_make, nameless_use, 0, UNLINKED_SPARSE },
-	{ "unlinked-read-only", "one open for reading only", nameless_make, nameless_use, 0, UNLINKED_READONLY },
-	{ "tmpfile", "O_TMPFILE, given a name in the end", nameless_make, nameless_use, 0, TMPFILE },
-	{ "unlinked-owned", "one of another user and group", owned_make, owned_use, 0, 0 },
-	{ "pipe-owned", "a pipe of another user and group", owned_make, owned_use, 0, 1 },
-	ROW("owner-uid", "an owner set by another user", owner_uid),
-	ROW("unlinked-twice", "one opened twice and mapped", nameless_twice),
-	{ "unlinked-nofollow", "one opened thrice with O_NOFOLLOW", nofollow_make, nofollow_use, 0, 0 },
-	{ "unlinked-nofollow-tmpfile", "the same, made without a name", nofollow_make, nofollow_use, 0, 1 },
-	{ "linked-elsewhere", "an unlinked file with another name", linked_elsewhere_make, linked_elsewhere_use,
-		MAKER_MAY_REFUSE },
-	ROW("renamed", "a renamed file, its new name odd", renamed),
-	ROW("replaced", "a file whose name is now another's", replaced),
 	ROW("dup", "descriptors of one open file", dup),
 	ROW("inherited", "a child's descriptors of the same open file, and its own", inherited),
 	ROW("many", "five hundred descriptors", many),
-	ROW("owner", "O_ASYNC with an owner and a signal", owner),
-	ROW("owner-kinds", "a thread and a group as owners", owner_group),
 	ROW("devices", "null, zero, full, random, urandom", devices),
 	{ "proc", "a file and a directory of /proc/self", proc_make, proc_use, MAKER_MAY_REFUSE },
-	{ "mapped-private", "a private mapping", mapped_make, mapped_use, 0, 0 },
-	{ "mapped-private-written", "a private mapping, written", mapped_make, mapped_use, 0, WRITTEN },
-	{ "mapped-private-closed", "a private mapping, descriptor closed", mapped_make, mapped_use, 0,
-		WRITTEN | CLOSED },
-	{ "mapped-shared", "a shared mapping", mapped_make, mapped_use, 0, SHARED },
-	{ "mapped-shared-written", "a shared mapping, written", mapped_make, mapped_use, 0, SHARED | WRITTEN },
-	{ "mapped-shared-unlinked", "a shared mapping of an unlinked file", mapped_make, mapped_use, 0,
-		SHARED | WRITTEN | GONE },
-	{ "mapped-shared-unlinked-closed", "the same, descriptor closed", mapped_make, mapped_use, 0,
-		SHARED | WRITTEN | GONE | CLOSED },
-	{ "mapped-private-unlinked", "a private mapping of an unlinked file", mapped_make, mapped_use, 0,
-		WRITTEN | GONE | CLOSED },
-	ROW("mapped-fork", "a private mapping with an offset in two processes", mapped_fork),
 	{ 0 },
 };

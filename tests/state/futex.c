@@ -368,11 +368,6 @@ static int waitv_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 const struct maker makers_futex[] = {
 	{ "mutex", "a mutex, held and waited for", contended_make, contended_use, 0, NORMAL },
 	{ "recursive", "a recursive one, held twice", contended_make, contended_use, 0, RECURSIVE },

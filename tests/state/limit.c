@@ -249,11 +249,6 @@ static int ioprio_use(struct maker_ctx *ctx)
 	{                                                                                                              \
 		"rlimit-" name, "the limit " #which, rlimit_make, rlimit_use, 0, which                                 \
 	}
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 const struct maker makers_limit[] = {
 	LIMIT("cpu", RLIMIT_CPU),
 	LIMIT("fsize", RLIMIT_FSIZE),

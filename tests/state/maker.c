@@ -3,6 +3,7 @@
 
 #include "maker.h"
 
+#include <poll.h>
 #include <limits.h>
 #include <linux/futex.h>
 
@@ -79,6 +80,15 @@ const char *in_dir(struct maker_ctx *ctx, const char *name)
 {
 	snprintf(ctx->path, sizeof(ctx->path), "%s/%s", ctx->dir, name);
 	return ctx->path;
+}
+
+int new_file(struct maker_ctx *ctx, const char *name, const void *contents, size_t len, int flags)
+{
+	int f = open(in_dir(ctx, name), O_CREAT | O_RDWR | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (f < 0 || write(f, contents, len) != (ssize_t)len || close(f))
+		return -1;
+	return open(ctx->path, flags);
 }
 
 struct maker_shared *shared(struct maker_ctx *ctx)
@@ -218,6 +228,13 @@ long long proc_number(const char *path, const char *name, int base)
 	}
 	fclose(f);
 	return v;
+}
+
+int readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0);
 }
 
 bool file_has(const char *path, const char *word)

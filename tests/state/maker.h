@@ -71,6 +71,18 @@ struct maker {
 	const char *refusal; /* what a refusal has to mention: a regular expression */
 };
 
+/* One whose steps are of_make and of_use. */
+#define ROW(name, what, of)                                                                                            \
+	{                                                                                                              \
+		name, what, of##_make, of##_use                                                                        \
+	}
+
+/* Out of scope: spore must refuse it, with this word. */
+#define REFUSED(name, what, made, used, arg, word)                                                                     \
+	{                                                                                                              \
+		name, what, made, used, MAKER_MUST_REFUSE, arg, word                                                   \
+	}
+
 struct maker_group {
 	const char *name;
 	const struct maker *makers; /* ends with a name of NULL */
@@ -130,6 +142,9 @@ void let_go(_Atomic int *word);
 /* The path of a file in the maker's directory; good until the next call. */
 const char *in_dir(struct maker_ctx *ctx, const char *name);
 
+/* A file in the maker's directory with these contents, opened with these flags; -1. Its path is ctx->path. */
+int new_file(struct maker_ctx *ctx, const char *name, const void *contents, size_t len, int flags);
+
 /* The page that children share with their parents; made at the first call. */
 struct maker_shared *shared(struct maker_ctx *ctx);
 
@@ -155,6 +170,8 @@ char task_state(pid_t pid);
 /* The number after "name:" in /proc/PID/status or another such file, in the base given; -1 if there is none.
  */
 long long proc_number(const char *path, const char *name, int base);
+/* Would a read of this descriptor find something? 1 or 0. */
+int readable(int fd);
 /* Does the file's text hold this word? */
 bool file_has(const char *path, const char *word);
 

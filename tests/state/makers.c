@@ -5,33 +5,14 @@
 
 #include <sys/random.h>
 
-#define GROUPS(G)                                                                                                      \
-	G(task)                                                                                                        \
-	G(thread)                                                                                                      \
-	G(session)                                                                                                     \
-	G(cpu)                                                                                                         \
-	G(futex)                                                                                                       \
-	G(signal)                                                                                                      \
-	G(sleep)                                                                                                       \
-	G(timer)                                                                                                       \
-	G(identity)                                                                                                    \
-	G(limit)                                                                                                       \
-	G(seccomp)                                                                                                     \
-	G(memory)                                                                                                      \
-	G(file)                                                                                                        \
-	G(pipe)                                                                                                        \
-	G(pty)                                                                                                         \
-	G(event)                                                                                                       \
-	G(memfd)                                                                                                       \
-	G(shm)                                                                                                         \
-	G(lock)                                                                                                        \
-	G(refuse)
+/* MAKER_GROUPS, from meson.build: G(task) G(thread) and so on. */
+#define G(g) extern const struct maker makers_##g[];
+MAKER_GROUPS
+#undef G
 
-#define DECLARE(g) extern const struct maker makers_##g[];
-GROUPS(DECLARE)
-
-#define ROW(g) { #g, makers_##g },
-const struct maker_group maker_groups[] = { GROUPS(ROW){ NULL, NULL } };
+#define G(g) { #g, makers_##g },
+const struct maker_group maker_groups[] = { MAKER_GROUPS{ NULL, NULL } };
+#undef G
 
 static void list(bool flags)
 {

@@ -242,11 +242,6 @@ static int huge_use(struct maker_ctx *ctx)
 	return check_fill(view, PAGE, 1);
 }
 
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 const struct maker makers_memfd[] = {
 	ROW("plain", "a memfd with contents", plain),
 	ROW("empty", "an empty one without a name", empty),

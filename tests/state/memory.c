@@ -702,11 +702,6 @@ static int malloc_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 /* Shared memory belongs to who made it: seen through map_files. */
 
 static char *owned, path_of_owned[100];

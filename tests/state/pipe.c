@@ -496,11 +496,6 @@ static int fifo_opening_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 const struct maker makers_pipe[] = {
 	{ "empty", "an empty pipe", filled_make, filled_use, 0, 0 },
 	{ "partly", "a pipe with 5,000 bytes", filled_make, filled_use, 0, 5000 },

@@ -599,11 +599,6 @@ static int reading_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 /* Output stopped by a key, which only a key starts. */
 static int key_held_make(struct maker_ctx *ctx)
 {

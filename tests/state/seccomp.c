@@ -320,11 +320,6 @@ static int diverted_make(struct maker_ctx *ctx)
 	return kid_up(ctx, 0, kid);
 }
 
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 const struct maker makers_seccomp[] = {
 	ROW("filter", "a filter", filter),
 	ROW("privileged", "a filter without no_new_privs, with a log flag", privileged),

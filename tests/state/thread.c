@@ -569,11 +569,6 @@ static int spin_use(struct maker_ctx *ctx)
 	return join_all(2);
 }
 
-#define ROW(name, what, of)                                                                                            \
-	{                                                                                                              \
-		name, what, of##_make, of##_use                                                                        \
-	}
-
 const struct maker makers_thread[] = {
 	ROW("many", "fifty threads, their numbers and handles", id),
 	ROW("name", "a name each, with odd characters", name),
