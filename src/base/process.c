@@ -19,27 +19,30 @@
 #define SPORE_LIBEXECDIR "/usr/local/libexec/spore"
 #endif
 
-static int read_starttime(pid_t pid, uint64_t *out, char *state)
+/* A leader that has ended before its threads shows as a zombie too. */
+static int read_starttime(pid_t pid, uint64_t *out, bool *ended)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64], *after;
+	char path[64], *after, state;
+	long n_threads;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	if (file_read_all(AT_FDCWD, path, &text, NULL) < 0)
 		return -ESRCH;
 	after = strrchr(text, ')'); /* the name may hold anything, also a bracket */
 	if (!after || sscanf(after + 1,
-			      " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
-			      state, out) != 2)
+			      " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld %*d %" SCNu64,
+			      &state, &n_threads, out) != 3)
 		return -ESRCH;
+	*ended = state == 'X' || (state == 'Z' && n_threads < 2);
 	return 0;
 }
 
 int process_starttime_any(pid_t pid, uint64_t *out)
 {
 	uint64_t start;
-	char state;
-	int r = read_starttime(pid, &start, &state);
+	bool ended;
+	int r = read_starttime(pid, &start, &ended);
 
 	if (r == 0)
 		*out = start;
@@ -49,12 +52,12 @@ int process_starttime_any(pid_t pid, uint64_t *out)
 int process_starttime(pid_t pid, uint64_t *out)
 {
 	uint64_t start;
-	char state;
-	int r = read_starttime(pid, &start, &state);
+	bool ended;
+	int r = read_starttime(pid, &start, &ended);
 
 	if (r < 0)
 		return r;
-	if (state == 'Z' || state == 'X')
+	if (ended)
 		return -ESRCH;
 	*out = start;
 	return 0;

@@ -106,6 +106,24 @@ static int make_memories(struct plan *plan, struct new_process **wave, size_t n)
 	return r < 0 ? r : step_run(&s);
 }
 
+#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
+
+/* Those that are to give birth come before the children, the others last. */
+static void add_threads(struct plan *plan, struct batch *b, struct new_process *p, bool parents)
+{
+	for (size_t i = 1; i < p->n_threads; i++) {
+		const struct new_thread *t = &p->threads[i];
+		bool shares = io_context_is_shared(plan->r, t->id);
+
+		if (t->is_parent != parents)
+			continue;
+		if (shares)
+			io_context_prepare(b);
+		timer_slack_wear(b, &birth_of(p)->worn_slack, timer_slack_default(plan->r, t->id));
+		batch_clone(b, "clone3 of a thread", THREAD_FLAGS | (shares ? CLONE_IO : 0), 0, t->vtid, t->slot);
+	}
+}
+
 /* Children that keep the session their parent was born in come before it leads one of its own. */
 static int add_births(struct plan *plan, struct build *build, struct new_process *p)
 {
@@ -113,12 +131,14 @@ static int add_births(struct plan *plan, struct build *build, struct new_process
 	int r = login_assume(build, inherits_from(p));
 
 	session_keyring_join(build);
+	add_threads(plan, b, p, true);
 	for (int early = 1; early >= 0; early--) {
 		for (size_t i = 0; i < plan->r->n_processes; i++) {
 			struct new_process *child = plan->r->processes[i];
 			struct birth *birth = birth_of(child);
 
-			if (child->parent && birth->creator == p && !birth->stand_in && birth->early == (early == 1)) {
+			if (child->parent && birth->creator == p && !birth->thread && !birth->stand_in &&
+				birth->early == (early == 1)) {
 				add_process(plan, b, child, &birth_of(p)->worn_slack);
 				birth->born = true;
 			}
@@ -194,6 +214,39 @@ static int give_birth(struct plan *plan, struct new_process **wave, size_t n)
 	return r;
 }
 
+/* --- children of other threads than the leader ------------------------------------------------------------- */
+
+static int add_births_of_thread(struct plan *plan, struct step *s, struct new_thread *t)
+{
+	uint64_t worn = timer_slack_default(plan->r, t->id);
+	struct batch *b = step_add(s, t);
+
+	if (!b)
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->r->n_processes; i++)
+		if (birth_of(plan->r->processes[i])->thread == t) {
+			add_process(plan, b, plan->r->processes[i], &worn);
+			birth_of(plan->r->processes[i])->born = true;
+		}
+	if (!worn)
+		timer_slack_wear(b, &worn, TIMER_SLACK_USUAL);
+	return 0;
+}
+
+static int births_of_threads(struct plan *plan, struct new_process **wave, size_t n)
+{
+	struct step s = { .plan = plan, .name = "birth by a thread" };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		for (size_t k = 1; r == 0 && k < wave[i]->n_threads; k++)
+			if (wave[i]->threads[k].is_parent)
+				r = add_births_of_thread(plan, &s, &wave[i]->threads[k]);
+	if (r < 0)
+		step_abandon(&s);
+	return r < 0 ? r : step_run(&s);
+}
+
 /* --- stand-ins ------------------------------------------------------------------------------------------- */
 
 static int stand_in_births(struct plan *plan, struct stand_in *s)
@@ -265,6 +318,8 @@ static int waves(struct plan *plan)
 		if (r == 0)
 			r = give_birth(plan, wave, n);
 		if (r == 0)
+			r = births_of_threads(plan, wave, n);
+		if (r == 0)
 			r = stand_ins_of(plan, wave, n);
 	}
 	for (size_t i = 0; r == 0 && i < plan->r->n_processes; i++)
@@ -275,8 +330,6 @@ static int waves(struct plan *plan)
 }
 
 /* --- threads --------------------------------------------------------------------------------------------- */
-
-#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 
 /* And the last of each memory: nobody is forked from it any more. */
 static int thread_births(struct plan *plan)
@@ -293,15 +346,7 @@ static int thread_births(struct plan *plan)
 		b = step_add(&s, &p->threads[0]);
 		if (!b)
 			return -ENOMEM;
-		for (size_t k = 1; k < p->n_threads; k++) {
-			bool shares = io_context_is_shared(plan->r, p->threads[k].id);
-
-			if (shares)
-				io_context_prepare(b);
-			timer_slack_wear(b, &birth_of(p)->worn_slack, timer_slack_default(plan->r, p->threads[k].id));
-			batch_clone(b, "clone3 of a thread", THREAD_FLAGS | (shares ? CLONE_IO : 0), 0,
-				p->threads[k].vtid, p->threads[k].slot);
-		}
+		add_threads(plan, b, p, false);
 		if (!birth_of(p)->worn_slack)
 			timer_slack_wear(b, &birth_of(p)->worn_slack, TIMER_SLACK_USUAL);
 		batch_call(b, "close_range", SYS_close_range, BARE_FD_AREA, ~0u, 0);

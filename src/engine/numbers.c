@@ -44,15 +44,14 @@ static int find_children_by_scan(struct plan *plan, struct new_process *parent)
 	return r;
 }
 
-static int find_children(struct plan *plan, struct new_process *parent)
+static int find_children_of_task(struct plan *plan, int dir, pid_t tid)
 {
-	_cleanup_fd_ int dir = procfs_open_pid(parent->pid);
 	_cleanup_free_ char *text = NULL;
 	char name[48];
 	int r;
 
-	snprintf(name, sizeof(name), "task/%d/children", parent->pid);
-	r = dir < 0 ? dir : procfs_read(dir, name, &text, NULL);
+	snprintf(name, sizeof(name), "task/%d/children", tid);
+	r = procfs_read(dir, name, &text, NULL);
 	for (char *c = text; r == 0 && *c;) {
 		char *end;
 		pid_t pid = (pid_t)strtol(c, &end, 10);
@@ -62,6 +61,18 @@ static int find_children(struct plan *plan, struct new_process *parent)
 		c = end + strspn(end, " \n");
 		learn_number(plan, pid);
 	}
+	return r;
+}
+
+static int find_children(struct plan *plan, struct new_process *parent)
+{
+	_cleanup_fd_ int dir = procfs_open_pid(parent->pid);
+	_cleanup_free_ int *tids = NULL;
+	size_t n = 0;
+	int r = dir < 0 ? dir : procfs_numbers(dir, "task", &tids, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = find_children_of_task(plan, dir, tids[i]);
 	return r == -ENOENT ? find_children_by_scan(plan, parent) : r;
 }
 

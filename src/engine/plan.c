@@ -179,6 +179,30 @@ static int refuse_session(struct plan *plan, struct new_process *p)
 		(int)process_of(p)->session);
 }
 
+static int plan_thread(struct plan *plan, struct new_process *p)
+{
+	const struct process_state *s = process_of(p);
+
+	if (!s->parent_thread)
+		return 0;
+	for (size_t i = 1; i < p->parent->n_threads; i++)
+		if (p->parent->threads[i].id == s->parent_thread) {
+			birth_of(p)->thread = &p->parent->threads[i];
+			p->parent->threads[i].is_parent = true;
+			return 0;
+		}
+	return bad_image(plan, "a child of a thread that its parent has not");
+}
+
+/* Who gives birth to it is chosen by its session, or must be the leader. */
+static int not_by_thread(struct plan *plan, struct new_process *p)
+{
+	if (process_of(p)->parent_thread)
+		changed(plan->r->ps, BLAME(.pid = p->vpid, .process = process_of(p)->name, .object = "parent thread"),
+			"it is now a child of the first thread of its parent, which alone can give birth to it");
+	return 0;
+}
+
 /*
  * A session is inherited, and left only by becoming a leader. So a process is born either by its parent, before or after that one became a leader;
  * or in the name of its parent by a task that is in the session: its leader, or a stand-in for one that is dead.
@@ -200,7 +224,8 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 	}
 	b->born_session = (pid_t)process_of(parent)->session;
 	if (session == p->vpid || session == b->born_session)
-		return 0;
+		return io_context_is_shared(plan->r, p->threads[0].id) ? not_by_thread(plan, p) : plan_thread(plan, p);
+	not_by_thread(plan, p);
 	if (session == birth_of(parent)->born_session) {
 		b->early = true;
 		b->born_session = session;

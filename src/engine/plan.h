@@ -15,6 +15,7 @@
  */
 struct birth {
 	struct new_process *creator; /* whose batch has the clone3; NULL: the root */
+	struct new_thread *thread;   /* that of the creator which has it; NULL: the leader */
 	bool early;		     /* before the creator calls setsid */
 	struct stand_in *stand_in;   /* not NULL: born by it */
 	bool sibling;		     /* CLONE_PARENT: the creator is not its parent */

@@ -23,7 +23,7 @@ void search_end(struct search *s)
 	free(s->found);
 }
 
-static void note(struct search *s, struct process *parent, pid_t pid)
+static void note(struct search *s, struct process *parent, pid_t parent_tid, pid_t pid)
 {
 	struct found *grown;
 
@@ -38,7 +38,7 @@ static void note(struct search *s, struct process *parent, pid_t pid)
 		s->found = grown;
 		s->room = s->room ? 2 * s->room : 64;
 	}
-	s->found[s->n_found++] = (struct found){ parent, pid };
+	s->found[s->n_found++] = (struct found){ parent, parent_tid, pid };
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -56,7 +56,7 @@ static void children_of_task(struct search *s, struct process *p, pid_t tid)
 
 		if (end == c)
 			break;
-		note(s, p, (pid_t)pid);
+		note(s, p, tid, (pid_t)pid);
 		c = end + strspn(end, " \n");
 	}
 }
@@ -93,15 +93,20 @@ size_t search_adopt(struct search *s)
 	size_t added = 0;
 
 	for (size_t i = 0; i < s->n_found; i++) {
-		struct process *known = tree_find(t, s->found[i].pid);
+		const struct found *f = &s->found[i];
+		struct process *known = tree_find(t, f->pid);
 		unsigned int worker = (unsigned int)(t->n_processes % workers_count(s->workers));
 
-		if (known)
-			known->parent = s->found[i].parent;
-		else if (tree_add_process(t, s->found[i].parent, s->found[i].pid, worker) == 0)
+		if (!known && tree_add_process(t, f->parent, f->pid, worker) == 0) {
+			known = t->processes[t->n_processes - 1];
 			added++;
-		else
+		}
+		if (known) {
+			known->parent = f->parent;
+			known->parent_tid = f->parent_tid;
+		} else {
 			s->n_lost++;
+		}
 	}
 	s->n_found = 0;
 	return added;
@@ -121,7 +126,7 @@ int search_scan(struct search *s, size_t *added)
 			struct process *parent = tree_find(s->tree, list[i].parent);
 
 			if (parent)
-				note(s, parent, list[i].pid);
+				note(s, parent, 0, list[i].pid);
 		}
 		more = search_adopt(s);
 		*added += more;
@@ -141,7 +146,7 @@ int search_cgroup(struct search *s, const char *path)
 	if (r < 0)
 		return r;
 	for (char *c = text; *c; c = strchrnul(c, '\n'), c += *c == '\n')
-		note(s, NULL, (pid_t)atoi(c));
+		note(s, NULL, 0, (pid_t)atoi(c));
 	dir = opendir(path);
 	for (struct dirent *e; dir && (e = readdir(dir));) {
 		_cleanup_free_ char *sub = NULL;

@@ -17,6 +17,7 @@ struct search {
 	pthread_mutex_t lock; /* of what was found since the last adoption */
 	struct found {
 		struct process *parent;
+		pid_t parent_tid; /* 0: not known */
 		pid_t pid;
 	} * found;
 	size_t n_found, room;

@@ -64,6 +64,7 @@ struct new_thread {
 	struct stop stop;
 	struct batch batch; /* of the stage under way */
 	bool asleep;	    /* its last batch is the sleep that it was saved in */
+	bool is_parent;	    /* it gives birth to processes, and so is born before them */
 };
 
 struct new_process {

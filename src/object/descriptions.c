@@ -21,10 +21,9 @@ struct description_group {
 
 static void open_root(struct descriptions *d)
 {
-	char path[64];
+	const struct process *root = d->tree->n_processes ? d->tree->processes[0] : NULL;
 
-	snprintf(path, sizeof(path), "/proc/%d/root", d->tree->root_pid);
-	d->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	d->root_fd = root ? openat(root->living_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (d->root_fd < 0 || fstatat(d->root_fd, "dev/pts", &d->devpts, 0) < 0)
 		d->devpts = (struct stat){ 0 };
 }

@@ -59,6 +59,7 @@ struct session_keyring {
 struct process {
 	struct tree *tree;
 	struct process *parent; /* within the tree; NULL: the root */
+	pid_t parent_tid;	/* the thread of it whose child this is; 0: not known */
 	pid_t pid, vpid;
 	object_id id;
 	int proc_fd; /* O_PATH of /proc/PID */

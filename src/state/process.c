@@ -5,6 +5,8 @@
 static const struct field process_fields[] = {
 	FIELD_UINT(struct process_state, pid, "pid", "in the pid namespace of the tree's root, as all pids here"),
 	FIELD_REF(struct process_state, parent, "parent", "process", REF_LATE, "none: the root of the tree"),
+	FIELD_REF(struct process_state, parent_thread, "parent_thread", "thread", REF_LATE,
+		"whose child it is, if that is another than its parent's leader"),
 	FIELD_UINT(struct process_state, group, "group", "process group; 0: one from outside of that namespace"),
 	FIELD_UINT(struct process_state, session, "session", "likewise"),
 	FIELD_BOOL(struct process_state, executed, "executed", "has called exec since it was forked"),
@@ -18,6 +20,16 @@ static const struct field process_fields[] = {
 	FIELD_END,
 };
 
+/* Whose end tells a child (PR_SET_PDEATHSIG), and who alone waits for it with __WNOTHREAD. */
+static object_id parent_thread(const struct capture *c)
+{
+	const struct process *p = c->process;
+	const struct thread *th =
+		p->parent && p->parent_tid != p->parent->pid ? tree_find_tid(c->tree, p->parent_tid) : NULL;
+
+	return th && th->process == p->parent && th->stop.state != STOP_GONE ? th->id : 0;
+}
+
 int process_save(struct capture *c)
 {
 	struct process *p = c->process;
@@ -26,6 +38,7 @@ int process_save(struct capture *c)
 	struct process_state s = {
 		.pid = (uint64_t)p->vpid,
 		.parent = root ? 0 : p->parent->id,
+		.parent_thread = parent_thread(c),
 		.group = (uint64_t)p->status.pgid_in_ns,
 		.session = (uint64_t)p->status.sid_in_ns,
 		.executed = !(p->stat.flags & PF_FORKNOEXEC),

@@ -7,6 +7,7 @@
 struct process_state {
 	uint64_t pid;		 /* in the pid namespace of the tree's root, as all pids */
 	object_id parent;	 /* 0: the root */
+	object_id parent_thread; /* 0: the parent's leader */
 	uint64_t group, session; /* 0: outside of that namespace */
 	bool executed;		 /* has called exec since it was forked: setpgid by its parent fails */
 	uint64_t exit_signal;	 /* what its parent gets when it ends */

@@ -168,6 +168,22 @@ static const char *state_name(char state)
 	}
 }
 
+/* Of a parent with several: whose children the kernel says it is among. */
+static void parent_thread_fact(struct oracle *o, const struct proc *p)
+{
+	for (size_t i = 0; i < o->nprocs; i++)
+		for (size_t k = 0; o->procs[i].pid == p->parent && o->procs[i].ntasks > 1 && k < o->procs[i].ntasks;
+			k++) {
+			const struct task *t = &o->procs[i].tasks[k];
+			_free_ char *text = slurpf(NULL, "/proc/%d/task/%d/children", t->proc->pid, t->tid);
+			char name[32];
+
+			for (char *c = text, *end; c && strtol(c, &end, 10) && end != c; c = end)
+				if (strtol(c, NULL, 10) == p->pid)
+					fact(o, p->prefix, "parent thread", "%s", name_of(o, t->tid, name));
+		}
+}
+
 static void relation_facts(struct oracle *o, const struct proc *p, char *stat)
 {
 	static const struct {
@@ -181,6 +197,7 @@ static void relation_facts(struct oracle *o, const struct proc *p, char *stat)
 	fact(o, p->prefix, "state", "%s", state_name(p->state));
 	/* Whoever is the root's parent, and may lead its session as well. */
 	fact(o, p->prefix, "ppid", "%s", parent && !in_tree(o, parent) ? "outside" : name_of(o, parent, name));
+	parent_thread_fact(o, p);
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
 		fact(o, p->prefix, ids[i].key, "%s",
 			name_of(o, strtol(stat_field(stat, ids[i].field), NULL, 10), name));

@@ -651,6 +651,63 @@ static int exit_signal_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* A child of a thread that is not the first: it is told of that thread's end, and waited for by that thread alone (__WNOTHREAD). arg: it calls exec. */
+
+static pthread_t bearer;
+static _Atomic int bearer_ends;
+static int bearer_answer;
+
+static int mortal_make(struct maker_ctx *ctx)
+{
+	CHECK(!prctl(PR_SET_PDEATHSIG, SIGTERM));
+	return 0;
+}
+
+static int execed_mortal_start(struct maker_ctx *ctx)
+{
+	CHECK(!mkfifo(in_dir(ctx, "never"), 0600));
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid) {
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
+		execl("/proc/self/exe", "a-name-of-its-own", "--wait", ctx->path, "5", NULL);
+		_exit(99);
+	}
+	return until_blocked_in(kid, SYS_openat);
+}
+
+static void *bears(void *arg)
+{
+	struct maker_ctx *ctx = arg;
+
+	bearer_answer = ctx->arg ? execed_mortal_start(ctx) : kid_start(ctx, mortal_make, NULL, &kid);
+	let_go(&shared(ctx)->flag[0]);
+	wait_for(&bearer_ends);
+	return NULL;
+}
+
+static int bearer_make(struct maker_ctx *ctx)
+{
+	shared(ctx);
+	TRY(thread_start(&bearer, bears, ctx));
+	wait_for(&shared(ctx)->flag[0]);
+	return bearer_answer;
+}
+
+static int bearer_use(struct maker_ctx *ctx)
+{
+	int status = 0;
+
+	SAME(waitpid(kid, &status, WNOHANG | __WNOTHREAD), -1);
+	SAME(errno, ECHILD);
+	SAME(waitpid(kid, &status, WNOHANG), 0);
+	let_go(&bearer_ends);
+	SAME(pthread_join(bearer, NULL), 0);
+	SAME(waitpid(kid, &status, 0), kid);
+	SAME(status, SIGTERM);
+	return 0;
+}
+
 const struct maker makers_task[] = {
 	{ "tree", "two children with two children each", tree_make },
 	{ "chain", "ten generations", chain_make, chain_use, 0, 10 },
@@ -691,6 +748,8 @@ const struct maker makers_task[] = {
 		CLONE_VM },
 	{ "shares-all", "two processes with one memory, table, directory and handlers", shares_make, shares_use,
 		MAKER_MAY_REFUSE | MAKER_BUSY, CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND },
+	{ "thread-parent", "a child of a thread that is not the first", bearer_make, bearer_use },
+	{ "thread-parent-execed", "one that called exec", bearer_make, bearer_use, 0, 1 },
 	{ "exit-signal-usr1", "a child whose end is told by SIGUSR1", exit_signal_make, exit_signal_use, 0, SIGUSR1 },
 	{ "exit-signal-none", "a child whose end is not told", exit_signal_make, exit_signal_use, 0, 0 },
 	{ 0 },
