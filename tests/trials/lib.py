@@ -75,15 +75,20 @@ class Trial:
 
 
 class Target:
-    """trial-target or trial-blocked, with its own directory."""
+    """trial-target or trial-blocked, with its own directory. With container, a shell command: by `spore run`, after that command."""
 
-    def __init__(self, trial, *args, program="trial-target", name="target"):
+    def __init__(self, trial, *args, program="trial-target", name="target", container=None):
         self.trial = trial
         self.dir = f"{trial.work}/{name}"
         os.makedirs(self.dir, exist_ok=True)
         self.nonce = os.urandom(8).hex()
         mode, *more = args
         words = [mode, self.dir, *more] if program == "trial-target" else [self.dir, mode, *more]
+        self.popen = self.session = None
+        if container:
+            inside = ["env", f"{TREE}={self.nonce}", "sh", "-c", f'{container}; exec "$@" </dev/null >>out 2>&1', "sh", trial.program(program), *words]
+            self.root, self.output = trial.spore.pid_from(["run", "-d", "--", *inside], self.dir)
+            return
         with open(f"{self.dir}/out", "ab") as out:
             self.popen = subprocess.Popen([trial.program(program), *words], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.dir,
                                           env={**os.environ, TREE: self.nonce}, start_new_session=True)
@@ -131,7 +136,7 @@ class Target:
                 break
             kill_all(pids)
             time.sleep(0.02)
-        self.reap()
+        self.reap() if self.session else os.close(self.output)
 
 
 @contextlib.contextmanager

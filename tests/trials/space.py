@@ -23,11 +23,17 @@ def judge(trial, tree, image, what, status, said):
         trial.fail(f"{what}: failed, yet the image looks valid")
 
 
+# Its /dev/shm is its own, and so what lies there is in the image: a file with a hole, one with two names, one in a directory.
+FILES = "cd /dev/shm; head -c 200000 /dev/urandom >many; truncate -s 1M many; mkdir below; echo one >below/one; ln below/one two; cd -"
+
+
 def enospc(trial):
-    with target(trial, "mixed") as tree:
-        tree.wait_ready(PARTS)
-        injected(trial, tree)
-        small_disks(trial, tree)
+    for container in None, FILES:
+        with target(trial, "mixed", name="container" if container else "host", container=container) as tree:
+            tree.wait_ready(PARTS)
+            where = "in a container: " if container else ""
+            trial.note(where + injected(trial, tree))
+            trial.note(where + small_disks(trial, tree))
 
 
 def injected(trial, tree):
@@ -52,13 +58,13 @@ def injected(trial, tree):
                 continue    # room was not set aside in advance, and was there when it was needed
             judge(trial, tree, image, f"ENOSPC at write {n} of {whole.count}", run.status, run.output)
     shutil.rmtree(image, ignore_errors=True)
-    trial.note(f"{hit} of {times} injected, {whole.count} calls that write")
+    return f"{hit} of {times} injected, {whole.count} calls that write"
 
 
 def small_disks(trial, tree):
     """A tmpfs one page larger each time, until the image fits (spread out where that would be too many)."""
     disk = f"{trial.work}/disk"
-    os.mkdir(disk)
+    os.makedirs(disk, exist_ok=True)
     pages, step, sizes = 2, 1, 0
     while True:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={pages * 4096}", "spore-trial", disk], check=True)
@@ -77,7 +83,7 @@ def small_disks(trial, tree):
         pages += step
         if pages > 1 << 16:
             raise Failure("the image does not fit in 256 MiB")
-    trial.note(f"{sizes} disks too small, {pages} pages were enough")
+    return f"{sizes} disks too small, {pages} pages were enough"
 
 
 TRIALS = {"enospc": enospc}
