@@ -686,22 +686,31 @@ class Reference:
     """The uninterrupted run."""
 
     def __init__(self, scenario, options, base):
-        work = f"{base}/reference"
+        self.scenario, self.options, self.base = scenario, options, base
+        self.total = self.wall = 0.0
+        self.measure()
+
+    def measure(self):
+        """Under load the same work takes up to a third more processor time: what counts is the dearest run."""
+        scenario, work = self.scenario, f"{self.base}/reference"
         os.mkdir(work)
         scenario.prepare(work)
-        session = Session(scenario, options, work)
+        session = Session(scenario, self.options, work)
         try:
             session.start()
             scenario.advance(session, 1, self) if not scenario.cpu_bound else None
             scenario.complete(session)
-            session.finish(options.timeout)
+            session.finish(self.options.timeout)
         finally:
             session.close()
         judge_end(scenario, session)
-        self.total, self.wall, self.result = session.lives[-1], session.wall, scenario.result(work)
+        self.total, self.wall = max(self.total, session.lives[-1]), max(self.wall, session.wall)
+        self.result = scenario.result(work)
         shutil.rmtree(work)
 
-    total = wall = 0.0
+    def less_than_whole(self, cpu):
+        """Is that clearly less than a whole run? 0.3 s are the least that is charged for starting and ending."""
+        return cpu <= 0.85 * self.total + 0.3
 
 
 def judge_end(scenario, session):
@@ -721,8 +730,11 @@ def judge(scenario, session, reference):
     left = [p for p in pids_with(TREE, session.nonce) if not is_gone(p)]
     if left:
         raise Failure(f"tasks left behind: {left}")
-    if scenario.cpu_bound and session.lives[-1] > 0.85 * reference.total + 0.3:     # the least that is charged for starting and ending
-        raise Failure(f"{session.lives[-1]:.2f} s of processor time after the restore, the whole takes {reference.total:.2f}: run again?")
+    if scenario.cpu_bound and not reference.less_than_whole(session.lives[-1]):
+        reference.measure()     # as busy as the machine is now
+        if not reference.less_than_whole(session.lives[-1]):
+            raise Failure(f"{session.lives[-1]:.2f} s of processor time after the restore, {sum(session.lives):.2f} in all, "
+                          f"the whole takes {reference.total:.2f}: run again?")
 
 
 def live(scenario, options, base, reference, spore, fractions, twice=False):
