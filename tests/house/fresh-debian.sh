@@ -3,7 +3,8 @@
 # fresh-debian.sh [DIR]: ./demo and ./check on a clean clone, in a Debian 12 that has nothing but its base.
 #
 # DIR (/var/tmp/spore-debian) keeps the base as debootstrap made it, for the next time; each run works on a copy. The copy
-# becomes the root of a mount namespace of its own, which ends with this script, and all its mounts with it.
+# becomes the root of a mount and a pid namespace of its own, which end with this script, and with them all mounts and processes. (Nobody
+# else on the machine then takes a pid that a restore needs.)
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(realpath -m "${1:-/var/tmp/spore-debian}")
@@ -22,9 +23,10 @@ if [ "${INSIDE:-}" != yes ]; then
 	fi
 	root=$(mktemp -d "$dir/root.XXXXXX")
 	trap 'rm -rf --one-file-system "$root"' EXIT
+	trap 'exit 143' INT TERM
 	tar -C "$root" -xf "$dir/base.tar"
 	git clone -q --no-hardlinks "$top" "$root/spore"
-	INSIDE=yes unshare --mount --propagation private "$0" "$root" || { echo "fresh-debian: failed" >&2; exit 1; }
+	INSIDE=yes unshare --mount --pid --fork --kill-child --propagation private "$0" "$root" || { echo "fresh-debian: failed" >&2; exit 1; }
 	exit 0
 fi
 

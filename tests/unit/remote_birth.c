@@ -267,7 +267,7 @@ static void test_births(const char *name, bool old)
 	CHECK(alive(born->init) == 1 + CHILDREN);
 	kill(spore, SIGKILL);
 	waitpid(spore, NULL, 0);
-	for (int i = 0; i < 2000 && alive(born->init); i++)
+	for (int i = 0; i < 20000 && alive(born->init); i++)
 		usleep(1000);
 	CHECK(!alive(born->init));
 	printf("%-12s seed, %d processes, %d threads and a batch in each: %ld us\n", name, CHILDREN, THREADS, born->us);
