@@ -126,8 +126,8 @@ void holder_describe(const struct holder *h, char *text, size_t size)
 	if (h->taken == FREE)
 		snprintf(text, size, "%d is taken here, by nobody whom /proc shows", (int)h->number);
 	else if (h->pid != h->number)
-		snprintf(text, size, "%d is taken here (a group or session that process %d, %s, is in)",
-			(int)h->number, (int)h->pid, h->name);
+		snprintf(text, size, "%d is taken here (a group or session that process %d, %s, is in)", (int)h->number,
+			(int)h->pid, h->name);
 	else
 		snprintf(text, size, "%d is taken here (%s%s)", (int)h->number, h->name,
 			h->taken == BY_DYING ? ", which has ended but was not waited for" : "");

@@ -23,10 +23,10 @@ from harness import Failure, Skip, kill_all, pids_with
 CLI = {"tree": ["container", "run", "save", "moved"], "external": ["save", "run"], "regular": ["files"]}
 # The maker that makes a field worth carrying, where some machines cannot: if it is skipped, the field is not judged.
 NEEDS = {
-    "memory.areas.name": "memory/named", "thread_attributes.io_flusher": "attributes/io-flusher", "scheduling.util_min": "limit/clamp",
-    "scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "cpu/cpuid", "x86_process.of": "cpu/tiles", "core_scheduling.of": "thread/core-cookie", "core_scheduling.group": "thread/core-cookie", "iopl.of": "cpu/iopl", "iopl.level": "cpu/iopl",
+    "memory.areas.name": "advice/named", "thread_attributes.io_flusher": "attributes/io-flusher", "scheduling.util_min": "limit/clamp",
+    "scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "x86/cpuid", "x86_process.of": "x86/tiles", "core_scheduling.of": "thread/core-cookie", "core_scheduling.group": "thread/core-cookie", "iopl.of": "x86/iopl", "iopl.level": "x86/iopl",
     "thread_attributes.store_bypass": "attributes/speculation", "thread_attributes.indirect_branch": "attributes/indirect-branch",
-    "thread_attributes.l1d_flush": "attributes/l1d-flush", "x86_process.xfeatures": "cpu/tiles",
+    "thread_attributes.l1d_flush": "attributes/l1d-flush", "x86_process.xfeatures": "x86/tiles",
 }
 # What no test on one machine can tell: contents of files stand in the first page file as long as they are saved by one writer; that
 # a thread may run on every CPU matters where there are others.
@@ -38,11 +38,11 @@ NOT_THE_FIELD = re.compile(r"could not make it|pid is taken|File exists|spore ch
 MOST = 24       # makers of other groups to try for one field
 # Which groups of makers make the state of a component, where its name does not begin with theirs, nor theirs with its.
 GROUPS = {
-    "process": "task session", "thread": "cpu signal seccomp credentials attributes", "shmem": "memory", "regular": "file nameless mapped", "descriptors": "file task",
-    "x86": "cpu", "x86_process": "cpu", "scheduling": "limit thread", "timer_slack": "attributes thread",
-    "mempolicy": "limit memory", "credentials": "thread", "ended": "thread", "thread_attributes": "attributes",
+    "process": "task session", "thread": "registers moment signal seccomp credentials attributes", "shmem": "shared", "regular": "file nameless mapped", "descriptors": "file task",
+    "x86": "registers moment", "iopl": "x86", "memory": "shared advice mapped", "scheduling": "limit thread", "timer_slack": "attributes thread",
+    "mempolicy": "limit advice", "credentials": "thread", "ended": "thread", "thread_attributes": "attributes",
     "sigaltstack": "signal thread", "itimers": "timer", "posix_timers": "timer", "pending": "signal", "shared_pending": "signal",
-    "fs": "task", "directory": "fs file", "dev_tty": "pty", "controlling_terminal": "pty session", "device": "file",
+    "fs": "task", "directory": "fs file", "dev_tty": "pty_jobs", "controlling_terminal": "pty_jobs session", "device": "file",
     "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped", "continued": "task",
 }
 
