@@ -37,6 +37,7 @@ int tree_new(pid_t root, const char *cgroup, struct problems *ps, struct tree **
 	if (!t)
 		return failed(ps, NULL, -ENOMEM, "out of memory");
 	t->root_pid = root;
+	t->n_cpus = sysconf(_SC_NPROCESSORS_CONF);
 	t->scan = access("/proc/thread-self/children", F_OK) < 0; /* CONFIG_PROC_CHILDREN */
 	if (cgroup) {
 		t->cgroup = strdup(cgroup);

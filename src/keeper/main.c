@@ -2,6 +2,8 @@
 /* spore-keeper FD: started by libspore, with a socket to its first client. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -207,6 +209,9 @@ int main(int argc, char **argv)
 	if (argc != 2 || set_descriptors(atoi(argv[1])) < 0)
 		return 2;
 	make_room_for_descriptors();
+	/* What is freed will be wanted again in a moment: given back, each page would be taken, and cleared, anew. */
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
+	mallopt(M_MMAP_THRESHOLD, 4 << 20);
 	umask(077);
 	prctl(PR_SET_NAME, "spore-keeper");
 	pthread_mutex_init(&k.report_lock, NULL);

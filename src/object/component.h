@@ -89,6 +89,7 @@ struct own_facts {
 	long nr_open;			     /* fs.nr_open; 0: not to be read */
 	long oom_score_adj, coredump_filter; /* what every new task has from birth */
 	struct capability_sets capabilities;
+	long n_cpus; /* that the machine may ever have; 0: not read yet */
 };
 
 struct restore {

@@ -90,6 +90,7 @@ struct tree {
 	struct process **processes; /* parents before children; [0] is the root */
 	size_t n_processes, room;
 	size_t n_threads;
+	long n_cpus;	 /* that the machine may ever have */
 	bool own_pid_ns; /* the root is pid 1 of its pid namespace */
 	/* Of the root, read by the first look at a process that compares with it. 0: not read yet, or none. */
 	_Atomic(uint64_t) namespaces[10];

@@ -82,7 +82,7 @@ static void attributes_ask(struct capture *c, struct batch *b, void *scratch)
  */
 static uint32_t chosen_futex_slots(const struct process *p, uint32_t slots)
 {
-	const unsigned long most = 4ul * (unsigned long)sysconf(_SC_NPROCESSORS_CONF);
+	const unsigned long most = 4ul * (unsigned long)p->tree->n_cpus;
 
 	if (p->n_threads > 1 && (slots <= FUTEX_SLOTS_LEAST || slots < 2 * most))
 		return 0;

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,14 +39,20 @@ static const struct kind_of_ns {
 	{ "time_for_children", OF_ANY, "time" },
 };
 
-/* The inode of a namespace is its name. 0: this kernel has no such, or the task is gone. */
+/* The inode of a namespace is its name, and its link says it: "uts:[4026531838]". 0: this kernel has no such, or the task is gone. */
 static ino_t ns_of(int proc_fd, const char *name)
 {
-	char path[40];
-	struct stat st;
+	char path[40], link[64];
+	const char *number;
+	ssize_t n;
 
 	snprintf(path, sizeof(path), "ns/%s", name);
-	return fstatat(proc_fd, path, &st, 0) < 0 ? 0 : st.st_ino;
+	n = readlinkat(proc_fd, path, link, sizeof(link) - 1);
+	if (n < 0)
+		return 0;
+	link[n] = '\0';
+	number = strchr(link, '[');
+	return number ? strtoul(number + 1, NULL, 10) : 0;
 }
 
 static bool may_differ_from_host(const struct tree *t, const struct kind_of_ns *k)

@@ -101,10 +101,8 @@ static int capture_policy(struct capture *c, struct scheduling_state *s)
 	return errno ? -errno : 0;
 }
 
-static void online_cpus(uint64_t words[static AFFINITY_WORDS])
+static void all_cpus(long n, uint64_t words[static AFFINITY_WORDS])
 {
-	long n = sysconf(_SC_NPROCESSORS_CONF);
-
 	memset(words, 0, AFFINITY_WORDS * sizeof(*words));
 	for (long i = 0; i < n && i < AFFINITY_WORDS * 64; i++)
 		words[i / 64] |= 1ull << (i % 64);
@@ -118,7 +116,7 @@ static int capture_affinity(struct capture *c, struct scheduling_state *s)
 	if (n < 0)
 		return failed(
 			c->ps, BLAME_PROCESS(c->process), -errno, "sched_getaffinity of thread %d", c->thread->tid);
-	online_cpus(all);
+	all_cpus(c->tree->n_cpus, all);
 	s->any_cpu = !memcmp(words, all, sizeof(words));
 	for (s->n_cpus = AFFINITY_WORDS; s->n_cpus > 1 && !words[s->n_cpus - 1];)
 		s->n_cpus--;
@@ -160,12 +158,19 @@ static int scheduling_capture(struct capture *c, const struct batch *b, void *sc
 /* --- restore
  * ---------------------------------------------------------------------------------------------------- */
 
+static long own_cpus(struct restore *r)
+{
+	if (!r->own.n_cpus)
+		r->own.n_cpus = sysconf(_SC_NPROCESSORS_CONF);
+	return r->own.n_cpus;
+}
+
 static void validate_cpus(struct restore *r, const struct scheduling_state *s)
 {
 	uint64_t all[AFFINITY_WORDS];
 	const char *remedy = "restore on a machine with these CPUs";
 
-	online_cpus(all);
+	all_cpus(own_cpus(r), all);
 	for (size_t i = 0; !s->any_cpu && i < s->n_cpus * 64; i++) {
 		if (!(s->cpus[i / 64] >> (i % 64) & 1))
 			continue;
@@ -191,11 +196,12 @@ static int scheduling_validate(struct restore *r, const struct record *rec)
 }
 
 /* A newborn has the mask of spore: mostly that is what it is to have. */
-static void build_affinity(struct batch *b, const struct scheduling_state *s)
+static void build_affinity(struct build *build, const struct scheduling_state *s)
 {
+	struct batch *b = build->batch;
 	uint64_t want[AFFINITY_WORDS], own[AFFINITY_WORDS] = { 0 };
 
-	online_cpus(want);
+	all_cpus(own_cpus(build->restore), want);
 	if (!s->any_cpu) {
 		memset(want, 0, sizeof(want));
 		memcpy(want, s->cpus, MIN(s->n_cpus, (size_t)AFFINITY_WORDS) * sizeof(*want));
@@ -238,7 +244,7 @@ static int scheduling_identity(struct build *build, const void *state)
 		batch_call(b, "ioprio_set", SYS_ioprio_set, IOPRIO_OF_PROCESS, 0, s->ioprio);
 	/* It has what it wore to give birth. 0 asks for the default, and is what the real-time policies leave of any. */
 	batch_call(b, "prctl(PR_SET_TIMERSLACK)", SYS_prctl, PR_SET_TIMERSLACK, s->timer_slack);
-	build_affinity(b, s);
+	build_affinity(build, s);
 	build_policy(b, s);
 	return 0;
 }

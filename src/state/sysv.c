@@ -69,9 +69,11 @@ static void refuse_objects(struct capture *c, int n, const char *what)
 
 static int sysv_look(struct capture *c)
 {
-	struct ipc_counts n = count_of(c->process);
+	struct ipc_counts n = { 0 };
 
-	if (n.own_ns && c->process == c->tree->processes[0]) {
+	if (c->process == c->tree->processes[0]) /* all others are in the same namespace, or refused for it */
+		n = count_of(c->process);
+	if (n.own_ns) {
 		refuse_objects(c, n.semaphores, "System V semaphore sets");
 		refuse_objects(c, n.queues, "System V message queues");
 		refuse_objects(c, n.segments, "System V shared memory");

@@ -8,7 +8,7 @@
 
 #include "state/owner.h"
 
-/* A thread of spore's own is no debugger: the tree may be stopped already. */
+/* A thread of spore's own is no debugger: what is not stopped may be held by one all the same. */
 static bool is_own_thread(pid_t tid)
 {
 	char path[40];
@@ -24,7 +24,7 @@ static int tracer_look(struct capture *c)
 	for (size_t i = 0; i < p->n_threads; i++) {
 		pid_t tracer = p->threads[i].status.tracer;
 
-		if (!tracer || is_own_thread(tracer))
+		if (!tracer || p->threads[i].stop.state == STOP_STOPPED || is_own_thread(tracer))
 			continue;
 		refused(c->ps, BLAME_PROCESS(p, .object = "tracer", .remedy = "detach the debugger"),
 			"thread %d is traced by process %d", p->threads[i].tid, tracer);
