@@ -331,7 +331,8 @@ def is_not_seen():
         check(f"{name} ends as it would have", good, line)
         # The whole time again, for those, from the last stop on.
         latest = T + 1 + (spent if restarted == "r" else 0) + 1
-        check(f"{name} ends in time", T - 0.01 <= float(took) <= latest, f"{line}, {spent:.2f} s of {runs} runs")
+        earliest = 0 if name == "wait4" else T - 0.01      # the child it waits for may have begun long before it
+        check(f"{name} ends in time", earliest <= float(took) <= latest, f"{line}, {spent:.2f} s of {runs} runs")
 
 
 STOPPED = r"""
@@ -373,7 +374,7 @@ text = b"".join(struct.pack("HBBI", *i) for i in code)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 os.write(1, b"ready\n")
 assert libc.prctl(22, 2, ctypes.byref(prog(len(code), text)), 0, 0) == 0
-time.sleep(0.6)
+time.sleep(2)
 os.write(1, b"alive\n")
 """
 

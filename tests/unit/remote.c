@@ -209,18 +209,16 @@ static bool goes_on(struct seen *s)
 char *settled_maps(pid_t pid)
 {
 	char *before = read_maps(pid);
+	int calm = 0;
 
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 500 && calm < 5; i++) {
 		char *now;
-		bool same;
 
 		usleep(20000);
 		now = read_maps(pid);
-		same = !strcmp(before, now);
+		calm = strcmp(before, now) ? 0 : calm + 1;
 		free(before);
 		before = now;
-		if (same)
-			break;
 	}
 	return before;
 }
