@@ -21,6 +21,7 @@
 #include "state/clocks.h"
 #include "state/owner.h"
 #include "state/pending_signals.h"
+#include "state/wall_timers.h"
 
 #define MOST_IDS_IN_BETWEEN 4096 /* that a kernel without RESTORE_IDS is made to go through */
 
@@ -32,6 +33,7 @@ struct posix_timer {
 	uint64_t value;
 	int32_t thread;
 	uint64_t left, interval;
+	bool wall_clock;
 };
 
 static const struct field posix_timer_fields[] = {
@@ -42,6 +44,8 @@ static const struct field posix_timer_fields[] = {
 	FIELD_HEX(struct posix_timer, value, "value", "sigev_value"),
 	FIELD_INT(struct posix_timer, thread, "thread", "SIGEV_THREAD_ID: the thread that gets the signal; 0: any"),
 	FIELD_UINT(struct posix_timer, left, "left_ns", "until it fires; 0: not set"),
+	FIELD_BOOL(struct posix_timer, wall_clock, "wall_clock",
+		"set to a time of day, by CLOCK_REALTIME: left_ns is that time, since 1970"),
 	FIELD_UINT(struct posix_timer, interval, "interval_ns", "from one to the next"),
 	FIELD_END,
 };
@@ -73,6 +77,7 @@ struct posix_timers_scratch {
 	struct timer_got *got;
 	size_t n;
 	struct timespec *now;
+	struct timespec *wall; /* before and after they were asked; NULL: none is of CLOCK_REALTIME */
 	int error;
 };
 
@@ -87,12 +92,26 @@ static int read_timers(const struct process *p, struct proc_timer **timers, size
 	return r < 0 ? r : proc_timers_parse(text, timers, n);
 }
 
+static bool any_by_wall_clock(const struct proc_timer *timers, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (timers[i].clock == CLOCK_REALTIME)
+			return true;
+	return false;
+}
+
+static void ask_wall_clock(struct batch *b, uint64_t at)
+{
+	if (at)
+		batch_call(b, "clock_gettime", SYS_clock_gettime, CLOCK_REALTIME, at);
+}
+
 static void posix_timers_ask(struct capture *c, struct batch *b, void *scratch)
 {
 	struct posix_timers_scratch *s = scratch;
 	_cleanup_free_ struct proc_timer *timers = NULL;
-	void *room = NULL, *now = NULL;
-	uint64_t at, clock_at;
+	void *room = NULL, *now = NULL, *wall = NULL;
+	uint64_t at, clock_at, wall_at = 0;
 
 	s->error = read_timers(c->process, &timers, &s->n);
 	if (s->error < 0 || !s->n)
@@ -101,6 +120,10 @@ static void posix_timers_ask(struct capture *c, struct batch *b, void *scratch)
 	clock_at = batch_room(b, sizeof(struct timespec), &now).v;
 	s->got = room;
 	s->now = now;
+	if (any_by_wall_clock(timers, s->n))
+		wall_at = batch_room(b, 2 * sizeof(struct timespec), &wall).v;
+	s->wall = wall;
+	ask_wall_clock(b, wall_at);
 	for (size_t i = 0; room && i < s->n; i++) {
 		s->got[i].timer = timers[i];
 		s->got[i].overrun = batch_call(b, "timer_getoverrun", SYS_timer_getoverrun, (uint64_t)timers[i].id);
@@ -108,6 +131,7 @@ static void posix_timers_ask(struct capture *c, struct batch *b, void *scratch)
 		batch_call(b, "timer_gettime", SYS_timer_gettime, (uint64_t)timers[i].id,
 			at + i * sizeof(*s->got) + offsetof(struct timer_got, left));
 	}
+	ask_wall_clock(b, wall_at ? wall_at + sizeof(struct timespec) : 0);
 	batch_call(b, "clock_gettime", SYS_clock_gettime, CLOCK_MONOTONIC, clock_at);
 }
 
@@ -136,6 +160,39 @@ static int capture_timer(struct capture *c, const struct timer_got *got, struct 
 		.interval = (uint64_t)timespec_ns(&got->left.it_interval),
 	};
 	return 0;
+}
+
+/* One that signals nobody is not among those that the kernel lists. */
+static void find_time_of_day(
+	struct capture *c, const struct posix_timers_scratch *got, const struct wall_timers *all, struct posix_timer *t)
+{
+	int64_t left = (int64_t)t->left, due;
+	char object[32];
+
+	if (t->clock != CLOCK_REALTIME || !t->left)
+		return;
+	snprintf(object, sizeof(object), "timer %u", t->id);
+	if (!all->known || t->notify == SIGEV_NONE) {
+		changed(c->ps, BLAME_PROCESS(c->process, .object = object),
+			"it will be due after the time that it had left; if it was set to a time of day "
+			"(TIMER_ABSTIME of CLOCK_REALTIME), which the kernel does not tell here, that is late");
+		return;
+	}
+	due = wall_timers_find(all, timespec_ns(&got->wall[0]) + left, timespec_ns(&got->wall[1]) + left);
+	t->wall_clock = due > 0;
+	if (t->wall_clock)
+		t->left = (uint64_t)due;
+}
+
+static int find_times_of_day(struct capture *c, const struct posix_timers_scratch *got, struct posix_timers_state *s)
+{
+	struct wall_timers all = { 0 };
+	int r = got->wall ? wall_timers_read(&all) : 0;
+
+	for (size_t i = 0; r == 0 && got->wall && i < s->n_timers; i++)
+		find_time_of_day(c, got, &all, &s->timers[i]);
+	wall_timers_free(&all);
+	return r;
 }
 
 static int by_id(const void *a, const void *b)
@@ -188,7 +245,7 @@ static int posix_timers_capture(struct capture *c, const struct batch *b, void *
 		tell_overrun(c, &s->timers[s->n_timers - 1], batch_result(b, got->got[i].overrun));
 	}
 	qsort(s->timers, s->n_timers, sizeof(*s->timers), by_id);
-	return 0;
+	return find_times_of_day(c, got, s);
 }
 
 /* --- restore
@@ -260,27 +317,29 @@ static void skip_ids(struct batch *b, uint32_t from, uint32_t to)
 }
 
 /*
- * By the clock that it had, to the nanosecond, where that is the tree's CLOCK_MONOTONIC. A timer that repeats
+ * By the clock that it had, to the nanosecond, where that is the tree's CLOCK_MONOTONIC or the time of day. A timer that repeats
  * and whose signal was still pending is set to when it last was due: it fires at once, and counts its
  * overruns as before.
  */
 static void arm_timer(struct build *build, const struct posix_timer *t, int64_t at, bool fired)
 {
 	struct batch *b = build->batch;
-	bool absolute = t->clock == CLOCK_MONOTONIC && t->left < INT64_MAX / 4;
+	bool monotonic = t->clock == CLOCK_MONOTONIC && t->left < INT64_MAX / 4;
 	bool cpu = t->clock < 0 || t->clock == CLOCK_PROCESS_CPUTIME_ID || t->clock == CLOCK_THREAD_CPUTIME_ID;
 	int64_t due = (int64_t)t->left;
 	struct itimerspec v;
 
-	if (absolute)
-		due += at + build->restore->clock_shift_ns - (fired ? (int64_t)t->interval : 0);
+	if (monotonic)
+		due += at + build->restore->clock_shift_ns;
+	if (monotonic || t->wall_clock)
+		due -= fired ? (int64_t)t->interval : 0;
 	else if (fired)
 		due = 1;
 	else if (!cpu)
 		due = clocks_left(build, due, at);
 	v = (struct itimerspec){ .it_value = ns_timespec(MAX(due, (int64_t)1)),
 		.it_interval = ns_timespec((int64_t)t->interval) };
-	batch_call(b, "timer_settime", SYS_timer_settime, t->id, absolute ? TIMER_ABSTIME : 0,
+	batch_call(b, "timer_settime", SYS_timer_settime, t->id, monotonic || t->wall_clock ? TIMER_ABSTIME : 0,
 		batch_copy(b, &v, sizeof(v)).v, 0);
 }
 

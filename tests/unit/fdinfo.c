@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Parsers of fdinfo, and of the notes of ELF files. */
+/* Parsers of fdinfo, of /proc/timer_list and of the notes of ELF files. */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -7,6 +7,7 @@
 
 #include "state/fdinfo.h"
 #include "state/regular.h"
+#include "state/wall_timers.h"
 #include "unit.h"
 
 static void common(void)
@@ -61,6 +62,29 @@ static void timers(void)
 	CHECK(fdinfo_timer_parse("clockid: 1\n", &t) == -EBADMSG);
 }
 
+static void wall_timers(void)
+{
+	struct wall_timers w = { 0 };
+
+	CHECK(!wall_timers_parse("cpu: 0\n clock 0:\n  .index:      0\nactive timers:\n"
+				 " #0: <000000008c27cc26>, posix_timer_fn, S:01\n"
+				 " # expires at 100-100 nsecs [in 1 to 1 nsecs]\n clock 1:\nactive timers:\n"
+				 " #0: <000000008c27cc26>, hrtimer_wakeup, S:01\n"
+				 " # expires at 200-250 nsecs [in 1 to 1 nsecs]\n"
+				 " #1: <000000008c27cc26>, posix_timer_fn, S:01\n"
+				 " # expires at 300-300 nsecs [in 1 to 1 nsecs]\ncpu: 1\n clock 1:\n"
+				 " #0: <000000008c27cc26>, posix_timer_fn, S:01\n"
+				 " # expires at 400-400 nsecs [in 1 to 1 nsecs]\n clock 2:\n"
+				 " #0: <000000008c27cc26>, posix_timer_fn, S:01\n"
+				 " # expires at 500-500 nsecs [in 1 to 1 nsecs]",
+		&w));
+	CHECK(w.known && w.n == 2);
+	CHECK(wall_timers_find(&w, 300, 300) == 300 && wall_timers_find(&w, 399, 401) == 400);
+	CHECK(!wall_timers_find(&w, 100, 299) && !wall_timers_find(&w, 401, 600));
+	wall_timers_free(&w);
+	CHECK(!wall_timers_parse("", &w) && !w.n && !wall_timers_find(&w, INT64_MIN, INT64_MAX));
+}
+
 static size_t elf_with_note(uint8_t *buffer, uint32_t name_size, uint32_t id_size)
 {
 	Elf64_Ehdr e = { .e_phoff = sizeof(e), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 };
@@ -98,6 +122,7 @@ int main(void)
 	locks();
 	epolls();
 	timers();
+	wall_timers();
 	build_ids();
 	return 0;
 }
