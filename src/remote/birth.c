@@ -86,15 +86,7 @@ int64_t birth_last_call(pid_t tid, uint64_t syscall_insn, long nr, const uint64_
 	r = trace_sigmask_get(tid, &mask);
 	if (r < 0)
 		return r;
-	gp.rip = syscall_insn;
-	gp.rax = (uint64_t)nr;
-	gp.orig_rax = -1ull;
-	gp.rdi = args[0];
-	gp.rsi = args[1];
-	gp.rdx = args[2];
-	gp.r10 = args[3];
-	gp.r8 = args[4];
-	gp.r9 = args[5];
+	trace_set_call(&gp, syscall_insn, nr, args);
 	result = trace_call(&s, &gp, &gp);
 	if (s.state != STOP_GONE)
 		trace_sigmask_set(tid, mask);

@@ -172,17 +172,9 @@ static int64_t borrowed_call(struct injection *in, long nr, const uint64_t arg[6
 	int64_t result;
 	int r;
 
-	gp.rip = in->outer ? in->gadgets.syscall_ret : in->gadgets.syscall;
+	trace_set_call(&gp, in->outer ? in->gadgets.syscall_ret : in->gadgets.syscall, nr, arg);
 	gp.rsp = in->outer ? in->outer : gp.rsp;
-	gp.rax = (uint64_t)nr;
-	gp.orig_rax = -1ull;
 	gp.eflags = EFLAGS_PLAIN;
-	gp.rdi = arg[0];
-	gp.rsi = arg[1];
-	gp.rdx = arg[2];
-	gp.r10 = arg[3];
-	gp.r8 = arg[4];
-	gp.r9 = arg[5];
 	approach = gp;
 	approach.rax = SYS_rt_sigreturn;
 	approach.rsp = gp.rsp + 8;

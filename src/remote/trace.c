@@ -125,6 +125,19 @@ static int change_call(struct stop *s, const struct user_regs_struct *gp)
 	return ptrace(PTRACE_SETREGS, s->tid, 0, &inside) < 0 ? -errno : 0;
 }
 
+void trace_set_call(struct user_regs_struct *gp, uint64_t insn, long nr, const uint64_t args[6])
+{
+	gp->rip = insn;
+	gp->rax = (uint64_t)nr;
+	gp->orig_rax = -1ull;
+	gp->rdi = args[0];
+	gp->rsi = args[1];
+	gp->rdx = args[2];
+	gp->r10 = args[3];
+	gp->r8 = args[4];
+	gp->r9 = args[5];
+}
+
 int64_t trace_call(struct stop *s, const struct user_regs_struct *approach, const struct user_regs_struct *gp)
 {
 	struct user_regs_struct after;

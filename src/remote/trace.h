@@ -15,6 +15,8 @@ int trace_wait(struct stop *s, int timeout_ms, int *status);
  * Whatever comes first is let pass, signals delivered. Notes in *s whether it is a group stop.
  */
 int trace_event_stop(struct stop *s, int timeout_ms);
+/* Registers of a call from the instruction at insn; rsp and the flags are the caller's affair. */
+void trace_set_call(struct user_regs_struct *gp, uint64_t insn, long nr, const uint64_t args[6]);
 
 /*
  * One system call in a task that is in an event stop, with every signal blocked. The task is first set to `approach`, with rip at a
