@@ -86,40 +86,51 @@ int procfs_open_task(pid_t pid, pid_t tid)
 	return open_dir(path);
 }
 
-/* The fields of stat from the third on, by their numbers in proc_pid_stat(5). */
-enum stat_field {
-	STAT_PPID = 4,
-	STAT_PGRP = 5,
-	STAT_SESSION = 6,
-	STAT_TTY_NR = 7,
-	STAT_TPGID = 8,
-	STAT_FLAGS = 9,
-	STAT_UTIME = 14,
-	STAT_STIME = 15,
-	STAT_PRIORITY = 18,
-	STAT_NICE = 19,
-	STAT_STARTTIME = 22,
-	STAT_STARTCODE = 26,
-	STAT_ENDCODE = 27,
-	STAT_STARTSTACK = 28,
-	STAT_EXIT_SIGNAL = 38,
-	STAT_RT_PRIORITY = 40,
-	STAT_POLICY = 41,
-	STAT_START_DATA = 45,
-	STAT_END_DATA = 46,
-	STAT_START_BRK = 47,
-	STAT_ARG_START = 48,
-	STAT_ARG_END = 49,
-	STAT_ENV_START = 50,
-	STAT_ENV_END = 51,
-	STAT_EXIT_CODE = 52,
-	STAT_FIELDS,
+#define STAT_FIRST 4 /* after the name and the state */
+#define STAT_LAST  52
+
+/* The fields of stat in the order of their numbers in proc_pid_stat(5), STAT_LAST the last. */
+#define STAT(number, member)                                                                                           \
+	{                                                                                                              \
+		number, offsetof(struct proc_stat, member), sizeof(((struct proc_stat *)NULL)->member)                 \
+	}
+static const struct stat_field {
+	unsigned int number;
+	size_t offset, size;
+} stat_fields[] = {
+	STAT(4, ppid),
+	STAT(5, pgrp),
+	STAT(6, session),
+	STAT(7, tty_nr),
+	STAT(8, tpgid),
+	STAT(9, flags),
+	STAT(14, utime),
+	STAT(15, stime),
+	STAT(18, priority),
+	STAT(19, nice),
+	STAT(22, starttime),
+	STAT(26, startcode),
+	STAT(27, endcode),
+	STAT(28, startstack),
+	STAT(38, exit_signal),
+	STAT(40, rt_priority),
+	STAT(41, policy),
+	STAT(45, start_data),
+	STAT(46, end_data),
+	STAT(47, start_brk),
+	STAT(48, arg_start),
+	STAT(49, arg_end),
+	STAT(50, env_start),
+	STAT(51, env_end),
+	STAT(52, exit_code),
 };
 
 /* -EINVAL: fewer than there should be. */
-static int parse_stat_fields(const char *text, int64_t field[static STAT_FIELDS])
+static int parse_stat_fields(const char *text, struct proc_stat *s)
 {
-	for (int i = STAT_PPID; i < STAT_FIELDS; i++) {
+	const struct stat_field *next = stat_fields;
+
+	for (unsigned int i = STAT_FIRST; i <= STAT_LAST; i++) {
 		bool negative;
 		uint64_t v = 0;
 
@@ -130,7 +141,13 @@ static int parse_stat_fields(const char *text, int64_t field[static STAT_FIELDS]
 			return -EINVAL;
 		for (; isdigit((unsigned char)*text); text++)
 			v = v * 10 + (uint64_t)(*text - '0');
-		field[i] = negative ? -(int64_t)v : (int64_t)v;
+		if (next->number != i)
+			continue;
+		if (negative)
+			v = -v;
+		/* x86-64 has the low bytes first: a narrower member takes what it holds of them. */
+		memcpy((char *)s + next->offset, &v, next->size);
+		next++;
 	}
 	return 0;
 }
@@ -138,7 +155,6 @@ static int parse_stat_fields(const char *text, int64_t field[static STAT_FIELDS]
 int proc_stat_parse(const char *text, struct proc_stat *out)
 {
 	const char *open = strchr(text, '('), *close = strrchr(text, ')');
-	int64_t f[STAT_FIELDS] = { 0 };
 	struct proc_stat s = { 0 };
 	size_t len;
 
@@ -149,33 +165,8 @@ int proc_stat_parse(const char *text, struct proc_stat *out)
 		len = sizeof(s.comm) - 1;
 	memcpy(s.comm, open + 1, len);
 	s.state = close[2];
-	if (parse_stat_fields(close + 3, f) < 0)
+	if (parse_stat_fields(close + 3, &s) < 0)
 		return -EINVAL;
-	s.ppid = (pid_t)f[STAT_PPID];
-	s.pgrp = (pid_t)f[STAT_PGRP];
-	s.session = (pid_t)f[STAT_SESSION];
-	s.tty_nr = (int)f[STAT_TTY_NR];
-	s.tpgid = (pid_t)f[STAT_TPGID];
-	s.flags = (unsigned int)f[STAT_FLAGS];
-	s.utime = (uint64_t)f[STAT_UTIME];
-	s.stime = (uint64_t)f[STAT_STIME];
-	s.priority = (long)f[STAT_PRIORITY];
-	s.nice = (long)f[STAT_NICE];
-	s.starttime = (uint64_t)f[STAT_STARTTIME];
-	s.startcode = (uint64_t)f[STAT_STARTCODE];
-	s.endcode = (uint64_t)f[STAT_ENDCODE];
-	s.startstack = (uint64_t)f[STAT_STARTSTACK];
-	s.exit_signal = (int)f[STAT_EXIT_SIGNAL];
-	s.rt_priority = (unsigned int)f[STAT_RT_PRIORITY];
-	s.policy = (unsigned int)f[STAT_POLICY];
-	s.start_data = (uint64_t)f[STAT_START_DATA];
-	s.end_data = (uint64_t)f[STAT_END_DATA];
-	s.start_brk = (uint64_t)f[STAT_START_BRK];
-	s.arg_start = (uint64_t)f[STAT_ARG_START];
-	s.arg_end = (uint64_t)f[STAT_ARG_END];
-	s.env_start = (uint64_t)f[STAT_ENV_START];
-	s.env_end = (uint64_t)f[STAT_ENV_END];
-	s.exit_code = (int)f[STAT_EXIT_CODE];
 	*out = s;
 	return 0;
 }
