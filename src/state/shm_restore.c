@@ -35,8 +35,7 @@ static bool is_whole_directory(const struct shm_state *s)
 	return strcmp(s->path, ".") == 0;
 }
 
-/* --- validate
- * ------------------------------------------------------------------------------------------------------ */
+/* --- validate -------------------------------------------------------------------------------------------- */
 
 /* Names with single slashes between them, none of them a dot or two. */
 static bool is_plain_path(const char *path)
@@ -87,8 +86,7 @@ bool shm_brings(const struct restore *r, const char *path)
 	return n && strncmp(path, SHM_DIRECTORY, length) == 0 && (path[length] == '/' || !path[length]);
 }
 
-/* --- names and contents
- * -------------------------------------------------------------------------------------------- */
+/* --- names and contents ---------------------------------------------------------------------------------- */
 
 static int open_shm(struct restore *r)
 {
@@ -148,6 +146,28 @@ static int make_inode(struct restore *r, int dir, const char *base, const struct
 	}
 }
 
+/* Where its name stands: the directory, and the name in it. */
+struct place {
+	int shm, dir;
+	const char *base;
+};
+
+static void place_close(struct place *at)
+{
+	close_fd(&at->dir);
+	close_fd(&at->shm);
+}
+#define _cleanup_place_ _cleanup_(place_close)
+
+static int open_place(struct restore *r, const struct shm_state *s, struct place *at)
+{
+	*at = (struct place){ .shm = open_shm(r), .dir = -1, .base = "." };
+	if (at->shm < 0)
+		return at->shm;
+	at->dir = open_parent(at->shm, s->path, &at->base);
+	return at->dir < 0 ? at->dir : 0;
+}
+
 /* In this order: a new owner clears the set-user-id bits and capabilities, and an access list is part of the mode. */
 static int give_attributes(int dir, const char *base, const struct shm_state *s)
 {
@@ -179,27 +199,23 @@ static int make_links(int shm, int dir, const char *base, const struct shm_state
 int shm_make(struct build *b, const void *state)
 {
 	const struct shm_state *s = state;
-	_cleanup_fd_ int shm = open_shm(b->restore), dir = -1;
-	const char *base = ".";
-	int error;
+	_cleanup_place_ struct place at;
+	int error = open_place(b->restore, s, &at);
 
-	if (shm < 0)
-		return shm;
-	dir = open_parent(shm, s->path, &base);
-	error = dir < 0 ? dir : 0;
+	if (at.shm < 0)
+		return at.shm;
 	if (error == 0 && !is_whole_directory(s))
-		error = make_inode(b->restore, dir, base, s);
+		error = make_inode(b->restore, at.dir, at.base, s);
 	if (error == 0)
-		error = give_attributes(dir, base, s);
+		error = give_attributes(at.dir, at.base, s);
 	if (error == 0)
-		error = make_links(shm, dir, base, s);
+		error = make_links(at.shm, at.dir, at.base, s);
 	if (error < 0 && !b->ps->n_failed)
 		failed(b->ps, WHO(s), error, "cannot be made again: %s", strerror(-error));
 	return error;
 }
 
-/* --- names that are gone
- * --------------------------------------------------------------------------------------------- */
+/* --- names that are gone --------------------------------------------------------------------------------- */
 
 static int open_old_parent(int shm, const char *path, const char **base)
 {
@@ -243,8 +259,7 @@ int shm_open_by_old_name(struct restore *r, object_id id, const char *path, uint
 	return fd;
 }
 
-/* --- at the end
- * ------------------------------------------------------------------------------------------------------ */
+/* --- at the end ------------------------------------------------------------------------------------------ */
 
 static int set_inode_flags(int shm, const struct shm_state *s)
 {
@@ -263,17 +278,14 @@ int shm_finish(struct restore *r, const struct record *rec)
 	const struct shm_state *s = rec->state;
 	const struct timespec times[2] = { { s->atime_s, (long)(s->atime_ns % 1000000000) },
 		{ s->mtime_s, (long)(s->mtime_ns % 1000000000) } };
-	_cleanup_fd_ int shm = open_shm(r), dir = -1;
-	const char *base = ".";
-	int error;
+	_cleanup_place_ struct place at;
+	int error = open_place(r, s, &at);
 
-	if (shm < 0)
-		return shm;
-	dir = open_parent(shm, s->path, &base);
-	error = dir < 0 ? dir : 0;
-	if (error == 0 && utimensat(dir, is_whole_directory(s) ? "." : base, times, AT_SYMLINK_NOFOLLOW) < 0)
+	if (at.shm < 0)
+		return at.shm;
+	if (error == 0 && utimensat(at.dir, at.base, times, AT_SYMLINK_NOFOLLOW) < 0)
 		error = -errno;
 	if (error == 0)
-		error = set_inode_flags(shm, s);
+		error = set_inode_flags(at.shm, s);
 	return error < 0 ? failed(r->ps, WHO(s), error, "its times cannot be set: %s", strerror(-error)) : 0;
 }
