@@ -15,11 +15,25 @@
 #include "base/macro.h"
 #include "base/process.h"
 
-#define _cleanup_target_ _cleanup_(target_close)
-#define NO_FDS                                                                                                         \
+/* One call: what is asked, of whom, and the answer. */
+struct exchange {
+	struct target_tree tree;
+	int sock;
+	int fds[REQUEST_N_FDS];
+	struct request req;
+	struct reply reply;
+};
+#define EXCHANGE(kind)                                                                                                 \
 	{                                                                                                              \
-		-1, -1, -1, -1, -1, -1                                                                                 \
+		.tree = TARGET_NONE, .sock = -1, .fds = { -1, -1, -1, -1, -1, -1 }, .req = {.call = (kind) }           \
 	}
+#define _cleanup_exchange_ _cleanup_(exchange_close)
+
+static void exchange_close(struct exchange *c)
+{
+	target_close(&c->tree);
+	close_fd(&c->sock);
+}
 
 /* What every call needs, named where the kernel would only say "not permitted" or mean another process. */
 static int look_around(const struct spore_listener *listener)
@@ -62,38 +76,47 @@ static int keeper_of(const struct target_tree *t, const struct spore_listener *l
 	return spawn(listener);
 }
 
-static void fill_target(struct request *req, int fds[REQUEST_N_FDS], const struct target_tree *t)
+/* The tree that the call is about. */
+static int exchange_aim(struct exchange *c, pid_t pid, const char *cgroup, const struct spore_listener *listener)
 {
-	fds[REQUEST_PIDFD] = t->pidfd;
-	snprintf(req->cgroup, sizeof(req->cgroup), "%s", t->cgroup);
+	int r = look_around(listener);
+
+	if (r == 0)
+		r = target_open(pid, cgroup, &c->tree);
+	if (r < 0)
+		return r;
+	c->fds[REQUEST_PIDFD] = c->tree.pidfd;
+	snprintf(c->req.cgroup, sizeof(c->req.cgroup), "%s", c->tree.cgroup);
+	return 0;
+}
+
+static int exchange_keeper(struct exchange *c, const struct spore_listener *listener)
+{
+	c->sock = keeper_of(&c->tree, listener);
+	return c->sock < 0 ? c->sock : 0;
+}
+
+static int exchange_send(struct exchange *c, const struct spore_listener *listener, int *pidfd)
+{
+	return client_call(c->sock, &c->req, c->fds, listener, &c->reply, pidfd);
 }
 
 /* isolate and check: they differ in the call alone. */
-static int ask_about(uint32_t call, pid_t pid, const struct spore_isolate_options *options, size_t size)
+static int ask_about(uint32_t kind, pid_t pid, const struct spore_isolate_options *options, size_t size)
 {
-	_cleanup_target_ struct target_tree t = TARGET_NONE;
-	_cleanup_fd_ int sock = -1;
-	int fds[REQUEST_N_FDS] = NO_FDS;
+	_cleanup_exchange_ struct exchange c = EXCHANGE(kind);
 	struct spore_isolate_options o;
-	struct request req = { .call = call };
-	struct reply reply;
 	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
 
 	if (r < 0)
 		return r;
 	if (o.reserved)
 		return -EINVAL;
-	r = look_around(o.listener);
+	c.req.timeout_ms = o.timeout_ms;
+	r = exchange_aim(&c, pid, o.cgroup, o.listener);
 	if (r == 0)
-		r = target_open(pid, o.cgroup, &t);
-	if (r < 0)
-		return r;
-	sock = keeper_of(&t, o.listener);
-	if (sock < 0)
-		return sock;
-	req.timeout_ms = o.timeout_ms;
-	fill_target(&req, fds, &t);
-	return client_call(sock, &req, fds, o.listener, &reply, NULL);
+		r = exchange_keeper(&c, o.listener);
+	return r < 0 ? r : exchange_send(&c, o.listener, NULL);
 }
 
 SPORE_API int spore_isolate_with(pid_t pid, const struct spore_isolate_options *options, size_t size)
@@ -109,12 +132,8 @@ SPORE_API int spore_check_with(pid_t pid, const struct spore_isolate_options *op
 SPORE_API int spore_checkpoint_with(
 	int old_dir_fd, int new_dir_fd, pid_t pid, const struct spore_checkpoint_options *options, size_t size)
 {
-	_cleanup_target_ struct target_tree t = TARGET_NONE;
-	_cleanup_fd_ int sock = -1;
-	int fds[REQUEST_N_FDS] = NO_FDS;
+	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_CHECKPOINT);
 	struct spore_checkpoint_options o;
-	struct request req = { .call = CALL_CHECKPOINT };
-	struct reply reply;
 	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
 
 	if (r < 0)
@@ -126,50 +145,35 @@ SPORE_API int spore_checkpoint_with(
 			o.listener, -EOPNOTSUPP, pid, "incremental checkpoints are not there yet", "make a full one");
 		return -EOPNOTSUPP;
 	}
-	r = look_around(o.listener);
+	c.req.flags = o.flags;
+	c.req.timeout_ms = o.timeout_ms;
+	c.fds[REQUEST_DIR] = new_dir_fd;
+	r = exchange_aim(&c, pid, o.cgroup, o.listener);
 	if (r == 0)
-		r = target_open(pid, o.cgroup, &t);
-	if (r < 0)
-		return r;
-	sock = keeper_of(&t, o.listener);
-	if (sock < 0)
-		return sock;
-	req.flags = o.flags;
-	req.timeout_ms = o.timeout_ms;
-	fill_target(&req, fds, &t);
-	fds[REQUEST_DIR] = new_dir_fd;
-	r = client_call(sock, &req, fds, o.listener, &reply, NULL);
+		r = exchange_keeper(&c, o.listener);
+	if (r == 0)
+		r = exchange_send(&c, o.listener, NULL);
 	if (r == 0 && o.result)
-		*o.result = reply.checkpoint;
+		*o.result = c.reply.checkpoint;
 	return r;
 }
 
 SPORE_API int spore_unisolate_with(pid_t pid, const struct spore_unisolate_options *options, size_t size)
 {
-	_cleanup_target_ struct target_tree t = TARGET_NONE;
-	_cleanup_fd_ int sock = -1;
-	int fds[REQUEST_N_FDS] = NO_FDS;
+	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_UNISOLATE);
 	struct spore_unisolate_options o;
-	struct request req = { .call = CALL_UNISOLATE };
-	struct reply reply;
 	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
 
-	if (r < 0)
-		return r;
-	r = look_around(o.listener);
 	if (r == 0)
-		r = target_open(pid, o.cgroup, &t);
+		r = exchange_aim(&c, pid, o.cgroup, o.listener);
 	if (r < 0)
 		return r;
-	sock = door_connect(DOOR_KEEPER, &t.id);
-	if (sock == -ENOENT) {
+	c.sock = door_connect(DOOR_KEEPER, &c.tree.id);
+	if (c.sock == -ENOENT) {
 		listener_problem(o.listener, -ESRCH, pid, "it is not isolated", NULL);
 		return -ESRCH;
 	}
-	if (sock < 0)
-		return sock;
-	fill_target(&req, fds, &t);
-	return client_call(sock, &req, fds, o.listener, &reply, NULL);
+	return c.sock < 0 ? c.sock : exchange_send(&c, o.listener, NULL);
 }
 
 static int check_restore_options(const struct spore_restore_options *o, pid_t old_pid)
@@ -183,66 +187,58 @@ static int check_restore_options(const struct spore_restore_options *o, pid_t ol
 	return -EOPNOTSUPP;
 }
 
-SPORE_API int spore_check_image_with(int dir_fd, const struct spore_restore_options *options, size_t size)
+/* What a restore and the check of an image begin with: a keeper that knows of the image. o: a copy of the options. */
+static int exchange_image(struct exchange *c, int dir_fd, pid_t old_pid, struct spore_restore_options *o,
+	const struct spore_restore_options *options, size_t size)
 {
-	_cleanup_fd_ int sock = -1;
-	int fds[REQUEST_N_FDS] = NO_FDS;
-	struct spore_restore_options o;
-	struct request req = { .call = CALL_CHECK_IMAGE };
-	struct reply reply;
-	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
+	int r = options_copy(o, sizeof(*o), sizeof(*o), options, size);
 
 	if (r == 0)
-		r = check_restore_options(&o, 0);
+		r = check_restore_options(o, old_pid);
 	if (r == 0)
-		r = look_around(o.listener);
+		r = look_around(o->listener);
 	if (r < 0)
 		return r;
-	sock = spawn(o.listener);
-	if (sock < 0)
-		return sock;
-	req.flags = o.flags;
-	fds[REQUEST_DIR] = dir_fd;
-	return client_call(sock, &req, fds, o.listener, &reply, NULL);
+	c->req.flags = o->flags;
+	c->fds[REQUEST_DIR] = dir_fd;
+	c->sock = spawn(o->listener);
+	return c->sock < 0 ? c->sock : 0;
+}
+
+SPORE_API int spore_check_image_with(int dir_fd, const struct spore_restore_options *options, size_t size)
+{
+	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_CHECK_IMAGE);
+	struct spore_restore_options o;
+	int r = exchange_image(&c, dir_fd, 0, &o, options, size);
+
+	return r < 0 ? r : exchange_send(&c, o.listener, NULL);
 }
 
 SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore_restore_options *options, size_t size)
 {
-	_cleanup_fd_ int sock = -1;
+	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_RESTORE);
 	_cleanup_fd_ int root = -1;
-	int fds[REQUEST_N_FDS] = NO_FDS;
 	struct spore_restore_options o;
-	struct request req = { .call = CALL_RESTORE };
 	struct spore_restore_result result;
-	struct reply reply;
 	pid_t pid = 0;
-	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
+	int r = exchange_image(&c, dir_fd, old_pid, &o, options, size);
 
-	if (r == 0)
-		r = check_restore_options(&o, old_pid);
-	if (r == 0)
-		r = look_around(o.listener);
 	if (r < 0)
 		return r;
-	sock = spawn(o.listener);
-	if (sock < 0)
-		return sock;
-	req.flags = o.flags;
-	fds[REQUEST_DIR] = dir_fd;
 	for (int i = 0; o.has_stdio && i < 3; i++)
-		fds[REQUEST_STDIN + i] = o.stdio[i];
+		c.fds[REQUEST_STDIN + i] = o.stdio[i];
 	if (o.has_terminal)
-		fds[REQUEST_TERMINAL] = o.terminal;
-	r = client_call(sock, &req, fds, o.listener, &reply, &root);
-	result = reply.restore;
+		c.fds[REQUEST_TERMINAL] = o.terminal;
+	r = exchange_send(&c, o.listener, &root);
+	result = c.reply.restore;
 	if (r == 0)
 		pid = root < 0 ? -EPROTO : pidfd_pid(root); /* now: once let go, it may end */
 	if (r == 0 && pid < 0)
 		r = pid;
 	if (r == 0)
-		r = result_confirm(sock);
+		r = result_confirm(c.sock);
 	if (r == 0 && (o.flags & SPORE_RESTORE_RUN))
-		r = client_result(sock, o.listener, &reply, NULL);
+		r = client_result(c.sock, o.listener, &c.reply, NULL);
 	if (r < 0)
 		return r;
 	if (o.result)
@@ -252,26 +248,22 @@ SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore
 
 SPORE_API int spore_wait(pid_t pid, int *status)
 {
-	_cleanup_fd_ int sock = -1;
-	const int fds[REQUEST_N_FDS] = NO_FDS;
-	struct request req = { .call = CALL_WAIT };
+	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_WAIT);
 	struct tree_id id;
-	struct reply reply;
 	int r;
 
 	if (pid <= 0 || tree_id_of_pid(pid, &id) < 0)
 		return -ECHILD;
-	sock = door_connect(DOOR_PARENT, &id);
-	if (sock < 0)
-		return sock == -ENOENT ? -ECHILD : sock;
-	r = client_call(sock, &req, fds, NULL, &reply, NULL);
+	c.sock = door_connect(DOOR_PARENT, &id);
+	if (c.sock < 0)
+		return c.sock == -ENOENT ? -ECHILD : c.sock;
+	r = exchange_send(&c, NULL, NULL);
 	if (r == 0 && status)
-		*status = reply.wait_status;
+		*status = c.reply.wait_status;
 	return r;
 }
 
-/* --- plain forms
- * -------------------------------------------------------------------------------------------------- */
+/* --- plain forms ----------------------------------------------------------------------------------------- */
 
 SPORE_API int spore_isolate(pid_t pid)
 {
