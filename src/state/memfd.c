@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "state/contents.h"
+#include "state/xattrs.h"
 
 #ifndef F_SEAL_EXEC
 #define F_SEAL_EXEC 0x0020
@@ -23,6 +24,8 @@ struct memfd_state {
 	uint64_t mode, uid, gid;
 	int64_t mtime_s;
 	uint64_t mtime_ns;
+	struct xattr *xattrs;
+	size_t n_xattrs;
 	struct extent *extents;
 	size_t n_extents;
 };
@@ -35,6 +38,7 @@ struct memfd_state {
 		FIELD_UINT(struct memfd_state, gid, "gid", "group"),                                                   \
 		FIELD_INT(struct memfd_state, mtime_s, "mtime", "last modification, seconds since 1970"),              \
 		FIELD_UINT(struct memfd_state, mtime_ns, "mtime_ns", "and nanoseconds"),                               \
+		FIELD_LIST(struct memfd_state, xattrs, n_xattrs, "xattrs", xattr_fields, "extended attributes"),       \
 		FIELD_LIST(struct memfd_state, extents, n_extents, "extents", extent_fields, "contents")
 
 static const struct field memfd_fields[] = {
@@ -84,6 +88,8 @@ static int capture_inode(struct capture *c, const struct file_look *f, struct me
 	s->uid = st.st_uid;
 	s->gid = st.st_gid;
 	if (c->writer)
+		err = xattrs_read_fd(fd, &s->xattrs, &s->n_xattrs);
+	if (c->writer && !err)
 		err = contents_save(c, fd, &s->extents, &s->n_extents);
 	return err ? failed(c->ps, BLAME_FILE(f), err, "the contents cannot be saved: %s", strerror(-err)) : 0;
 }
@@ -123,6 +129,10 @@ static int give_contents(struct restore *r, int fd, const struct memfd_state *s)
 
 	if (err)
 		return err;
+	err = xattrs_write_fd(fd, s->xattrs, s->n_xattrs);
+	if (err)
+		changed(r->ps, BLAME(.object = s->name), "its extended attributes cannot be set here: %s",
+			strerror(-err));
 	return fchown(fd, (uid_t)s->uid, (gid_t)s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0 ||
 			       futimens(fd, times) < 0
 		       ? -errno
@@ -181,6 +191,12 @@ static int open_inode(struct restore *r, const struct record *rec, const struct 
 		if (err)
 			return err;
 		made->fd[0] = take_fd(&fd);
+	}
+	/* memfd_create's own description is none that was opened for writing, which would keep an executable from being that (deny_write_access). */
+	if ((file->flags & (O_ACCMODE | O_PATH)) == O_RDWR && !made->data) {
+		made->data = calloc(1, 1);
+		fd = made->data ? fcntl(made->fd[0], F_DUPFD_CLOEXEC, 0) : -1;
+		return fd < 0 ? -errno : file_settle(take_fd(&fd), file);
 	}
 	return file_settle(reopen(made->fd[0], file->flags), file);
 }

@@ -30,6 +30,8 @@ static const struct field regular_fields[] = {
 		"the kernel makes the contents: a file of /proc, /sys or a cgroup"),
 	FIELD_BLOB(struct regular_state, build_id, "build_id", "of an ELF file"),
 	FIELD_BLOB(struct regular_state, hash, "hash", "XXH3 (128 bits) of the contents, if they are small"),
+	FIELD_LIST(struct regular_state, xattrs, n_xattrs, "xattrs", xattr_fields,
+		"extended attributes of a file without a name"),
 	FIELD_LIST(struct regular_state, extents, n_extents, "extents", extent_fields,
 		"contents of a file without a name"),
 	FIELD_END,
@@ -160,7 +162,9 @@ static int capture_contents(struct capture *c, const struct blame *who, int fd, 
 		return refused(c->ps, who, "a file that has no name any more, and is no regular file");
 	if (!c->writer)
 		return 0;
-	err = contents_save(c, fd, &s->extents, &s->n_extents);
+	err = xattrs_read_fd(fd, &s->xattrs, &s->n_xattrs);
+	if (!err)
+		err = contents_save(c, fd, &s->extents, &s->n_extents);
 	return err ? failed(c->ps, who, err, "the contents of the file cannot be saved: %s", strerror(-err)) : 0;
 }
 

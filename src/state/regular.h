@@ -3,6 +3,7 @@
 #pragma once
 
 #include "state/contents.h"
+#include "state/xattrs.h"
 
 struct regular_state {
 	char *path; /* in the tree's root; of a file that has no name any more: the last one */
@@ -16,6 +17,8 @@ struct regular_state {
 	bool pseudo;	      /* of /proc, /sys or a cgroup: the kernel makes the contents */
 	struct blob build_id; /* an ELF file's */
 	struct blob hash;     /* XXH3, 128 bits, of a small file's contents */
+	struct xattr *xattrs; /* of a file without a name, as its contents */
+	size_t n_xattrs;
 	struct extent *extents;
 	size_t n_extents;
 };

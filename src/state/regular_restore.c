@@ -296,6 +296,15 @@ static int give_attributes(int fd, const struct regular_state *s)
 	return 0;
 }
 
+/* Another file system, or another security policy, may not take them. */
+static void give_xattrs(struct restore *r, int fd, const struct regular_state *s)
+{
+	int err = xattrs_write_fd(fd, s->xattrs, s->n_xattrs);
+
+	if (err)
+		changed(r->ps, WHO(s), "its extended attributes cannot be set here: %s", strerror(-err));
+}
+
 static int create_unlinked(struct restore *r, const struct record *rec, struct nameless *held)
 {
 	const struct regular_state *s = rec->state;
@@ -314,6 +323,8 @@ static int create_unlinked(struct restore *r, const struct record *rec, struct n
 		return writer;
 	if (S_ISREG(s->mode))
 		err = contents_restore(r, writer, s->extents, s->n_extents, s->size, s->path);
+	if (!err)
+		give_xattrs(r, writer, s);
 	if (!err)
 		err = give_attributes(writer, s);
 	if (err || is_tmpfile(creation_flags(r, rec->id)) || !S_ISREG(s->mode))

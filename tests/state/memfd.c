@@ -3,6 +3,9 @@
 
 #include "maker.h"
 
+#include <sys/sendfile.h>
+#include <sys/xattr.h>
+
 #include <linux/memfd.h>
 
 #ifndef MFD_NOEXEC_SEAL
@@ -212,17 +215,61 @@ static int twice_use(struct maker_ctx *ctx)
 static int owned_make(struct maker_ctx *ctx)
 {
 	TRY(make(ctx, 0));
+	CHECK(!fsetxattr(fd, "trusted.maker", "value", 5, 0));
 	return fchown(fd, 1005, 1006);
 }
 
 static int owned_use(struct maker_ctx *ctx)
 {
 	struct stat st;
+	char value[8];
 
 	TRY(contents());
+	SAME(fgetxattr(fd, "trusted.maker", value, sizeof(value)), 5);
+	CHECK(!memcmp(value, "value", 5));
 	CHECK(!fstat(fd, &st));
 	SAME(st.st_uid, 1005);
 	SAME(st.st_gid, 1006);
+	return 0;
+}
+
+/* A program that was started from one, and has it open still. */
+
+static pid_t runs;
+
+static int executed_make(struct maker_ctx *ctx)
+{
+	int own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	static char name[] = "of-memory", wait[] = "--wait", answer[] = "5";
+	char *args[] = { name, wait, NULL, answer, NULL };
+	struct stat st;
+
+	fd = memfd_create("program", 0);
+	CHECK(fd >= 0 && own >= 0 && !fstat(own, &st));
+	SAME(sendfile(fd, own, NULL, (size_t)st.st_size), st.st_size);
+	CHECK(!close(own));
+	CHECK(!mkfifo(in_dir(ctx, "exit-now"), 0600));
+	args[2] = ctx->path;
+	runs = fork();
+	CHECK(runs >= 0);
+	if (!runs) {
+		fexecve(fd, args, environ);
+		_exit(99);
+	}
+	return until_blocked_in(runs, SYS_openat);
+}
+
+static int executed_use(struct maker_ctx *ctx)
+{
+	char path[64], target[64] = "";
+	int status;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", runs);
+	CHECK(readlink(path, target, sizeof(target) - 1) > 0);
+	SAME(strcmp(target, "/memfd:program (deleted)"), 0);
+	CHECK(!close(open(in_dir(ctx, "exit-now"), O_WRONLY)));
+	SAME(waitpid(runs, &status, 0), runs);
+	SAME(status, 5 << 8);
 	return 0;
 }
 
@@ -258,6 +305,7 @@ const struct maker makers_memfd[] = {
 	{ "mapped-private-closed", "mapped privately, descriptor closed", mapped_make, mapped_use, 0, 2 },
 	{ "mapped-shared-closed", "mapped shared, descriptor closed", mapped_make, mapped_use, 0, 3 },
 	ROW("twice", "opened twice and handed to a child", twice),
+	ROW("executed", "a program that was started from one", executed),
 	ROW("owned", "of another user and group", owned),
 	{ "huge", "of huge pages", huge_make, huge_use, MAKER_MAY_REFUSE },
 	{ 0 },

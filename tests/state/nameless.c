@@ -3,6 +3,8 @@
 
 #include "maker.h"
 
+#include <sys/xattr.h>
+
 static int fd = -1, fd2 = -1;
 static char buf[8192];
 
@@ -215,6 +217,7 @@ static int owned_make(struct maker_ctx *ctx)
 	} else {
 		owned_fd = open(in_dir(ctx, "owned"), O_CREAT | O_RDWR, 0600);
 		CHECK(owned_fd >= 0 && !unlink(ctx->path));
+		NEED(!fsetxattr(owned_fd, "trusted.maker", "value", 5, 0));
 	}
 	return fchown(owned_fd, 1005, 1006);
 }
@@ -222,7 +225,9 @@ static int owned_make(struct maker_ctx *ctx)
 static int owned_use(struct maker_ctx *ctx)
 {
 	struct stat st;
+	char value[8];
 
+	SAME(fgetxattr(owned_fd, "trusted.maker", value, sizeof(value)), ctx->arg ? -1 : 5);
 	CHECK(!fstat(owned_fd, &st));
 	SAME(st.st_uid, 1005);
 	SAME(st.st_gid, 1006);
