@@ -14,6 +14,7 @@
 #include "kernel/sched.h"
 #include "state/file_owner.h"
 #include "state/files.h"
+#include "state/locks.h"
 #include "state/owner.h"
 
 static const struct field descriptor_fields[] = {
@@ -300,7 +301,7 @@ static int descriptors_attach(struct build *b, const void *state)
 		if (err)
 			return err;
 	}
-	return 0;
+	return locks_attach_fetched(b);
 }
 
 const struct component component_descriptors = {

@@ -41,7 +41,9 @@ static int file_make(struct world *w, int process, struct object *o, bool real, 
 		o->number = number;
 		o->value[7] = 1;
 	} else {
-		*o = (struct object){ .kind = K_FILE, .number = found, .locked_by = -1 }; /* world_step takes the one that is there */
+		*o = (struct object){
+			.kind = K_FILE, .number = found, .locked_by = -1
+		}; /* world_step takes the one that is there */
 		o->value[6] = 1;
 	}
 	if (!real)
@@ -105,7 +107,7 @@ static int position_touch(struct world *w, struct description *d, int fd)
 	return 0;
 }
 
-static int lock_touch(struct world *w, struct description *d, struct object *o, int fd)
+static int lock_touch(struct world *w, int process, struct description *d, struct object *o, int fd)
 {
 	int self = (int)(d - w->descriptions);
 	bool own = o->locked_by == self, held = o->locked_by >= 0 && w->descriptions[o->locked_by].object >= 0;
@@ -118,8 +120,10 @@ static int lock_touch(struct world *w, struct description *d, struct object *o, 
 	}
 	if (fd >= 0)
 		SAME(flock(fd, LOCK_EX | LOCK_NB), own || !held ? 0 : -1);
-	if (own || !held)
+	if (!own && !held) { /* a lock that it has already stays that of who set it */
 		o->locked_by = self;
+		o->locker = process;
+	}
 	return 0;
 }
 
@@ -129,7 +133,7 @@ static int file_touch(struct world *w, int process, struct description *d, struc
 	case 0:
 		return position_touch(w, d, fd);
 	case 1:
-		return lock_touch(w, d, o, fd);
+		return lock_touch(w, process, d, o, fd);
 	default:
 		return contents_touch(w, d, o, fd);
 	}
@@ -477,7 +481,8 @@ static bool is_watched(const struct world *w, int object)
 
 static int epoll_touch(struct world *w, int process, struct description *d, struct object *o, int fd)
 {
-	static const uint32_t choices[] = { EPOLLIN, EPOLLIN | EPOLLOUT, EPOLLIN | EPOLLET, EPOLLPRI, EPOLLOUT | EPOLLONESHOT };
+	static const uint32_t choices[] = { EPOLLIN, EPOLLIN | EPOLLOUT, EPOLLIN | EPOLLET, EPOLLPRI,
+		EPOLLOUT | EPOLLONESHOT };
 	struct epoll_event e = { .events = choices[draw(w, 5)] };
 	int target = any_fd(w, process), index;
 	uint64_t what = draw(w, 3);

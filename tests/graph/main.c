@@ -87,7 +87,9 @@ static int list(bool flags)
 	if (!seeds(&first, &last))
 		return 2;
 	for (long seed = first; seed <= last; seed++)
-		printf(flags ? "graph/%ld\t0\t\ta random graph of processes and objects\n" : "graph/%ld: a random graph\n", seed);
+		printf(flags ? "graph/%ld\t0\t\ta random graph of processes and objects\n"
+			     : "graph/%ld: a random graph\n",
+			seed);
 	return 0;
 }
 

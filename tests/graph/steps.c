@@ -59,7 +59,11 @@ int any_fd(struct world *w, int process)
 
 void world_init(struct world *w, uint64_t seed, struct maker_ctx *ctx, struct common *common)
 {
-	*w = (struct world){ .random = seed * 0x2545f4914f6cdd1du, .ctx = ctx, .common = common, .me = common ? 0 : -1, .n_processes = 1 };
+	*w = (struct world){ .random = seed * 0x2545f4914f6cdd1du,
+		.ctx = ctx,
+		.common = common,
+		.me = common ? 0 : -1,
+		.n_processes = 1 };
 	for (int t = 0; t < MAX_PROCESSES; t++)
 		for (int fd = 0; fd < MAX_FD; fd++)
 			w->tables[t].fd[fd].description = -1;
@@ -265,14 +269,16 @@ static int step_watch(struct world *w, int process)
 	for (int i = 0; close_it && i < o->n_watched; i++) {
 		int fd = o->watched[i].fd;
 
-		if (t->fd[fd].description != o->watched[i].description || w->descriptions[o->watched[i].description].holders < 2)
+		if (t->fd[fd].description != o->watched[i].description ||
+			w->descriptions[o->watched[i].description].holders < 2)
 			continue;
 		if (is_real(w, process))
 			SAME(close(fd), 0);
 		drop(w, t, fd);
 		return 0;
 	}
-	return kinds[K_EPOLL].touch(w, process, &w->descriptions[t->fd[epoll].description], o, is_real(w, process) ? epoll : -1);
+	return kinds[K_EPOLL].touch(
+		w, process, &w->descriptions[t->fd[epoll].description], o, is_real(w, process) ? epoll : -1);
 }
 
 static void *map_address(int i)
@@ -295,7 +301,8 @@ static int step_map(struct world *w, int process)
 	if (kind != K_FILE && kind != K_UNLINKED && kind != K_MEMFD)
 		return 0;
 	if (is_real(w, process))
-		CHECK(mmap(map_address(slot), 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == map_address(slot));
+		CHECK(mmap(map_address(slot), 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) ==
+			map_address(slot));
 	*m = (struct map){ .object = d->object, .writable = true };
 	return 0;
 }
@@ -371,6 +378,15 @@ static bool has_pidfd(const struct world *w, int process)
 	return false;
 }
 
+/* /proc/locks goes on to name it, and a restore cannot (docs/coverage.md). */
+static bool has_lock(const struct world *w, int process)
+{
+	for (int i = 0; i < w->n_objects; i++)
+		if (w->objects[i].locked_by >= 0 && w->objects[i].locker == process)
+			return true;
+	return false;
+}
+
 /* A child without children ends, and is waited for, or not. Its parent does this step. */
 static int step_end(struct world *w, int process)
 {
@@ -378,7 +394,7 @@ static int step_end(struct world *w, int process)
 	bool reap = draw(w, 2);
 	struct process *c = &w->processes[child];
 
-	if (child == process || c->parent != process || c->children || has_pidfd(w, child))
+	if (child == process || c->parent != process || c->children || has_pidfd(w, child) || has_lock(w, child))
 		return 0;
 	if (w->me == child)
 		_exit(0);

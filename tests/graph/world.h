@@ -10,7 +10,16 @@
 
 #include "../state/maker.h"
 
-enum { MAX_PROCESSES = 20, MAX_OBJECTS = 256, MAX_DESCRIPTIONS = 256, FIRST_FD = 10, MAX_FD = 72, MAX_MAPS = 24, MAX_WATCHED = 24, N_FILES = 4 };
+enum {
+	MAX_PROCESSES = 20,
+	MAX_OBJECTS = 256,
+	MAX_DESCRIPTIONS = 256,
+	FIRST_FD = 10,
+	MAX_FD = 72,
+	MAX_MAPS = 24,
+	MAX_WATCHED = 24,
+	N_FILES = 4
+};
 
 enum kind {
 	K_FILE,
@@ -36,11 +45,12 @@ enum way { WAY_ALONE, WAY_DUP, WAY_FORK, WAY_TABLE, WAY_PASSED, WAY_WATCHED, WAY
 /* What a description stands on. */
 struct object {
 	enum kind kind;
-	int number;		    /* of a file: which; of a pidfd: the process */
-	uint64_t value[8];	    /* the kind's own */
+	int number;		       /* of a file: which; of a pidfd: the process */
+	uint64_t value[8];	       /* the kind's own */
 	uint64_t written[2], taken[2]; /* of what flows: bytes so far, by direction */
-	int locked_by;		    /* the description that has a flock on it; -1 */
-	int n_watched;		    /* of an epoll */
+	int locked_by;		       /* the description that has a flock on it; -1 */
+	int locker;		       /* the process that set it */
+	int n_watched;		       /* of an epoll */
 	struct watched {
 		int fd, description;
 		uint32_t events;
@@ -48,8 +58,8 @@ struct object {
 };
 
 struct description {
-	int object; /* -1: nobody holds it any more */
-	int end;    /* of a pair: which */
+	int object;  /* -1: nobody holds it any more */
+	int end;     /* of a pair: which */
 	int holders; /* descriptors */
 	int64_t position;
 	int flags; /* O_NONBLOCK, O_APPEND */

@@ -3,6 +3,7 @@
 
 #include "maker.h"
 
+#include <sched.h>
 #include <sys/file.h>
 
 enum kind { FLOCK, POSIX, OFD };
@@ -131,6 +132,39 @@ static int inherited_make(struct maker_ctx *ctx)
 static int inherited_use(struct maker_ctx *ctx)
 {
 	TRY(kids_finish(ctx));
+	return others(ctx, (int)ctx->arg, true, true);
+}
+
+/* Set by a child that shares its parent's descriptors (CLONE_FILES). arg: kind */
+
+static int locks(struct maker_ctx *ctx)
+{
+	CHECK(!lock(fd, (int)ctx->arg, true, false, 10, 20));
+	return 0;
+}
+
+static int table_make(struct maker_ctx *ctx)
+{
+	TRY(open_file(ctx));
+	shared(ctx);
+	kid = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_FILES, 0, 0, 0, 0);
+	CHECK(kid >= 0);
+	if (!kid)
+		kid_live(ctx, locks, closes);
+	ctx->kids[ctx->n_kids++] = kid;
+	return kid_up(ctx, 0, kid);
+}
+
+static int table_use(struct maker_ctx *ctx)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 1 };
+
+	if (ctx->arg == POSIX) { /* one's own excludes nobody */
+		CHECK(!fcntl(fd, F_GETLK, &l));
+		SAME(l.l_type, F_UNLCK);
+	}
+	TRY(kids_finish(ctx));
+	SAME(fcntl(fd, F_GETFD), -1);
 	return others(ctx, (int)ctx->arg, true, true);
 }
 
@@ -282,6 +316,7 @@ const struct maker makers_lock[] = {
 	HELD("flock-exclusive", "flock, exclusive", FLOCK | EXCLUSIVE),
 	WAITED("flock-waited", "flock, waited for by another process", FLOCK),
 	{ "flock-inherited", "flock through a child's descriptor", inherited_make, inherited_use, 0, FLOCK },
+	{ "flock-table", "flock by a child that shares the descriptor table", table_make, table_use, 0, FLOCK },
 	{ "flock-both", "flock shared by two processes", both_make, both_use, 0, FLOCK },
 	{ "flock-unlinked", "flock on an unlinked file", unlinked_make, unlinked_use },
 	HELD("posix-shared", "a record lock, shared", POSIX),
@@ -289,12 +324,14 @@ const struct maker makers_lock[] = {
 	WAITED("posix-waited", "a record lock, waited for", POSIX),
 	{ "posix-own", "record locks of a parent and a child on one descriptor", own_make, own_use },
 	{ "posix-ranges", "record locks on twenty ranges", ranges_make, ranges_use, 0, POSIX },
+	{ "posix-table", "a record lock by a child that shares the descriptor table", table_make, table_use, 0, POSIX },
 	{ "posix-both", "a record lock shared by two processes", both_make, both_use, 0, POSIX },
 	HELD("ofd-shared", "an OFD lock, shared", OFD),
 	HELD("ofd-exclusive", "an OFD lock, exclusive", OFD | EXCLUSIVE),
 	WAITED("ofd-waited", "an OFD lock, waited for", OFD),
 	{ "ofd-inherited", "an OFD lock through a child's descriptor", inherited_make, inherited_use, 0, OFD },
 	{ "ofd-ranges", "OFD locks on twenty ranges", ranges_make, ranges_use, 0, OFD },
+	{ "ofd-table", "an OFD lock by a child that shares the descriptor table", table_make, table_use, 0, OFD },
 	{ "ofd-both", "an OFD lock shared by two processes", both_make, both_use, 0, OFD },
 	{ "lease", "a lease", lease_make, lease_use, MAKER_MAY_REFUSE, 0, "lease" },
 	{ 0 },
