@@ -103,55 +103,44 @@ static bool has_map_files(void)
 	return fd >= 0;
 }
 
-/* On a child that is stopped: every request wants one. */
-static bool ask_traced(long request, long size)
+/* On a child that is stopped: every request wants one. size: the request's third argument. */
+static long ask_traced(long request, long size)
 {
 	char buf[64];
 	pid_t pid = fork();
-	bool there;
+	long answer;
 
 	if (pid == 0) {
 		pause();
 		_exit(0);
 	}
 	if (pid < 0 || ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0)
-		return false;
+		return -ESRCH;
 	ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
 	waitpid(pid, NULL, __WALL);
-	there = syscall(SYS_ptrace, request, pid, size, buf) >= 0;
+	answer = syscall(SYS_ptrace, request, pid, size, buf);
+	if (answer < 0)
+		answer = -errno;
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, __WALL);
-	return there;
+	return answer;
 }
 
 static bool has_rseq_configuration(void)
 {
-	return ask_traced(SPORE_PTRACE_GET_RSEQ_CONFIGURATION, 24);
+	return ask_traced(SPORE_PTRACE_GET_RSEQ_CONFIGURATION, 24) >= 0;
 }
 
 static bool has_dispatch_configuration(void)
 {
-	return ask_traced(SPORE_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, 32);
+	return ask_traced(SPORE_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, 32) >= 0;
 }
 
 static bool has_seccomp_filters(void)
 {
-	pid_t pid = fork();
-	bool there;
+	long answer = ask_traced(PTRACE_SECCOMP_GET_FILTER, 0);
 
-	if (pid == 0) {
-		pause();
-		_exit(0);
-	}
-	if (pid < 0 || ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0)
-		return false;
-	ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
-	waitpid(pid, NULL, __WALL);
-	errno = 0;
-	there = ptrace(PTRACE_SECCOMP_GET_FILTER, pid, 0, NULL) >= 0 || errno == EINVAL || errno == ENOENT;
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, __WALL);
-	return there;
+	return answer >= 0 || answer == -EINVAL || answer == -ENOENT;
 }
 
 static bool has_time_namespace(void)
