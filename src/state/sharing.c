@@ -3,74 +3,111 @@
  * sharing: what clone(2) can make two processes share, and what cannot be shared again: memory (CLONE_VM, and so signal actions, which need it), working
  * directory and umask (CLONE_FS). Tables of descriptors (CLONE_FILES) are carried by descriptors.c. clone(2), vfork(2), kcmp(2); kernel/fork.c.
  */
-#include <errno.h>
-#include <linux/kcmp.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
 #include "object/component.h"
+
+#include <linux/kcmp.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "kernel/sched.h"
+#include "state/owner.h"
 
 #define VFORK_STEPS 50 /* of 10 ms */
 
-static const struct {
-	int type;
+struct sharer {
+	const struct process *process;
+	pid_t tid;    /* a leader that has ended has neither memory nor directories */
+	uint64_t key; /* what must be equal: not every pair has to be asked for */
+};
+
+static uint64_t memory_key(const struct thread *th)
+{
+	return th->stat.startstack ^ th->stat.start_brk ^ th->stat.arg_start << 16;
+}
+
+static uint64_t directory_key(const struct thread *th)
+{
+	return th->status.umask;
+}
+
+/* kcmp(2): 1 less, 2 greater. */
+static int compare(const struct sharer *a, const struct sharer *b, int type)
+{
+	int r;
+
+	if (a->key != b->key)
+		return a->key < b->key ? -1 : 1;
+	r = kernel_kcmp(a->tid, b->tid, type);
+	return r == 1 ? -1 : r == 0 ? 0 : 1;
+}
+
+static int compare_memory(const void *a, const void *b)
+{
+	return compare(a, b, KCMP_VM);
+}
+
+static int compare_directory(const void *a, const void *b)
+{
+	return compare(a, b, KCMP_FS);
+}
+
+static const struct kind {
 	const char *what;
+	uint64_t (*key)(const struct thread *th);
+	int (*compare)(const void *a, const void *b);
 } kinds[] = {
-	{ KCMP_VM, "memory (CLONE_VM, or a vfork whose child has not called exec yet)" },
-	{ KCMP_FS, "a working directory and umask (CLONE_FS)" },
+	{ "memory (CLONE_VM, or a vfork whose child has not called exec yet)", memory_key, compare_memory },
+	{ "a working directory and umask (CLONE_FS)", directory_key, compare_directory },
 };
 
 /* A vfork mostly ends within a moment: it is given one. Inside the stop there is none any more, for a parent in vfork does not stop. */
-static bool shares(const struct process *a, const struct process *b, int type)
+static bool shares(const struct kind *k, const struct sharer *a, const struct sharer *b)
 {
 	const struct timespec step = { 0, 10000000 };
 
 	for (int i = 0; i < VFORK_STEPS; i++) {
-		if (syscall(SYS_kcmp, a->pid, b->pid, type, 0, 0) != 0)
+		if (k->compare(a, b) != 0)
 			return false;
 		nanosleep(&step, NULL);
 	}
 	return true;
 }
 
-static void compare(struct capture *c, const struct process *other)
+static void refuse(struct capture *c, const struct kind *k, const struct sharer *s, const struct sharer *other)
 {
 	char object[64];
 
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		if (!shares(c->process, other, kinds[i].type))
-			continue;
-		snprintf(object, sizeof(object), "what it shares with process %d", other->vpid);
-		refused(c->ps,
-			BLAME_PROCESS(
-				c->process, .object = object, .remedy = "checkpoint when the two share it no more"),
-			"%s: sharing between processes cannot be carried", kinds[i].what);
-		return;
-	}
+	snprintf(object, sizeof(object), "what it shares with process %d", other->process->vpid);
+	refused(c->ps,
+		BLAME_PROCESS(
+			s->process, .object = object, .remedy = "checkpoint when the two share it no more"),
+		"%s: sharing between processes cannot be carried", k->what);
 }
 
-/* Sharing comes from clone: with the parent, or with whom the same parent made before. */
+/* Of all processes: who shares what need not be parent and child, nor have a parent in common that lives. */
 static int sharing_look(struct capture *c)
 {
-	const struct process *before = NULL;
+	const struct tree *t = c->tree;
+	_cleanup_free_ struct sharer *list = calloc(t->n_processes + 1, sizeof(*list));
 
-	if (!c->process->parent)
-		return 0;
-	for (size_t i = 0; i < c->tree->n_processes && c->tree->processes[i] != c->process; i++)
-		if (c->tree->processes[i]->parent == c->process->parent && !c->tree->processes[i]->zombie)
-			before = c->tree->processes[i];
-	if (!c->process->parent->zombie)
-		compare(c, c->process->parent);
-	if (before)
-		compare(c, before);
+	if (!list)
+		return -ENOMEM;
+	for (const struct kind *k = kinds; k < kinds + ARRAY_SIZE(kinds); k++) {
+		size_t n = 0;
+
+		for (size_t i = 0; i < t->n_processes; i++)
+			if (!t->processes[i]->zombie && t->processes[i]->n_threads) {
+				const struct thread *alive = owner_alive(t->processes[i]);
+
+				list[n++] = (struct sharer){ t->processes[i], alive->tid, k->key(alive) };
+			}
+		qsort(list, n, sizeof(*list), k->compare);
+		for (size_t i = 1; i < n; i++)
+			if (shares(k, &list[i], &list[i - 1]))
+				refuse(c, k, &list[i], &list[i - 1]);
+	}
 	return 0;
-}
-
-static int sharing_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
-{
-	sharing_look(c);
-	return CAPTURE_NOTHING;
 }
 
 static const struct field no_fields[] = { FIELD_END };
@@ -84,7 +121,7 @@ const struct component component_sharing = {
 		.doc = "what two processes share; refused",
 		.sources = "clone(2), kcmp(2); kernel/fork.c; selftests/kcmp",
 	},
-	.scope = SCOPE_PROCESS,
+	.scope = SCOPE_TREE,
 	.look = sharing_look,
-	.capture = sharing_capture,
+	.capture = capture_nothing,
 };

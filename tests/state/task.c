@@ -598,6 +598,43 @@ static int io_siblings_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* CLONE_FS between relatives: arg is CLONE_PARENT for a child and a child of its parent's that it made; 0 for two whose maker is gone. Another was born between. */
+
+static int fs_relatives_make(struct maker_ctx *ctx)
+{
+	const int to_parent = (int)ctx->arg;
+	pid_t other;
+
+	TRY(to_parent ? 0 : io_fork(ctx, CLONE_FS, NULL, NULL, &other));
+	TRY(io_fork(ctx, to_parent, NULL, NULL, &other));
+	return io_fork(ctx, to_parent | CLONE_FS, NULL, NULL, &other);
+}
+
+static int fs_make(struct maker_ctx *ctx)
+{
+	shared(ctx);
+	if (ctx->arg)
+		return kid_start(ctx, fs_relatives_make, NULL, NULL);
+	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid)
+		_exit(fs_relatives_make(ctx));
+	return reap_ok(kid);
+}
+
+static int fs_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	let_go(&shared(ctx)->go);
+	for (int i = 0; i < 3; i++) {
+		CHECK(wait(&status) > 0);
+		SAME(status, 0);
+	}
+	return 0;
+}
+
 static int shares_use(struct maker_ctx *ctx)
 {
 	struct sigaction sa;
@@ -744,6 +781,10 @@ const struct maker makers_task[] = {
 		CLONE_FILES },
 	{ "shares-fs", "two processes with one directory and umask", shares_make, shares_use, MAKER_MAY_REFUSE,
 		CLONE_FS },
+	{ "shares-fs-nephew", "a child and one that it made for its parent, with one directory", fs_make, fs_use,
+		MAKER_MUST_REFUSE, CLONE_PARENT, "CLONE_FS" },
+	{ "shares-fs-orphans", "two whose parent with the same directory is gone", fs_make, fs_use, MAKER_MUST_REFUSE,
+		0, "CLONE_FS" },
 	{ "shares-vm", "two processes with one memory", shares_make, shares_use, MAKER_MAY_REFUSE | MAKER_BUSY,
 		CLONE_VM },
 	{ "shares-all", "two processes with one memory, table, directory and handlers", shares_make, shares_use,
