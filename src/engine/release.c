@@ -252,7 +252,16 @@ int release_hold(struct plan *plan, struct workers *w)
 	struct holding h = { .plan = plan, .r = plan->r };
 	int r = each_process(&h, w, stop_all);
 
-	return r < 0 ? r : each_process(&h, w, hold);
+	if (r == 0)
+		r = each_process(&h, w, hold);
+	for (size_t i = 0; r == 0 && i < plan->r->image->n_records; i++) {
+		const struct record *rec = &plan->r->image->records[i];
+		const struct component *k = component_of(rec->kind);
+
+		if (k && k->held)
+			r = k->held(plan->r, rec->state);
+	}
+	return r;
 }
 
 static int forgive(struct holding *h, struct new_process *p)

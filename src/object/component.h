@@ -149,6 +149,8 @@ struct component {
 	int (*validate)(struct restore *r, const struct record *rec);
 	/* One for each stage in which there is something to do. Process components before thread components, in the order of the table. */
 	int (*build[STAGE_COUNT])(struct build *b, const void *state);
+	/* In the keeper, when all tasks are stopped and run no call of spore's any more: what running such calls would use up. */
+	int (*held)(struct restore *r, const void *state);
 
 	/* SCOPE_BACKING. */
 	bool (*matches)(const struct file_look *f);

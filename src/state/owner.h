@@ -4,6 +4,16 @@
 
 #include "object/component.h"
 
+/* NULL: no thread of the tree has that id. */
+static inline struct new_thread *owner_thread(const struct restore *r, object_id of)
+{
+	for (size_t i = 0; i < r->n_processes; i++)
+		for (size_t t = 0; t < r->processes[i]->n_threads; t++)
+			if (r->processes[i]->threads[t].id == of)
+				return &r->processes[i]->threads[t];
+	return NULL;
+}
+
 /* The pid, as the image counts it, of the process or thread that owns a record: for problems at restore. 0:
  * unknown. */
 static inline pid_t owner_vpid(const struct restore *r, object_id of)

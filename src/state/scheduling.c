@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "kernel/capability.h"
 #include "kernel/sched.h"
@@ -211,7 +212,7 @@ static void build_affinity(struct build *build, const struct scheduling_state *s
 	batch_call(b, "sched_setaffinity", SYS_sched_setaffinity, 0, sizeof(want), batch_copy(b, want, sizeof(want)).v);
 }
 
-static void build_policy(struct batch *b, const struct scheduling_state *s)
+static struct sched_attributes attributes_of(const struct scheduling_state *s)
 {
 	struct sched_attributes a = {
 		.size = sizeof(a),
@@ -230,9 +231,7 @@ static void build_policy(struct batch *b, const struct scheduling_state *s)
 		a.util_min = s->util_min;
 		a.util_max = s->util_max;
 	}
-	if (!is_fair(s->policy))
-		batch_call(b, "setpriority", SYS_setpriority, PRIO_PROCESS, 0, (uint64_t)s->nice);
-	batch_call(b, "sched_setattr", SYS_sched_setattr, 0, batch_copy(b, &a, sizeof(a)).v, 0);
+	return a;
 }
 
 static int scheduling_identity(struct build *build, const void *state)
@@ -245,7 +244,26 @@ static int scheduling_identity(struct build *build, const void *state)
 	/* It has what it wore to give birth. 0 asks for the default, and is what the real-time policies leave of any. */
 	batch_call(b, "prctl(PR_SET_TIMERSLACK)", SYS_prctl, PR_SET_TIMERSLACK, s->timer_slack);
 	build_affinity(build, s);
-	build_policy(b, s);
+	if (is_fair(s->policy)) {
+		const struct sched_attributes a = attributes_of(s);
+
+		batch_call(b, "sched_setattr", SYS_sched_setattr, 0, batch_copy(b, &a, sizeof(a)).v, 0);
+	} else {
+		batch_call(b, "setpriority", SYS_setpriority, PRIO_PROCESS, 0, (uint64_t)s->nice);
+	}
+	return 0;
+}
+
+/* What spore's calls use of a deadline thread's runtime, or of a real-time one's RLIMIT_RTTIME, would count as the program's own: SIGXCPU. */
+static int scheduling_held(struct restore *r, const void *state)
+{
+	const struct scheduling_state *s = state;
+	const struct sched_attributes a = attributes_of(s);
+	const struct new_thread *t = is_fair(s->policy) ? NULL : owner_thread(r, s->of);
+
+	if (t && t->tid && syscall(SYS_sched_setattr, t->tid, &a, 0) < 0)
+		return failed(r->ps, BLAME(.pid = t->vtid, .object = "scheduling"), -errno,
+			"policy %u cannot be set: %m", s->policy);
 	return 0;
 }
 
@@ -264,4 +282,5 @@ const struct component component_scheduling = {
 	.capture = scheduling_capture,
 	.validate = scheduling_validate,
 	.build = { [STAGE_IDENTITY] = scheduling_identity },
+	.held = scheduling_held,
 };
