@@ -2,6 +2,7 @@
 #include "engine/holder.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -10,8 +11,9 @@
 #include "base/clock.h"
 #include "kernel/procfs.h"
 
-#define DYING_TIMEOUT_US 2000000
-#define DYING_PAUSE_US	 10000
+#define ZOMBIE_TIMEOUT_US 2000000
+#define DYING_TIMEOUT_US  10000000 /* it only needs some processor time */
+#define PAUSE_US	  10000
 
 /* --- numbers ------------------------------------------------------------------------------------------------------------- */
 
@@ -41,9 +43,23 @@ void numbers_settle(struct numbers *numbers)
 
 /* --- who has them -------------------------------------------------------------------------------------------------------- */
 
-static void note_holder(struct holder *h, pid_t number, pid_t pid, const struct proc_stat *st)
+static bool is_killed(int dir)
 {
-	enum taken taken = st->state == 'Z' || st->state == 'X' || st->flags & PF_EXITING ? BY_DYING : BY_LIVING;
+	struct proc_status st;
+	bool killed;
+
+	if (proc_status_read(dir, &st) < 0)
+		return true;
+	killed = (st.sig_pending | st.shared_pending) & 1ull << (SIGKILL - 1);
+	proc_status_free(&st);
+	return killed;
+}
+
+static void note_holder(struct holder *h, pid_t number, pid_t pid, int dir, const struct proc_stat *st)
+{
+	enum taken taken = st->state == 'Z' || st->state == 'X'		  ? BY_ZOMBIE
+			   : st->flags & PF_EXITING || is_killed(dir) ? BY_DYING
+								      : BY_LIVING;
 
 	if (taken <= h->taken)
 		return;
@@ -61,7 +77,7 @@ static void look_for_tasks(const struct numbers *numbers, struct holder *h)
 		struct proc_stat st;
 
 		if (dir >= 0 && proc_stat_read(dir, &st) == 0)
-			note_holder(h, numbers->list[i], numbers->list[i], &st);
+			note_holder(h, numbers->list[i], numbers->list[i], dir, &st);
 	}
 }
 
@@ -78,9 +94,9 @@ static void look_for_groups(const struct numbers *numbers, struct holder *h)
 		if (dir < 0 || proc_stat_read(dir, &st) < 0)
 			continue;
 		if (numbers_have(numbers, st.pgrp))
-			note_holder(h, st.pgrp, pid, &st);
+			note_holder(h, st.pgrp, pid, dir, &st);
 		if (numbers_have(numbers, st.session))
-			note_holder(h, st.session, pid, &st);
+			note_holder(h, st.session, pid, dir, &st);
 	}
 }
 
@@ -93,31 +109,36 @@ static struct holder look(const struct numbers *numbers)
 	return h;
 }
 
+/* Whether it is time to look again. */
+static bool is_waited_for(enum taken taken, uint64_t since)
+{
+	return taken != BY_LIVING && clock_us() < since + (taken == BY_ZOMBIE ? ZOMBIE_TIMEOUT_US : DYING_TIMEOUT_US);
+}
+
 struct holder holder_find(const struct numbers *numbers)
 {
-	uint64_t end = clock_us() + DYING_TIMEOUT_US;
+	uint64_t since = clock_us();
 
 	for (;;) {
 		struct holder h = look(numbers);
 
-		if (h.taken != BY_DYING || clock_us() >= end)
+		if (h.taken == FREE || !is_waited_for(h.taken, since))
 			return h;
-		usleep(DYING_PAUSE_US);
+		usleep(PAUSE_US);
 	}
 }
 
-bool holder_yields(pid_t number, uint64_t *end, struct holder *holder)
+bool holder_yields(pid_t number, uint64_t *since, struct holder *holder)
 {
 	const struct numbers one = { &number, 1 };
-	uint64_t now = clock_us();
 
-	if (!*end)
-		*end = now + DYING_TIMEOUT_US;
+	if (!*since)
+		*since = clock_us();
 	*holder = look(&one);
 	holder->number = number;
-	if (holder->taken == BY_LIVING || now >= *end)
+	if (!is_waited_for(holder->taken, *since))
 		return false;
-	usleep(DYING_PAUSE_US);
+	usleep(PAUSE_US);
 	return true;
 }
 
@@ -130,5 +151,7 @@ void holder_describe(const struct holder *h, char *text, size_t size)
 			(int)h->pid, h->name);
 	else
 		snprintf(text, size, "%d is taken here (%s%s)", (int)h->number, h->name,
-			h->taken == BY_DYING ? ", which has ended but was not waited for" : "");
+			h->taken == BY_ZOMBIE  ? ", which has ended but was not waited for"
+			: h->taken == BY_DYING ? ", which does not come to its end"
+					       : "");
 }

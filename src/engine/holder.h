@@ -16,7 +16,7 @@ bool numbers_have(const struct numbers *numbers, pid_t number);
 /* Sorts them and drops doubles, and what is no number. */
 void numbers_settle(struct numbers *numbers);
 
-enum taken { FREE, BY_DYING, BY_LIVING };
+enum taken { FREE, BY_ZOMBIE, BY_DYING, BY_LIVING };
 
 struct holder {
 	enum taken taken;
@@ -25,14 +25,15 @@ struct holder {
 	char name[64];
 };
 
-/* Waits for a moment if only what is dying has one: it lets go of its number soon, or never, if its parent does not reap it. */
+/* Waits while only what is dying or dead has one: it lets go of its number soon, or never, if its parent does not reap it. */
 struct holder holder_find(const struct numbers *numbers);
 
 /*
- * After a birth failed because the number was taken: whether to try once more, after a pause. *end: 0 at first. A number may be taken and have no holder:
- * the kernel frees that of a dead thread only after it has left /proc. If not, *holder says who has it; `number` is never 0 there.
+ * After a birth failed because the number was taken: whether to try once more, after a pause. *since: 0 at first. A number may be taken and have no
+ * holder: the kernel frees that of a dead thread only after it has left /proc, and a thread under SCHED_IDLE on a busy machine takes seconds from the
+ * one to the other. If not, *holder says who has it; `number` is never 0 there.
  */
-bool holder_yields(pid_t number, uint64_t *end, struct holder *holder);
+bool holder_yields(pid_t number, uint64_t *since, struct holder *holder);
 
 /* "123 is taken here (cat)" */
 void holder_describe(const struct holder *h, char *text, size_t size);

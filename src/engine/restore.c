@@ -140,10 +140,10 @@ static int find_root(struct restored *t)
 static pid_t start_with_number(struct restored *t, struct first *f)
 {
 	struct holder holder;
-	uint64_t end = 0;
+	uint64_t since = 0;
 	pid_t pid = first_start(f);
 
-	while (pid == -EEXIST && holder_yields(f->number, &end, &holder))
+	while (pid == -EEXIST && holder_yields(f->number, &since, &holder))
 		pid = first_start(f);
 	if (pid == -EEXIST)
 		t->plan.taken = holder;

@@ -45,13 +45,13 @@ static int tell_taken(struct plan *plan, pid_t number)
 }
 
 /* Whether to try a birth again. The tree's own namespace is nobody else's: who is there cannot be told by the numbers here. */
-static bool number_yields(struct plan *plan, pid_t number, uint64_t *end)
+static bool number_yields(struct plan *plan, pid_t number, uint64_t *since)
 {
 	struct holder holder;
 
 	if (!number || plan->taken.number || !move_is_possible(plan))
 		return false;
-	if (holder_yields(number, end, &holder))
+	if (holder_yields(number, since, &holder))
 		return true;
 	plan->taken = holder;
 	return false;
@@ -60,10 +60,10 @@ static bool number_yields(struct plan *plan, pid_t number, uint64_t *end)
 static int wait_for(
 	struct plan *plan, struct batch *b, struct slot *slot, bool (*alive)(void *arg), struct new_thread *task)
 {
-	uint64_t end = 0;
+	uint64_t since = 0;
 	int r = batch_wait(b, slot, STEP_TIMEOUT_MS, alive, task);
 
-	while (r == -EEXIST && number_yields(plan, batch_unborn(b, slot), &end)) {
+	while (r == -EEXIST && number_yields(plan, batch_unborn(b, slot), &since)) {
 		r = batch_again(b, slot);
 		if (r == 0)
 			r = batch_wait(b, slot, STEP_TIMEOUT_MS, alive, task);

@@ -28,6 +28,7 @@ import tempfile
 import time
 
 MAY_REFUSE, MUST_REFUSE, NO_STOP, CONTAINER, SLOW, BUSY, RESTLESS = (1 << i for i in range(7))
+MOVED = "in a new one, in which alone it has its pids"
 SKIP, REFUSED = 77, 3
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -326,7 +327,9 @@ class Run:
         if status:
             raise Failure(f"spore restore: exit {status}: {err.strip()}")
         self.pid = int(out.split()[-1])
-        if self.mode in ("taken", "led") and not re.search(r"in a new one, in which alone it has its pids: "
+        if self.mode == "host" and MOVED in err:
+            raise Failure(f"it did not get its pids back: {err.strip()}")
+        if self.mode in ("taken", "led") and not re.search(MOVED + ": "
                                                            + ("session" if self.mode == "led" else f"{number} is taken"), err):
             raise Failure(f"nothing said of the new pid namespace: {err.strip()}")
         after = self.oracle()
