@@ -29,6 +29,7 @@ struct pass {
 	struct descriptions *descriptions;
 	struct gadget_cache *gadgets;
 	int (*fn)(struct pass *pass, size_t process);
+	int (*thread_fn)(struct pass *pass, struct thread *th);
 };
 
 static int pass_of_worker(unsigned int worker, void *arg)
@@ -51,6 +52,32 @@ static int pass_run(struct pass *pass, int (*fn)(struct pass *pass, size_t proce
 {
 	pass->fn = fn;
 	return workers_each(pass->c->workers, pass_of_worker, pass);
+}
+
+/* What is not asked by ptrace is anybody's: so a process of many threads is not one worker's alone. Leaders are done with their processes. */
+static int threads_of_worker(unsigned int worker, void *arg)
+{
+	struct pass *pass = arg;
+	const struct tree *t = pass->c->tree;
+	size_t turn = 0;
+	int error = 0;
+
+	for (size_t i = 0; i < t->n_processes; i++)
+		for (size_t k = 1; !t->processes[i]->zombie && k < t->processes[i]->n_threads; k++) {
+			int r = turn++ % workers_count(pass->c->workers) == worker
+					? pass->thread_fn(pass, &t->processes[i]->threads[k])
+					: 0;
+
+			if (r < 0 && !error)
+				error = r;
+		}
+	return error;
+}
+
+static int pass_run_threads(struct pass *pass, int (*fn)(struct pass *pass, struct thread *th))
+{
+	pass->thread_fn = fn;
+	return workers_each(pass->c->workers, threads_of_worker, pass);
 }
 
 static struct capture capture_of(struct pass *pass, struct process *p)
@@ -109,15 +136,21 @@ static int identify_leader(struct thread *th, const struct process *p)
 	return proc_status_copy(&p->status, &th->status);
 }
 
-static int identify_thread(struct thread *th, const struct process *p)
+static int identify_thread(struct pass *pass, struct thread *th)
 {
 	int r;
 
 	proc_status_free(&th->status);
-	if (th->tid == p->pid)
-		return identify_leader(th, p);
-	r = proc_stat_read(th->proc_fd, &th->stat);
-	return r < 0 ? r : proc_status_read(th->proc_fd, &th->status);
+	if (th->tid == th->process->pid) {
+		r = identify_leader(th, th->process);
+	} else {
+		r = proc_stat_read(th->proc_fd, &th->stat);
+		if (r == 0)
+			r = proc_status_read(th->proc_fd, &th->status);
+	}
+	th->vtid = th->status.pid_in_ns;
+	th->id = identity_of(pass->ids, "thread", (uint64_t)th->tid, th->stat.starttime, 0, NULL);
+	return r == -ENOENT ? -ESRCH : r;
 }
 
 static int find_living(struct process *p)
@@ -146,16 +179,12 @@ static int identify_process(struct pass *pass, size_t index)
 		r = proc_status_read(p->proc_fd, &p->status);
 	p->vpid = p->status.tgid_in_ns;
 	p->id = identity_of(pass->ids, "process", (uint64_t)p->pid, p->stat.starttime, 0, NULL);
-	for (size_t i = 0; r == 0 && !p->zombie && i < p->n_threads; i++) {
-		r = identify_thread(&p->threads[i], p);
-		p->threads[i].vtid = p->threads[i].status.pid_in_ns;
+	for (size_t i = 0; i < p->n_threads; i++) {
 		p->threads[i].process = p;
 		p->threads[i].slot = i;
-		p->threads[i].id = identity_of(
-			pass->ids, "thread", (uint64_t)p->threads[i].tid, p->threads[i].stat.starttime, 0, NULL);
 	}
-	if (r == 0)
-		r = find_living(p);
+	if (r == 0 && !p->zombie && p->n_threads)
+		r = identify_thread(pass, &p->threads[0]);
 	return r == -ENOENT ? -ESRCH : r;
 }
 
@@ -165,6 +194,10 @@ int capture_identify(struct capturing *c, struct identities *ids)
 	int r = pass_run(&pass, identify_process);
 	struct tree *t = c->tree;
 
+	if (r == 0)
+		r = pass_run_threads(&pass, identify_thread);
+	for (size_t i = 0; r == 0 && i < t->n_processes; i++)
+		r = find_living(t->processes[i]);
 	if (r == 0 && t->n_processes)
 		t->own_pid_ns = t->processes[0]->vpid == 1 && t->processes[0]->status.ns_depth > 1;
 	return r;
@@ -185,14 +218,27 @@ static int look_process(struct pass *pass, size_t index)
 	return 0;
 }
 
+static int look_thread(struct pass *pass, struct thread *th)
+{
+	struct capture c = capture_of(pass, th->process);
+
+	c.thread = th;
+	for (size_t i = 0; components[i]; i++)
+		if (components[i]->look_thread)
+			components[i]->look_thread(&c);
+	return 0;
+}
+
 static int look_at_tree(struct pass *pass)
 {
 	struct capture c = capture_of(pass, pass->c->tree->processes[0]);
+	int r;
 
 	for (size_t i = 0; components[i]; i++)
 		if (components[i]->look && components[i]->scope == SCOPE_TREE)
 			components[i]->look(&c);
-	return pass_run(pass, look_process);
+	r = pass_run(pass, look_process);
+	return r < 0 ? r : pass_run_threads(pass, look_thread);
 }
 
 int capture_look(struct capturing *c)
@@ -263,9 +309,7 @@ static int run_asked(struct asking *a)
 	for (size_t i = 0; i < p->n_threads && !error; i++)
 		if (p->threads[i].stop.state == STOP_STOPPED) {
 			ask_thread(a, &p->threads[i]);
-			error = inject_enter(&p->injection, &p->threads[i].stop, i);
-			if (error == 0)
-				error = batch_submit(&a->batches[i], area_slot(&p->injection.area, i));
+			error = inject_run(&p->injection, &p->threads[i].stop, i, &a->batches[i]);
 		}
 	for (size_t i = 0; i < p->n_threads; i++)
 		if (p->threads[i].stop.state == STOP_RUNNING) {
@@ -277,6 +321,8 @@ static int run_asked(struct asking *a)
 					batch_what(&a->batches[i],
 						batch_failed_at(&a->batches[i], area_slot(&p->injection.area, i))));
 		}
+	for (size_t i = 0; i < p->n_threads; i++)
+		inject_call_back(&p->injection, &p->threads[i].stop);
 	for (size_t i = 0; i < p->n_threads; i++)
 		if (p->threads[i].stop.state == STOP_RUNNING) {
 			int r = inject_leave(&p->injection, &p->threads[i].stop);

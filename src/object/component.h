@@ -139,6 +139,8 @@ struct component {
 
 	/* Before any task is asked: what can be seen from outside to be out of scope is refused here (refused(ps, ...), and return 0 so that the rest is looked at too). May be NULL. */
 	int (*look)(struct capture *c);
+	/* The same at each thread but the leader, from any of the workers: not by ptrace. May be NULL. */
+	int (*look_thread)(struct capture *c);
 	/* Inside the stop: queues remote calls of this process's leader (SCOPE_PROCESS) or this thread. scratch: scratch_size zeroed bytes kept until capture. */
 	size_t scratch_size;
 	void (*ask)(struct capture *c, struct batch *b, void *scratch);

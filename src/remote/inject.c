@@ -353,7 +353,7 @@ static int unlock(struct injection *in, struct stop *s, struct slot *slot)
 	return r;
 }
 
-int inject_enter(struct injection *in, struct stop *s, size_t i)
+int inject_run(struct injection *in, struct stop *s, size_t i, struct batch *b)
 {
 	struct slot *slot = area_slot(&in->area, i);
 	struct user_regs_struct gp;
@@ -364,7 +364,10 @@ int inject_enter(struct injection *in, struct stop *s, size_t i)
 	if (s->regs.gp.cs != USER_CS_64 || FRAME_PADDING + frame_size(&s->regs) > in->frame_room)
 		return -ENOTSUP;
 	prepare_slot(in, s, i);
-	if (!in->unlocked) {
+	r = b ? batch_submit(b, slot) : 0;
+	if (r < 0)
+		return r;
+	if (!b && !in->unlocked) {
 		slot->count = 0;
 		slot->state = SLOT_RUN;
 	}
@@ -383,6 +386,11 @@ int inject_enter(struct injection *in, struct stop *s, size_t i)
 	return in->unlocked ? 0 : unlock(in, s, slot);
 }
 
+int inject_enter(struct injection *in, struct stop *s, size_t i)
+{
+	return inject_run(in, s, i, NULL);
+}
+
 /* A filtered task is stopped outside of any call (stub.S says why). Unless its batch hangs: then there is nothing to lose. */
 static void park(struct injection *in, const struct stop *s)
 {
@@ -399,13 +407,21 @@ static void park(struct injection *in, const struct stop *s)
 	}
 }
 
+void inject_call_back(struct injection *in, struct stop *s)
+{
+	if (s->state != STOP_RUNNING || s->called_back)
+		return;
+	park(in, s);
+	s->called_back = !stop_interrupt(s);
+}
+
 int inject_leave(struct injection *in, struct stop *s)
 {
 	int r;
 
 	if (s->state == STOP_STOPPED)
 		return 0;
-	park(in, s);
+	inject_call_back(in, s);
 	r = stop_bring_back(s);
 	if (!r || s->state == STOP_GONE)
 		__atomic_sub_fetch(&head(in)->inside, 1, __ATOMIC_SEQ_CST);

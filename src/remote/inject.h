@@ -36,6 +36,10 @@ int inject_begin(struct injection *in, pid_t pid, struct stop *first, const stru
 	size_t arena, struct gadget_cache *cache, struct problems *ps);
 /* Sends a stopped thread into the stub, to take batches from slot i (batch_wait with stop_alive and the stop); and brings it back to its stop with its registers as they were. */
 int inject_enter(struct injection *in, struct stop *s, size_t i);
+/* The same with its first batch, which it finds there: nobody has to be woken. */
+int inject_run(struct injection *in, struct stop *s, size_t i, struct batch *b);
+/* Where many are to leave: the first half of inject_leave, which does not wait. */
+void inject_call_back(struct injection *in, struct stop *s);
 int inject_leave(struct injection *in, struct stop *s);
 /* Unmaps the area. No thread may be inside. */
 void inject_end(struct injection *in);

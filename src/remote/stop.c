@@ -177,8 +177,10 @@ int64_t stop_interrupted_call(const struct stop *s)
 
 int stop_bring_back(struct stop *s)
 {
-	int r = stop_interrupt(s);
+	/* Not twice: a second INTERRUPT would wait for the next time that it runs. */
+	int r = s->called_back ? 0 : stop_interrupt(s);
 
+	s->called_back = false;
 	if (!r)
 		r = trace_event_stop(s, TRACE_PROMPT_MS);
 	if (r < 0)

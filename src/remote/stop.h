@@ -41,7 +41,8 @@ struct stop {
 		uint64_t mode, selector, offset, len;
 	} sud;	      /* syscall user dispatch */
 	bool sud_off; /* off while the task runs calls of ours, back when let go: it would be lost if spore died in between */
-	bool regs_dirty; /* the task has run something else since: mask and rseq_cs must be put back too */
+	bool called_back; /* a STOP_RUNNING task was told to stop already */
+	bool regs_dirty;  /* the task has run something else since: mask and rseq_cs must be put back too */
 };
 
 /* Attach without stopping; options are PTRACE_O_* added to what this layer needs (TRACESYSGOOD, SUSPEND_SECCOMP where permitted). -ESRCH: gone. -EPERM */

@@ -113,25 +113,18 @@ static void look_at_other(struct capture *c)
 	}
 }
 
-static void look_at_thread(struct capture *c, int thread_fd, const ino_t process[static ARRAY_SIZE(kinds)])
+static int namespaces_look_thread(struct capture *c)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		ino_t its = kinds[i].flags & OF_THREAD ? ns_of(thread_fd, kinds[i].name) : 0;
+	int own_fd = owner_alive(c->process)->proc_fd;
 
-		if (its && its != process[i])
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		ino_t its = kinds[i].flags & OF_THREAD ? ns_of(c->thread->proc_fd, kinds[i].name) : 0;
+
+		/* What has ended has none. */
+		if (its && its != roots_ns(c->tree, i) && its != ns_of(own_fd, kinds[i].name))
 			refuse_ns(c, &kinds[i], "a thread has another than its process");
 	}
-}
-
-static void look_at_threads(struct capture *c)
-{
-	const struct process *p = c->process;
-	ino_t process[ARRAY_SIZE(kinds)] = { 0 };
-
-	for (size_t i = 0; p->n_threads > 1 && i < ARRAY_SIZE(kinds); i++)
-		process[i] = ns_of(owner_alive(p)->proc_fd, kinds[i].name);
-	for (size_t t = 1; t < p->n_threads; t++) /* what has ended has none */
-		look_at_thread(c, p->threads[t].proc_fd, process);
+	return 0;
 }
 
 static int namespaces_look(struct capture *c)
@@ -148,7 +141,6 @@ static int namespaces_look(struct capture *c)
 	} else {
 		look_at_other(c);
 	}
-	look_at_threads(c);
 	return 0;
 }
 
@@ -165,5 +157,6 @@ const struct component component_namespaces = {
 	},
 	.scope = SCOPE_PROCESS,
 	.look = namespaces_look,
+	.look_thread = namespaces_look_thread,
 	.capture = capture_nothing,
 };
