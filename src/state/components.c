@@ -62,6 +62,7 @@
 	X(seccomp)	   /* while privileged */                                                                      \
 	X(credentials)	   /* after what needs privileges */                                                           \
 	X(session_keyring) /* as the user whose keyring is linked */                                                   \
+	X(ended_scheduling)                                                                                            \
 	X(ended)                                                                                                       \
 	X(thread_attributes) /* after credentials, which clear the parent-death signal */
 

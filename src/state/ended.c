@@ -22,11 +22,6 @@ struct ended_scratch {
 	uint32_t dumpable;
 };
 
-static bool leader_has_ended(const struct process *p)
-{
-	return p->zombie || p->threads[0].stop.state == STOP_GONE;
-}
-
 static void ended_ask(struct capture *c, struct batch *b, void *scratch)
 {
 	struct ended_scratch *s = scratch;

@@ -30,6 +30,11 @@ static inline pid_t owner_vpid(const struct restore *r, object_id of)
 	return 0;
 }
 
+static inline bool leader_has_ended(const struct process *p)
+{
+	return p->zombie || p->threads[0].stop.state == STOP_GONE;
+}
+
 /* For components that only look: they have no records. */
 static inline int capture_nothing(struct capture *c, const struct batch *b, void *scratch, void *state)
 {

@@ -4,7 +4,7 @@
  * I/O priority, timer slack. sched(7), sched_setattr(2), sched_setaffinity(2), ioprio_set(2),
  * PR_SET_TIMERSLACK; kernel/sched/syscalls.c, block/ioprio.c; selftests/sched.
  */
-#include "object/component.h"
+#include "state/scheduling.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -23,38 +23,9 @@
 #define POLICY_EXT	7
 #define AFFINITY_WORDS	16 /* as many CPUs as CPU_SETSIZE */
 
-struct scheduling_state {
-	object_id of;
-	uint32_t policy, priority;
-	int32_t nice;
-	bool reset_on_fork;
-	uint64_t flags; /* SCHED_FLAG_* of sched_getattr but reset_on_fork */
-	uint64_t runtime, deadline, period, slice;
-	uint32_t util_min, util_max;
-	bool any_cpu;
-	uint64_t *cpus;
-	size_t n_cpus;
-	uint32_t ioprio;
-	uint64_t timer_slack;
-};
-
 static const struct field scheduling_fields[] = {
 	FIELD_REF(struct scheduling_state, of, "of", "thread", REF_STRONG, "the thread"),
-	FIELD_UINT(struct scheduling_state, policy, "policy", "SCHED_*"),
-	FIELD_UINT(struct scheduling_state, priority, "priority", "of the real-time policies"),
-	FIELD_INT(struct scheduling_state, nice, "nice", "kept by the kernel under every policy"),
-	FIELD_BOOL(struct scheduling_state, reset_on_fork, "reset_on_fork", "children start with the normal policy"),
-	FIELD_HEX(struct scheduling_state, flags, "flags", "other flags of sched_getattr"),
-	FIELD_UINT(struct scheduling_state, runtime, "runtime_ns", "SCHED_DEADLINE"),
-	FIELD_UINT(struct scheduling_state, deadline, "deadline_ns", "SCHED_DEADLINE"),
-	FIELD_UINT(struct scheduling_state, period, "period_ns", "SCHED_DEADLINE"),
-	FIELD_UINT(struct scheduling_state, slice, "slice_ns",
-		"of the normal policies, where the thread chose one; 0: the kernel's"),
-	FIELD_UINT(struct scheduling_state, util_min, "util_min", "lower utilisation clamp"),
-	FIELD_UINT(struct scheduling_state, util_max, "util_max", "upper utilisation clamp; 0: no clamps"),
-	FIELD_BOOL(struct scheduling_state, any_cpu, "any_cpu", "could run on every CPU of the machine"),
-	FIELD_UINTS(
-		struct scheduling_state, cpus, n_cpus, "cpus", SHOW_HEX, "the CPUs that it may run on, 64 to a number"),
+	SCHEDULING_FIELDS,
 	FIELD_UINT(struct scheduling_state, ioprio, "ioprio", "ioprio_get(2): class << 13 | level"),
 	FIELD_UINT(struct scheduling_state, timer_slack, "timer_slack_ns", "how late its timers may be"),
 	FIELD_END,
@@ -78,12 +49,12 @@ static bool is_fair(uint32_t policy)
 	return policy == SCHED_OTHER || policy == SCHED_BATCH || policy == SCHED_IDLE || policy == POLICY_EXT;
 }
 
-static int capture_policy(struct capture *c, struct scheduling_state *s)
+static int capture_policy(struct capture *c, pid_t tid, struct scheduling_state *s)
 {
 	struct sched_attributes a = { 0 };
 
-	if (kernel_sched_getattr(c->thread->tid, &a) < 0)
-		return failed(c->ps, BLAME_PROCESS(c->process), -errno, "sched_getattr of thread %d", c->thread->tid);
+	if (kernel_sched_getattr(tid, &a) < 0)
+		return failed(c->ps, BLAME_PROCESS(c->process), -errno, "sched_getattr of thread %d", tid);
 	s->policy = a.policy;
 	s->priority = a.priority;
 	s->reset_on_fork = a.flags & SCHED_ATTRIBUTES_RESET_ON_FORK;
@@ -98,7 +69,7 @@ static int capture_policy(struct capture *c, struct scheduling_state *s)
 		s->slice = a.runtime;
 	}
 	errno = 0;
-	s->nice = getpriority(PRIO_PROCESS, (id_t)c->thread->tid);
+	s->nice = getpriority(PRIO_PROCESS, (id_t)tid);
 	return errno ? -errno : 0;
 }
 
@@ -109,14 +80,14 @@ static void all_cpus(long n, uint64_t words[static AFFINITY_WORDS])
 		words[i / 64] |= 1ull << (i % 64);
 }
 
-static int capture_affinity(struct capture *c, struct scheduling_state *s)
+static int capture_affinity(struct capture *c, pid_t tid, struct scheduling_state *s)
 {
 	uint64_t words[AFFINITY_WORDS] = { 0 }, all[AFFINITY_WORDS];
-	long n = syscall(SYS_sched_getaffinity, c->thread->tid, sizeof(words), words);
+	long n = syscall(SYS_sched_getaffinity, tid, sizeof(words), words);
 
 	if (n < 0)
 		return failed(
-			c->ps, BLAME_PROCESS(c->process), -errno, "sched_getaffinity of thread %d", c->thread->tid);
+			c->ps, BLAME_PROCESS(c->process), -errno, "sched_getaffinity of thread %d", tid);
 	all_cpus(c->tree->n_cpus, all);
 	s->any_cpu = !memcmp(words, all, sizeof(words));
 	for (s->n_cpus = AFFINITY_WORDS; s->n_cpus > 1 && !words[s->n_cpus - 1];)
@@ -126,6 +97,13 @@ static int capture_affinity(struct capture *c, struct scheduling_state *s)
 		return -ENOMEM;
 	memcpy(s->cpus, words, s->n_cpus * sizeof(*s->cpus));
 	return 0;
+}
+
+int scheduling_read(struct capture *c, pid_t tid, struct scheduling_state *s)
+{
+	int r = capture_policy(c, tid, s);
+
+	return r < 0 ? r : capture_affinity(c, tid, s);
 }
 
 struct scheduling_scratch {
@@ -144,7 +122,6 @@ static int scheduling_capture(struct capture *c, const struct batch *b, void *sc
 	const struct scheduling_scratch *ops = scratch;
 	struct scheduling_state *s = state;
 	long ioprio;
-	int r;
 
 	s->of = c->thread->id;
 	s->timer_slack = (uint64_t)batch_result(b, ops->slack);
@@ -152,8 +129,7 @@ static int scheduling_capture(struct capture *c, const struct batch *b, void *sc
 	if (ioprio < 0)
 		return failed(c->ps, BLAME_PROCESS(c->process), -errno, "ioprio_get of thread %d", c->thread->tid);
 	s->ioprio = (uint32_t)ioprio;
-	r = capture_policy(c, s);
-	return r < 0 ? r : capture_affinity(c, s);
+	return scheduling_read(c, c->thread->tid, s);
 }
 
 /* --- restore
@@ -183,7 +159,7 @@ static void validate_cpus(struct restore *r, const struct scheduling_state *s)
 	}
 }
 
-static int scheduling_validate(struct restore *r, const struct record *rec)
+int scheduling_validate(struct restore *r, const struct record *rec)
 {
 	const struct scheduling_state *s = rec->state;
 	bool wanted = !is_fair(s->policy) || s->nice < getpriority(PRIO_PROCESS, 0);
@@ -197,7 +173,7 @@ static int scheduling_validate(struct restore *r, const struct record *rec)
 }
 
 /* A newborn has the mask of spore: mostly that is what it is to have. */
-static void build_affinity(struct build *build, const struct scheduling_state *s)
+void scheduling_build_affinity(struct build *build, const struct scheduling_state *s)
 {
 	struct batch *b = build->batch;
 	uint64_t want[AFFINITY_WORDS], own[AFFINITY_WORDS] = { 0 };
@@ -234,6 +210,15 @@ static struct sched_attributes attributes_of(const struct scheduling_state *s)
 	return a;
 }
 
+void scheduling_build_policy(struct batch *b, const struct scheduling_state *s)
+{
+	const struct sched_attributes a = attributes_of(s);
+
+	if (!is_fair(s->policy))
+		batch_call(b, "setpriority", SYS_setpriority, PRIO_PROCESS, 0, (uint64_t)s->nice);
+	batch_call(b, "sched_setattr", SYS_sched_setattr, 0, batch_copy(b, &a, sizeof(a)).v, 0);
+}
+
 static int scheduling_identity(struct build *build, const void *state)
 {
 	const struct scheduling_state *s = state;
@@ -243,14 +228,11 @@ static int scheduling_identity(struct build *build, const void *state)
 		batch_call(b, "ioprio_set", SYS_ioprio_set, IOPRIO_OF_PROCESS, 0, s->ioprio);
 	/* It has what it wore to give birth. 0 asks for the default, and is what the real-time policies leave of any. */
 	batch_call(b, "prctl(PR_SET_TIMERSLACK)", SYS_prctl, PR_SET_TIMERSLACK, s->timer_slack);
-	build_affinity(build, s);
-	if (is_fair(s->policy)) {
-		const struct sched_attributes a = attributes_of(s);
-
-		batch_call(b, "sched_setattr", SYS_sched_setattr, 0, batch_copy(b, &a, sizeof(a)).v, 0);
-	} else {
+	scheduling_build_affinity(build, s);
+	if (is_fair(s->policy))
+		scheduling_build_policy(b, s);
+	else
 		batch_call(b, "setpriority", SYS_setpriority, PRIO_PROCESS, 0, (uint64_t)s->nice);
-	}
 	return 0;
 }
 

@@ -236,7 +236,11 @@ static void exit_code_fact(struct oracle *o, const struct proc *p, char *stat)
 void zombie_facts(struct oracle *o, struct proc *p)
 {
 	static const char *const lines[] = { "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
-		"NoNewPrivs" };
+		"NoNewPrivs", "Cpus_allowed" };
+	static const struct {
+		int field;
+		const char *key;
+	} numbers[] = { { 18, "priority" }, { 19, "nice" }, { 40, "real-time priority" }, { 41, "policy" } };
 	_free_ char *stat = slurpf(NULL, "/proc/%d/stat", p->pid);
 	_free_ char *status = slurpf(NULL, "/proc/%d/status", p->pid);
 	char value[256];
@@ -245,6 +249,11 @@ void zombie_facts(struct oracle *o, struct proc *p)
 	if (!stat)
 		return;
 	relation_facts(o, p, stat);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+		char *field = stat_field(stat, numbers[i].field);
+
+		fact(o, p->prefix, numbers[i].key, "%ld", field ? strtol(field, NULL, 10) : 0L);
+	}
 	exit_code_fact(o, p, stat);
 	text_fact(o, p, "loginuid");
 	for (size_t i = 0; status && i < sizeof(lines) / sizeof(*lines); i++)

@@ -141,7 +141,7 @@ static int deadline_make(struct maker_ctx *ctx)
 	struct sched_attr a = { .size = sizeof(a),
 		.sched_policy = 6,
 		.sched_flags = 4, /* SCHED_FLAG_DL_OVERRUN */
-		.sched_runtime = 2000000,
+		.sched_runtime = 20000000,
 		.sched_deadline = 40000000,
 		.sched_period = 50000000 };
 
@@ -156,7 +156,7 @@ static int deadline_use(struct maker_ctx *ctx)
 	CHECK(!syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0));
 	SAME(a.sched_policy, 6);
 	SAME(a.sched_flags, 4);
-	SAME(a.sched_runtime, 2000000);
+	SAME(a.sched_runtime, 20000000);
 	SAME(a.sched_deadline, 40000000);
 	SAME(a.sched_period, 50000000);
 	return 0;

@@ -205,6 +205,39 @@ static int zombie_other_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* A zombie as it was scheduled: arg is the policy. */
+static int zombie_scheduled_make(struct maker_ctx *ctx)
+{
+	struct sched_param param = { .sched_priority = ctx->arg == SCHED_FIFO ? 4 : 0 };
+	cpu_set_t cpus;
+	siginfo_t si = { 0 };
+
+	CPU_ZERO(&cpus);
+	CPU_SET(0, &cpus);
+	kid = fork();
+	CHECK(kid >= 0);
+	if (!kid)
+		_exit(setpriority(PRIO_PROCESS, 0, 7) || sched_setaffinity(0, sizeof(cpus), &cpus) ||
+			sched_setscheduler(0, (int)ctx->arg, &param));
+	CHECK(!waitid(P_PID, (id_t)kid, &si, WEXITED | WNOWAIT));
+	NEED(si.si_status == 0);
+	return 0;
+}
+
+static int zombie_scheduled_use(struct maker_ctx *ctx)
+{
+	struct sched_param param = { 0 };
+	cpu_set_t cpus;
+
+	SAME(sched_getscheduler(kid), ctx->arg);
+	CHECK(!sched_getparam(kid, &param));
+	SAME(param.sched_priority, ctx->arg == SCHED_FIFO ? 4 : 0);
+	SAME(getpriority(PRIO_PROCESS, (id_t)kid), 7);
+	CHECK(!sched_getaffinity(kid, sizeof(cpus), &cpus));
+	SAME(CPU_COUNT(&cpus), 1);
+	return reap_ok(kid);
+}
+
 /* A zombie that dumped core: a machine that pipes them away may refuse to say so twice. */
 static int zombie_core_make(struct maker_ctx *ctx)
 {
@@ -754,6 +787,9 @@ const struct maker makers_task[] = {
 	{ "orphan-inner-subreaper", "the same, further down", subreaper_kid_make },
 	{ "orphan-init", "a grandchild handed to init", orphan_make, orphan_of_init_use, MAKER_CONTAINER },
 	{ "zombie-exit", "a zombie that exited with 7", zombie_make, zombie_use, 0, 7 << 8 },
+	{ "zombie-batch", "a zombie of the batch policy, nice, on one CPU", zombie_scheduled_make,
+		zombie_scheduled_use, 0, SCHED_BATCH },
+	{ "zombie-fifo", "a zombie of a real-time policy", zombie_scheduled_make, zombie_scheduled_use, 0, SCHED_FIFO },
 	{ "zombie-exit-0", "a zombie that exited with 0", zombie_make, zombie_use, 0, 0 },
 	{ "zombie-term", "a zombie killed by SIGTERM", zombie_make, zombie_use, 0, SIGTERM },
 	{ "zombie-kill", "a zombie killed by SIGKILL", zombie_make, zombie_use, 0, SIGKILL },
