@@ -441,6 +441,19 @@ static void refuse_mount(pid_t pid, const struct mount_entry *m, const char *tex
 	refused(ps, BLAME(.pid = pid, .process = name, .object = object, .remedy = "unmount it"), "%s", text);
 }
 
+/* Whether mount_one would make it: the points in a /dev of the container's own are always there. */
+static bool is_wanted(const struct own_mount *m, const struct container_spec *spec)
+{
+	char point[PATH_MAX];
+	struct stat st;
+
+	if (((m->when & OWN_ROOT) && !spec->root) || ((m->when & ONLY_INIT) && !spec->init))
+		return false;
+	if (!(m->when & IF_THERE) || (spec->root && below(m->point, "/dev")))
+		return true;
+	return under(point, spec->root, m->point) == 0 && lstat(point, &st) == 0 && !S_ISLNK(st.st_mode);
+}
+
 static void report_missing(pid_t pid, const struct container_spec *spec, const struct mount_table *host,
 	const struct explained *by, struct problems *ps)
 {
@@ -454,7 +467,7 @@ static void report_missing(pid_t pid, const struct container_spec *spec, const s
 				"not in the container, but a restored one will have it from the host");
 		}
 	for (size_t i = 0; i < ARRAY_SIZE(own_mounts); i++)
-		if (!by->own[i] && (own_mounts[i].when & ALWAYS)) {
+		if (!by->own[i] && is_wanted(&own_mounts[i], spec)) {
 			snprintf(object, sizeof(object), "mount %s", own_mounts[i].point);
 			refused(ps, BLAME(.pid = pid, .process = name, .object = object),
 				"the container has unmounted it");

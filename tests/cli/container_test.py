@@ -23,6 +23,19 @@ def test_a_mount_of_its_own_is_refused():
             check(alive(c.pid), True)
 
 
+def test_a_mount_that_run_made_and_the_container_unmounted_is_refused():
+    for point in ('/dev/shm', '/dev/mqueue', '/dev/ptmx', '/dev/pts'):
+        if not os.path.exists(point) or os.path.islink(point):
+            continue
+        with scratch() as d, Container('sh', '-c', f'umount -l {point} && touch {d}/ready; sleep 100') as c:
+            wait_for(lambda: os.path.exists(f'{d}/ready'))
+            for command in (['check', c.pid], ['checkpoint', c.pid, f'{d}/image']):
+                r = spore(*command)
+                check(r.returncode, 3, r.stderr)
+                check_in(f'mount {point}: the container has unmounted it', r.stderr)
+            check(alive(c.pid), True)
+
+
 def contents(d):
     return sorted((os.path.join(at, name), os.lstat(os.path.join(at, name)).st_mtime_ns) for at, dirs, files in os.walk(d) for name in dirs + files)
 
