@@ -20,6 +20,7 @@ struct holding {
 	struct plan *plan;
 	struct restore *r;
 	bool root; /* which half of the second pass */
+	_Atomic(uint64_t) vdso_insn; /* where in a vDSO one was found */
 	int (*fn)(struct holding *h, struct new_process *p);
 };
 
@@ -137,8 +138,16 @@ static int await_stops(struct holding *h, struct new_process *p)
 	return 0;
 }
 
+/* All have the same vDSO, though a part of it may be mapped otherwise: one look at where another's was found. */
+static uint64_t find_insn_again(const struct holding *h, const struct memory_area *a, pid_t pid)
+{
+	uint64_t at = a->start + h->vdso_insn;
+
+	return h->vdso_insn && at + 2 <= a->end ? find_syscall_insn(pid, at, at + 2) : 0;
+}
+
 /* A system call instruction of the program's own: in its vDSO, else anywhere in its code. */
-static uint64_t find_insn(const struct memory_state *m, pid_t pid)
+static uint64_t find_insn(struct holding *h, const struct memory_state *m, pid_t pid)
 {
 	for (int vdso = 1; vdso >= 0; vdso--)
 		for (size_t i = 0; i < m->n_areas; i++) {
@@ -147,7 +156,11 @@ static uint64_t find_insn(const struct memory_state *m, pid_t pid)
 
 			if ((a->kind == AREA_VDSO) != (vdso == 1) || !(a->prot & PROT_EXEC))
 				continue;
-			at = find_syscall_insn(pid, a->start, a->end);
+			at = vdso ? find_insn_again(h, a, pid) : 0;
+			if (!at)
+				at = find_syscall_insn(pid, a->start, a->end);
+			if (at && vdso)
+				h->vdso_insn = at - a->start;
 			if (at)
 				return at;
 		}
@@ -166,7 +179,7 @@ static int unmap_area(struct holding *h, struct new_process *p)
 {
 	const struct area *a = &h->r->area;
 	struct new_thread *t = first_alive(p);
-	uint64_t insn = find_insn(plan_memory(h->plan, p), t->tid);
+	uint64_t insn = find_insn(h, plan_memory(h->plan, p), t->tid);
 	int64_t r;
 
 	if (!insn)
