@@ -497,7 +497,8 @@ int container_check_mounts(pid_t pid, const struct container_spec *spec, struct 
 		if (have.list[i].propagates)
 			refuse_mount(pid, &have.list[i], "a mount that is shared cannot be carried yet", ps);
 		else if (!explain(&have.list[i], spec, &host, &by))
-			refuse_mount(pid, &have.list[i], "a mount made inside a container cannot be carried yet", ps);
+			refuse_mount(pid, &have.list[i],
+				"a mount that this machine does not have: made inside, or since unmounted outside", ps);
 	}
 	report_missing(pid, spec, &host, &by, ps);
 	return ps->n_refused > before ? -ENOTSUP : 0;

@@ -57,7 +57,7 @@ static bool is_killed(int dir)
 
 static void note_holder(struct holder *h, pid_t number, pid_t pid, int dir, const struct proc_stat *st)
 {
-	enum taken taken = st->state == 'Z' || st->state == 'X'		  ? BY_ZOMBIE
+	enum taken taken = st->state == 'Z' || st->state == 'X'	      ? BY_ZOMBIE
 			   : st->flags & PF_EXITING || is_killed(dir) ? BY_DYING
 								      : BY_LIVING;
 

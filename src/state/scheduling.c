@@ -86,8 +86,7 @@ static int capture_affinity(struct capture *c, pid_t tid, struct scheduling_stat
 	long n = syscall(SYS_sched_getaffinity, tid, sizeof(words), words);
 
 	if (n < 0)
-		return failed(
-			c->ps, BLAME_PROCESS(c->process), -errno, "sched_getaffinity of thread %d", tid);
+		return failed(c->ps, BLAME_PROCESS(c->process), -errno, "sched_getaffinity of thread %d", tid);
 	all_cpus(c->tree->n_cpus, all);
 	s->any_cpu = !memcmp(words, all, sizeof(words));
 	for (s->n_cpus = AFFINITY_WORDS; s->n_cpus > 1 && !words[s->n_cpus - 1];)

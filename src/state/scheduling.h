@@ -33,8 +33,7 @@ struct scheduling_state {
 		FIELD_UINT(struct scheduling_state, slice, "slice_ns",                                                 \
 			"of the normal policies, where the thread chose one; 0: the kernel's"),                        \
 		FIELD_UINT(struct scheduling_state, util_min, "util_min", "lower utilisation clamp"),                  \
-		FIELD_UINT(                                                                                            \
-			struct scheduling_state, util_max, "util_max", "upper utilisation clamp; 0: no clamps"),       \
+		FIELD_UINT(struct scheduling_state, util_max, "util_max", "upper utilisation clamp; 0: no clamps"),    \
 		FIELD_BOOL(struct scheduling_state, any_cpu, "any_cpu", "could run on every CPU of the machine"),      \
 		FIELD_UINTS(struct scheduling_state, cpus, n_cpus, "cpus", SHOW_HEX,                                   \
 			"the CPUs that it may run on, 64 to a number")

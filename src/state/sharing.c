@@ -80,8 +80,7 @@ static void refuse(struct capture *c, const struct kind *k, const struct sharer 
 
 	snprintf(object, sizeof(object), "what it shares with process %d", other->process->vpid);
 	refused(c->ps,
-		BLAME_PROCESS(
-			s->process, .object = object, .remedy = "checkpoint when the two share it no more"),
+		BLAME_PROCESS(s->process, .object = object, .remedy = "checkpoint when the two share it no more"),
 		"%s: sharing between processes cannot be carried", k->what);
 }
 

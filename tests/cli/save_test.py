@@ -10,7 +10,7 @@ import time
 import harness
 from harness import SPORE, Container, alive, check, check_in, scratch, spore, wait_for
 
-COUNTER = 'i=0; while :; do i=$((i+1)); echo $i > {d}/count; sleep 0.02; done'
+COUNTER = 'i=0; while :; do i=$((i+1)); echo $i >> {d}/count; sleep 0.02; done'
 
 
 def outside(*command, **kw):
@@ -35,8 +35,9 @@ def kill_restored(pid):
 
 
 def count(d):
+    """The last number written; appended, so that a kill never leaves an empty file."""
     try:
-        return int(open(f'{d}/count').read() or 0)
+        return int((open(f'{d}/count').read().split() or [0])[-1])
     except FileNotFoundError:
         return 0
 
