@@ -179,7 +179,7 @@ static int join_cgroup(const char *mount, const char *cgroup)
 /* --- the first process
  * -------------------------------------------------------------------------------------------- */
 
-static int raise_loopback(void)
+int container_raise_loopback(void)
 {
 	struct ifreq ifr = { .ifr_name = "lo" };
 	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -199,7 +199,7 @@ static int enter_network(const char *net)
 	if (!net || strcmp(net, "host") == 0)
 		return 0;
 	if (strcmp(net, "none") == 0)
-		return raise_loopback();
+		return container_raise_loopback();
 	fd = open(net, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;

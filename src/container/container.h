@@ -48,6 +48,9 @@ int container_init_path(char *out, size_t size);
  */
 int container_setup(const struct container_spec *spec, const char **what);
 
+/* In a new network namespace, as container_setup does. */
+int container_raise_loopback(void);
+
 /* Does the path lead to a mount that the container makes for itself? */
 bool container_brings(const struct container_spec *spec, const char *path);
 /* Refuses what was made in the /dev that a container with a root directory of its own has. */

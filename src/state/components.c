@@ -33,6 +33,8 @@
 	X(locks)                                                                                                       \
 	X(controlling_terminal)                                                                                        \
 	X(namespaces)                                                                                                  \
+	X(cgroup)                                                                                                      \
+	X(namespace_settings)                                                                                          \
 	X(tracer)                                                                                                      \
 	X(sysv)                                                                                                        \
 	X(semaphore_undo)                                                                                              \

@@ -36,6 +36,53 @@ def test_a_mount_that_run_made_and_the_container_unmounted_is_refused():
             check(alive(c.pid), True)
 
 
+def refused_setting(script, expected, *options):
+    with scratch() as d:
+        with Container('sh', '-c', f'{script} && touch {d}/ready; sleep 100', options=['--name', 'setting-test', *options]) as c:
+            wait_for(lambda: os.path.exists(f'{d}/ready'))
+            r = spore('checkpoint', c.pid, f'{d}/image')
+            check(r.returncode, 3 if expected else 0, r.stderr)
+            for what in expected:
+                check_in(what, r.stderr)
+            check(alive(c.pid), True)
+
+
+def test_settings_of_namespaces_of_its_own_are_refused():
+    refused_setting('echo 5555 >/proc/sys/kernel/msgmax && echo 20 >/proc/sys/fs/mqueue/msg_max', ('msgmax of its ipc namespace: it is 5555', 'msg_max'))
+    address = 'import fcntl, socket, struct; fcntl.ioctl(socket.socket(2, 2), 0x8916, struct.pack("16sHH4s8x", b"lo:1", 2, 0, bytes([10, 9, 9, 9])))'
+    refused_setting(f"{sys.executable} -c '{address}'", ('fib_trie of its net namespace',), '--net', 'none')
+    refused_setting('true', (), '--net', 'none')
+
+
+def test_a_cgroup_that_is_not_kept_is_told():
+    mounts = [line.split() for line in open('/proc/mounts')]
+    group = next((m[1] + '/spore-test-elsewhere' for m in mounts if m[2] == 'cgroup2'), None)
+    if not group:
+        return
+    os.makedirs(group, exist_ok=True)
+    sleeper = subprocess.Popen(['sh', '-c', 'sleep 100 & wait'], start_new_session=True)
+    try:
+        with scratch() as d:
+            children = f'/proc/{sleeper.pid}/task/{sleeper.pid}/children'
+            wait_for(lambda: open(children).read())
+            child = open(children).read().strip()
+            with open(f'{group}/cgroup.procs', 'w') as f:
+                f.write(child)
+            r = spore('checkpoint', sleeper.pid, f'{d}/first')
+            check(r.returncode, 0, r.stderr)
+            check_in("spore-test-elsewhere, and will be in that of the tree's root", r.stderr)
+            with open(f'{group}/cgroup.procs', 'w') as f:
+                f.write(str(sleeper.pid))
+            r = spore('checkpoint', sleeper.pid, f'{d}/second')
+            check_in('spore-test-elsewhere, and will be in that of the restoring command', r.stderr)
+            check(len(r.stderr.splitlines()), 1, r.stderr)
+    finally:
+        os.killpg(sleeper.pid, 9)
+        sleeper.wait()
+        wait_for(lambda: not open(f'{group}/cgroup.procs').read())
+        os.rmdir(group)
+
+
 def contents(d):
     return sorted((os.path.join(at, name), os.lstat(os.path.join(at, name)).st_mtime_ns) for at, dirs, files in os.walk(d) for name in dirs + files)
 

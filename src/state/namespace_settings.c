@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a tree has set in namespaces of its own: the limits of System V IPC and of POSIX message queues, and the links, addresses and routes of a network that it
+ * was given for itself alone. namespaces(7), proc_sys_kernel(5), mq_overview(7); ipc/ipc_sysctl.c, ipc/mq_sysctl.c, net/core/net_namespace.c. Only
+ * looked at: a restore makes new namespaces, so whatever differs from a new one's is refused.
+ */
+#include "object/component.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "container/container.h"
+#include "state/owner.h"
+
+struct settings {
+	const char *ns; /* of /proc/PID/ns */
+	int flag;
+	const char *files[16]; /* in /proc */
+	const char *remedy;
+};
+
+static const struct settings ipc_settings = { "ipc", CLONE_NEWIPC,
+	{ "sys/kernel/msgmax", "sys/kernel/msgmnb", "sys/kernel/msgmni", "sys/kernel/sem", "sys/kernel/shmall",
+		"sys/kernel/shmmax", "sys/kernel/shmmni", "sys/kernel/shm_rmid_forced", "sys/fs/mqueue/queues_max",
+		"sys/fs/mqueue/msg_max", "sys/fs/mqueue/msgsize_max", "sys/fs/mqueue/msg_default",
+		"sys/fs/mqueue/msgsize_default" },
+	"set it back (sysctl), or share the host's IPC namespace" };
+
+static const struct settings net_settings = { "net", CLONE_NEWNET,
+	{ "thread-self/net/dev", "thread-self/net/fib_trie", "thread-self/net/if_inet6" },
+	"take its links, addresses and routes back, or give it a network of that name (spore run --net PATH)" };
+
+#define MOST 16
+
+struct values {
+	char *text[MOST]; /* NULL: this kernel has not that file */
+};
+
+static void values_free(struct values *v)
+{
+	for (size_t i = 0; i < MOST; i++)
+		free(v->text[i]);
+}
+
+/* Of "name: counts…" in each line, the name. */
+static void forget_counts(char *text)
+{
+	char *to = text, *end;
+
+	for (char *line = text; *line; line = end + 1) {
+		size_t name = strcspn(line, ":\n");
+
+		end = strchr(line, '\n');
+		if (!end)
+			break;
+		memmove(to, line, name);
+		to += name;
+		*to++ = '\n';
+	}
+	*to = '\0';
+}
+
+/* In the namespaces that this thread is in. */
+static void read_here(const struct settings *s, struct values *v)
+{
+	for (size_t i = 0; i < MOST && s->files[i]; i++) {
+		char path[64];
+		size_t size;
+
+		snprintf(path, sizeof(path), "/proc/%s", s->files[i]);
+		if (procfs_read(AT_FDCWD, path, &v->text[i], &size) == 0 && !strcmp(path, "/proc/thread-self/net/dev"))
+			forget_counts(v->text[i]);
+	}
+}
+
+/* its: a namespace; negative: a new one. This thread visits it for a moment. */
+static int read_there(struct capture *c, const struct settings *s, int own, int its, struct values *v)
+{
+	int r = 0;
+
+	if ((its < 0 ? unshare(s->flag) : setns(its, s->flag)) < 0)
+		return failed(c->ps, BLAME(.object = s->ns), -errno,
+			"its %s namespace cannot be compared with a new one: %m", s->ns);
+	if (its < 0 && s->flag == CLONE_NEWNET)
+		r = container_raise_loopback();
+	read_here(s, v);
+	if (setns(own, s->flag) < 0)
+		return failed(c->ps, NULL, -errno, "cannot go back to the host's %s namespace: %m", s->ns);
+	return r;
+}
+
+static bool same(const char *a, const char *b)
+{
+	return a && b ? !strcmp(a, b) : a == b;
+}
+
+static void refuse_differences(
+	struct capture *c, const struct settings *s, const struct values *its, const struct values *new)
+{
+	for (size_t i = 0; i < MOST && s->files[i]; i++) {
+		const char *text = its->text[i] ? its->text[i] : "", *name = strrchr(s->files[i], '/') + 1;
+		char object[64];
+
+		if (same(its->text[i], new->text[i]))
+			continue;
+		snprintf(object, sizeof(object), "%s of its %s namespace", name, s->ns);
+		if (s->flag == CLONE_NEWIPC)
+			refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = s->remedy),
+				"it is %.*s, which is not carried", (int)strcspn(text, "\n"), text);
+		else
+			refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = s->remedy),
+				"it is not that of a new one, and is not carried");
+	}
+}
+
+static int compare(struct capture *c, const struct settings *s)
+{
+	char path[32];
+	_cleanup_fd_ int own = -1, its = -1;
+	struct values of_tree = { 0 }, of_new = { 0 };
+	struct stat a, b;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/thread-self/ns/%s", s->ns);
+	own = open(path, O_RDONLY | O_CLOEXEC);
+	its = openat(c->process->living_fd, path + strlen("/proc/thread-self/"), O_RDONLY | O_CLOEXEC);
+	if (own < 0 || its < 0 || fstat(own, &a) < 0 || fstat(its, &b) < 0 || a.st_ino == b.st_ino)
+		return 0;
+	r = read_there(c, s, own, its, &of_tree);
+	if (r == 0)
+		r = read_there(c, s, own, -1, &of_new);
+	if (r == 0)
+		refuse_differences(c, s, &of_tree, &of_new);
+	values_free(&of_tree);
+	values_free(&of_new);
+	return r;
+}
+
+/* A network that was made elsewhere (--net PATH) stays with who made it. */
+static bool has_network_alone(const struct tree *t)
+{
+	return t->container && t->container->spec.net && !strcmp(t->container->spec.net, "none");
+}
+
+static int namespace_settings_look(struct capture *c)
+{
+	int r = 0;
+
+	if (c->process != c->tree->processes[0] || !c->tree->container) /* any other namespace of its own is refused */
+		return 0;
+	r = compare(c, &ipc_settings);
+	return r == 0 && has_network_alone(c->tree) ? compare(c, &net_settings) : r;
+}
+
+static const struct field no_fields[] = { FIELD_END };
+
+const struct component component_namespace_settings = {
+	.kind = {
+		.name = "namespace_settings",
+		.version = 1,
+		.size = sizeof(object_id),
+		.fields = no_fields,
+		.doc = "only looked at: what a tree set in its own IPC and network namespaces is refused",
+		.sources = "namespaces(7), proc_sys_kernel(5); ipc/ipc_sysctl.c, ipc/mq_sysctl.c",
+	},
+	.scope = SCOPE_PROCESS,
+	.look = namespace_settings_look,
+	.capture = capture_nothing,
+};
