@@ -19,7 +19,7 @@ extern const struct component component_seccomp;
 struct holding {
 	struct plan *plan;
 	struct restore *r;
-	bool root; /* which half of the second pass */
+	bool root;		     /* which half of the second pass */
 	_Atomic(uint64_t) vdso_insn; /* where in a vDSO one was found */
 	int (*fn)(struct holding *h, struct new_process *p);
 };
