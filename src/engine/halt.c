@@ -89,6 +89,14 @@ static int refresh_state(struct process *p)
 	return p->zombie ? 0 : 1;
 }
 
+/* Its children are such too, by the hundred. */
+static int refuse_kernel_thread(struct halt *h, const struct process *p)
+{
+	return refused(h->search.ps,
+		BLAME_PROCESS(p, .object = "kernel thread", .remedy = "name a process that runs a program"),
+		"there is no program to save");
+}
+
 /* Not touched yet, and no child of the one that named it: its number may have been taken again meanwhile. */
 static bool is_another(const struct process *p)
 {
@@ -111,6 +119,8 @@ static int begin_round(struct halt *h, struct process *p, size_t *n_new)
 		(*n_new)++; /* one more round: if it is the tree's all the same, its parent names it */
 		return 0;
 	}
+	if (r > 0 && p->stat.flags & PF_KTHREAD)
+		return refuse_kernel_thread(h, p);
 	if (r > 0 && h->stop)
 		r = seize_new(h, p);
 	return r == -ESRCH || r > 0 ? 0 : r;

@@ -61,14 +61,16 @@ static const struct kind {
 	{ "a working directory and umask (CLONE_FS)", directory_key, compare_directory },
 };
 
-/* A vfork mostly ends within a moment: it is given one. Inside the stop there is none any more, for a parent in vfork does not stop. */
-static bool shares(const struct kind *k, const struct sharer *a, const struct sharer *b)
+/* A vfork mostly ends within a moment: in a tree that runs it is given one. Inside the stop there is none any more, for a parent in vfork does not stop. */
+static bool shares(const struct capture *c, const struct kind *k, const struct sharer *a, const struct sharer *b)
 {
 	const struct timespec step = { 0, 10000000 };
 
 	for (int i = 0; i < VFORK_STEPS; i++) {
 		if (k->compare(a, b) != 0)
 			return false;
+		if (c->writer)
+			return true;
 		nanosleep(&step, NULL);
 	}
 	return true;
@@ -103,7 +105,7 @@ static int sharing_look(struct capture *c)
 			}
 		qsort(list, n, sizeof(*list), k->compare);
 		for (size_t i = 1; i < n; i++)
-			if (shares(k, &list[i], &list[i - 1]))
+			if (shares(c, k, &list[i], &list[i - 1]))
 				refuse(c, k, &list[i], &list[i - 1]);
 	}
 	return 0;

@@ -347,6 +347,18 @@ def test_in_a_pid_namespace_of_another():
             check_in('/proc shows the processes of another pid namespace; mount', said)
 
 
+def test_a_kernel_thread_is_refused():
+    if not os.path.exists('/proc/2/comm') or open('/proc/2/comm').read() != 'kthreadd\n':
+        return
+    with scratch() as d:
+        for command in (['check', 2], ['isolate', 2], ['checkpoint', 2, f'{d}/image']):
+            r = spore(*command)
+            check(r.returncode, 3, r.stderr)
+            check(r.stderr.count('\n'), 1, 'one line, not one for each of its children')
+            check_in('kernel thread', r.stderr)
+        check(os.listdir(d), [])
+
+
 def test_usage_errors():
     for args in (['checkpoint'], ['checkpoint', '1'], ['restore'], ['restore', 'a', 'b'], ['isolate'], ['unisolate', '1', '2'],
                  ['inspect'], ['verify'], ['check', '1', '2'], ['checkpoint', '--parent'], ['restore', '-x', 'a']):
