@@ -4,7 +4,7 @@
 #
 # DIR (/var/tmp/spore-debian) keeps the base as debootstrap made it, for the next time; each run works on a copy. The copy
 # becomes the root of a mount and a pid namespace of its own, which end with this script, and with them all mounts and processes. (Nobody
-# else on the machine then takes a pid that a restore needs.)
+# else on the machine then takes a pid that a restore needs, or the number of a terminal.)
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(realpath -m "${1:-/var/tmp/spore-debian}")
@@ -32,7 +32,9 @@ fi
 
 mount --bind "$dir" "$dir"
 cd "$dir"
-mount --rbind /dev dev
+mount --bind /dev dev
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts dev/pts
+mount -t tmpfs -o mode=1777 shm dev/shm
 mount --rbind /sys sys
 mount -t proc proc proc
 mount -t tmpfs tmpfs run
