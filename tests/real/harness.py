@@ -485,7 +485,7 @@ class Session:
                 self.spore.call("checkpoint", "--kill", self.root, image)
         self.lives.append(self.cpu)
         self.cpu = self.base = 0.0
-        sessions = self.sessions
+        sessions, self.sessions = self.sessions, set()      # in a container the next life has others, and these may become anybody's
         self.reap()
         # what was born after the last look died all the same, and its pid is in the image
         left = bury({p for p in all_pids() if session_of(p) in sessions})
