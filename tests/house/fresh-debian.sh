@@ -3,8 +3,8 @@
 # fresh-debian.sh [DIR]: ./demo and ./check on a clean clone, in a Debian 12 that has nothing but its base.
 #
 # DIR (/var/tmp/spore-debian) keeps the base as debootstrap made it, for the next time; each run works on a copy. The copy
-# becomes the root of a mount and a pid namespace of its own, which end with this script, and with them all mounts and processes. (Nobody
-# else on the machine then takes a pid that a restore needs, or the number of a terminal.)
+# becomes the root of mount, pid and IPC namespaces of its own, which end with this script, and with them all mounts and processes. (Nobody
+# else on the machine then takes a pid that a restore needs, or the number of a terminal, or leaves semaphores about.)
 set -eu
 top=$(cd "$(dirname "$0")/../.." && pwd)
 dir=$(realpath -m "${1:-/var/tmp/spore-debian}")
@@ -26,7 +26,7 @@ if [ "${INSIDE:-}" != yes ]; then
 	trap 'exit 143' INT TERM
 	tar -C "$root" -xf "$dir/base.tar"
 	git clone -q --no-hardlinks "$top" "$root/spore"
-	INSIDE=yes unshare --mount --pid --fork --kill-child --propagation private "$0" "$root" || { echo "fresh-debian: failed" >&2; exit 1; }
+	INSIDE=yes unshare --mount --pid --ipc --fork --kill-child --propagation private "$0" "$root" || { echo "fresh-debian: failed" >&2; exit 1; }
 	exit 0
 fi
 
