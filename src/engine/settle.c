@@ -22,6 +22,9 @@ void look_at_sleeps(struct process *p, struct sleep_watch *w)
 		for (size_t k = 0; k < p->n_threads; k++)
 			if (p->threads[k].stop.state == STOP_NONE)
 				sleep_look(p->threads[k].proc_fd, &w->clock, &p->threads[k].seen);
+		for (size_t k = 0; k < p->n_threads; k++)
+			if (p->threads[k].stop.state == STOP_NONE)
+				sleep_date(&w->clock, &p->threads[k].seen);
 	}
 }
 

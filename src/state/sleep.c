@@ -163,7 +163,6 @@ void sleep_look(int proc_fd, struct sleep_clock *clock, struct sleep_seen *seen)
 {
 	_cleanup_free_ char *text = NULL;
 	unsigned long long args[6];
-	int64_t start, ahead = 0;
 	size_t size;
 	int nr;
 
@@ -175,12 +174,20 @@ void sleep_look(int proc_fd, struct sleep_clock *clock, struct sleep_seen *seen)
 		return;
 	if (nr == RESTART_NR_UNKNOWN)
 		seen->nr = nr_from_stack(proc_fd, args);
-	if (!worth_looking(nr, args) || sched_read(proc_fd, "sched", &start, &seen->switches) < 0)
-		return;
-	if (clock_ahead(clock, last_cpu(proc_fd), &ahead) < 0)
+	if (!worth_looking(nr, args) || sched_read(proc_fd, "sched", &seen->start, &seen->switches) < 0)
 		return;
 	seen->nr = nr;
-	seen->since = start - ahead;
+	seen->cpu = last_cpu(proc_fd);
+	if (seen->cpu >= 0 && (size_t)seen->cpu < ARRAY_SIZE(clock->cpu))
+		clock->cpu[seen->cpu].known = false;
+}
+
+void sleep_date(struct sleep_clock *clock, struct sleep_seen *seen)
+{
+	int64_t ahead;
+
+	if (seen->start && clock_ahead(clock, seen->cpu, &ahead) == 0)
+		seen->since = seen->start - ahead;
 }
 
 /* --- after it

@@ -20,8 +20,13 @@ struct sleep_clock {
 	} cpu[64];
 };
 
-/* Before the stop: proc_fd is /proc/PID/task/TID. Cheap for a thread that runs, or sleeps for no set time. */
+/*
+ * Before the stop: proc_fd is /proc/PID/task/TID. Cheap for a thread that runs, or sleeps for no set time. When all of a process were looked at, each is dated.
+ * The scheduler's clock falls back behind CLOCK_MONOTONIC, never the other way, by the time that interrupts and the hypervisor take: compared after the look, a
+ * sleep seems as long as it was, or shorter; compared before, it could seem longer, and would end early.
+ */
 void sleep_look(int proc_fd, struct sleep_clock *clock, struct sleep_seen *seen);
+void sleep_date(struct sleep_clock *clock, struct sleep_seen *seen);
 
 /* --- from one checkpoint to the next: /run/spore/sleeps-PID-STARTTIME
  * ------------------------------------------------------------ */

@@ -179,6 +179,7 @@ static int64_t stop_once(pid_t pid, struct sleep_clock *clock, struct sleep_note
 	int64_t began;
 
 	sleep_look(fd, clock, &seen);
+	sleep_date(clock, &seen);
 	began = now_ns();
 	if (stop_seize(&s, pid, 0) < 0 || stop_interrupt(&s) < 0 || stop_wait(&s, 1000) < 0) {
 		close(fd);

@@ -30,7 +30,9 @@ struct restart_state {
 /* What a thread was seen to do just before it was stopped. */
 struct sleep_seen {
 	int32_t nr;	  /* the call that it sleeps in with a timeout that counts from its start; 0: none */
-	int64_t since;	  /* CLOCK_MONOTONIC; 0: not known */
+	int32_t cpu;	  /* on which it was last */
+	int64_t start;	  /* when it went to sleep, by that processor's clock of the scheduler */
+	int64_t since;	  /* the same, by CLOCK_MONOTONIC; 0: not known */
 	int64_t switches; /* how often it had gone to sleep */
 };
 
