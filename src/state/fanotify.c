@@ -200,6 +200,13 @@ static int mark_mask(int fd, unsigned int flags, uint64_t mask, const char *path
 	return fanotify_mark(fd, flags, mask & ~(uint64_t)FAN_EVENT_ON_CHILD, AT_FDCWD, path) < 0 ? -errno : 0;
 }
 
+static bool is_mount(int fd)
+{
+	struct statx st;
+
+	return statx(fd, "", AT_EMPTY_PATH, 0, &st) == 0 && st.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
 static int mark_again(struct restore *r, int fd, const struct fanotify_mark_state *m)
 {
 	static const unsigned int kinds[] = { 0, FAN_MARK_MOUNT, FAN_MARK_FILESYSTEM };
@@ -210,6 +217,9 @@ static int mark_again(struct restore *r, int fd, const struct fanotify_mark_stat
 
 	if (target < 0)
 		return target;
+	if (m->on != MARK_INODE && !is_mount(target))
+		return failed(r->ps, BLAME(.object = "fanotify", .remedy = "mount it again"), -EINVAL,
+			"the program watches a mount or file system, and nothing is mounted there");
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
 	if (m->mask)
 		err = mark_mask(fd, flags, m->mask, path);

@@ -19,7 +19,6 @@ struct watched_state {
 	char *path;
 	object_id file;
 	uint64_t mode;
-	bool mount;
 };
 
 static const struct field watched_fields[] = {
@@ -27,8 +26,6 @@ static const struct field watched_fields[] = {
 	FIELD_REF(struct watched_state, file, "file", "file", REF_LATE,
 		"of an inode without a name: a description of it"),
 	FIELD_OCTAL(struct watched_state, mode, "mode", "type of file"),
-	FIELD_BOOL(struct watched_state, mount, "mount",
-		"the mount, or its file system, is watched: it must be the root of one"),
 	FIELD_END,
 };
 
@@ -87,7 +84,7 @@ int watched_save(struct capture *c, const struct file_look *f, const struct fdin
 
 int watched_save_mount(struct capture *c, const struct file_look *f, const struct fdinfo_mark *mark, object_id *id)
 {
-	struct watched_state s = { .path = watched_mount(c, mark), .mount = true };
+	struct watched_state s = { .path = watched_mount(c, mark) };
 	struct stat st;
 	int err = 0;
 
@@ -131,13 +128,6 @@ static int watched_validate(struct restore *r, const struct record *rec)
 	return 0;
 }
 
-static bool is_mount(int fd)
-{
-	struct statx st;
-
-	return statx(fd, "", AT_EMPTY_PATH, 0, &st) == 0 && st.stx_attributes & STATX_ATTR_MOUNT_ROOT;
-}
-
 int watched_open(struct restore *r, object_id id, int *own)
 {
 	const struct watched_state *s = restore_state(r, id, "watched");
@@ -150,9 +140,6 @@ int watched_open(struct restore *r, object_id id, int *own)
 	*own = restore_open(r, s->path, O_PATH | O_NOFOLLOW, 0);
 	if (*own < 0)
 		return failed(r->ps, WHO(s), *own, "cannot be watched: %s", strerror(-*own));
-	if (s->mount && !is_mount(*own))
-		return failed(r->ps, WHO(s, .remedy = "mount it again"), -EINVAL,
-			"the program watches what is mounted there, and nothing is");
 	return *own;
 }
 

@@ -235,7 +235,7 @@ static int proc_file_make(struct maker_ctx *ctx)
 	if (!p && ctx->arg)
 		for (;;)
 			pause();
-	NEED(p > 0);
+	NEED(p > 1); /* the init of a container is of the tree */
 	snprintf(path, sizeof(path), "/proc/%d/stat", p);
 	fd = open(path, O_RDONLY);
 	CHECK(fd >= 0);
