@@ -390,6 +390,27 @@ static int inotify_unread_use(struct maker_ctx *ctx)
 	return expect(fd, 1, IN_CREATE, "new");
 }
 
+/* A fifo of which only the writing end is left, with something in it. */
+static int inotify_fifo_make(struct maker_ctx *ctx)
+{
+	int reader;
+
+	TRY(place_make(ctx));
+	CHECK(!mkfifo(there("fifo"), 0600));
+	reader = open(there("fifo"), O_RDONLY | O_NONBLOCK);
+	fd2 = open(there("fifo"), O_WRONLY);
+	SAME(write(fd2, "unread", 6), 6);
+	fd = inotify_init1(IN_NONBLOCK);
+	CHECK(!close(reader));
+	SAME(inotify_add_watch(fd, place, IN_ALL_EVENTS), 1);
+	return 0;
+}
+
+static int inotify_fifo_use(struct maker_ctx *ctx)
+{
+	return silent(fd);
+}
+
 /* fanotify: events with a descriptor. arg: O_* of those. */
 
 static int fanotify_make(struct maker_ctx *ctx)
@@ -562,6 +583,8 @@ const struct maker makers_watch[] = {
 	ROW("inotify-epoll", "an inotify instance in an epoll", inotify_epoll),
 	ROW("inotify-shared", "an inotify instance of two processes", inotify_shared),
 	ROW("inotify-empty", "an inotify instance without a watch", inotify_empty),
+	{ "inotify-fifo", "a watch over a fifo that has to be opened to be read", inotify_fifo_make, inotify_fifo_use,
+		MAKER_MUST_REFUSE | MAKER_RESTLESS, 0, "fifo that has to be opened" },
 	{ "inotify-unread", "an inotify instance with events that nobody read", inotify_unread_make, inotify_unread_use,
 		MAKER_MUST_REFUSE, 0, "inotify.*nobody has read" },
 	{ "fanotify", "marks on a directory and a file", fanotify_make, fanotify_use, 0, O_RDONLY },
