@@ -262,6 +262,33 @@ static int furnish(struct restore *r)
 	return error;
 }
 
+/*
+ * Last of all, when no task runs any more: watches on files, which would notice what the restore itself opens and closes. What tasks have open is open
+ * on; all else that the keeper has of files goes first.
+ */
+static int watch_files(struct restore *r)
+{
+	int error = 0;
+
+	memory_close_mapped(r);
+	for (size_t i = 0; i < r->image->n_records; i++) {
+		const struct record *rec = &r->image->records[i];
+		const struct component *k = component_of(rec->kind);
+
+		if (!k || (k->scope == SCOPE_BACKING && !k->watch))
+			close_fd(&r->made[i].fd[0]), close_fd(&r->made[i].fd[1]);
+	}
+	for (size_t i = 0; error == 0 && i < r->image->n_records; i++) {
+		const struct record *rec = &r->image->records[i];
+		const struct component *k = component_of(rec->kind);
+
+		error = k && k->watch ? k->watch(r, rec) : 0;
+		if (error < 0 && !r->ps->first_error)
+			failed(r->ps, BLAME(.object = k->kind.name), error, "cannot watch again: %s", strerror(-error));
+	}
+	return error;
+}
+
 static int build(struct restored *t, struct workers *w, const struct engine_events *events)
 {
 	struct restore *r = &t->r;
@@ -290,6 +317,8 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 		error = verifying.error;
 	if (error == 0)
 		error = release_hold(&t->plan, w);
+	if (error == 0)
+		error = watch_files(r);
 	return error;
 }
 

@@ -88,6 +88,7 @@ static int parse_line(char *line, struct mount_entry *m)
 		return -EBADMSG;
 	if (!super) /* a source may be an empty string */
 		super = source;
+	m->id = atoi(words[0]);
 	r = parse_device(words[2], m);
 	if (!r)
 		r = copy(words[3], &m->root);

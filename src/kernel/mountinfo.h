@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 struct mount_entry {
+	int id;
 	unsigned int major, minor;
 	char *root;    /* of the mount within its file system */
 	char *point;   /* where it is mounted, as the process's root sees it */

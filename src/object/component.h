@@ -162,6 +162,8 @@ struct component {
 	int (*open)(struct restore *r, const struct record *rec, const struct file_state *file);
 	/* In the keeper, after every description was opened: contents of queues. fd: one descriptor of it. */
 	int (*fill)(struct restore *r, const struct record *rec);
+	/* In the keeper, when every task is held and all else that the restore opened is closed: what would notice the restore's own work. */
+	int (*watch)(struct restore *r, const struct record *rec);
 	/* In a task that has the description at number fd (STAGE_ATTACH): what must be done from inside. Once for each description. */
 	int (*attach)(struct build *b, const struct record *rec, const struct file_state *file, int fd);
 };

@@ -24,6 +24,9 @@
 	X(epoll)                                                                                                       \
 	X(timerfd)                                                                                                     \
 	X(signalfd)                                                                                                    \
+	X(namespace_file)                                                                                              \
+	X(fanotify)                                                                                                    \
+	X(inotify)                                                                                                     \
 	X(pidfd)                                                                                                       \
 	X(pty)                                                                                                         \
 	X(pty_slave)                                                                                                   \
@@ -44,6 +47,7 @@
 	X(keyrings)                                                                                                    \
 	X(signal_actions)                                                                                              \
 	X(directory)                                                                                                   \
+	X(watched)                                                                                                     \
 	X(fs)                                                                                                          \
 	X(shared_pending)                                                                                              \
 	X(pending)                                                                                                     \

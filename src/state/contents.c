@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "state/files.h"
 
 #define CHUNK (PAGE_BLOCK * PAGE_SIZE) /* read and written at once */
 
@@ -106,7 +107,7 @@ int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n)
 {
 	struct saving s = { .c = c };
 	_cleanup_free_ uint8_t *buffer = malloc(CHUNK);
-	_cleanup_fd_ int own = reopen_unseen(fd);
+	_cleanup_fd_ int own = reopen_unseen(c, fd);
 	int err;
 
 	if (!buffer || own < 0)

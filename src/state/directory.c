@@ -12,15 +12,20 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "state/files.h"
 #include "state/owner.h"
+#include "state/regular.h"
 #include "state/tree.h"
 
 struct directory_state {
 	char *path;
+	object_id removed;
 };
 
 static const struct field directory_fields[] = {
 	FIELD_STRING(struct directory_state, path, "path", "from the root of the tree's mount namespace"),
+	FIELD_SINCE(2, REF, struct directory_state, removed, "removed", "regular", REF_STRONG,
+		"it was removed, and has no name"),
 	FIELD_END,
 };
 
@@ -31,7 +36,7 @@ static int directory_validate(struct restore *r, const struct record *rec)
 
 	if (!s->path || s->path[0] != '/')
 		return failed(r->ps, BLAME(.object = "directory"), -EBADMSG, "its path is not absolute");
-	if (r->root_fd < 0 || tree_brings(r, s->path))
+	if (r->root_fd < 0 || s->removed || tree_brings(r, s->path))
 		return 0;
 	fd = restore_open(r, s->path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	if (fd < 0)
@@ -46,7 +51,7 @@ static int directory_validate(struct restore *r, const struct record *rec)
 const struct component component_directory = {
 	.kind = {
 		.name = "directory",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct directory_state),
 		.fields = directory_fields,
 		.doc = "a directory that processes work in or have as their root",
@@ -73,6 +78,23 @@ static bool leads_back(const struct capture *c, const char *path, const struct s
 	       st.stx_mnt_id == want->stx_mnt_id;
 }
 
+/* Other processes may have it too, and descriptors: it is one inode to all of them. */
+static int save_removed(struct capture *c, const char *name, char *path, object_id *id)
+{
+	_cleanup_fd_ int fd = openat(c->thread->proc_fd, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct file_look f = {
+		.process = c->process, .fd = -1, .dup = fd, .link = path, .flags = O_PATH | O_DIRECTORY
+	};
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	f.dev = st.st_dev;
+	f.ino = st.st_ino;
+	f.mode = st.st_mode;
+	return backing_save(c, &f, id);
+}
+
 int directory_capture(struct capture *c, const char *name, object_id *id)
 {
 	struct directory_state s = { 0 };
@@ -87,11 +109,11 @@ int directory_capture(struct capture *c, const char *name, object_id *id)
 		r = procfs_link(c->thread->proc_fd, name, &path);
 	if (r < 0 || !path)
 		return failed(c->ps, BLAME_PROCESS(c->process, .object = name), r, "cannot read /proc/PID/%s", name);
-	if (st.stx_nlink == 0)
-		return refused(c->ps,
-			BLAME_PROCESS(c->process, .object = name, .remedy = "let it change to a directory that exists"),
-			"its directory was removed: %s", path);
-	if (path[0] != '/' || !leads_back(c, path, &st))
+	if (st.stx_nlink == 0) {
+		r = save_removed(c, name, path, &s.removed);
+		if (r < 0)
+			return r;
+	} else if (path[0] != '/' || !leads_back(c, path, &st))
 		return refused(c->ps,
 			BLAME_PROCESS(c->process, .object = name,
 				.remedy = "let it change to a directory that its path leads to"),
@@ -111,6 +133,16 @@ const char *directory_path(const struct restore *r, object_id id)
 	return s ? s->path : NULL;
 }
 
+static int open_it(struct restore *r, object_id id)
+{
+	const struct directory_state *s = restore_state(r, id, "directory");
+	const struct record *removed = s->removed ? image_find(r->image, s->removed) : NULL;
+
+	if (removed)
+		return regular_open(r, removed, O_PATH | O_DIRECTORY);
+	return restore_open(r, s->path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+}
+
 int directory_fd(struct restore *r, object_id id)
 {
 	struct made *made = restore_made(r, id);
@@ -122,7 +154,7 @@ int directory_fd(struct restore *r, object_id id)
 	fd = __atomic_load_n(&made->fd[0], __ATOMIC_ACQUIRE);
 	if (fd >= 0)
 		return fd;
-	fd = restore_open(r, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+	fd = open_it(r, id);
 	if (fd < 0)
 		return fd;
 	/* Another worker may have been faster. */

@@ -38,6 +38,20 @@ const char *fdinfo_next(const char **at, const char *key)
 	return value;
 }
 
+const char *fdinfo_next_line(const char **at, const char *start)
+{
+	size_t length = strlen(start);
+
+	while (**at) {
+		const char *line = *at, *end = strchrnul(line, '\n');
+
+		*at = *end ? end + 1 : end;
+		if (!strncmp(line, start, length))
+			return line + length;
+	}
+	return NULL;
+}
+
 int fdinfo_lock_parse(const char *value, struct fdinfo_lock *out)
 {
 	char end[24];
@@ -54,6 +68,17 @@ int fdinfo_lock_parse(const char *value, struct fdinfo_lock *out)
 		return -EBADMSG;
 	out->length = last - start + 1;
 	return 0;
+}
+
+bool fdinfo_has_write_lease(const char *text)
+{
+	const char *value;
+	struct fdinfo_lock lock;
+
+	while ((value = fdinfo_next(&text, "lock")))
+		if (fdinfo_lock_parse(value, &lock) == 0 && !strcmp(lock.class, "LEASE") && !strcmp(lock.mode, "WRITE"))
+			return true;
+	return false;
 }
 
 int fdinfo_epoll_parse(const char *value, struct fdinfo_epoll *out)
@@ -90,4 +115,70 @@ int fdinfo_timer_parse(const char *text, struct fdinfo_timer *out)
 	return time_parse(text, "it_value", &out->value_ns) || time_parse(text, "it_interval", &out->interval_ns)
 		       ? -EBADMSG
 		       : 0;
+}
+
+/* The number behind "name:" on this line. */
+static bool line_hex(const char *line, const char *name, uint64_t *out)
+{
+	const char *end = strchrnul(line, '\n'), *at = strstr(line, name);
+
+	if (!at || at >= end)
+		return false;
+	return sscanf(at + strlen(name), "%" SCNx64, out) == 1;
+}
+
+static int handle_parse(const char *line, struct fdinfo_mark *out)
+{
+	uint64_t size = 0, type = 0;
+	const char *hex;
+
+	if (!line_hex(line, " fhandle-bytes:", &size) || !line_hex(line, " fhandle-type:", &type))
+		return 0;
+	hex = strstr(line, " f_handle:");
+	if (!hex || size > sizeof(out->handle))
+		return -EBADMSG;
+	hex += strlen(" f_handle:");
+	for (size_t i = 0; i < size; i++)
+		if (sscanf(hex + 2 * i, "%2" SCNx8, &out->handle[i]) != 1)
+			return -EBADMSG;
+	out->handle_size = size;
+	out->handle_type = (int)type;
+	return 0;
+}
+
+/* sdev is the kernel's own form of a device number: 12 bits and 20. */
+int fdinfo_mark_parse(const char *value, struct fdinfo_mark *out)
+{
+	uint64_t wd = 0, mask, ignored = 0, flags, mount, sdev;
+
+	*out = (struct fdinfo_mark){ 0 };
+	if (!line_hex(value, "mask:", &mask))
+		return -EBADMSG;
+	line_hex(value, "wd:", &wd);
+	line_hex(value, "ignored_mask:", &ignored);
+	out->wd = (int64_t)wd;
+	out->mask = (uint32_t)mask;
+	out->ignored_mask = (uint32_t)ignored;
+	out->mark_flags = line_hex(value, "mflags:", &flags) ? (uint32_t)flags : 0;
+	if (line_hex(value, "mnt_id:", &mount)) {
+		out->on = MARK_MOUNT;
+		out->mount = (int)mount;
+		return 0;
+	}
+	if (!line_hex(value, "sdev:", &sdev))
+		return -EBADMSG;
+	if (!line_hex(value, "ino:", &out->ino))
+		out->on = MARK_FILE_SYSTEM;
+	out->major = (uint32_t)(sdev >> 20);
+	out->minor = (uint32_t)(sdev & 0xfffff);
+	return handle_parse(value, out);
+}
+
+int fdinfo_fanotify_parse(const char *text, uint32_t *flags, uint32_t *event_flags)
+{
+	const char *line = strstr(text, "fanotify flags:");
+
+	return line && sscanf(line, "fanotify flags:%" SCNx32 " event-flags:%" SCNx32, flags, event_flags) == 2
+		       ? 0
+		       : -EBADMSG;
 }

@@ -10,6 +10,8 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "kernel/unseen.h"
+#include "state/fdinfo.h"
 #include "state/files.h"
 #include "state/regular.h"
 
@@ -177,10 +179,27 @@ int reopen(int fd, uint64_t flags)
 	return opened < 0 ? -errno : opened;
 }
 
-int reopen_unseen(int fd)
+/* To open it, even to be denied, would break the lease, and tell its holder. */
+bool file_is_leased(const struct capture *c, int fd)
+{
+	struct stat st;
+
+	if (!c->descriptions->leased || fstat(fd, &st) < 0)
+		return false;
+	for (const struct description *d = c->descriptions->first; d; d = d->next)
+		if (d->look->ino == st.st_ino && d->look->dev == st.st_dev && fdinfo_has_write_lease(d->look->info))
+			return true;
+	return false;
+}
+
+int reopen_unseen(const struct capture *c, int fd)
 {
 	char path[32];
 
+	if (file_is_leased(c, fd))
+		return -EBUSY;
+	if (c->descriptions->watched)
+		return unseen_open(fd);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return file_open_unseen(AT_FDCWD, path);
 }

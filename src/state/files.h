@@ -36,8 +36,10 @@ object_id backing_id(struct capture *c, const struct file_look *f);
 /* The same inode as the descriptor fd, opened anew with these flags (F_GETFL's). Descriptor or negative
  * errno. */
 int reopen(int fd, uint64_t flags);
-/* To read it as a checkpoint does: with an offset of its own, and unseen. */
-int reopen_unseen(int fd);
+/* Has the tree a lease for writing on it (F_SETLEASE)? */
+bool file_is_leased(const struct capture *c, int fd);
+/* To read it as a checkpoint does: with an offset of its own, and unseen, also by the tree's own watches (src/kernel/unseen.h). */
+int reopen_unseen(const struct capture *c, int fd);
 /* A freshly opened description gets the offset and those flags that open cannot give. Returns fd, or closes
  * it and returns negative errno. */
 int file_settle(int fd, const struct file_state *file);
@@ -57,6 +59,8 @@ int64_t group_in_tree(const struct tree *t, pid_t pgrp);
  * -------------------------------------------------------------------------------------------------------------------
  */
 
+/* Is the file behind fd on a mount that is attached nowhere (fsmount, open_tree)? path: its name, which leads to the same inode. */
+bool mount_is_detached(const struct capture *c, int fd, const char *path);
 /* What the path names in the tree (never following a last link). 0 or negative errno. */
 int tree_open(const struct capture *c, const char *path, int flags);
 int tree_stat(const struct capture *c, const char *path, struct stat *st);

@@ -3,10 +3,13 @@
 #include <linux/kcmp.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/fanotify.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "state/external.h"
+#include "state/fdinfo.h"
 
 struct table {
 	struct process *p;
@@ -63,9 +66,39 @@ static int find_shared_tables(struct capture *c)
 	return 0;
 }
 
+static bool guards(const char *info)
+{
+	uint32_t flags, event_flags;
+
+	return fdinfo_fanotify_parse(info, &flags, &event_flags) < 0 ||
+	       flags & (FAN_CLASS_CONTENT | FAN_CLASS_PRE_CONTENT);
+}
+
+/* Before anything is read: what spore opens must not be told to the tree, nor wait for it. */
+static int find_watchers(struct capture *c)
+{
+	struct descriptions *all = c->descriptions;
+	int err = 0;
+
+	for (const struct description *d = all->first; d; d = d->next) {
+		bool fanotify = !strcmp(d->look->link, "anon_inode:[fanotify]");
+
+		all->watched |= fanotify || !strcmp(d->look->link, "anon_inode:inotify");
+		all->leased |= S_ISREG(d->look->mode) && fdinfo_has_write_lease(d->look->info);
+		if (fanotify && guards(d->look->info))
+			err = refused(c->ps, BLAME_FILE(d->look, .remedy = "let the program close it"),
+				"a fanotify group that is asked for leave (FAN_CLASS_CONTENT): to open a file there "
+				"would be to "
+				"wait for the stopped program");
+	}
+	return err;
+}
+
 int files_look_done(struct capture *c)
 {
 	int err = find_shared_tables(c);
 
+	if (!err)
+		err = find_watchers(c);
 	return err ? err : outside_find(c);
 }

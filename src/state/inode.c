@@ -29,7 +29,7 @@ static int look_at_mapping(struct capture *c, int map_fd, struct file_look *f)
 	*f = (struct file_look){ .process = c->process,
 		.fd = -1,
 		.dup = map_fd,
-		.flags = O_RDONLY,
+		.flags = O_PATH,
 		.dev = st.st_dev,
 		.ino = st.st_ino,
 		.mode = st.st_mode,
@@ -47,6 +47,10 @@ static int save(struct capture *c, const struct proc_map *map, struct file_look 
 	if (!may_be_mapped(backing_component(f)))
 		return refused(c->ps, BLAME_PROCESS(c->process, .object = object),
 			"a mapping of a kind of file that spore cannot carry");
+	/* The kernel grants such a lease only to who has the file open alone; the new mapping will have it open on its own. */
+	if (file_is_leased(c, f->dup))
+		return refused(c->ps, BLAME_PROCESS(c->process, .object = object),
+			"a mapping of a file with a lease for writing (F_SETLEASE)");
 	return backing_save(c, f, out);
 }
 

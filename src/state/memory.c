@@ -252,10 +252,7 @@ static int area_backing(struct capture *c, const struct proc_map *m, struct memo
 	if (inode_backing_known(c, m, &a->backing))
 		return 0;
 	snprintf(path, sizeof(path), "map_files/%lx-%lx", m->start, m->end);
-	fd = openat(
-		c->process->living_fd, path, (a->flags & AREA_MAYWRITE && m->shared ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-	if (fd < 0)
-		fd = openat(c->process->living_fd, path, O_RDONLY | O_CLOEXEC);
+	fd = openat(c->process->living_fd, path, O_PATH | O_CLOEXEC);
 	if (fd < 0)
 		return failed(c->ps, BLAME_PROCESS(c->process, .object = m->name), -errno,
 			"the mapped file cannot be opened: %m");
@@ -438,7 +435,7 @@ static int capture_exe(struct capture *c, struct memory_state *s)
 	}
 	if (inode_backing_known(c, &m, &s->exe))
 		return 0;
-	fd = openat(c->process->living_fd, "exe", O_RDONLY | O_CLOEXEC);
+	fd = openat(c->process->living_fd, "exe", O_PATH | O_CLOEXEC);
 	if (fd < 0)
 		return failed(c->ps, BLAME_PROCESS(c->process, .object = "exe"), -errno,
 			"its executable cannot be opened: %m");

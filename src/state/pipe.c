@@ -170,6 +170,19 @@ static bool is_written_to(const struct capture *c, const struct file_look *f)
 	return false;
 }
 
+/* A watch (inotify, fanotify) of the tree's own would tell that it was opened. */
+static bool must_not_open(const struct capture *c, const struct pipe_state *s)
+{
+	return c->descriptions->watched && s->path;
+}
+
+static int refuse_to_open(struct capture *c, const struct file_look *f)
+{
+	return refused(c->ps, BLAME_FILE(f, .remedy = "let the program open it for reading too, or end its watches"),
+		"a fifo that has to be opened to be read, in a tree that watches files (inotify, fanotify) and would "
+		"be told");
+}
+
 static int capture_queue(struct capture *c, const struct file_look *f, int fd, struct pipe_state *s)
 {
 	int capacity = fcntl(fd, F_GETPIPE_SZ), total = 0, err = 0;
@@ -177,6 +190,8 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 	if (capacity < 0 || ioctl(fd, FIONREAD, &total) < 0)
 		return -errno;
 	s->capacity = (uint64_t)capacity;
+	if (total > 0 && (f->flags & O_ACCMODE) == O_WRONLY && must_not_open(c, s))
+		return refuse_to_open(c, f);
 	s->had_writer = s->path && (total > 0 || is_written_to(c, f) || hung_up(fd));
 	if (total > 0 && c->writer)
 		err = copy_contents(fd, s, (size_t)total);
@@ -205,6 +220,8 @@ static int pipe_capture(struct capture *c, const struct file_look *f, void *stat
 	err = name_fifo(c, f, s);
 	if (err)
 		return err;
+	if (f->flags & O_PATH && must_not_open(c, s))
+		return refuse_to_open(c, f);
 	if (f->flags & O_PATH) {
 		own = reopen(fd, O_RDWR | O_NONBLOCK);
 		fd = own;

@@ -7,11 +7,10 @@
 #include "state/regular.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <string.h>
-#include <sys/vfs.h>
 
 #include "base/cleanup.h"
+#include "state/pseudo.h"
 #include "state/shm.h"
 
 static const struct field regular_fields[] = {
@@ -25,6 +24,7 @@ static const struct field regular_fields[] = {
 	FIELD_UINT(struct regular_state, gid, "gid", "group"),
 	FIELD_SINCE(2, REF, struct regular_state, renamed, "renamed", "shm", REF_STRONG,
 		"the name was removed, but this file of /dev/shm is the same"),
+	FIELD_SINCE(3, STRING, struct regular_state, other, "other", "the name was removed, but the file has this one"),
 	FIELD_BOOL(struct regular_state, unlinked, "unlinked", "has no name any more: its contents are in the image"),
 	FIELD_BOOL(struct regular_state, pseudo, "pseudo",
 		"the kernel makes the contents: a file of /proc, /sys or a cgroup"),
@@ -48,8 +48,8 @@ static bool same_inode(const struct stat *a, const struct stat *b)
 }
 
 /* "/path (deleted)" is what the kernel shows of a name that is gone, but also a possible name. */
-static int find_name(
-	struct capture *c, const struct blame *who, const char *link, const struct stat *st, struct regular_state *s)
+static int find_name(struct capture *c, const struct blame *who, const char *link, int fd, const struct stat *st,
+	struct regular_state *s)
 {
 	size_t len = strlen(link), cut = strlen(DELETED);
 	struct stat now;
@@ -75,76 +75,18 @@ static int find_name(
 		struct blame named = *who;
 
 		named.remedy = "give the file its name back (ln), or close it";
-		return refused(
-			c->ps, &named, "this name was removed, but the file has another one, which spore cannot know");
+		if (regular_find_other_name(c, fd, s) < 0)
+			return refused(c->ps, &named,
+				"this name was removed, but the file has another one, which was not found");
+		return 0;
 	}
 	s->unlinked = true;
 	return 0;
 }
 
-enum fs_class { FS_ORDINARY, FS_PSEUDO, FS_STRANGE, FS_MQUEUE };
-
-/* Kernel interfaces with a file's face. Those that only show something can be opened again and read on. */
-static enum fs_class class_of(int fd)
+static void take_fingerprint(const struct capture *c, int fd, struct regular_state *s)
 {
-	struct statfs fs;
-
-	if (fstatfs(fd, &fs) < 0)
-		return FS_ORDINARY;
-	switch ((unsigned long)fs.f_type) {
-	case PROC_SUPER_MAGIC:
-	case SYSFS_MAGIC:
-	case CGROUP_SUPER_MAGIC:
-	case CGROUP2_SUPER_MAGIC:
-		return FS_PSEUDO;
-	case DEBUGFS_MAGIC:
-	case TRACEFS_MAGIC:
-	case SECURITYFS_MAGIC:
-	case SELINUX_MAGIC:
-	case BPF_FS_MAGIC:
-	case NSFS_MAGIC:
-	case PSTOREFS_MAGIC:
-	case EFIVARFS_MAGIC:
-	case BINFMTFS_MAGIC:
-	case HUGETLBFS_MAGIC:
-		return FS_STRANGE;
-	case 0x19800202:
-		return FS_MQUEUE;
-	default:
-		return FS_ORDINARY;
-	}
-}
-
-/* A file of /proc/PID stands on the memory that the process had when it was opened. */
-static bool reads_memory(const char *path)
-{
-	static const char *const names[] = { "mem", "pagemap", "clear_refs" };
-	const char *name = strrchr(path, '/');
-
-	for (size_t i = 0; name && i < ARRAY_SIZE(names); i++)
-		if (!strcmp(name + 1, names[i]))
-			return true;
-	return false;
-}
-
-static int check_class(
-	struct capture *c, const struct blame *who, int fd, uint64_t flags, const struct regular_state *s, bool *pseudo)
-{
-	enum fs_class class = class_of(fd);
-
-	if (class == FS_MQUEUE)
-		return refused(c->ps, who, "a POSIX message queue cannot be carried by this version");
-	*pseudo = class == FS_PSEUDO;
-	if (class == FS_STRANGE)
-		return refused(c->ps, who, "a file of a kernel interface that spore cannot carry");
-	if (class == FS_PSEUDO && !(flags & O_PATH) && ((flags & O_ACCMODE) != O_RDONLY || reads_memory(s->path)))
-		return refused(c->ps, who, "a kernel interface open for writing");
-	return 0;
-}
-
-static void take_fingerprint(int fd, struct regular_state *s)
-{
-	_cleanup_fd_ int own = reopen_unseen(fd);
+	_cleanup_fd_ int own = reopen_unseen(c, fd);
 
 	if (own < 0)
 		return;
@@ -182,15 +124,17 @@ int regular_capture(
 	s->mtime_ns = (uint64_t)st.st_mtim.tv_nsec;
 	s->uid = st.st_uid;
 	s->gid = st.st_gid;
-	err = find_name(c, who, link, &st, s);
+	err = find_name(c, who, link, fd, &st, s);
+	if (!err && !s->unlinked && mount_is_detached(c, fd, regular_name(s)))
+		return refused(c->ps, who, "a file of a mount that is attached nowhere (fsmount, open_tree)");
 	if (!err)
-		err = check_class(c, who, fd, flags, s, &s->pseudo);
+		err = pseudo_check(c, who, fd, flags, s->path, &s->pseudo);
 	if (err || s->pseudo)
 		return err;
 	if (s->unlinked)
 		return capture_contents(c, who, fd, s);
 	if (c->writer && S_ISREG(s->mode) && !shm_has(c, &st))
-		take_fingerprint(fd, s);
+		take_fingerprint(c, fd, s);
 	return 0;
 }
 
@@ -218,14 +162,14 @@ static int regular_capture_file(struct capture *c, const struct file_look *f, vo
 	if (fd < 0)
 		return fd;
 	err = regular_capture(c, BLAME_FILE(f), f->link, fd, f->flags, state);
-	if (!err && s->unlinked && c->writer)
+	if (!err && (s->unlinked || s->other) && c->writer)
 		tell_other_names(c, f);
 	return err;
 }
 
 const struct component component_regular = {
 	.kind = { .name = "regular",
-		.version = 2,
+		.version = 3,
 		.size = sizeof(struct regular_state),
 		.fields = regular_fields,
 		.doc = "a regular file or a directory (by O_PATH: any file), which its file system keeps",

@@ -13,6 +13,7 @@ struct regular_state {
 	uint64_t mtime_ns;
 	uint64_t uid, gid;
 	object_id renamed;    /* this name was removed, but in a container's /dev/shm the file has another */
+	char *other;	      /* this name was removed, but the file has that one */
 	bool unlinked;	      /* no name: the contents are in the image */
 	bool pseudo;	      /* of /proc, /sys or a cgroup: the kernel makes the contents */
 	struct blob build_id; /* an ELF file's */
@@ -39,6 +40,13 @@ int regular_open(struct restore *r, const struct record *rec, uint64_t flags);
 /* src/state/regular_restore.c; the component's */
 int regular_validate(struct restore *r, const struct record *rec);
 int regular_open_file(struct restore *r, const struct record *rec, const struct file_state *file);
+
+/* src/state/regular_names.c: finds s->other. fd: any descriptor of it. -ENOENT: none was found. */
+int regular_find_other_name(struct capture *c, int fd, struct regular_state *s);
+/* The name that it has. */
+const char *regular_name(const struct regular_state *s);
+/* Opens what has s->other, by the removed name if that can be. Descriptor or negative errno. */
+int regular_open_other(struct restore *r, const struct regular_state *s, uint64_t flags);
 
 /* src/state/fingerprint.c */
 #define HASHED_SIZE (256ul << 10)			       /* files up to this size have a hash */

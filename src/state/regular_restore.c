@@ -18,7 +18,8 @@
 /* By a file system that is here before the restore. */
 static bool is_name_kept(const struct restore *r, const struct regular_state *s)
 {
-	return !s->unlinked && !s->pseudo && (!tree_brings(r, s->path) || !strcmp(s->path, CONTAINER_INIT_IN_ROOT));
+	return !s->unlinked && !s->pseudo &&
+	       (!tree_brings(r, regular_name(s)) || !strcmp(s->path, CONTAINER_INIT_IN_ROOT));
 }
 
 int regular_validate(struct restore *r, const struct record *rec)
@@ -29,9 +30,12 @@ int regular_validate(struct restore *r, const struct record *rec)
 
 	if (!s->path || s->path[0] != '/')
 		return failed(r->ps, BLAME(.object = "regular"), -EBADMSG, "the image has a file without a path");
+	if (s->other && s->other[0] != '/')
+		return failed(
+			r->ps, BLAME(.object = "regular"), -EBADMSG, "the image has a file without an absolute path");
 	if (!is_name_kept(r, s))
 		return 0;
-	fd = tree_open_before(r, s->path, O_PATH | O_NOFOLLOW);
+	fd = tree_open_before(r, regular_name(s), O_PATH | O_NOFOLLOW);
 	if (fd == -ENOENT || fd == -ENOTDIR)
 		return refused(r->ps, WHO(s, .remedy = "put the file back"), "the file is missing");
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -48,7 +52,7 @@ static bool look_again(struct restore *r, const struct regular_state *s, int *fd
 {
 	if (!is_name_kept(r, s) || !S_ISREG(s->mode))
 		return false;
-	*fd = tree_open_before(r, s->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	*fd = tree_open_before(r, regular_name(s), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0 || fstat(*fd, st) < 0 || !S_ISREG(st->st_mode))
 		return false;
 	return (uint64_t)st->st_size != s->size || st->st_mtim.tv_sec != s->mtime_s ||
@@ -377,6 +381,8 @@ int regular_open(struct restore *r, const struct record *rec, uint64_t flags)
 		flags &= ~(uint64_t)O_TMPFILE;
 	if (s->renamed)
 		fd = shm_open_by_old_name(r, s->renamed, s->path, flags);
+	else if (s->other)
+		fd = regular_open_other(r, s, flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags);
 	else
 		fd = restore_open(
 			r, s->path, flags & O_PATH ? flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW) : flags | O_NOCTTY, 0);

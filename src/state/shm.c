@@ -123,10 +123,17 @@ static int walk_add(struct walk *w, const char *directory, const char *name, con
 	return 0;
 }
 
-/* Read without a trace: the program could see the time of the last access. */
+/* Read without a trace: the program could see the time of the last access, or watch. */
+static int open_to_read(const struct walk *w, const char *path)
+{
+	_cleanup_fd_ int fd = shm_open_below(w->fd, path, O_PATH);
+
+	return fd < 0 ? fd : reopen_unseen(w->c, fd);
+}
+
 static int walk_directory(struct walk *w, const char *path)
 {
-	int fd = shm_open_below(w->fd, path ? path : ".", O_RDONLY | O_DIRECTORY | O_NOATIME);
+	int fd = open_to_read(w, path ? path : ".");
 	_cleanup_dir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	int r = fd < 0 ? fd : 0;
 
@@ -220,7 +227,7 @@ static int capture_link(struct walk *w, struct shm_state *s)
 /* What only an open file tells. */
 static int capture_opened(struct walk *w, const struct stat *st, struct shm_state *s)
 {
-	_cleanup_fd_ int fd = shm_open_below(w->fd, s->path, O_RDONLY | O_NOATIME);
+	_cleanup_fd_ int fd = open_to_read(w, s->path);
 	unsigned int attributes = 0;
 
 	if (fd < 0)

@@ -87,6 +87,10 @@ static int timerfd_capture(struct capture *c, const struct file_look *f, void *s
 		.value_ns = t.value_ns,
 		.interval_ns = t.interval_ns,
 		.ticks = t.ticks };
+	/* Not expired, for it is still armed and has no period. */
+	if (s->ticks && s->value_ns && !s->interval_ns && s->settime_flags & TFD_TIMER_CANCEL_ON_SET)
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program read it"),
+			"a timer that was cancelled because somebody set the clock, which nobody has read");
 	if (s->value_ns && by_wall_clock(s))
 		s->value_ns += now_ns(CLOCK_REALTIME);
 	return 0;

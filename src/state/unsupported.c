@@ -11,8 +11,6 @@ static const struct {
 	const char *what;
 } known[] = {
 	{ "anon_inode:[io_uring]", "an io_uring" },
-	{ "anon_inode:inotify", "an inotify instance" },
-	{ "anon_inode:[fanotify]", "a fanotify group" },
 	{ "anon_inode:[userfaultfd]", "a userfaultfd" },
 	{ "anon_inode:[perf_event]", "a perf event" },
 	{ "anon_inode:bpf", "a BPF object" },
@@ -29,14 +27,6 @@ static const struct {
 	{ "/dev/kvm", "the KVM device" },
 	{ "/dev/fuse", "a FUSE connection" },
 	{ "/dev/net/tun", "a TUN or TAP interface" },
-	{ "mnt:[", "a namespace" },
-	{ "net:[", "a namespace" },
-	{ "pid:[", "a namespace" },
-	{ "user:[", "a namespace" },
-	{ "ipc:[", "a namespace" },
-	{ "uts:[", "a namespace" },
-	{ "cgroup:[", "a namespace" },
-	{ "time:[", "a namespace" },
 };
 
 static const char *known_name(const struct file_look *f)

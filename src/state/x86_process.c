@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/file.h"
 #include "kernel/uapi.h"
+#include "state/files.h"
 #include "state/owner.h"
 
 #define XFEATURES 64
@@ -87,7 +87,8 @@ static int x86_process_capture(struct capture *c, const struct batch *b, void *s
 /* A 32-bit program cannot run the stub. */
 static int x86_process_look(struct capture *c)
 {
-	_cleanup_fd_ int fd = file_open_unseen(c->process->living_fd, "exe");
+	_cleanup_fd_ int exe = openat(c->process->living_fd, "exe", O_PATH | O_CLOEXEC);
+	_cleanup_fd_ int fd = exe < 0 ? -1 : reopen_unseen(c, exe);
 	unsigned char ident[EI_NIDENT];
 
 	if (fd >= 0 && pread(fd, ident, sizeof(ident), 0) == sizeof(ident) && !memcmp(ident, ELFMAG, SELFMAG) &&

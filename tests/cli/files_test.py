@@ -2,6 +2,7 @@
 """Files that have changed between a checkpoint and its restore"""
 import os
 import shutil
+import subprocess
 import sys
 
 import harness
@@ -129,6 +130,36 @@ def test_read_and_changed():
         saved(d, sys.executable, '-c', OPENS, path, f'{d}/ready', str(os.O_RDONLY))
         flip_last_byte(path)
         restores(d, 'modified since')
+
+
+def holders(link):
+    """Processes whose standard input it is."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            if os.readlink(f'/proc/{pid}/fd/0') == link and os.readlink(f'/proc/{pid}/exe').endswith('/sleep'):
+                found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+def test_namespace_of_the_host():
+    """A container whose standard input is a namespace that is not its own."""
+    with scratch() as d, open('/proc/self/ns/uts') as ns:
+        link = os.readlink('/proc/self/ns/uts')
+        p = subprocess.Popen([harness.SPORE, 'run', '--no-init', '--', 'sleep', '1000'], stdin=ns, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        pid, = wait_for(lambda: holders(link))
+        r = spore('checkpoint', pid, f'{d}/image')
+        os.kill(pid, 9)
+        p.wait()
+        check(r.returncode, 0, r.stderr)
+        r = spore('restore', '-d', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        pid = int(r.stdout.split()[-1])
+        check(os.readlink(f'/proc/{pid}/fd/0'), link, 'after the restore')
+        kill_restored(pid)
 
 
 if __name__ == '__main__':

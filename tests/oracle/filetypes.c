@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -286,6 +287,27 @@ static void terminal_facts(
 	terminal_id(o, prefix, "session", dup, TIOCGSID);
 }
 
+/* linux/pidfd.h since 6.15; the machine's headers are older. */
+struct pidfd_info {
+	uint64_t mask, cgroup;
+	uint32_t ids[11];
+	int32_t exit_code;
+	uint32_t coredump_mask, coredump_signal;
+};
+
+/* All pidfds of one process have one inode; fdinfo tells which process, as long as there is one. */
+static void pidfd_facts(struct oracle *o, const char *prefix, int dup, const struct stat *st)
+{
+	struct pidfd_info info = { .mask = 1 << 3 };
+	struct pollfd p = { .fd = dup, .events = POLLIN };
+
+	fact(o, prefix, "process", "#%lu", (unsigned long)ordinal(&o->objects, st->st_dev, st->st_ino));
+	poll(&p, 1, 0);
+	fact(o, prefix, "polls", "%#x", p.revents);
+	if (ioctl(dup, _IOWR(0xff, 11, struct pidfd_info), &info) == 0 && info.mask & 1 << 3)
+		fact(o, prefix, "ended with", "%#x", info.exit_code);
+}
+
 void file_type_facts(struct oracle *o, const struct file *f, const char *prefix, int dup, const char *target)
 {
 	struct termios2 termios;
@@ -300,7 +322,9 @@ void file_type_facts(struct oracle *o, const struct file *f, const char *prefix,
 	if (fcntl(dup, F_GETFL) & O_PATH)
 		return;
 	owner_facts(o, prefix, dup);
-	if (S_ISREG(st.st_mode) && (st.st_nlink == 0 || !strncmp(target, "/memfd:", 7)))
+	if (!strcmp(target, "anon_inode:[pidfd]"))
+		pidfd_facts(o, prefix, dup, &st);
+	else if (S_ISREG(st.st_mode) && (st.st_nlink == 0 || !strncmp(target, "/memfd:", 7)))
 		unnamed_facts(o, prefix, dup, &st);
 	else if (S_ISSOCK(st.st_mode))
 		socket_facts(o, prefix, dup);

@@ -301,6 +301,44 @@ static int lease_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* For writing: not even a look at the file may break it. arg: it is mapped too. */
+static int lease_write_make(struct maker_ctx *ctx)
+{
+	CHECK(signal(SIGIO, tell) != SIG_ERR);
+	fd = open(in_dir(ctx, "locked"), O_CREAT | O_RDWR, 0644);
+	SAME(write(fd, "contents", 8), 8);
+	NEED(!fcntl(fd, F_SETLEASE, F_WRLCK));
+	if (ctx->arg)
+		CHECK(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+	return 0;
+}
+
+static int lease_write_use(struct maker_ctx *ctx)
+{
+	SAME(told, 0);
+	SAME(fcntl(fd, F_GETLEASE), F_WRLCK);
+	SAME(open(in_dir(ctx, "locked"), O_RDONLY | O_NONBLOCK), -1);
+	SAME(errno, EWOULDBLOCK);
+	CHECK(UNTIL(told == 1));
+	CHECK(!fcntl(fd, F_SETLEASE, F_UNLCK));
+	CHECK(open(in_dir(ctx, "locked"), O_RDONLY | O_NONBLOCK) >= 0);
+	return 0;
+}
+
+/* Being broken: its holder has been told, and has not answered. */
+static int lease_breaking_make(struct maker_ctx *ctx)
+{
+	TRY(lease_make(ctx));
+	SAME(open(in_dir(ctx, "locked"), O_WRONLY | O_NONBLOCK), -1);
+	CHECK(UNTIL(told == 1));
+	return 0;
+}
+
+static int lease_breaking_use(struct maker_ctx *ctx)
+{
+	return fcntl(fd, F_SETLEASE, F_UNLCK);
+}
+
 #define EXCLUSIVE 16
 #define HELD(name, what, arg)                                                                                          \
 	{                                                                                                              \
@@ -333,6 +371,12 @@ const struct maker makers_lock[] = {
 	{ "ofd-ranges", "OFD locks on twenty ranges", ranges_make, ranges_use, 0, OFD },
 	{ "ofd-table", "an OFD lock by a child that shares the descriptor table", table_make, table_use, 0, OFD },
 	{ "ofd-both", "an OFD lock shared by two processes", both_make, both_use, 0, OFD },
-	{ "lease", "a lease", lease_make, lease_use, MAKER_MAY_REFUSE, 0, "lease" },
+	{ "lease", "a lease", lease_make, lease_use },
+	{ "lease-write", "a lease for writing", lease_write_make, lease_write_use, 0, 0 },
+	/* The oracle reads what is mapped: that would break it. */
+	{ "lease-write-mapped", "a lease for writing, of a mapped file", lease_write_make, lease_write_use,
+		MAKER_MUST_REFUSE | MAKER_RESTLESS, 1, "lease for writing" },
+	{ "lease-breaking", "a lease that is being broken", lease_breaking_make, lease_breaking_use, MAKER_MUST_REFUSE,
+		0, "lease that is being broken" },
 	{ 0 },
 };

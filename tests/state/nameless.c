@@ -163,6 +163,102 @@ static int linked_elsewhere_use(struct maker_ctx *ctx)
 	CHECK(!stat(in_dir(ctx, "second"), &b));
 	SAME(a.st_ino, b.st_ino);
 	SAME(a.st_nlink, 1);
+	CHECK(access(in_dir(ctx, "first"), F_OK) < 0);
+	return 0;
+}
+
+/* The same in another directory, mapped, and opened by both names. */
+
+static char *elsewhere;
+
+static int linked_mapped_make(struct maker_ctx *ctx)
+{
+	char other[800];
+
+	CHECK(!mkdir(in_dir(ctx, "far"), 0755));
+	snprintf(other, sizeof(other), "%s/far/second", ctx->dir);
+	fd = make_file(ctx, "first", 5000, O_RDWR);
+	CHECK(fd >= 0);
+	elsewhere = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(elsewhere != MAP_FAILED && !link(ctx->path, other));
+	fd2 = open(ctx->path, O_PATH | O_NOFOLLOW);
+	CHECK(fd2 >= 0);
+	return unlink(ctx->path);
+}
+
+static int linked_mapped_use(struct maker_ctx *ctx)
+{
+	struct stat a, b;
+	char c;
+
+	CHECK(!fstat(fd2, &a) && !stat(in_dir(ctx, "far/second"), &b));
+	SAME(a.st_ino, b.st_ino);
+	SAME(a.st_nlink, 1);
+	elsewhere[7] = 'Q';
+	SAME(pread(fd, &c, 1, 7), 1);
+	SAME(c, 'Q');
+	CHECK(access(in_dir(ctx, "first"), F_OK) < 0);
+	return 0;
+}
+
+/* A directory that was removed: open, and worked in by two processes. */
+
+static int same_directory(int f)
+{
+	struct stat a, b;
+
+	CHECK(!fstat(f, &a) && !stat(".", &b));
+	SAME(a.st_ino, b.st_ino);
+	SAME(a.st_nlink, 0);
+	SAME(a.st_mode, S_IFDIR | 0711);
+	SAME(a.st_uid, 1007);
+	return 0;
+}
+
+static int removed_kid(struct maker_ctx *ctx)
+{
+	return same_directory(fd);
+}
+
+static int removed_make(struct maker_ctx *ctx)
+{
+	CHECK(!mkdir(in_dir(ctx, "gone"), 0711) && !chown(ctx->path, 1007, 1008) && !chmod(ctx->path, 0711));
+	fd = open(ctx->path, O_RDONLY | O_DIRECTORY);
+	CHECK(fd >= 0 && !chdir(ctx->path));
+	TRY(kid_start(ctx, NULL, removed_kid, NULL));
+	return rmdir(ctx->path);
+}
+
+static int removed_use(struct maker_ctx *ctx)
+{
+	char path[800];
+
+	TRY(same_directory(fd));
+	CHECK(!getcwd(path, sizeof(path)));
+	SAME(errno, ENOENT);
+	SAME(open("new", O_CREAT | O_WRONLY, 0600), -1);
+	SAME(errno, ENOENT);
+	TRY(kids_finish(ctx));
+	return access(in_dir(ctx, "gone"), F_OK) == 0;
+}
+
+/* Worked in only. */
+static int removed_cwd_make(struct maker_ctx *ctx)
+{
+	CHECK(!mkdir(in_dir(ctx, "gone"), 0711) && !chdir(ctx->path));
+	return rmdir(ctx->path);
+}
+
+static int removed_cwd_use(struct maker_ctx *ctx)
+{
+	char path[800];
+	struct stat st;
+
+	CHECK(!getcwd(path, sizeof(path)));
+	SAME(errno, ENOENT);
+	CHECK(!stat(".", &st));
+	SAME(st.st_nlink, 0);
+	SAME(st.st_mode & 07777, 0711);
 	return 0;
 }
 
@@ -245,8 +341,10 @@ const struct maker makers_nameless[] = {
 	ROW("unlinked-twice", "one opened twice and mapped", nameless_twice),
 	{ "unlinked-nofollow", "one opened thrice with O_NOFOLLOW", nofollow_make, nofollow_use, 0, 0 },
 	{ "unlinked-nofollow-tmpfile", "the same, made without a name", nofollow_make, nofollow_use, 0, 1 },
-	{ "linked-elsewhere", "an unlinked file with another name", linked_elsewhere_make, linked_elsewhere_use,
-		MAKER_MAY_REFUSE },
+	ROW("linked-elsewhere", "an unlinked file with another name", linked_elsewhere),
+	ROW("linked-mapped", "the same in another directory, mapped, opened twice", linked_mapped),
+	ROW("removed-directory", "a removed directory, open and worked in", removed),
+	ROW("removed-cwd", "a removed working directory", removed_cwd),
 	ROW("renamed", "a renamed file, its new name odd", renamed),
 	ROW("replaced", "a file whose name is now another's", replaced),
 	{ 0 },

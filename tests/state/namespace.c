@@ -61,6 +61,14 @@ static int detached_make(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The root of the tree's own file system, in a copy that is mounted nowhere. */
+static int detached_root_make(struct maker_ctx *ctx)
+{
+	fd = (int)syscall(SYS_open_tree, AT_FDCWD, "/", 1 /* OPEN_TREE_CLONE */);
+	NEED(fd >= 0);
+	return 0;
+}
+
 const struct maker makers_namespace[] = {
 	REFUSED("mount-namespace", "a child in a mount namespace of its own", unshared_make, NULL, CLONE_NEWNS,
 		"namespace"),
@@ -76,6 +84,8 @@ const struct maker makers_namespace[] = {
 		"namespace"),
 	REFUSED("namespace-fd", "a descriptor of a namespace that nobody is in", namespace_fd_make, alive_use, 0,
 		"namespace|nsfs|uts"),
+	REFUSED("detached-root", "a copy of the root's mount, attached nowhere", detached_root_make, alive_use, 0,
+		"attached nowhere"),
 	REFUSED("detached-mount", "a descriptor of a detached mount", detached_make, alive_use, 0, "mount"),
 	{ 0 },
 };

@@ -47,6 +47,40 @@ static int filled_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Pages that were not written but moved: from a file (arg 0), or out of memory (arg 1). */
+static int spliced_make(struct maker_ctx *ctx)
+{
+	static char page[3 * PAGE] __attribute__((aligned(4096)));
+	struct iovec v = { page + 100, 2 * PAGE };
+	loff_t from = 100;
+	int f = open(in_dir(ctx, "spliced"), O_CREAT | O_RDWR, 0644);
+
+	fill(data, sizeof(data), 1);
+	CHECK(f >= 0 && !pipe(p));
+	SAME(write(f, data, 3 * PAGE), 3 * PAGE);
+	memcpy(page, data, sizeof(page));
+	SAME(write(p[W], "before", 6), 6);
+	if (ctx->arg)
+		SAME(vmsplice(p[W], &v, 1, 0), 2 * PAGE);
+	else
+		SAME(splice(f, &from, p[W], NULL, 2 * PAGE, 0), 2 * PAGE);
+	SAME(write(p[W], "after", 5), 5);
+	return close(f);
+}
+
+static int spliced_use(struct maker_ctx *ctx)
+{
+	static char back[FULL];
+
+	SAME(queued(), 6 + 2 * PAGE + 5);
+	SAME(write(p[W], "more", 4), 4);
+	SAME(read(p[R], back, sizeof(back)), 6 + 2 * PAGE + 5 + 4);
+	CHECK(!memcmp(back, "before", 6));
+	CHECK(!memcmp(back + 6, data + 100, 2 * PAGE));
+	CHECK(!memcmp(back + 6 + 2 * PAGE, "aftermore", 9));
+	return 0;
+}
+
 /* Many small writes: the buffers are all in use though the bytes are few. */
 static int pieces_make(struct maker_ctx *ctx)
 {
@@ -500,6 +534,8 @@ const struct maker makers_pipe[] = {
 	{ "empty", "an empty pipe", filled_make, filled_use, 0, 0 },
 	{ "partly", "a pipe with 5,000 bytes", filled_make, filled_use, 0, 5000 },
 	{ "full", "a full pipe", filled_make, filled_use, 0, FULL },
+	{ "spliced", "pages of a file, moved in by splice", spliced_make, spliced_use, 0, 0 },
+	{ "vmspliced", "pages of memory, moved in by vmsplice", spliced_make, spliced_use, 0, 1 },
 	ROW("pieces", "full, written in pieces and read in part, non-blocking", pieces),
 	ROW("packets", "packet mode with three packets", packets),
 	ROW("packets-left", "three packets, the mode given up", packets_left),

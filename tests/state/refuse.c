@@ -11,11 +11,10 @@
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
-#include <sys/fanotify.h>
-#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/timerfd.h>
 
 static int fd = -1;
 static pid_t kid;
@@ -138,29 +137,6 @@ static int userfault_use(struct maker_ctx *ctx)
 }
 
 /* Watches on files. */
-static int inotify_make(struct maker_ctx *ctx)
-{
-	fd = inotify_init1(IN_NONBLOCK);
-	CHECK(fd >= 0);
-	CHECK(!mkdir(in_dir(ctx, "watched"), 0755));
-	CHECK(inotify_add_watch(fd, ctx->path, IN_CREATE) >= 0);
-	if (ctx->arg)
-		CHECK(!close(open(in_dir(ctx, "watched/queued"), O_CREAT | O_WRONLY, 0600)));
-	return 0;
-}
-
-static int inotify_use(struct maker_ctx *ctx)
-{
-	char event[512] = "";
-	struct inotify_event *e = (void *)event;
-
-	if (!ctx->arg)
-		CHECK(!close(open(in_dir(ctx, "watched/new"), O_CREAT | O_WRONLY, 0600)));
-	CHECK(read(fd, event, sizeof(event)) > 0);
-	SAME(strcmp(e->name, ctx->arg ? "queued" : "new"), 0);
-	return 0;
-}
-
 static volatile sig_atomic_t told;
 
 static void tell(int sig)
@@ -184,14 +160,6 @@ static int dnotify_use(struct maker_ctx *ctx)
 {
 	CHECK(!close(open(in_dir(ctx, "watched/new"), O_CREAT | O_WRONLY, 0600)));
 	CHECK(UNTIL(told == SIGIO));
-	return 0;
-}
-
-static int fanotify_make(struct maker_ctx *ctx)
-{
-	fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK, O_RDONLY);
-	NEED(fd >= 0);
-	NEED(!fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, ctx->dir));
 	return 0;
 }
 
@@ -226,6 +194,63 @@ static int undumpable_use(struct maker_ctx *ctx)
 static int undumpable_kid_make(struct maker_ctx *ctx)
 {
 	return kid_start(ctx, undumpable_make, undumpable_use, NULL);
+}
+
+/* A timer that the clock's setter has cancelled, which nobody has read. To set it to what it is sets it. */
+static int cancelled_make(struct maker_ctx *ctx)
+{
+	struct itimerspec v = { .it_value = { now_ms(CLOCK_REALTIME) / 1000 + 5000, 0 } };
+	struct timespec now;
+
+	fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK);
+	CHECK(fd >= 0 && !timerfd_settime(fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &v, NULL));
+	CHECK(!clock_gettime(CLOCK_REALTIME, &now));
+	NEED(!clock_settime(CLOCK_REALTIME, &now));
+	return 0;
+}
+
+static int cancelled_use(struct maker_ctx *ctx)
+{
+	uint64_t n;
+
+	SAME(read(fd, &n, 8), -1);
+	SAME(errno, ECANCELED);
+	return 0;
+}
+
+/* A pressure trigger is the open file's: nothing shows whether there is one. */
+static int pressure_make(struct maker_ctx *ctx)
+{
+	fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK);
+	NEED(fd >= 0);
+	return 0;
+}
+
+/* Of a process that is not of the tree, or not any more. arg: it has ended. */
+static int proc_file_make(struct maker_ctx *ctx)
+{
+	char path[64];
+	pid_t p = ctx->arg ? fork() : getppid();
+
+	if (!p && ctx->arg)
+		for (;;)
+			pause();
+	NEED(p > 1); /* the init of a container is of the tree */
+	snprintf(path, sizeof(path), "/proc/%d/stat", p);
+	fd = open(path, O_RDONLY);
+	CHECK(fd >= 0);
+	if (!ctx->arg)
+		return 0;
+	CHECK(!kill(p, SIGKILL));
+	SAME(waitpid(p, NULL, 0), p);
+	return 0;
+}
+
+static int proc_memory_make(struct maker_ctx *ctx)
+{
+	fd = open("/proc/self/mem", O_RDWR);
+	CHECK(fd >= 0);
+	return 0;
 }
 
 /* Domains and keys. */
@@ -311,10 +336,14 @@ const struct maker makers_refuse[] = {
 	REFUSED("perf", "a perf event", perf_make, perf_use, 0, "perf"),
 	REFUSED("bpf-map", "a BPF map", bpf_make, alive_use, 0, "bpf"),
 	REFUSED("userfaultfd", "a userfaultfd with a range", userfault_make, userfault_use, 0, "userfault"),
-	REFUSED("inotify", "an inotify with a watch", inotify_make, inotify_use, 0, "inotify"),
-	REFUSED("inotify-queued", "an inotify with an event", inotify_make, inotify_use, 1, "inotify"),
 	REFUSED("dnotify", "a directory that tells of changes by signal", dnotify_make, dnotify_use, 0, "F_NOTIFY"),
-	REFUSED("fanotify", "a fanotify with a mark", fanotify_make, alive_use, 0, "fanotify"),
+	REFUSED("timerfd-cancelled", "a timer that was cancelled", cancelled_make, cancelled_use, 0,
+		"timer.*cancelled"),
+	REFUSED("pressure", "a pressure file, open for writing", pressure_make, alive_use, 0, "/proc/pressure"),
+	REFUSED("proc-ended", "a file of /proc of a process that has ended", proc_file_make, alive_use, 1, "/proc"),
+	REFUSED("proc-outside", "a file of /proc of a process outside of the tree", proc_file_make, alive_use, 0,
+		"/proc"),
+	REFUSED("process-memory", "/proc/PID/mem", proc_memory_make, alive_use, 0, "memory of a process"),
 	REFUSED("secretmem", "secret memory", secret_make, secret_use, 0, "secret"),
 	REFUSED("undumpable", "a process that made itself non-dumpable", undumpable_make, undumpable_use, 0,
 		"dumpable"),

@@ -11,6 +11,7 @@ Each maker has a process of its own that starts it, is the subreaper of all that
 """
 
 import argparse
+import contextlib
 import ctypes
 import difflib
 import errno
@@ -26,6 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import file_systems
 
 MAY_REFUSE, MUST_REFUSE, NO_STOP, CONTAINER, SLOW, BUSY, RESTLESS = (1 << i for i in range(7))
 MOVED = "in a new one, in which alone it has its pids"
@@ -528,6 +531,7 @@ def options():
     p.add_argument("--delay", type=int, metavar="MS", help="how far ahead timers are set (400, or 2000 with spore)")
     p.add_argument("--timeout", type=float, default=60, metavar="S")
     p.add_argument("--tmp", metavar="DIR", help="where scratch directories are made")
+    p.add_argument("--on", choices=file_systems.KINDS, help="make them on such a file system, mounted for this")
     p.add_argument("-j", dest="jobs", type=int, default=1, metavar="N")
     p.add_argument("--keep", action="store_true", help="keep scratch directories and images")
     p.add_argument("-q", "--quiet", action="store_true", help="print only what failed or has something to say")
@@ -559,7 +563,12 @@ def main():
     if opts.between == "spore" and "checkpoint" not in subprocess.run([opts.spore, "help"], capture_output=True, text=True).stdout:
         print("this spore has no checkpoint")
         return SKIP
-    count = run_all(makers, opts)
+    try:
+        with file_systems.mounted(opts.on) if opts.on else contextlib.nullcontext(opts.tmp) as opts.tmp:
+            count = run_all(makers, opts)
+    except file_systems.Missing as e:
+        print(e)
+        return SKIP
     return 1 if count["FAIL"] else 0
 
 

@@ -20,7 +20,7 @@ import threading
 from harness import Failure, Skip, kill_all, pids_with
 
 # What only the command shows: containers, and streams that belong to the outside.
-CLI = {"tree": ["container", "run", "save", "moved"], "external": ["save", "run"], "regular": ["files"]}
+CLI = {"tree": ["container", "run", "save", "moved"], "external": ["save", "run"], "regular": ["files"], "namespace_file": ["files"]}
 # The maker that makes a field worth carrying, where some machines cannot: if it is skipped, the field is not judged.
 NEEDS = {
     "memory.areas.name": "advice/named", "thread_attributes.io_flusher": "attributes/io-flusher", "scheduling.util_min": "limit/clamp",
@@ -44,6 +44,7 @@ GROUPS = {
     "sigaltstack": "signal thread", "itimers": "timer", "posix_timers": "timer", "pending": "signal", "shared_pending": "signal",
     "fs": "task", "directory": "fs file", "dev_tty": "pty_jobs", "controlling_terminal": "pty_jobs session", "device": "file",
     "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped", "continued": "task",
+    "inotify": "watch", "fanotify": "watch", "watched": "watch", "namespace_file": "pseudo",
 }
 
 

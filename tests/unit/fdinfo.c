@@ -49,6 +49,37 @@ static void epolls(void)
 	CHECK(fdinfo_epoll_parse("x", &t) == -EBADMSG);
 }
 
+static void marks(void)
+{
+	const char *at = "pos:\t0\ninotify wd:1f ino:a72285 sdev:fe00003 mask:84000fff ignored_mask:0 fhandle-bytes:3 "
+			 "fhandle-type:81 "
+			 "f_handle:8522a7\nfanotify mnt_id:1e mflags:200 mask:20 ignored_mask:40000001\nfanotify "
+			 "sdev:1b mflags:0 mask:8 "
+			 "ignored_mask:0\n";
+	const char *line = fdinfo_next_line(&at, "inotify ");
+	uint32_t flags, event_flags;
+	struct fdinfo_mark m;
+
+	CHECK(!fdinfo_mark_parse(line, &m) && m.wd == 0x1f && m.mask == 0x84000fff && m.on == MARK_INODE);
+	CHECK(m.ino == 0xa72285 && m.major == 0xfe && m.minor == 3 && m.handle_type == 0x81 && m.handle_size == 3);
+	CHECK(!memcmp(m.handle, "\x85\x22\xa7", 3));
+	CHECK(!fdinfo_mark_parse(fdinfo_next_line(&at, "fanotify "), &m) && m.on == MARK_MOUNT && m.mount == 0x1e);
+	CHECK(m.mark_flags == 0x200 && m.mask == 0x20 && m.ignored_mask == 0x40000001);
+	CHECK(!fdinfo_mark_parse(fdinfo_next_line(&at, "fanotify "), &m) && m.on == MARK_FILE_SYSTEM &&
+		m.minor == 0x1b);
+	CHECK(!fdinfo_next_line(&at, "fanotify "));
+	CHECK(fdinfo_mark_parse("wd:1 ino:2 sdev:3 mask:1 ignored_mask:0 fhandle-bytes:999 fhandle-type:1 f_handle:00",
+		      &m) == -EBADMSG);
+	CHECK(fdinfo_mark_parse("wd:1 ino:2 sdev:3 mask:1 ignored_mask:0 fhandle-bytes:4 fhandle-type:1 f_handle:00",
+		      &m) == -EBADMSG);
+	CHECK(fdinfo_mark_parse("", &m) == -EBADMSG);
+	CHECK(!fdinfo_fanotify_parse("pos: 0\nfanotify flags:c33 event-flags:88002\n", &flags, &event_flags));
+	CHECK(flags == 0xc33 && event_flags == 0x88002);
+	CHECK(fdinfo_fanotify_parse("", &flags, &event_flags) == -EBADMSG);
+	CHECK(fdinfo_has_write_lease("flags:\t02\nlock:\t1: LEASE  ACTIVE    WRITE 17 fe:00:123 0 EOF\n"));
+	CHECK(!fdinfo_has_write_lease("lock:\t1: LEASE  ACTIVE    READ 17 fe:00:123 0 EOF\n"));
+}
+
 static void timers(void)
 {
 	struct fdinfo_timer t;
@@ -121,6 +152,7 @@ int main(void)
 	common();
 	locks();
 	epolls();
+	marks();
 	timers();
 	wall_timers();
 	build_ids();
