@@ -170,6 +170,16 @@ static bool is_written_to(const struct capture *c, const struct file_look *f)
 	return false;
 }
 
+/* Another description of it that may read, for the caller to close; -1: there is none. */
+static int reading_twin(const struct capture *c, const struct file_look *f)
+{
+	for (const struct description *d = c->descriptions->first; d; d = d->next)
+		if (d->look->dev == f->dev && d->look->ino == f->ino && !(d->look->flags & O_PATH) &&
+			(d->look->flags & O_ACCMODE) != O_WRONLY)
+			return description_dup(d);
+	return -1;
+}
+
 /* A watch (inotify, fanotify) of the tree's own would tell that it was opened. */
 static bool must_not_open(const struct capture *c, const struct pipe_state *s)
 {
@@ -190,7 +200,7 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 	if (capacity < 0 || ioctl(fd, FIONREAD, &total) < 0)
 		return -errno;
 	s->capacity = (uint64_t)capacity;
-	if (total > 0 && (f->flags & O_ACCMODE) == O_WRONLY && must_not_open(c, s))
+	if (total > 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY && must_not_open(c, s))
 		return refuse_to_open(c, f);
 	s->had_writer = s->path && (total > 0 || is_written_to(c, f) || hung_up(fd));
 	if (total > 0 && c->writer)
@@ -220,9 +230,13 @@ static int pipe_capture(struct capture *c, const struct file_look *f, void *stat
 	err = name_fifo(c, f, s);
 	if (err)
 		return err;
-	if (f->flags & O_PATH && must_not_open(c, s))
-		return refuse_to_open(c, f);
-	if (f->flags & O_PATH) {
+	if (f->flags & O_PATH || (f->flags & O_ACCMODE) == O_WRONLY) {
+		own = reading_twin(c, f);
+		fd = own >= 0 ? own : fd;
+	}
+	if (f->flags & O_PATH && own < 0) {
+		if (must_not_open(c, s))
+			return refuse_to_open(c, f);
 		own = reopen(fd, O_RDWR | O_NONBLOCK);
 		fd = own;
 	}

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/signalfd.h>
@@ -436,6 +437,33 @@ static int pidfd_touch(struct world *w, int process, struct description *d, stru
 	return 0;
 }
 
+static int inotify_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
+{
+	flags[0] = O_NONBLOCK;
+	if (!real)
+		return 0;
+	fd[0] = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	CHECK(fd[0] >= 0);
+	return 0;
+}
+
+/* value[]: what is watched, one more than its object's index, by watch descriptor. Nothing that it waits for ever happens. */
+static int inotify_touch(struct world *w, int process, struct description *d, struct object *o, int fd)
+{
+	int directory = (int)draw(w, (uint64_t)w->n_objects), wd = 0;
+
+	if (w->objects[directory].kind != K_DIRECTORY)
+		return 0;
+	while (wd < 6 && o->value[wd] && o->value[wd] != (uint64_t)directory + 1)
+		wd++;
+	if (wd == 6)
+		return 0;
+	o->value[wd] = (uint64_t)directory + 1;
+	if (fd >= 0)
+		SAME(inotify_add_watch(fd, numbered(w, "directory", directory), IN_DELETE_SELF | IN_MOVE_SELF), wd + 1);
+	return 0;
+}
+
 /* --- epoll ------------------------------------------------------------------------------------------------------------------------ */
 
 static int epoll_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
@@ -529,6 +557,7 @@ const struct kind_ops kinds[K_COUNT] = {
 	[K_SIGNALFD] = { "signalfd", 1, true, signalfd_make, signalfd_touch },
 	[K_EPOLL] = { "epoll", 1, true, epoll_make, epoll_touch },
 	[K_PIDFD] = { "pidfd", 1, true, pidfd_make, pidfd_touch },
+	[K_INOTIFY] = { "inotify", 1, true, inotify_make, inotify_touch },
 	[K_MEMFD] = { "memfd", 1, false, memfd_make, memfd_touch },
 	[K_PTY] = { "pty", 2, true, pty_make, pty_touch },
 };

@@ -370,14 +370,6 @@ static int step_fork(struct world *w, int process)
 	return 0;
 }
 
-static bool has_pidfd(const struct world *w, int process)
-{
-	for (int i = 0; i < w->n_objects; i++)
-		if (w->objects[i].kind == K_PIDFD && w->objects[i].number == process && end_is_held(w, i, 0))
-			return true;
-	return false;
-}
-
 /* /proc/locks goes on to name it, and a restore cannot (docs/coverage.md). */
 static bool has_lock(const struct world *w, int process)
 {
@@ -394,7 +386,7 @@ static int step_end(struct world *w, int process)
 	bool reap = draw(w, 2);
 	struct process *c = &w->processes[child];
 
-	if (child == process || c->parent != process || c->children || has_pidfd(w, child) || has_lock(w, child))
+	if (child == process || c->parent != process || c->children || has_lock(w, child))
 		return 0;
 	if (w->me == child)
 		_exit(0);

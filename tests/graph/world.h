@@ -34,6 +34,7 @@ enum kind {
 	K_SIGNALFD,
 	K_EPOLL,
 	K_PIDFD,
+	K_INOTIFY,
 	K_MEMFD,
 	K_PTY,
 	K_COUNT,
