@@ -36,7 +36,11 @@
 	X(cgroup)                                                                                                      \
 	X(namespace_settings)                                                                                          \
 	X(tracer)                                                                                                      \
-	X(sysv)                                                                                                        \
+	X(ipc_limits) /* before what they limit */                                                                     \
+	X(sysv_shm)                                                                                                    \
+	X(sysv_shm_last)                                                                                               \
+	X(sysv_sem)                                                                                                    \
+	X(sysv_msg)                                                                                                    \
 	X(semaphore_undo)                                                                                              \
 	X(mqueue)                                                                                                      \
 	X(io_context)                                                                                                  \
