@@ -7,12 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -26,16 +28,17 @@
 #define P_PIDFD 3
 #endif
 
-#define WATCHDOG_ROOM (2u << 20) /* bytes; those not used are never touched */
+#define WATCHDOG_ROOM (4u << 20) /* bytes; those not used are never touched */
 
-#define UNMAKE_ROOM 32768
+#define UNMAKE_ROOM 8192
 
 struct watchdog_page {
 	_Atomic uint32_t committed;
 	_Atomic uint32_t n_unmake; /* complete ones */
 	struct unmake {
-		int (*fn)(int id);
+		int (*fn)(int id, const char *name);
 		int id;
+		char name[NAME_MAX + 1];
 	} unmake[UNMAKE_ROOM];
 	_Atomic uint32_t n; /* may run past the room */
 	_Atomic int32_t pids[];
@@ -115,7 +118,7 @@ static void kill_tree(struct watchdog_page *page)
 static void unmake_all(struct watchdog_page *page)
 {
 	for (uint32_t i = atomic_load(&page->n_unmake); i-- > 0;)
-		page->unmake[i].fn(page->unmake[i].id);
+		page->unmake[i].fn(page->unmake[i].id, page->unmake[i].name);
 }
 
 __attribute__((noreturn)) static void watch(struct watchdog_page *page, uint32_t *own, int keeper)
@@ -180,13 +183,15 @@ void watchdog_add(struct watchdog *w, pid_t pid)
 }
 
 /* By the thread that makes the tree. */
-int watchdog_unmake(struct watchdog *w, int (*fn)(int id), int id)
+int watchdog_unmake(struct watchdog *w, int (*fn)(int id, const char *name), int id, const char *name)
 {
 	uint32_t n = atomic_load(&w->page->n_unmake);
 
 	if (n == UNMAKE_ROOM)
 		return -ENOSPC;
-	w->page->unmake[n] = (struct unmake){ fn, id };
+	w->page->unmake[n].fn = fn;
+	w->page->unmake[n].id = id;
+	snprintf(w->page->unmake[n].name, sizeof(w->page->unmake[n].name), "%s", name);
 	atomic_store(&w->page->n_unmake, n + 1);
 	return 0;
 }

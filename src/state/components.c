@@ -17,6 +17,7 @@
 	X(external) /* before the kinds of files that it may be */                                                     \
 	X(memfd)    /* before regular */                                                                               \
 	X(shmem)    /* before regular */                                                                               \
+	X(mqueue)   /* before regular */                                                                               \
 	X(regular)                                                                                                     \
 	X(device)                                                                                                      \
 	X(pipe)                                                                                                        \
@@ -42,7 +43,8 @@
 	X(sysv_sem)                                                                                                    \
 	X(sysv_msg)                                                                                                    \
 	X(semaphore_undo)                                                                                              \
-	X(mqueue)                                                                                                      \
+	X(mqueues)                                                                                                     \
+	X(mqueue_notify)                                                                                               \
 	X(io_context)                                                                                                  \
 	X(session_keyrings)                                                                                            \
 	X(keyrings)                                                                                                    \

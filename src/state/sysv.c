@@ -101,7 +101,7 @@ static int get_with_id(
 		if (id < 0)
 			break;
 		if (id != (int)o->id) {
-			k->remove(id);
+			k->remove(id, NULL);
 			id = -EBUSY;
 		}
 	}
@@ -117,8 +117,8 @@ int sysv_create(struct restore *r, const struct sysv_kind *k, const struct sysv_
 	if (id < 0)
 		return failed(r->ps, BLAME(.object = sysv_name(k, o).s), id, "cannot be made again with its id: %s",
 			strerror(-id));
-	if (hosts && watchdog_unmake(r->watchdog, k->remove, id) < 0) {
-		k->remove(id);
+	if (hosts && watchdog_unmake(r->watchdog, k->remove, id, "") < 0) {
+		k->remove(id, NULL);
 		return failed(r->ps, BLAME(.object = sysv_name(k, o).s), -ENOSPC, "one of too many");
 	}
 	return 0;

@@ -36,7 +36,7 @@ struct sysv_kind {
 	char letter;	     /* of ipcrm(1) */
 	long get;	     /* shmget, semget, msgget */
 	bool sized;	     /* whose second argument is a size */
-	int (*remove)(int id);
+	int (*remove)(int id, const char *unused);
 	/* 0 and who owns it, or negative errno. */
 	int (*stat)(int id, struct sysv_object *out);
 };

@@ -14,7 +14,7 @@
 
 #define WHO(s, ...) BLAME(.object = sysv_name(&sysv_msg_kind, &(s)->o).s, __VA_ARGS__)
 
-static int remove_queue(int id)
+static int remove_queue(int id, const char *unused)
 {
 	return msgctl(id, IPC_RMID, NULL) < 0 ? -errno : 0;
 }

@@ -20,7 +20,7 @@
 
 #define WHO(s, ...) BLAME(.object = sysv_name(&sysv_sem_kind, &(s)->o).s, __VA_ARGS__)
 
-static int remove_set(int id)
+static int remove_set(int id, const char *unused)
 {
 	return semctl(id, 0, IPC_RMID) < 0 ? -errno : 0;
 }

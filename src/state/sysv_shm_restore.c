@@ -16,7 +16,7 @@
 
 #define WHO(s, ...) BLAME(.object = sysv_name(&sysv_shm_kind, &(s)->o).s, __VA_ARGS__)
 
-static int remove_segment(int id)
+static int remove_segment(int id, const char *unused)
 {
 	return shmctl(id, IPC_RMID, NULL) < 0 ? -errno : 0;
 }
@@ -161,7 +161,7 @@ static int destroy_held(struct restore *r, const struct sysv_shm_state *s)
 		return -ENOMEM;
 	made->data = held;
 	held->at = shmat((int)s->o.id, NULL, SHM_RDONLY);
-	return held->at == (void *)-1 ? -errno : remove_segment((int)s->o.id);
+	return held->at == (void *)-1 ? -errno : remove_segment((int)s->o.id, NULL);
 }
 
 static int set_lock(const struct sysv_shm_state *s, bool own)
@@ -199,9 +199,8 @@ static int make(struct restore *r, const struct sysv_shm_state *s, bool own)
 	return error < 0 || !s->destroyed ? error : destroy_held(r, s);
 }
 
-int sysv_shm_make(struct build *b, const void *state)
+static int make_entered(struct build *b, const struct sysv_shm_state *s)
 {
-	const struct sysv_shm_state *s = state;
 	struct ipc_place place;
 	int error = sysv_enter(b->restore, &place);
 
@@ -212,6 +211,20 @@ int sysv_shm_make(struct build *b, const void *state)
 	if (error < 0 && !b->ps->first_error)
 		failed(b->ps, WHO(s), error, "cannot be made again: %s", strerror(-error));
 	return error;
+}
+
+/* Those that are removed have once had keys that others may have now: they are made with the first. */
+int sysv_shm_make(struct build *b, const void *state)
+{
+	size_t n;
+	const struct record *rec = image_records(b->restore->image, &component_sysv_shm.kind, &n);
+	const struct sysv_shm_state *s = state;
+	int error = 0;
+
+	for (size_t i = 0; error == 0 && rec->state == state && i < n; i++)
+		if (((const struct sysv_shm_state *)rec[i].state)->destroyed)
+			error = make_entered(b, rec[i].state);
+	return error < 0 || s->destroyed ? error : make_entered(b, s);
 }
 
 /* --- when all are born

@@ -119,6 +119,7 @@ void shm_facts(struct oracle *o);
 
 /* ipc.c */
 void ipc_facts(struct oracle *o);
+bool mqueue_facts(struct oracle *o, const char *prefix, int fd); /* false: it is none */
 
 /* thread.c */
 void thread_facts(struct oracle *o, struct task *t);
