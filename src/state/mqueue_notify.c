@@ -125,8 +125,9 @@ static void ask_all(struct asking *a, int fd, const struct mqueue_notice *notice
 		ask_send(a, &list[i]);
 	batch_call(&a->b, "process_vm_readv", SYS_process_vm_readv, (uint64_t)a->c->thread->vtid, field_of(a, &at->to),
 		1, field_of(a, &at->from), 1, 0);
-	batch_call(&a->b, "mq_notify", SYS_mq_notify, (uint64_t)fd, field_of(a, &at->u.event.value));
+	/* Before it asks again: whoever closes any descriptor of a queue is not told any more. */
 	batch_use(&a->b, batch_call(&a->b, "close", SYS_close, 0), 0, a->queue);
+	batch_call(&a->b, "mq_notify", SYS_mq_notify, (uint64_t)fd, field_of(a, &at->u.event.value));
 }
 
 static int run(struct asking *a)

@@ -180,6 +180,7 @@ static void detach(struct attached *a)
 {
 	if (a->at != (void *)-1)
 		shmdt(a->at);
+	a->at = (void *)-1;
 	close_fd(&a->fd);
 }
 
@@ -254,6 +255,34 @@ static int refuse_outside(struct capture *c, const struct segment *s, const stru
 		"it has %lu attachments, of which %zu are the tree's", (unsigned long)s->ds.shm_nattch, m->n);
 }
 
+/* Its number as the keeper counts. */
+static struct process *last_user(const struct capture *c, const struct segment *s)
+{
+	struct process *p = s->ds.shm_lpid ? tree_find(c->tree, s->ds.shm_lpid) : NULL;
+
+	return p && !p->zombie ? p : NULL;
+}
+
+static int attach_once(void *arg)
+{
+	void *at = shmat(*(const int *)arg, NULL, SHM_RDONLY);
+
+	return at == (void *)-1 || shmdt(at) < 0 ? -errno : 0;
+}
+
+/* Who had it last has ended: a stand-in with its number has it once more. */
+static void attach_for_the_dead(struct walk *w, const struct segment *s, const struct sysv_shm_state *state)
+{
+	int id = s->id, r;
+
+	if (!w->own || !state->last || last_user(w->c, s))
+		return;
+	r = stand_in(w->c->tree->processes[0]->living_fd, (pid_t)state->last, attach_once, &id);
+	if (r < 0)
+		changed(w->c->ps, BLAME_PROCESS(w->c->process, .object = sysv_name(&sysv_shm_kind, &state->o).s),
+			"it is now spore that attached it last, to read it: %s", strerror(-r));
+}
+
 /* A segment never attached holds nothing, and is not touched. */
 static int read_segment(struct walk *w, const struct segment *s, const struct mapped *m, struct sysv_shm_state *out)
 {
@@ -267,7 +296,12 @@ static int read_segment(struct walk *w, const struct segment *s, const struct ma
 		r = attach_here(s->id, s->ds.shm_segsz, &a);
 	else
 		return 0;
-	return r < 0 ? r : save_contents(w->c, a.fd, out);
+	if (r == 0 || a.fd >= 0)
+		r = save_contents(w->c, a.fd, out);
+	detach(&a);
+	if (r == 0 && !m->n)
+		attach_for_the_dead(w, s, out);
+	return r;
 }
 
 /* What nobody has attached goes with who made it: that is not its maker's stand-in. */
@@ -306,14 +340,6 @@ static int save_segment(struct walk *w, const struct segment *s, const struct ma
 			"cannot be saved: %s", strerror(-r));
 	fields_free(sysv_shm_fields, &state);
 	return r;
-}
-
-/* Its number as the keeper counts. */
-static struct process *last_user(const struct capture *c, const struct segment *s)
-{
-	struct process *p = s->ds.shm_lpid ? tree_find(c->tree, s->ds.shm_lpid) : NULL;
-
-	return p && !p->zombie ? p : NULL;
 }
 
 /* only: what no one has attached, and this process had last; NULL: the others. */

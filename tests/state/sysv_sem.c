@@ -115,9 +115,23 @@ static int values_use(struct maker_ctx *ctx)
 	return leave();
 }
 
+static int make_as_another(void)
+{
+	CHECK(!setegid(1001) && !seteuid(1000));
+	return semget(key, 1, IPC_CREAT | IPC_EXCL | 0640) < 0;
+}
+
 static int owned_make(struct maker_ctx *ctx)
 {
-	TRY(make(1));
+	pid_t p;
+
+	key = 0x54000000 | (getpid() & 0xffffff);
+	p = fork();
+	if (p == 0)
+		_exit(make_as_another());
+	TRY(reap_ok(p));
+	id = semget(key, 0, 0);
+	CHECK(id >= 0);
 	TRY(look());
 	before.sem_perm.uid = 1002;
 	before.sem_perm.gid = 1003;
@@ -130,6 +144,7 @@ static int owned_make(struct maker_ctx *ctx)
 static int owned_use(struct maker_ctx *ctx)
 {
 	SAME(before.sem_perm.uid, 1002);
+	SAME(before.sem_perm.cgid, 1001);
 	TRY(same());
 	SAME(semctl(id, 0, GETVAL), 4);
 	return leave();
