@@ -213,3 +213,12 @@ int act_as(struct restore *r, pid_t vpid, struct acted_call *calls, size_t n)
 		return -EEXIST;
 	return p && is_born(r, p) ? act_in(r, &p->threads[0], calls, n) : act_by_stand_in(r, vpid, calls, n);
 }
+
+bool is_numbered_elsewhere(const struct restore *r)
+{
+	_cleanup_fd_ int proc_fd = root_proc(r);
+	struct stat own, its;
+
+	return proc_fd >= 0 && stat("/proc/self/ns/pid", &own) == 0 && fstatat(proc_fd, "ns/pid", &its, 0) == 0 &&
+	       own.st_ino != its.st_ino;
+}

@@ -41,3 +41,5 @@ struct acted_call {
 int act_as(struct restore *r, pid_t vpid, struct acted_call *calls, size_t n);
 /* The same in one task of it. */
 int act_in(struct restore *r, struct new_thread *t, struct acted_call *calls, size_t n);
+/* Is the new tree in another pid namespace than spore? */
+bool is_numbered_elsewhere(const struct restore *r);

@@ -98,7 +98,7 @@ static int set_with_room(const struct sysv_msg_state *s, bool own)
 }
 
 /* One that a killed tree left is emptied, once that tree is known to be made. */
-static int empty(const struct sysv_msg_state *s)
+static int empty(struct restore *r, const struct sysv_msg_state *s)
 {
 	struct msqid_ds ds;
 	_cleanup_free_ void *buffer = NULL;
@@ -107,6 +107,10 @@ static int empty(const struct sysv_msg_state *s)
 		return -errno;
 	if (!ds.msg_qnum)
 		return 0;
+	if (!s->received)
+		changed(r->ps, WHO(s),
+			"the time at which something was received from it: it had messages that are not the saved "
+			"ones");
 	buffer = malloc(sizeof(long) + ds.__msg_cbytes);
 	if (!buffer)
 		return -ENOMEM;
@@ -243,6 +247,13 @@ static bool is_as_saved(const struct sysv_msg_state *s, const struct msqid_ds *d
 	return same;
 }
 
+static int tell_untouched(struct restore *r, const struct sysv_msg_state *s)
+{
+	if ((s->last_send || s->last_receive) && is_numbered_elsewhere(r))
+		changed(r->ps, WHO(s), "who used it last has a number of the host's, and shows as 0");
+	return 0;
+}
+
 static int refill(struct restore *r, const struct sysv_msg_state *s)
 {
 	struct ipc_place place;
@@ -251,11 +262,12 @@ static int refill(struct restore *r, const struct sysv_msg_state *s)
 
 	if (error < 0)
 		return error;
-	if (msgctl((int)s->o.id, IPC_STAT, &ds) == 0 && !place.foreign && is_as_saved(s, &ds)) {
+	if (msgctl((int)s->o.id, IPC_STAT, &ds) == 0 && !place.foreign && !is_numbered_elsewhere(r) &&
+		is_as_saved(s, &ds)) {
 		ipc_leave(&place);
 		return 0;
 	}
-	error = empty(s);
+	error = empty(r, s);
 	if (error == 0)
 		error = leave_traces(r, s);
 	if (error == 0 && s->n)

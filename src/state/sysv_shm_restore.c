@@ -187,6 +187,9 @@ static int make(struct restore *r, const struct sysv_shm_state *s, bool own)
 
 	if (own || sysv_found(r, &sysv_shm_kind, &s->o) == 0)
 		error = create(r, s, own);
+	else if (s->creator && is_numbered_elsewhere(r))
+		changed(r->ps, WHO(s), "who made it: %" PRIu64 " is a number of the host's, and shows as 0",
+			s->creator);
 	if (error == 0)
 		error = give_owner(s);
 	if (error == 0 && is_to_fill(s)) {
