@@ -262,10 +262,9 @@ static int refill(struct restore *r, const struct sysv_msg_state *s)
 
 	if (error < 0)
 		return error;
-	if (msgctl((int)s->o.id, IPC_STAT, &ds) == 0 && !place.foreign && !is_numbered_elsewhere(r) &&
-		is_as_saved(s, &ds)) {
+	if (msgctl((int)s->o.id, IPC_STAT, &ds) == 0 && !place.foreign && is_as_saved(s, &ds)) {
 		ipc_leave(&place);
-		return 0;
+		return tell_untouched(r, s);
 	}
 	error = empty(r, s);
 	if (error == 0)
