@@ -19,6 +19,7 @@
 #include "remote/birth.h"
 #include "state/descriptors.h"
 #include "state/io_context.h"
+#include "state/semaphore_undo.h"
 #include "state/login.h"
 #include "state/session_keyring.h"
 #include "state/terminal.h"
@@ -37,6 +38,8 @@ static void add_process(struct plan *plan, struct batch *b, struct new_process *
 		flags |= CLONE_IO;
 	}
 	timer_slack_wear(b, worn, birth->worn_slack);
+	if (semaphore_undo_is_shared(plan->r, p->threads[0].id))
+		flags |= CLONE_SYSVSEM;
 	batch_clone(b, "clone3 of a process", flags, flags & CLONE_PARENT ? 0 : process_of(p)->exit_signal, p->vpid,
 		p->threads[0].slot);
 }

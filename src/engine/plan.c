@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "state/io_context.h"
+#include "state/semaphore_undo.h"
 #include "state/session_keyring.h"
 #include "state/timer_slack.h"
 
@@ -319,6 +320,11 @@ static void refuse_other_creator(struct plan *plan, const struct new_process *p)
 	if ((b->sibling || b->stand_in) && io_context_is_shared(plan->r, p->threads[0].id))
 		refused(plan->r->ps, BLAME(.pid = p->vpid, .process = process_of(p)->name, .object = "I/O context"),
 			"it is its parent's, which cannot be who gives birth to it, for the sake of its session");
+	if ((b->sibling || b->stand_in) && semaphore_undo_is_shared(plan->r, p->threads[0].id))
+		refused(plan->r->ps,
+			BLAME(.pid = p->vpid, .process = process_of(p)->name,
+				.object = "adjustments of semaphores at exit (SEM_UNDO)"),
+			"they are its parent's, which cannot be who gives birth to it, for the sake of its session");
 	if (b->sibling && session_keyring_any(plan->r))
 		refused(plan->r->ps, BLAME(.pid = p->vpid, .process = process_of(p)->name, .object = "session keyring"),
 			"it is its parent's, which cannot be who gives birth to it, for the sake of its session");

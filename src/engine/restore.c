@@ -365,7 +365,12 @@ static struct restored *restored_new(uint32_t flags, struct problems *ps)
 	t->keeper_fd = t->seed_fd = t->init_socket = -1;
 	t->watchdog = WATCHDOG_NONE;
 	t->deadman = DEADMAN_NONE;
-	t->r = (struct restore){ .ps = ps, .root_fd = -1, .flags = flags, .stdio = { -1, -1, -1 }, .terminal = -1 };
+	t->r = (struct restore){ .ps = ps,
+		.watchdog = &t->watchdog,
+		.root_fd = -1,
+		.flags = flags,
+		.stdio = { -1, -1, -1 },
+		.terminal = -1 };
 	return t;
 }
 

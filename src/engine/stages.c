@@ -439,6 +439,23 @@ static int end_leaders(struct plan *plan)
 	return 0;
 }
 
+static int settle(struct plan *plan)
+{
+	struct restore *r = plan->r;
+	int error = 0;
+
+	for (size_t i = 0; error == 0 && i < r->image->n_records; i++) {
+		const struct component *k = component_of(r->image->records[i].kind);
+
+		error = k && k->settle ? k->settle(r, &r->image->records[i]) : 0;
+		if (error < 0 && !r->ps->first_error)
+			failed(r->ps, BLAME(.object = k->kind.name), error, "cannot be completed: %s",
+				strerror(-error));
+	}
+	area_reset(&r->area);
+	return error;
+}
+
 /* --- all --------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int run_all(struct staging *s)
@@ -449,6 +466,8 @@ static int run_all(struct staging *s)
 		r = stage_run(s, first_stages[i]);
 	if (r == 0)
 		r = end_zombies(s);
+	if (r == 0)
+		r = settle(s->plan);
 	if (r == 0)
 		r = stop_processes(s);
 	if (r == 0)

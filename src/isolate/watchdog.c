@@ -7,12 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -26,10 +28,18 @@
 #define P_PIDFD 3
 #endif
 
-#define WATCHDOG_ROOM (1u << 20) /* bytes; those not used are never touched */
+#define WATCHDOG_ROOM (4u << 20) /* bytes; those not used are never touched */
+
+#define UNMAKE_ROOM 8192
 
 struct watchdog_page {
 	_Atomic uint32_t committed;
+	_Atomic uint32_t n_unmake; /* complete ones */
+	struct unmake {
+		int (*fn)(int id, const char *name);
+		int id;
+		char name[NAME_MAX + 1];
+	} unmake[UNMAKE_ROOM];
 	_Atomic uint32_t n; /* may run past the room */
 	_Atomic int32_t pids[];
 };
@@ -105,6 +115,12 @@ static void kill_tree(struct watchdog_page *page)
 			kill(atomic_load(&page->pids[i]), SIGKILL);
 }
 
+static void unmake_all(struct watchdog_page *page)
+{
+	for (uint32_t i = atomic_load(&page->n_unmake); i-- > 0;)
+		page->unmake[i].fn(page->unmake[i].id, page->unmake[i].name);
+}
+
 __attribute__((noreturn)) static void watch(struct watchdog_page *page, uint32_t *own, int keeper)
 {
 	struct pollfd p = { .fd = keeper, .events = POLLIN };
@@ -119,6 +135,7 @@ __attribute__((noreturn)) static void watch(struct watchdog_page *page, uint32_t
 	if (!atomic_load(&page->committed)) {
 		wake_all(own);
 		kill_tree(page);
+		unmake_all(page);
 	}
 	syscall(SYS_exit_group, 0);
 	__builtin_unreachable();
@@ -165,6 +182,20 @@ void watchdog_add(struct watchdog *w, pid_t pid)
 		atomic_store(&w->page->pids[slot], pid);
 }
 
+/* By the thread that makes the tree. */
+int watchdog_unmake(struct watchdog *w, int (*fn)(int id, const char *name), int id, const char *name)
+{
+	uint32_t n = atomic_load(&w->page->n_unmake);
+
+	if (n == UNMAKE_ROOM)
+		return -ENOSPC;
+	w->page->unmake[n].fn = fn;
+	w->page->unmake[n].id = id;
+	snprintf(w->page->unmake[n].name, sizeof(w->page->unmake[n].name), "%s", name);
+	atomic_store(&w->page->n_unmake, n + 1);
+	return 0;
+}
+
 void watchdog_commit(struct watchdog *w)
 {
 	atomic_store(&w->page->committed, 1);
@@ -179,6 +210,8 @@ void watchdog_end(struct watchdog *w)
 	syscall(SYS_pidfd_send_signal, w->pidfd, SIGKILL, NULL, 0);
 	while (waitid(P_PIDFD, (id_t)w->pidfd, &info, WEXITED | __WALL) < 0 && errno == EINTR)
 		;
+	if (!atomic_load(&w->page->committed))
+		unmake_all(w->page);
 	close_fd(&w->pidfd);
 	munmap(w->page, WATCHDOG_ROOM);
 	*w = WATCHDOG_NONE;

@@ -22,6 +22,8 @@ int watchdog_start(struct watchdog *w, uint32_t *own);
 /* A process of the new tree, as the keeper sees its pid, once it is born (a pid that another process holds
  * must never stand here). What its descendants are, the watchdog finds by itself. From any thread. */
 void watchdog_add(struct watchdog *w, pid_t pid);
+/* Something outside of the tree was made for it, which ends when fn(id, name) is called: should the tree not be completed, by the keeper's death or otherwise. fn makes system calls only. -ENOSPC: they are too many. */
+int watchdog_unmake(struct watchdog *w, int (*fn)(int id, const char *name), int id, const char *name);
 /* The tree stands by itself: from here on the keeper's death does it no harm. */
 void watchdog_commit(struct watchdog *w);
 /* Ends the process. Takes one that was not started. */

@@ -99,9 +99,10 @@ struct restore {
 	struct new_process **processes; /* parents before children; [0] is the root */
 	size_t n_processes;
 	pid_t root_pid;
-	int root_fd;	/* O_PATH of the new tree's root directory, for openat2 with RESOLVE_IN_ROOT */
-	uint32_t flags; /* SPORE_RESTORE_* */
-	int stdio[3];	/* outside streams, -1: none */
+	int root_fd;		   /* O_PATH of the new tree's root directory, for openat2 with RESOLVE_IN_ROOT */
+	uint32_t flags;		   /* SPORE_RESTORE_* */
+	struct watchdog *watchdog; /* isolate/watchdog.h: removes what would outlive a tree that is not completed */
+	int stdio[3];		   /* outside streams, -1: none */
 	int terminal;
 	int64_t clock_shift_ns; /* what the tree's CLOCK_MONOTONIC lost: 0 in a time namespace; else new minus old. Added to absolute monotonic times */
 	struct made *made;	    /* see restore_made() */
@@ -164,6 +165,8 @@ struct component {
 	int (*fill)(struct restore *r, const struct record *rec);
 	/* In the keeper, when every task is held and all else that the restore opened is closed: what would notice the restore's own work. */
 	int (*watch)(struct restore *r, const struct record *rec);
+	/* In the keeper, for records of any scope, when STAGE_ATTACH is over and zombies have ended: what the making of the tree itself leaves a trace in. */
+	int (*settle)(struct restore *r, const struct record *rec);
 	/* In a task that has the description at number fd (STAGE_ATTACH): what must be done from inside. Once for each description. */
 	int (*attach)(struct build *b, const struct record *rec, const struct file_state *file, int fd);
 };
@@ -197,6 +200,7 @@ struct made {
 	bool mapping_validated;
 };
 struct made *restore_made(struct restore *r, object_id id);
+struct made *restore_made_of(struct restore *r, const void *state); /* the record whose state it is; NULL: none */
 /* Opens a path of the tree's root directory in the keeper (openat2, RESOLVE_IN_ROOT). */
 int restore_open(const struct restore *r, const char *path, uint64_t flags, uint64_t mode);
 /* The keeper's descriptor of an open file description (kind "file"), opened when first asked for. */

@@ -47,6 +47,14 @@ struct made *restore_made(struct restore *r, object_id id)
 	return rec ? &r->made[rec - r->image->records] : NULL;
 }
 
+struct made *restore_made_of(struct restore *r, const void *state)
+{
+	for (size_t i = 0; i < r->image->n_records; i++)
+		if (r->image->records[i].state == state)
+			return &r->made[i];
+	return NULL;
+}
+
 int restore_open(const struct restore *r, const char *path, uint64_t flags, uint64_t mode)
 {
 	struct open_how how = {

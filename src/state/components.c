@@ -17,6 +17,7 @@
 	X(external) /* before the kinds of files that it may be */                                                     \
 	X(memfd)    /* before regular */                                                                               \
 	X(shmem)    /* before regular */                                                                               \
+	X(mqueue)   /* before regular */                                                                               \
 	X(regular)                                                                                                     \
 	X(device)                                                                                                      \
 	X(pipe)                                                                                                        \
@@ -39,9 +40,14 @@
 	X(cgroup)                                                                                                      \
 	X(namespace_settings)                                                                                          \
 	X(tracer)                                                                                                      \
-	X(sysv)                                                                                                        \
+	X(ipc_limits) /* before what they limit */                                                                     \
+	X(sysv_shm)                                                                                                    \
+	X(sysv_shm_last)                                                                                               \
+	X(sysv_sem)                                                                                                    \
+	X(sysv_msg)                                                                                                    \
 	X(semaphore_undo)                                                                                              \
-	X(mqueue)                                                                                                      \
+	X(mqueues)                                                                                                     \
+	X(mqueue_notify)                                                                                               \
 	X(io_context)                                                                                                  \
 	X(session_keyrings)                                                                                            \
 	X(keyrings)                                                                                                    \

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "state/inode.h"
+#include "state/sysv_shm.h"
 
 static const struct field area_fields[] = {
 	FIELD_HEX(struct memory_area, start, "start", "first address"),
@@ -150,8 +151,6 @@ static const char *refused_mapping(const struct proc_map *m, uint32_t flags)
 {
 	if (is_special(m))
 		return NULL;
-	if (!strncmp(m->name, "/SYSV", 5) && m->shared)
-		return "a System V shared memory segment";
 	if (!strcmp(m->name, "/[aio]"))
 		return "an asynchronous I/O context (io_setup)";
 	if (!strncmp(m->name, "anon_inode:", 11))
@@ -249,6 +248,10 @@ static int area_backing(struct capture *c, const struct proc_map *m, struct memo
 	char path[64];
 	_cleanup_fd_ int fd = -1;
 
+	if (sysv_shm_maps(m)) {
+		a->backing = sysv_shm_id(c, m->inode);
+		return 0;
+	}
 	if (inode_backing_known(c, m, &a->backing))
 		return 0;
 	snprintf(path, sizeof(path), "map_files/%lx-%lx", m->start, m->end);

@@ -110,6 +110,13 @@ int vdso_pieces_of(pid_t pid, struct vdso_pieces *out);
 int memory_make_bare(struct build *b, const struct memory_state *m, const struct vdso_pieces *seed);
 /* Makes it in a process that was forked from one whose memory is `parent`. */
 int memory_make_forked(struct build *b, const struct memory_state *m, const struct memory_state *parent);
+/* Of a forked process: the area of the parent's memory that covers this one and is of the same stuff, so that what fork left in place can stay. NULL: none. */
+const struct memory_area *memory_covering(const struct memory_state *parent, const struct memory_area *a);
+/* The System V segment that an area is an attachment of, or a part of one; NULL: it is none. */
+const struct sysv_shm_state *memory_segment(const struct restore *r, const struct memory_area *a);
+int memory_validate_attached(struct restore *r, const struct memory_area *a);
+/* Attaches the segments that are not there since the fork (parent: NULL if there was none). When all else is mapped. */
+int memory_attach(struct build *b, const struct memory_state *m, const struct memory_state *parent);
 /* After every birth: final protections, advice and locks. */
 int memory_finish(struct build *b, const struct memory_state *m);
 /* Closes what the keeper opened for mapping, once all memory is made. */

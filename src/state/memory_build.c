@@ -243,8 +243,10 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 		move_vdso(b, seed, to);
 	fetch_page_files(b, &f, m);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++)
-		if (!is_vdso(&m->areas[i]))
+		if (!is_vdso(&m->areas[i]) && !memory_segment(b->restore, &m->areas[i]))
 			r = map_area(b, &f, m, &m->areas[i]);
+	if (r == 0)
+		r = memory_attach(b, m, NULL);
 	fill(b, m);
 	if (r == 0)
 		r = set_mm(b, &f, m, true);
@@ -253,14 +255,14 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 
 /* --- forked ---------------------------------------------------------------------------------------------- */
 
-/* The parent's area that covers this one and is of the same stuff: what fork left in place can stay. NULL: none. */
-static const struct memory_area *covering(const struct memory_state *parent, const struct memory_area *a)
+const struct memory_area *memory_covering(const struct memory_state *parent, const struct memory_area *a)
 {
 	for (size_t i = 0; i < parent->n_areas; i++) {
 		const struct memory_area *p = &parent->areas[i];
 
 		if (p->start <= a->start && p->end >= a->end && p->kind == a->kind && p->backing == a->backing &&
-			((p->flags ^ a->flags) & (AREA_GROWSDOWN | AREA_NORESERVE | AREA_DROPPABLE)) == 0 &&
+			((p->flags ^ a->flags) & (AREA_GROWSDOWN | AREA_NORESERVE | AREA_DROPPABLE | AREA_MAYWRITE)) ==
+				0 &&
 			(!a->backing || p->offset - p->start == a->offset - a->start))
 			return p;
 	}
@@ -304,18 +306,18 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 	if (!keep)
 		return failed(b->ps, NULL, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < m->n_areas; i++)
-		if (covering(parent, &m->areas[i]))
+		if (memory_covering(parent, &m->areas[i]))
 			keep[n_keep++] = (struct page_range){ m->areas[i].start,
 				(m->areas[i].end - m->areas[i].start) / PAGE_SIZE };
 	unmap_others(b, keep, n_keep);
 	fetch_page_files(b, &f, m);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++) {
-		const struct memory_area *a = &m->areas[i], *from = covering(parent, a);
+		const struct memory_area *a = &m->areas[i], *from = memory_covering(parent, a);
 
 		if (is_vdso(a))
 			continue;
 		if (!from) {
-			r = map_area(b, &f, m, a);
+			r = memory_segment(b->restore, a) ? 0 : map_area(b, &f, m, a);
 			continue;
 		}
 		if ((int)from->prot != making_prot(m, a))
@@ -324,6 +326,8 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 		if (fills(a))
 			drop_outside(b, parent, a->start, a->end, m->inherited, m->n_inherited);
 	}
+	if (r == 0)
+		r = memory_attach(b, m, parent);
 	fill(b, m);
 	if (r == 0)
 		r = set_mm(b, &f, m, m->exe != parent->exe);

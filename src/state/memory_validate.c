@@ -44,6 +44,8 @@ int memory_validate(struct restore *r, const struct record *rec)
 		last = a->end;
 		if (a->kind == AREA_VDSO || a->kind == AREA_VVAR)
 			wanted += (a->end - a->start) / PAGE_SIZE;
+		else if (memory_segment(r, a))
+			memory_validate_attached(r, a);
 		else if (a->backing)
 			backing_validate_mapping(r, a->backing);
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a tree has set in namespaces of its own: the limits of System V IPC and of POSIX message queues, and the links, addresses and routes of a network that it
- * was given for itself alone. namespaces(7), proc_sys_kernel(5), mq_overview(7); ipc/ipc_sysctl.c, ipc/mq_sysctl.c, net/core/net_namespace.c. Only
- * looked at: a restore makes new namespaces, so whatever differs from a new one's is refused.
+ * What a tree has set in namespaces of its own: the links, addresses and routes of a network that it was given for itself alone. namespaces(7);
+ * net/core/net_namespace.c. Only looked at: a restore makes new namespaces, so whatever differs from a new one's is refused. (Limits of IPC are carried,
+ * by ipc_limits.c.)
  */
 #include "object/component.h"
 
@@ -25,13 +25,6 @@ struct settings {
 	const char *files[16]; /* in /proc */
 	const char *remedy;
 };
-
-static const struct settings ipc_settings = { "ipc", CLONE_NEWIPC,
-	{ "sys/kernel/msgmax", "sys/kernel/msgmnb", "sys/kernel/msgmni", "sys/kernel/sem", "sys/kernel/shmall",
-		"sys/kernel/shmmax", "sys/kernel/shmmni", "sys/kernel/shm_rmid_forced", "sys/fs/mqueue/queues_max",
-		"sys/fs/mqueue/msg_max", "sys/fs/mqueue/msgsize_max", "sys/fs/mqueue/msg_default",
-		"sys/fs/mqueue/msgsize_default" },
-	"set it back (sysctl), or share the host's IPC namespace" };
 
 static const struct settings net_settings = { "net", CLONE_NEWNET,
 	{ "thread-self/net/dev", "thread-self/net/fib_trie", "thread-self/net/if_inet6" },
@@ -105,18 +98,14 @@ static void refuse_differences(
 	struct capture *c, const struct settings *s, const struct values *its, const struct values *new)
 {
 	for (size_t i = 0; i < MOST && s->files[i]; i++) {
-		const char *text = its->text[i] ? its->text[i] : "", *name = strrchr(s->files[i], '/') + 1;
+		const char *name = strrchr(s->files[i], '/') + 1;
 		char object[64];
 
 		if (same(its->text[i], new->text[i]))
 			continue;
 		snprintf(object, sizeof(object), "%s of its %s namespace", name, s->ns);
-		if (s->flag == CLONE_NEWIPC)
-			refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = s->remedy),
-				"it is %.*s, which is not carried", (int)strcspn(text, "\n"), text);
-		else
-			refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = s->remedy),
-				"it is not that of a new one, and is not carried");
+		refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = s->remedy),
+			"it is not that of a new one, and is not carried");
 	}
 }
 
@@ -151,12 +140,9 @@ static bool has_network_alone(const struct tree *t)
 
 static int namespace_settings_look(struct capture *c)
 {
-	int r = 0;
-
 	if (c->process != c->tree->processes[0] || !c->tree->container) /* any other namespace of its own is refused */
 		return 0;
-	r = compare(c, &ipc_settings);
-	return r == 0 && has_network_alone(c->tree) ? compare(c, &net_settings) : r;
+	return has_network_alone(c->tree) ? compare(c, &net_settings) : 0;
 }
 
 static const struct field no_fields[] = { FIELD_END };
@@ -167,8 +153,8 @@ const struct component component_namespace_settings = {
 		.version = 1,
 		.size = sizeof(object_id),
 		.fields = no_fields,
-		.doc = "only looked at: what a tree set in its own IPC and network namespaces is refused",
-		.sources = "namespaces(7), proc_sys_kernel(5); ipc/ipc_sysctl.c, ipc/mq_sysctl.c",
+		.doc = "only looked at: what a tree set in a network of its own is refused",
+		.sources = "namespaces(7); net/core/net_namespace.c",
 	},
 	.scope = SCOPE_PROCESS,
 	.look = namespace_settings_look,

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "state/external.h"
+#include "state/mqueue.h"
 
 struct ends {
 	struct description **list; /* by inode */
@@ -20,6 +21,8 @@ static bool is_end(const struct description *d)
 
 	if (d->external || d->crosses || f->flags & O_PATH)
 		return false;
+	if (mqueue_matches(f))
+		return true;
 	return (S_ISFIFO(f->mode) && f->link[0] != '/') || (S_ISCHR(f->mode) && is_terminal_device(f->rdev));
 }
 
@@ -55,7 +58,8 @@ static const struct description *find(const struct ends *e, uint64_t dev, uint64
 /* The link alone tells most descriptors apart; only a likely one is looked at. */
 static bool may_be_end(const char *link)
 {
-	return !strncmp(link, "pipe:[", 6) || !strncmp(link, "/dev/pts/", 9);
+	return !strncmp(link, "pipe:[", 6) || !strncmp(link, "/dev/pts/", 9) || !strncmp(link, "/dev/mqueue/", 12) ||
+	       (link[0] == '/' && !strchr(link + 1, '/')); /* a message queue */
 }
 
 static void check_descriptor(struct capture *c, const struct ends *e, int dir, const char *name, pid_t pid)

@@ -3,6 +3,6 @@
 
 #include "object/component.h"
 
-/* Refuses pipes and ptys of the tree that a process outside it has open too: it would be left with a dead
+/* Refuses pipes, ptys and message queues of the tree that a process outside it has open too: it would be left with a dead
  * end. */
 int outside_holders(struct capture *c);

@@ -1,111 +1,112 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Adjustments that System V semaphores get at a process's exit. semop(2), SEM_UNDO; ipc/sem.c. The kernel shows
- * them to nobody, but it keeps them between -32768 and 32767, and answers a semop that would leave that range with
- * ERANGE. So the process itself is made to ask for operations that move each adjustment to one end of the range and
- * then to the other, and whose last one can only block. semop does all or nothing: EAGAIN says that every
- * adjustment is 0, ERANGE that one is not, and neither leaves a trace.
+ * Adjustments that System V semaphores get at a process's exit. semop(2) SEM_UNDO, clone(2) and unshare(2) CLONE_SYSVSEM, kcmp(2); ipc/sem.c. A list of
+ * them belongs to all tasks that share it: the threads of a process mostly do. What is in it, a task that has it is made to tell (semaphore_probe.c), and
+ * a new one makes it again by operations of its own.
  */
-#include "object/component.h"
+#include "state/semaphore_undo.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sem.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kernel/sched.h"
+#include "state/owner.h"
+#include "state/semaphore_probe.h"
+#include "state/sysv_sem.h"
 
-/* Four steps are half of the range. A value (0 to 32767) has room for one, up or down, even if others change it by as
- * much meanwhile. */
-#define STEP	  8192
-#define OPS_EACH  24 /* add_probe */
-#define OPS_LAST  2
-#define CALLS_MAX 256
-
-union semun {
-	struct semid_ds *set;
-	struct seminfo *info;
+struct set_adjustment {
+	object_id set;
+	uint64_t num;
+	int64_t by;
 };
 
-/* One call: some semaphores of one set. */
-struct probe {
-	int semid;
-	uint32_t op;
-	bool older; /* last used before the process was born */
+struct undo_state {
+	object_id of;
+	bool alone;
+	bool parents;
+	struct set_adjustment *list;
+	size_t n;
 };
 
-struct undo_scratch {
-	struct probe *probes; /* in the batch's arena */
-	uint32_t n;
-	bool cannot_tell;
+static const struct field adjustment_fields[] = {
+	FIELD_REF(struct set_adjustment, set, "set", "sysv_sem", REF_STRONG, "of which set"),
+	FIELD_UINT(struct set_adjustment, num, "num", "which semaphore"),
+	FIELD_INT(struct set_adjustment, by, "by", "what its value changes by at exit"),
+	FIELD_END,
 };
 
-static void add_op(struct sembuf **op, unsigned short num, int by, bool undo)
+static const struct field undo_fields[] = {
+	FIELD_REF(struct undo_state, of, "of", "thread", REF_STRONG, "whose"),
+	FIELD_BOOL(struct undo_state, alone, "alone", "the thread does not share its process's (unshare(2))"),
+	FIELD_BOOL(struct undo_state, parents, "parents",
+		"a leader's that it shares with its parent's leader (clone(2)), whose record has them"),
+	FIELD_LIST(struct undo_state, list, n, "adjustments", adjustment_fields, "those that are not 0"),
+	FIELD_END,
+};
+
+/* --- who shares with whom
+ * --------------------------------------------------------------------------------------------- */
+
+static bool same_list(const struct thread *a, const struct thread *b)
 {
-	*(*op)++ = (struct sembuf){ num, (short)by, (short)(IPC_NOWAIT | (undo ? SEM_UNDO : 0)) };
+	return kernel_kcmp(a->tid, b->tid, KCMP_SYSVSEM) == 0;
 }
 
-/* Moves the adjustment (which counts against the operations that SEM_UNDO marks); the value comes back. */
-static void move_adjustment(struct sembuf **op, unsigned short num, int by, bool up)
+/* This thread of spore's gives up what it may have, to be like one that has none. */
+static bool has_list(const struct thread *th)
 {
-	int first = up ? abs(by) : -abs(by);
-
-	add_op(op, num, first, (by < 0) == up);
-	add_op(op, num, -first, (by < 0) != up);
+	unshare(CLONE_SYSVSEM);
+	return kernel_kcmp((pid_t)syscall(SYS_gettid), th->tid, KCMP_SYSVSEM) != 0;
 }
 
-/* From adjustment a to a - 32768, back to a, and to a + 32767. */
-static void add_probe(struct sembuf **op, unsigned short num, int value)
+/* A child has its parent's only if it was born with CLONE_SYSVSEM. */
+static bool has_parents(const struct process *p, const struct thread *th)
 {
-	bool up = value < 2 * STEP;
-
-	for (int i = 0; i < 4; i++)
-		move_adjustment(op, num, -STEP, up);
-	for (int i = 0; i < 7; i++)
-		move_adjustment(op, num, STEP, up);
-	move_adjustment(op, num, STEP - 1, up);
+	return p->parent && !p->parent->zombie && has_list(th) && same_list(th, owner_alive(p->parent));
 }
 
-static void ask_call(struct batch *b, struct undo_scratch *s, struct probe probe, const struct sembuf *ops, size_t n)
+static int refuse_sharing(struct capture *c, const struct thread *with)
 {
-	uint64_t at = batch_copy(b, ops, n * sizeof(*ops)).v;
-
-	if (s->n == CALLS_MAX) {
-		s->cannot_tell = true;
-		return;
-	}
-	probe.op = batch_call(b, "semop", SYS_semop, (uint64_t)probe.semid, at, n);
-	batch_may_fail(b, probe.op);
-	s->probes[s->n++] = probe;
+	return refused(c->ps, BLAME_PROCESS(c->process, .object = "adjustments of semaphores at exit (SEM_UNDO)"),
+		"thread %d shares them with %d, which is neither of its process nor its parent", c->thread->vtid,
+		with->vtid);
 }
 
-static void ask_set(struct batch *b, struct undo_scratch *s, struct probe probe, size_t n_sems, size_t ops_at_once)
+/* Who was born of the same parent with CLONE_SYSVSEM, when the parent has given up its own; or threads that share with one another and not with their leader. */
+static const struct thread *shares_otherwise(const struct capture *c, const struct thread *main)
 {
-	_cleanup_free_ struct sembuf *ops = calloc(ops_at_once, sizeof(*ops));
-	struct sembuf *end = ops;
+	const struct process *p = c->process;
 
-	if (!ops || ops_at_once < OPS_EACH + OPS_LAST) {
-		s->cannot_tell = true;
-		return;
-	}
-	for (size_t i = 0; i < n_sems; i++) {
-		int value = semctl(probe.semid, (int)i, GETVAL);
+	for (size_t i = 0; c->thread != main && i < c->thread->slot; i++)
+		if (&p->threads[i] != main && p->threads[i].stat.state != 'Z' && same_list(&p->threads[i], c->thread))
+			return &p->threads[i];
+	for (size_t i = 0; c->thread == main && i < c->tree->n_processes && c->tree->processes[i] != p; i++)
+		if (!c->tree->processes[i]->zombie && c->tree->processes[i] != p->parent &&
+			c->tree->processes[i]->parent == p->parent &&
+			same_list(owner_alive(c->tree->processes[i]), c->thread))
+			return owner_alive(c->tree->processes[i]);
+	return NULL;
+}
 
-		if (value < 0) {
-			s->cannot_tell |= errno != EIDRM && errno != EINVAL;
-			return;
-		}
-		add_probe(&end, (unsigned short)i, value);
-		if (i + 1 < n_sems && (size_t)(end - ops) + OPS_EACH + OPS_LAST <= ops_at_once)
-			continue;
-		add_op(&end, (unsigned short)i, -32767, false);
-		add_op(&end, (unsigned short)i, -1, false); /* no value is as high as both */
-		ask_call(b, s, probe, ops, (size_t)(end - ops));
-		end = ops;
-	}
+/* --- what is in it
+ * ----------------------------------------------------------------------------------------------------- */
+
+static int refuse_set(struct capture *c, int semid, const char *why)
+{
+	char text[48];
+
+	snprintf(text, sizeof(text), "System V semaphores (set %d)", semid);
+	return refused(c->ps,
+		BLAME_PROCESS(c->process, .object = text,
+			.remedy = "start it with spore run, in an IPC namespace of its own"),
+		"%s", why);
 }
 
 /* Its last operation came before the process (both in whole seconds of the clock as it is set now). */
@@ -120,75 +121,154 @@ static bool is_older(time_t set, const struct process *p)
 	return set + 1 < born;
 }
 
-/* sysv.c refuses sets in a namespace of the tree's own. */
-static bool in_own_namespace(const struct process *p)
+static int add_adjustments(struct capture *c, struct undo_state *s, int semid, const struct adjustments *a)
 {
-	struct stat keepers, its;
+	struct set_adjustment *grown = reallocarray(s->list, s->n + a->n, sizeof(*grown));
 
-	return stat("/proc/self/ns/ipc", &keepers) == 0 && fstatat(p->living_fd, "ns/ipc", &its, 0) == 0 &&
-	       its.st_ino != keepers.st_ino;
+	if (!grown)
+		return -ENOMEM;
+	s->list = grown;
+	for (size_t i = 0; i < a->n; i++)
+		s->list[s->n++] =
+			(struct set_adjustment){ sysv_sem_id(c, (uint64_t)semid), a->list[i].num, a->list[i].by };
+	return 0;
 }
 
-static void undo_ask(struct capture *c, struct batch *b, void *scratch)
+static int capture_set(struct capture *c, struct undo_state *s, int semid, const struct semid_ds *set, bool own)
 {
-	struct undo_scratch *s = scratch;
-	struct seminfo limits = { 0 }, used = { 0 };
-	struct semid_ds set;
-	void *room = NULL;
-	int last = semctl(0, 0, SEM_INFO, (union semun){ .info = &used });
+	_cleanup_(adjustments_free)
+	struct adjustments a = { 0 };
+	int r = semaphore_probe(c->process, c->thread, semid, set->sem_nsems, &a);
 
-	if (last < 0 || used.semusz == 0 || in_own_namespace(c->process))
-		return;
-	s->cannot_tell = semctl(0, 0, IPC_INFO, (union semun){ .info = &limits }) < 0;
-	batch_room(b, CALLS_MAX * sizeof(*s->probes), &room);
-	s->probes = room;
-	for (int i = 0; room && i <= last; i++) {
+	if (r == -EIDRM || r == -EINVAL || (r == -EACCES && is_older(set->sem_otime, c->process)))
+		return 0;
+	if (r == -EACCES || r == -ENOSYS) /* it may have been another user when it used the set */
+		return refuse_set(
+			c, semid, "it may have adjustments to make at its exit (SEM_UNDO), and cannot be asked");
+	if (r < 0 || !a.n)
+		return r;
+	if (!own && !sysv_sem_is_trees(c->tree, semid, set->sem_nsems))
+		return refuse_set(c, semid,
+			"it is to be adjusted when the process exits (SEM_UNDO), but others than the tree use it too");
+	return add_adjustments(c, s, semid, &a);
+}
+
+static int capture_sets(struct capture *c, struct undo_state *s, bool own)
+{
+	struct seminfo used = { 0 };
+	int last = semctl(0, 0, SEM_INFO, (union semun){ .info = &used }), r = 0;
+
+	for (int i = 0; r == 0 && used.semusz && i <= last; i++) {
+		struct semid_ds set;
 		int semid = semctl(i, 0, SEM_STAT_ANY, (union semun){ .set = &set });
 
 		if (semid >= 0 && set.sem_otime)
-			ask_set(b, s, (struct probe){ .semid = semid, .older = is_older(set.sem_otime, c->process) },
-				set.sem_nsems, (size_t)limits.semopm);
+			r = capture_set(c, s, semid, &set, own);
 	}
+	return r;
+}
+
+static int capture_list(struct capture *c, struct undo_state *s)
+{
+	struct ipc_place place;
+	int r = ipc_enter(c->process->living_fd, &place);
+
+	if (r < 0)
+		return r;
+	r = capture_sets(c, s, place.foreign);
+	ipc_leave(&place);
+	return r;
 }
 
 static int undo_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
-	const struct undo_scratch *s = scratch;
-	bool cannot_tell = s->cannot_tell;
+	struct undo_state *s = state;
+	const struct thread *main = owner_alive(c->process), *with;
+	int r = 0;
 
-	(void)state;
-	for (uint32_t i = 0; i < s->n; i++) {
-		int64_t r = batch_result(b, s->probes[i].op);
-
-		if (r == -ERANGE)
-			refused(c->ps,
-				BLAME_PROCESS(c->process, .object = "System V semaphores",
-					.remedy = "start it with spore run, in an IPC namespace of its own"),
-				"set %d is to be adjusted when it exits (SEM_UNDO)", s->probes[i].semid);
-		else if (r != -EAGAIN && r != -EIDRM && r != -EINVAL && !(r == -EACCES && s->probes[i].older))
-			cannot_tell = true; /* EACCES: it may have been another user when it used the set */
+	s->of = c->thread->id;
+	s->alone = c->thread != main && (!same_list(c->thread, main) || !has_list(main));
+	if (c->thread != main && !s->alone)
+		return CAPTURE_NOTHING;
+	if (has_list(c->thread)) {
+		with = shares_otherwise(c, main);
+		s->parents = c->thread == main && has_parents(c->process, main);
+		if (with && !s->parents)
+			return refuse_sharing(c, with);
+		r = s->parents ? 0 : capture_list(c, s);
 	}
-	if (cannot_tell)
-		refused(c->ps,
-			BLAME_PROCESS(c->process, .object = "System V semaphores",
-				.remedy = "start it with spore run, in an IPC namespace of its own"),
-			"it may have adjustments to make at its exit (SEM_UNDO), and cannot be asked");
-	return CAPTURE_NOTHING;
+	return r < 0 ? r : s->alone || s->parents || s->n ? 0 : CAPTURE_NOTHING;
 }
 
-static const struct field no_fields[] = { FIELD_END };
+/* --- restore
+ * ----------------------------------------------------------------------------------------------------------- */
+
+bool semaphore_undo_is_shared(const struct restore *r, object_id leader)
+{
+	size_t n;
+	const struct record *rec = image_records(r->image, &component_semaphore_undo.kind, &n);
+
+	for (size_t i = 0; leader && i < n; i++) {
+		const struct undo_state *s = rec[i].state;
+
+		if (s->of == leader && s->parents)
+			return true;
+	}
+	return false;
+}
+
+static int undo_validate(struct restore *r, const struct record *rec)
+{
+	const struct undo_state *s = rec->state;
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct sysv_sem_state *set = restore_state(r, s->list[i].set, component_sysv_sem.kind.name);
+
+		if (!set || s->list[i].num >= set->n || s->list[i].by < -32768 || s->list[i].by > 32767)
+			return failed(r->ps,
+				BLAME(.pid = owner_vpid(r, s->of), .object = "adjustments of semaphores at exit"),
+				-EBADMSG, "the image has an impossible one");
+	}
+	return 0;
+}
+
+static void adjust(struct build *b, const struct sysv_sem_state *set, const struct set_adjustment *a)
+{
+	struct sembuf ops[12], *end = ops;
+	int left = (int)a->by, value = (int)set->list[a->num].value;
+
+	while (left) {
+		int by = left > SEMAPHORE_STEP ? SEMAPHORE_STEP : left < -SEMAPHORE_STEP ? -SEMAPHORE_STEP : left;
+
+		semaphore_move(&end, (unsigned short)a->num, by, value);
+		left -= by;
+	}
+	batch_call(b->batch, "semop with SEM_UNDO", SYS_semop, set->o.id,
+		batch_copy(b->batch, ops, (size_t)(end - ops) * sizeof(*ops)).v, (uint64_t)(end - ops));
+}
+
+static int undo_make(struct build *b, const void *state)
+{
+	const struct undo_state *s = state;
+
+	if (s->alone)
+		batch_call(b->batch, "unshare(CLONE_SYSVSEM)", SYS_unshare, CLONE_SYSVSEM);
+	for (size_t i = 0; i < s->n; i++)
+		adjust(b, restore_state(b->restore, s->list[i].set, component_sysv_sem.kind.name), &s->list[i]);
+	return 0;
+}
 
 const struct component component_semaphore_undo = {
 	.kind = {
 		.name = "semaphore_undo",
-		.version = 1,
-		.size = sizeof(object_id),
-		.fields = no_fields,
-		.doc = "only looked at: adjustments of semaphores at exit (SEM_UNDO) are refused",
-		.sources = "semop(2); ipc/sem.c",
+		.version = 2,
+		.size = sizeof(struct undo_state),
+		.fields = undo_fields,
+		.doc = "what System V semaphores change by when a task ends (SEM_UNDO), and who shares that",
+		.sources = "semop(2), clone(2), unshare(2), kcmp(2); ipc/sem.c; selftests/kcmp",
 	},
-	.scope = SCOPE_PROCESS,
-	.scratch_size = sizeof(struct undo_scratch),
-	.ask = undo_ask,
+	.scope = SCOPE_THREAD,
 	.capture = undo_capture,
+	.validate = undo_validate,
+	.build[STAGE_ATTACH] = undo_make,
 };

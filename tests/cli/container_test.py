@@ -48,7 +48,7 @@ def refused_setting(script, expected, *options):
 
 
 def test_settings_of_namespaces_of_its_own_are_refused():
-    refused_setting('echo 5555 >/proc/sys/kernel/msgmax && echo 20 >/proc/sys/fs/mqueue/msg_max', ('msgmax of its ipc namespace: it is 5555', 'msg_max'))
+    refused_setting('echo 5555 >/proc/sys/kernel/msgmax && echo 20 >/proc/sys/fs/mqueue/msg_max', ())  # carried
     address = 'import fcntl, socket, struct; fcntl.ioctl(socket.socket(2, 2), 0x8916, struct.pack("16sHH4s8x", b"lo:1", 2, 0, bytes([10, 9, 9, 9])))'
     refused_setting(f"{sys.executable} -c '{address}'", ('fib_trie of its net namespace',), '--net', 'none')
     refused_setting('true', (), '--net', 'none')

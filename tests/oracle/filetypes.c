@@ -322,6 +322,8 @@ void file_type_facts(struct oracle *o, const struct file *f, const char *prefix,
 	if (fcntl(dup, F_GETFL) & O_PATH)
 		return;
 	owner_facts(o, prefix, dup);
+	if (mqueue_facts(o, prefix, dup))
+		return;
 	if (!strcmp(target, "anon_inode:[pidfd]"))
 		pidfd_facts(o, prefix, dup, &st);
 	else if (S_ISREG(st.st_mode) && (st.st_nlink == 0 || !strncmp(target, "/memfd:", 7)))

@@ -58,6 +58,7 @@ static void print_process(struct oracle *o, struct proc *p)
 static void print_tree(struct oracle *o)
 {
 	tree_facts(o);
+	ipc_facts(o);
 	for (size_t i = 0; i < o->nprocs; i++)
 		print_process(o, &o->procs[i]);
 	for (size_t i = 0; i < o->nprocs; i++)

@@ -117,6 +117,10 @@ char *target_name(struct oracle *o, const char *target, uint64_t dev, uint64_t i
 /* shm.c */
 void shm_facts(struct oracle *o);
 
+/* ipc.c */
+void ipc_facts(struct oracle *o);
+bool mqueue_facts(struct oracle *o, const char *prefix, int fd); /* false: it is none */
+
 /* thread.c */
 void thread_facts(struct oracle *o, struct task *t);
 void thread_prefix(const struct task *t, char buf[48]);
