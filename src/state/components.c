@@ -11,6 +11,7 @@
 	X(thread)                                                                                                      \
 	X(continued) /* before pending signals */                                                                      \
 	X(sharing)                                                                                                     \
+	X(outside_memory)                                                                                              \
 	X(memory)                                                                                                      \
 	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                              \
 	X(file)                                                                                                        \
@@ -36,6 +37,7 @@
 	X(cgroup)                                                                                                      \
 	X(namespace_settings)                                                                                          \
 	X(tracer)                                                                                                      \
+	X(landlock)                                                                                                    \
 	X(sysv)                                                                                                        \
 	X(semaphore_undo)                                                                                              \
 	X(mqueue)                                                                                                      \
