@@ -28,7 +28,7 @@ static const char *const changed_always[] = {
 	"the default timer slack of a thread under a real-time policy is taken to be the usual 50 microseconds",
 	"pages that siblings share since a fork, but not with their parent any more, take memory once for each",
 	"limits, signal masks and dispositions, personality and timer slack of zombies are those of new processes",
-	"a Landlock domain, which the kernel shows to nobody, is lost",
+	"which process may trace another where only its parent may (PR_SET_PTRACER of Yama) is as it was never said",
 };
 
 static int check_kernel(bool json)

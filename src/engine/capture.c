@@ -15,6 +15,7 @@
 #include "state/files.h"
 #include "state/memory.h"
 #include "state/process.h"
+#include "state/witness.h"
 
 #define BATCH_TIMEOUT_MS 10000
 #define ARENA_PROCESS	 (1024 * 1024) /* only what is used of it becomes memory */
@@ -28,6 +29,7 @@ struct pass {
 	struct memory_plan *plans; /* one for each process */
 	struct descriptions *descriptions;
 	struct gadget_cache *gadgets;
+	struct witnesses *witnesses;
 	int (*fn)(struct pass *pass, size_t process);
 	int (*thread_fn)(struct pass *pass, struct thread *th);
 };
@@ -87,7 +89,8 @@ static struct capture capture_of(struct pass *pass, struct process *p)
 		.ps = pass->c->ps,
 		.writer = pass->c->writer,
 		.identities = pass->ids,
-		.descriptions = pass->descriptions };
+		.descriptions = pass->descriptions,
+		.witnesses = pass->witnesses };
 }
 
 /* Every descriptor of the tree, and in the stop every mapping, is looked at before any is captured: what is shared with whom must be known. */
@@ -123,6 +126,7 @@ static void pass_free(struct pass *pass)
 		memory_plan_free(&pass->plans[i]);
 	free(pass->plans);
 	descriptions_free(pass->descriptions);
+	witnesses_free(pass->witnesses);
 	gadget_cache_free(pass->gadgets);
 	identities_free(pass->ids);
 }
@@ -524,11 +528,13 @@ static int capture_all(struct pass *pass)
 
 int capture_tree(struct capturing *c)
 {
-	struct pass pass = { .c = c, .ids = identities_new(), .gadgets = gadget_cache_new() };
+	struct pass pass = {
+		.c = c, .ids = identities_new(), .gadgets = gadget_cache_new(), .witnesses = witnesses_new()
+	};
 	int r = -ENOMEM;
 
 	pass.plans = calloc(c->tree->n_processes, sizeof(*pass.plans));
-	if (pass.ids && pass.gadgets && pass.plans)
+	if (pass.ids && pass.gadgets && pass.witnesses && pass.plans)
 		r = capture_all(&pass);
 	pass_free(&pass);
 	return r;

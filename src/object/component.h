@@ -47,7 +47,7 @@ struct capture {
 	struct image_writer *writer;
 	struct identities *identities;
 	struct descriptions *descriptions; /* of this look or stop: object/descriptions.h */
-	struct component_data *data;	   /* see capture_data() */
+	struct witnesses *witnesses;	   /* of this stop: state/witness.h; NULL in a look */
 };
 
 #define CAPTURE_NOTHING 1 /* from capture: there is nothing to save, and a restore without the record is right */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -38,7 +39,7 @@ static const struct field attributes_fields[] = {
 	FIELD_HEX(struct attributes_state, membarrier, "membarrier",
 		"registrations, as bits of the commands that make them"),
 	FIELD_INT(struct attributes_state, autogroup_nice, "autogroup_nice",
-		"of the session that it leads: /proc/PID/autogroup"),
+		"of the session that it leads, or whose leader has ended: /proc/PID/autogroup"),
 	FIELD_UINT(struct attributes_state, futex_slots, "futex_slots",
 		"PR_FUTEX_HASH: slots of its own that the kernel did not choose; 0: none"),
 	FIELD_END,
@@ -109,6 +110,23 @@ static int8_t read_autogroup(int proc_fd)
 	return nice ? (int8_t)strtol(nice + sizeof(" nice ") - 1, NULL, 10) : 0;
 }
 
+/* Of a session whose leader has ended, the first of its processes says it. One that is led from outside of the tree belongs to the outside. */
+static bool speaks_for_session(const struct process *p)
+{
+	const struct tree *t = p->tree;
+	pid_t session = p->stat.session;
+	const struct process *leader = session ? tree_find(t, session) : NULL;
+
+	if (leader == p)
+		return true;
+	if (!session || (leader ? !leader->zombie : kill(session, 0) == 0 || errno != ESRCH))
+		return false;
+	for (size_t i = 0; i < t->n_processes; i++)
+		if (t->processes[i]->stat.session == session && !t->processes[i]->zombie)
+			return t->processes[i] == p;
+	return false;
+}
+
 static int attributes_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	const struct attributes_scratch *got = scratch;
@@ -122,7 +140,7 @@ static int attributes_capture(struct capture *c, const struct batch *b, void *sc
 		.mdwe = (uint8_t)answer(b, got->mdwe),
 		.memory_merge = answer(b, got->merge),
 		.membarrier = answer(b, got->membarrier),
-		.autogroup_nice = p->stat.session == p->pid ? read_autogroup(p->proc_fd) : 0,
+		.autogroup_nice = speaks_for_session(p) ? read_autogroup(p->proc_fd) : 0,
 		.futex_slots = chosen_futex_slots(p, answer(b, got->futex_slots)),
 	};
 	return s->child_subreaper || s->thp_disable || s->mdwe || s->memory_merge || s->membarrier ||

@@ -11,6 +11,7 @@
 	X(thread)                                                                                                      \
 	X(continued) /* before pending signals */                                                                      \
 	X(sharing)                                                                                                     \
+	X(outside_memory)                                                                                              \
 	X(memory)                                                                                                      \
 	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                              \
 	X(file)                                                                                                        \
@@ -40,6 +41,7 @@
 	X(cgroup)                                                                                                      \
 	X(namespace_settings)                                                                                          \
 	X(tracer)                                                                                                      \
+	X(landlock)                                                                                                    \
 	X(ipc_limits) /* before what they limit */                                                                     \
 	X(sysv_shm)                                                                                                    \
 	X(sysv_shm_last)                                                                                               \

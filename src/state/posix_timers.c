@@ -77,7 +77,7 @@ struct posix_timers_scratch {
 	struct timer_got *got;
 	size_t n;
 	struct timespec *now;
-	struct timespec *wall; /* before and after they were asked; NULL: none is of CLOCK_REALTIME */
+	struct timespec *wall; /* before and after they were asked; NULL: none is of CLOCK_REALTIME or CLOCK_TAI */
 	int error;
 };
 
@@ -92,10 +92,15 @@ static int read_timers(const struct process *p, struct proc_timer **timers, size
 	return r < 0 ? r : proc_timers_parse(text, timers, n);
 }
 
+static bool is_by_wall_clock(uint64_t clock)
+{
+	return clock == CLOCK_REALTIME || clock == CLOCK_TAI;
+}
+
 static bool any_by_wall_clock(const struct proc_timer *timers, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (timers[i].clock == CLOCK_REALTIME)
+		if (is_by_wall_clock(timers[i].clock))
 			return true;
 	return false;
 }
@@ -169,13 +174,15 @@ static void find_time_of_day(
 	int64_t left = (int64_t)t->left, due;
 	char object[32];
 
-	if (t->clock != CLOCK_REALTIME || !t->left)
+	if (!is_by_wall_clock(t->clock) || !t->left)
 		return;
 	snprintf(object, sizeof(object), "timer %u", t->id);
-	if (!all->known || t->notify == SIGEV_NONE) {
+	/* Of CLOCK_TAI the kernel keeps both kinds alike. */
+	if (!all->known || t->notify == SIGEV_NONE || t->clock == CLOCK_TAI) {
 		changed(c->ps, BLAME_PROCESS(c->process, .object = object),
 			"it will be due after the time that it had left; if it was set to a time of day "
-			"(TIMER_ABSTIME of CLOCK_REALTIME), which the kernel does not tell here, that is late");
+			"(TIMER_ABSTIME of %s), which the kernel does not tell here, that is late",
+			t->clock == CLOCK_TAI ? "CLOCK_TAI" : "CLOCK_REALTIME");
 		return;
 	}
 	due = wall_timers_find(all, timespec_ns(&got->wall[0]) + left, timespec_ns(&got->wall[1]) + left);

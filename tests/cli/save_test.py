@@ -271,6 +271,18 @@ def test_check_lists_what_only_a_stop_shows():
         end(p)
 
 
+def test_a_timer_of_tai_is_named():
+    script = ('import ctypes, time; c = ctypes.CDLL(None, use_errno=True); t = ctypes.c_void_p(); '
+              'assert not c.timer_create(11, (ctypes.c_int * 16)(0, 0, 23), ctypes.byref(t)); '
+              'assert not c.timer_settime(t, 1, (ctypes.c_long * 4)(0, 0, int(time.time()) + 1000, 0), None); '
+              'print("ready", flush=True); time.sleep(100)')
+    p = outside(sys.executable, '-c', script, stdout=subprocess.PIPE)
+    check(p.stdout.readline(), b'ready\n')
+    r = spore('check', p.pid)
+    check_in('TIMER_ABSTIME of CLOCK_TAI', r.stdout + r.stderr)
+    end(p)
+
+
 def test_check_inspect_verify():
     check(spore('check').returncode, 0)
     check(json.loads(spore('check', '--json').stdout)['ok'], True)

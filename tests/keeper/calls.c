@@ -173,7 +173,7 @@ static void test_listener(void)
 		1);
 	CHECK(seen.changed, 1);
 	CHECK(seen.logs, 1);
-	CHECK(seen.progress >= 3 && seen.progress <= 6, 1);
+	CHECK(seen.progress >= 3 && seen.progress < 50, 1); /* of 50 that the engine told: a few a second get through */
 	memset(&seen, 0, sizeof(seen));
 	o.timeout_ms = 1;
 	CHECK(spore_checkpoint_with(-1, dir, pid, &o, sizeof(o)), -ENOTSUP);

@@ -283,6 +283,42 @@ static int autogroup_use(struct maker_ctx *ctx)
 	return fclose(f);
 }
 
+/* Of a session whose leader has ended. */
+static int autogroup_orphan_make(struct maker_ctx *ctx)
+{
+	struct maker_shared *s = shared(ctx);
+	pid_t leader;
+
+	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
+	leader = fork();
+	CHECK(leader >= 0);
+	if (!leader) {
+		pid_t self = setsid();
+
+		if (autogroup_make(ctx) || fork())
+			_exit(0);
+		while (getppid() == self)
+			nap(2);
+		s->flag[0] = 1;
+		while (!s->go)
+			nap(2);
+		_exit(autogroup_use(ctx));
+	}
+	SAME(waitpid(leader, NULL, 0), leader);
+	NEED(UNTIL(s->flag[0]));
+	return 0;
+}
+
+static int autogroup_orphan_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	shared(ctx)->go = 1;
+	CHECK(waitpid(-1, &status, 0) > 0);
+	SAME(status, 0);
+	return 0;
+}
+
 const struct maker makers_attributes[] = {
 	{ "timerslack", "timer slack", number_make, number_use, 0, 0 },
 	ROW("timerslack-default", "default timer slacks: of children, a thread, a child of a real-time parent",
@@ -308,5 +344,6 @@ const struct maker makers_attributes[] = {
 	ROW("futex-slots", "a table of futexes of a size that it chose", futex_slots),
 	ROW("membarrier", "registered for private expedited barriers", membarrier),
 	ROW("autogroup", "a nice value of its session's group", autogroup),
+	ROW("autogroup-orphan", "that of a session whose leader has ended", autogroup_orphan),
 	{ 0 },
 };
