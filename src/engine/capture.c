@@ -15,6 +15,7 @@
 #include "state/files.h"
 #include "state/memory.h"
 #include "state/process.h"
+#include "state/sockets.h"
 
 #define BATCH_TIMEOUT_MS 10000
 #define ARENA_PROCESS	 (1024 * 1024) /* only what is used of it becomes memory */
@@ -122,6 +123,8 @@ static void pass_free(struct pass *pass)
 	for (size_t i = 0; pass->plans && i < pass->c->tree->n_processes; i++)
 		memory_plan_free(&pass->plans[i]);
 	free(pass->plans);
+	if (pass->descriptions)
+		sockets_free(pass->descriptions->sockets);
 	descriptions_free(pass->descriptions);
 	gadget_cache_free(pass->gadgets);
 	identities_free(pass->ids);

@@ -42,6 +42,8 @@ struct file_look {
 	int dup;	/* the same description in the keeper, from pidfd_getfd; -1 until file_dup() */
 	object_id file; /* id of the description: equal for all that share it */
 	int64_t mnt_id;
+	const struct file_look
+		*carrier; /* in flight: it lies in the queue of that socket, and fd is a number in this process */
 	struct description *description; /* object/descriptions.h */
 };
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "state/external.h"
+#include "state/sockets.h"
 
 struct table {
 	struct process *p;
@@ -67,5 +68,7 @@ int files_look_done(struct capture *c)
 {
 	int err = find_shared_tables(c);
 
+	if (!err)
+		err = sockets_find(c);
 	return err ? err : outside_find(c);
 }
