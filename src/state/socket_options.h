@@ -66,7 +66,6 @@ enum option_when { OPTION_EARLY, OPTION_LATE };
 	X(select_err_queue, SO_SELECT_ERR_QUEUE, OPTION_INT, OPTION_LATE, "SO_SELECT_ERR_QUEUE")                       \
 	X(prefer_busy_poll, SO_PREFER_BUSY_POLL, OPTION_INT, OPTION_LATE, "SO_PREFER_BUSY_POLL")                       \
 	X(busy_poll, SO_BUSY_POLL, OPTION_INT, OPTION_LATE, "SO_BUSY_POLL")                                            \
-	X(busy_poll_budget, SO_BUSY_POLL_BUDGET, OPTION_INT, OPTION_LATE, "SO_BUSY_POLL_BUDGET")                       \
 	X(max_pacing_rate, SO_MAX_PACING_RATE, OPTION_LONG, OPTION_LATE, "SO_MAX_PACING_RATE; -1: none")               \
 	X(incoming_cpu, SO_INCOMING_CPU, OPTION_INT, OPTION_LATE, "SO_INCOMING_CPU")                                   \
 	X(zerocopy, SO_ZEROCOPY, OPTION_INT, OPTION_EARLY, "SO_ZEROCOPY")                                              \
@@ -79,7 +78,6 @@ enum option_when { OPTION_EARLY, OPTION_LATE };
 	X(passsec, SO_PASSSEC, OPTION_INT, OPTION_LATE, "SO_PASSSEC")                                                  \
 	X(passpidfd, SPORE_SO_PASSPIDFD, OPTION_INT, OPTION_LATE, "SO_PASSPIDFD")                                      \
 	X(passrights, SPORE_SO_PASSRIGHTS, OPTION_INT, OPTION_LATE, "SO_PASSRIGHTS")                                   \
-	X(inq, SPORE_SO_INQ, OPTION_INT, OPTION_LATE, "SO_INQ")                                                        \
 	X(peek_off, SO_PEEK_OFF, OPTION_INT, OPTION_LATE, "SO_PEEK_OFF; -1: off")                                      \
 	X(lock_filter, SO_LOCK_FILTER, OPTION_INT, OPTION_LATE, "SO_LOCK_FILTER")
 

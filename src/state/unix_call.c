@@ -149,6 +149,17 @@ static long make_pair(const struct acting *a)
 	return 0;
 }
 
+/* It names itself, by whatever number it has. */
+static long send_message(const struct unix_call *call)
+{
+	const pid_t own = (pid_t)syscall(SYS_getpid);
+
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(call->message); h; h = CMSG_NXTHDR((struct msghdr *)call->message, h))
+		if (h->cmsg_type == SCM_CREDENTIALS)
+			memcpy(CMSG_DATA(h), &own, sizeof(own));
+	return syscall(SYS_sendmsg, call->fd, call->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static int make_call(const struct acting *a)
 {
 	struct unix_call *call = a->call;
@@ -167,7 +178,7 @@ static int make_call(const struct acting *a)
 		r = syscall(SYS_connect, call->fd, &a->address, a->address_size);
 		break;
 	case UNIX_CALL_SEND:
-		r = syscall(SYS_sendmsg, call->fd, call->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+		r = send_message(call);
 		break;
 	}
 	return r < 0 ? -errno : 0;

@@ -25,3 +25,5 @@ int is_named(int fd, bool peer, const char *name);
 int send_with(int fd, const char *text, const int *fds, int n, const struct ucred *creds);
 /* The message, up to `room` of it; what came with it. */
 int receive(int fd, const char *text, size_t room, int *fds, int n_fds, struct ucred *creds);
+
+const char *abstract_name(struct maker_ctx *ctx, const char *what, char name[static 100]);

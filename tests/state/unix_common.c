@@ -153,3 +153,13 @@ int receive(int fd, const char *text, size_t room, int *fds, int n_fds, struct u
 	CHECK(!creds || creds_seen);
 	return 0;
 }
+
+/* Abstract names are the whole machine's, and pids are not. */
+const char *abstract_name(struct maker_ctx *ctx, const char *what, char name[static 100])
+{
+	const char *base = strrchr(ctx->dir, '/');
+
+	snprintf(name, 100, "@%.70s-%.20s",
+		base && base[1] ? ctx->dir + (strlen(ctx->dir) > 60 ? strlen(ctx->dir) - 60 : 0) : "?", what);
+	return name;
+}

@@ -310,7 +310,7 @@ static int deserted_use(struct maker_ctx *ctx)
 
 enum { MANY = 5 };
 static int clients[MANY], servers[MANY];
-static char abstract[40];
+static char abstract[100];
 
 static int many_kid(struct maker_ctx *ctx)
 {
@@ -329,7 +329,7 @@ static int many_kid_make(struct maker_ctx *ctx)
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	if (ctx->arg == 3) {
 		struct sockaddr_un own;
-		char name[48];
+		char name[108];
 
 		snprintf(name, sizeof(name), "%s-own", abstract);
 		CHECK(!bind(fd, (struct sockaddr *)&own, named(&own, name)));
@@ -343,7 +343,7 @@ static int many_make(struct maker_ctx *ctx)
 {
 	long closed = ctx->arg;
 
-	snprintf(abstract, sizeof(abstract), "@spore-maker-%d-%ld", getpid(), closed);
+	abstract_name(ctx, "many", abstract);
 	listener = listening(SOCK_STREAM, abstract, 5);
 	CHECK(listener >= 0);
 	for (int i = 0; i < MANY; i++) {
@@ -361,7 +361,7 @@ static int many_make(struct maker_ctx *ctx)
 
 static int many_use(struct maker_ctx *ctx)
 {
-	char text[64];
+	char text[108];
 
 	for (int i = 0; i < MANY; i++) {
 		struct ucred creds = { 0 };
@@ -408,7 +408,7 @@ static int gone_kid(struct maker_ctx *ctx)
 static int gone_make(struct maker_ctx *ctx)
 {
 	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
-	snprintf(abstract, sizeof(abstract), "@spore-gone-%d", getpid());
+	abstract_name(ctx, "gone", abstract);
 	if (ctx->arg)
 		CHECK((listener = listening(SOCK_STREAM, abstract, 5)) >= 0);
 	ended = fork();
