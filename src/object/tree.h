@@ -97,7 +97,8 @@ struct tree {
 	/* Of the root, read by the first look at a process that compares with it. 0: not read yet, or none. */
 	_Atomic(uint64_t) namespaces[10];
 	_Atomic(uint64_t) cgroups; /* a hash of them */
-	bool moved; /* a restore gave it a pid namespace and a /proc of its own; all else is the host's */
+	bool strict; /* what the restored tree would find cut off is refused, not told */
+	bool moved;  /* a restore gave it a pid namespace and a /proc of its own; all else is the host's */
 	struct container_entry *container; /* of the root, when `spore run` or a restore made it; NULL */
 };
 

@@ -179,6 +179,16 @@ static int capture_identity(struct capture *c, int fd, struct unix_identity *who
 	return capture_groups(fd, who);
 }
 
+/* The outside does not come back. */
+static int cut_off(struct capture *c, const struct file_look *f, const char *what)
+{
+	if (c->tree->strict)
+		return refused(c->ps,
+			BLAME_FILE(f, .remedy = "save it without --strict, or name a tree that holds both ends"), "%s",
+			what);
+	return changed(c->ps, BLAME_FILE(f), "%s", what);
+}
+
 /* --- not yet accepted -------------------------------------------------------------------------------------------------------- */
 
 static bool lost_data(const struct capture *c)
@@ -206,8 +216,11 @@ static int capture_waiting(
 				"what a client sent that has closed its connection before that was accepted cannot be "
 				"read");
 		if (d->waiting[i] && !who) {
-			changed(c->ps, BLAME_FILE(f),
-				"a connection from outside the tree that it has not accepted yet will be gone");
+			int err = cut_off(
+				c, f, "a connection from outside the tree that it has not accepted yet will be gone");
+
+			if (err)
+				return err;
 			continue;
 		}
 		s->waiting[s->n_waiting++].socket = who ? backing_id(c, who->description->look) : 0;
@@ -302,6 +315,7 @@ static int capture_connection(
 {
 	const struct socket_look *peer;
 	struct pollfd p = { .fd = fd };
+	int err;
 
 	s->shutdown = own->diag->shutdown;
 	s->state = state_of(c, own);
@@ -318,10 +332,10 @@ static int capture_connection(
 	case UNIX_WAITS:
 		return check_sent(c, f, fd);
 	case UNIX_PEER_OUTSIDE:
-		changed(c->ps, BLAME_FILE(f),
+		err = cut_off(c, f,
 			"its peer is outside the tree: it will come back hung up, with what it was sent still to be "
 			"read");
-		return unix_capture_peer_name(fd, &s->peer_name);
+		return err ? err : unix_capture_peer_name(fd, &s->peer_name);
 	case UNIX_PEER_GONE:
 		return unix_capture_peer_name(fd, &s->peer_name);
 	default:
