@@ -20,6 +20,7 @@
 #define BATCH_TIMEOUT_MS 10000
 #define ARENA_PROCESS	 (1024 * 1024) /* only what is used of it becomes memory */
 #define ARENA_THREAD	 (8 * 1024)
+#define ARENA_FILE	 512 /* each may be asked for its flags */
 
 /* --- what all workers share ---------------------------------------------------------------------------------------------- */
 
@@ -427,7 +428,8 @@ static int capture_alive(struct pass *pass, struct process *p, struct memory_pla
 	r = a.batches && a.scratch ? 0 : -ENOMEM;
 	if (r == 0)
 		r = inject_begin(&p->injection, p->living_tid, &a.first->stop, &p->maps, p->n_threads,
-			ARENA_PROCESS + p->n_threads * ARENA_THREAD, pass->gadgets, pass->c->ps);
+			ARENA_PROCESS + p->n_threads * ARENA_THREAD + p->n_files * ARENA_FILE, pass->gadgets,
+			pass->c->ps);
 	if (r == 0) {
 		p->injected = true;
 		r = remove_leftovers(p, pass->c->ps);

@@ -286,6 +286,42 @@ static int copy_message(
 	return err;
 }
 
+/* What these messages take of a sender's buffer. */
+static int room_taken(const struct socket_queue *q, int type)
+{
+	int pair[2], plenty = 1 << 29, taken = -1;
+
+	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUFFORCE, &plenty, sizeof(plenty));
+	for (size_t i = 0; i < q->n; i++)
+		send(pair[0], q->list[i].data, q->list[i].size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (ioctl(pair[0], SIOCOUTQ, &taken) < 0)
+		taken = -1;
+	close(pair[0]);
+	close(pair[1]);
+	return taken;
+}
+
+/*
+ * An empty message that somebody has looked at is shown to no look any more that has an offset, as those of a checkpoint have. But its sender's buffer
+ * knows of it, where that sends to nobody else.
+ */
+static bool hides_messages(struct capture *c, const struct socket_look *own)
+{
+	const struct socket_look *peer = own->diag->peer ? socket_find(c->descriptions, own->diag->peer) : NULL;
+	_cleanup_fd_ int fd = -1;
+	int sent = 0, taken;
+
+	if (own->type == SOCK_STREAM || !own->is_read || !peer || !peer->diag || peer->diag->peer != own->ino)
+		return false;
+	fd = description_dup(peer->description);
+	if (fd < 0 || ioctl(fd, SIOCOUTQ, &sent) < 0 || !sent)
+		return false;
+	taken = room_taken(&own->queue, own->type);
+	return taken >= 0 && sent > taken;
+}
+
 static int capture_queue(struct capture *c, struct socket_look *own, struct unix_state *s)
 {
 	size_t in_flight = 0;
@@ -296,6 +332,10 @@ static int capture_queue(struct capture *c, struct socket_look *own, struct unix
 	err = image_is_trial(c->writer) ? 0 : socket_read_queue(c, own);
 	if (err)
 		return err;
+	if (hides_messages(c, own))
+		return refused(c->ps, BLAME_FILE(own->description->look, .remedy = "let the program read it"),
+			"an empty message in its queue, which was looked at before (MSG_PEEK), cannot be told from "
+			"none");
 	s->messages = calloc(own->queue.n + 1, sizeof(*s->messages));
 	if (!s->messages)
 		return -ENOMEM;
