@@ -103,11 +103,13 @@ struct spore_isolate_options {
 	const char *
 		cgroup; /* not NULL: the tree is all of this cgroup (path under the cgroup2 mount, or absolute); pid is then 0 */
 	uint32_t timeout_ms; /* for stopping the tree; 0: 5 seconds */
-	uint32_t reserved;
+	uint32_t flags;	     /* of spore_check_with alone: SPORE_CHECKPOINT_STRICT */
 };
 
 #define SPORE_CHECKPOINT_KILL  (1u << 0) /* end the tree when the image is complete */
 #define SPORE_CHECKPOINT_FORCE (1u << 1) /* overwrite an image in the directory */
+#define SPORE_CHECKPOINT_STRICT                                                                                        \
+	(1u << 2) /* refuse a tree with a unix connection to the outside, which would come back hung up */
 
 struct spore_checkpoint_options {
 	const struct spore_listener *listener;

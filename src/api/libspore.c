@@ -110,8 +110,9 @@ static int ask_about(uint32_t kind, pid_t pid, const struct spore_isolate_option
 
 	if (r < 0)
 		return r;
-	if (o.reserved)
+	if (o.flags & ~(kind == CALL_CHECK ? SPORE_CHECKPOINT_STRICT : 0))
 		return -EINVAL;
+	c.req.flags = o.flags;
 	c.req.timeout_ms = o.timeout_ms;
 	r = exchange_aim(&c, pid, o.cgroup, o.listener);
 	if (r == 0)
@@ -138,7 +139,7 @@ SPORE_API int spore_checkpoint_with(
 
 	if (r < 0)
 		return r;
-	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE))
+	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_STRICT))
 		return -EINVAL;
 	if (old_dir_fd != -1) {
 		listener_problem(

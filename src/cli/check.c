@@ -64,13 +64,13 @@ static int check_kernel(bool json)
 	return status;
 }
 
-static int check_tree(const char *word, bool json)
+static int check_tree(const char *word, uint32_t flags, bool json)
 {
 	_cleanup_(target_free)
 	struct target t = { 0 };
 	_cleanup_(talk_free)
 	struct talk talk;
-	struct spore_isolate_options o = { 0 };
+	struct spore_isolate_options o = { .flags = flags };
 	int r, status;
 
 	talk_begin(&talk, "check");
@@ -146,8 +146,8 @@ static int check_image(const char *dir, uint32_t flags, bool json)
 static int run(int argc, char **argv)
 {
 	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
-		{ "changed-files", no_argument, NULL, 'c' }, { 0 } };
-	uint32_t flags = 0;
+		{ "changed-files", no_argument, NULL, 'c' }, { "strict", no_argument, NULL, 's' }, { 0 } };
+	uint32_t flags = 0, tree_flags = 0;
 	bool json = false;
 	struct stat st;
 	int c;
@@ -157,6 +157,8 @@ static int run(int argc, char **argv)
 			json = true;
 		else if (c == 'c')
 			flags |= SPORE_RESTORE_CHANGED_FILES;
+		else if (c == 's')
+			tree_flags |= SPORE_CHECKPOINT_STRICT;
 		else
 			return say_bad_option("check", c, argv);
 	}
@@ -167,16 +169,17 @@ static int run(int argc, char **argv)
 	if (argv[optind][strspn(argv[optind], "0123456789")] && stat(argv[optind], &st) == 0 && S_ISDIR(st.st_mode) &&
 		!is_cgroup(argv[optind]))
 		return check_image(argv[optind], flags, json);
-	return check_tree(argv[optind], json);
+	return check_tree(argv[optind], tree_flags, json);
 }
 
 const struct command command_check = {
 	.name = "check",
-	.usage = "[--json] [--changed-files] [PID|DIR]",
+	.usage = "[--json] [--changed-files] [--strict] [PID|DIR]",
 	.summary = "what this kernel offers; whether a tree can be saved; whether an image can be restored",
 	.help = "Every obstacle at once, each on a line of standard error. The tree is not stopped for longer than a "
 		"look takes; an image is read, and nothing is built.\n"
 		"  --changed-files  as restore has it: files open for writing that were written since are no "
-		"obstacle\n",
+		"obstacle\n"
+		"  --strict         as checkpoint has it: unix connections to the outside are obstacles\n",
 	.run = run,
 };

@@ -28,6 +28,7 @@ static int parse(int argc, char **argv, struct checkpoint_options *o)
 		{ "parent", required_argument, NULL, 'p' },
 		{ "kill", no_argument, NULL, 'k' },
 		{ "force", no_argument, NULL, 'f' },
+		{ "strict", no_argument, NULL, 's' },
 		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
 	};
@@ -40,6 +41,8 @@ static int parse(int argc, char **argv, struct checkpoint_options *o)
 			o->call.flags |= SPORE_CHECKPOINT_KILL;
 		else if (c == 'f')
 			o->call.flags |= SPORE_CHECKPOINT_FORCE;
+		else if (c == 's')
+			o->call.flags |= SPORE_CHECKPOINT_STRICT;
 		else if (c == 'j')
 			o->json = true;
 		else
@@ -134,11 +137,12 @@ static int run(int argc, char **argv)
 
 const struct command command_checkpoint = {
 	.name = "checkpoint",
-	.usage = "[--parent OLD] [--kill] [--force] [--json] PID DIR",
+	.usage = "[--parent OLD] [--kill] [--force] [--strict] [--json] PID DIR",
 	.summary = "saves a tree into DIR; it goes on running",
 	.help = "  --parent OLD  saves only what changed since the image OLD\n"
 		"  --kill        ends the tree when the image is complete\n"
 		"  --force       overwrites an image that DIR holds\n"
+		"  --strict      refuses a tree with a unix connection to the outside, which would come back hung up\n"
 		"  --json        prints one object: pid, stop_us, total_us, pages, bytes, tasks, problems\n"
 		"\nDIR is made if it is missing.\n",
 	.run = run,

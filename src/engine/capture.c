@@ -15,11 +15,13 @@
 #include "state/files.h"
 #include "state/memory.h"
 #include "state/process.h"
+#include "state/sockets.h"
 #include "state/witness.h"
 
 #define BATCH_TIMEOUT_MS 10000
 #define ARENA_PROCESS	 (1024 * 1024) /* only what is used of it becomes memory */
 #define ARENA_THREAD	 (8 * 1024)
+#define ARENA_FILE	 512 /* each may be asked for its flags */
 
 /* --- what all workers share ---------------------------------------------------------------------------------------------- */
 
@@ -125,6 +127,8 @@ static void pass_free(struct pass *pass)
 	for (size_t i = 0; pass->plans && i < pass->c->tree->n_processes; i++)
 		memory_plan_free(&pass->plans[i]);
 	free(pass->plans);
+	if (pass->descriptions)
+		sockets_free(pass->descriptions->sockets);
 	descriptions_free(pass->descriptions);
 	witnesses_free(pass->witnesses);
 	gadget_cache_free(pass->gadgets);
@@ -428,7 +432,8 @@ static int capture_alive(struct pass *pass, struct process *p, struct memory_pla
 	r = a.batches && a.scratch ? 0 : -ENOMEM;
 	if (r == 0)
 		r = inject_begin(&p->injection, p->living_tid, &a.first->stop, &p->maps, p->n_threads,
-			ARENA_PROCESS + p->n_threads * ARENA_THREAD, pass->gadgets, pass->c->ps);
+			ARENA_PROCESS + p->n_threads * ARENA_THREAD + p->n_files * ARENA_FILE, pass->gadgets,
+			pass->c->ps);
 	if (r == 0) {
 		p->injected = true;
 		r = remove_leftovers(p, pass->c->ps);

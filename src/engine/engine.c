@@ -194,7 +194,8 @@ static int try_capture(struct engine *e, struct problems *ps)
 	return r;
 }
 
-int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+int engine_check(
+	struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, uint32_t flags, struct problems *ps)
 {
 	bool own = !e->tree;
 	int r = 0;
@@ -204,8 +205,10 @@ int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeo
 			"a tree just restored, and still isolated, cannot be saved");
 	if (own)
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, ps);
-	if (r == 0)
+	if (r == 0) {
+		e->tree->strict = flags & SPORE_CHECKPOINT_STRICT;
 		r = try_capture(e, ps);
+	}
 	if (own)
 		drop_tree(e);
 	return r < 0 ? r : ps->first_error;
@@ -316,8 +319,10 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 		s.stopped_at = clock_us();
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, ps);
 	}
-	if (r == 0 && e->tree)
+	if (r == 0 && e->tree) {
+		e->tree->strict = flags & SPORE_CHECKPOINT_STRICT;
 		r = save(e, &s, result);
+	}
 	if (r == 0)
 		container_note(e->root, note_checkpoint, NULL);
 	image_writer_free(s.c.writer);

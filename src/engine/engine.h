@@ -27,7 +27,8 @@ int engine_new(const struct engine_events *events, struct engine **out);
 void engine_free(struct engine *e);
 
 /* Each leaves its problems in ps and returns 0 or the first problem's negative errno. cgroup: NULL or the path of the cgroup that is the tree. */
-int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps);
+int engine_check(
+	struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, uint32_t flags, struct problems *ps);
 int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps);
 /* The tree that is isolated, or, if none is, the one named, isolated for the call. */
 int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms,

@@ -182,7 +182,45 @@ static int stage_run(struct staging *s, enum stage stage)
 
 /* --- what the engine itself does ------------------------------------------------------------------------------------------------------ */
 
-/* In the keeper: every open file description, then what is in their queues. */
+/* The rounds of one component. */
+struct rounds {
+	struct callers callers;
+	struct step step;
+	struct build build;
+};
+
+static struct build *add_caller(struct callers *c, struct new_process *p)
+{
+	struct rounds *rounds = (struct rounds *)c;
+
+	if (!step_add(&rounds->step, &p->threads[0]))
+		return NULL;
+	rounds->build = step_build(&rounds->step, &p->threads[0]);
+	return &rounds->build;
+}
+
+static int run_rounds(struct plan *plan, const struct component *k)
+{
+	struct rounds rounds = { .callers = { .add = add_caller }, .step = { .plan = plan, .name = k->kind.name } };
+
+	for (unsigned int n = 0;; n++) {
+		int r = k->round(plan->r, &rounds.callers, n);
+
+		if (r <= 0) {
+			step_abandon(&rounds.step);
+			return r == 0 || plan->r->ps->first_error ? r
+								  : failed(plan->r->ps, BLAME(.object = k->kind.name),
+									    r, "cannot be connected: %s", strerror(-r));
+		}
+		r = step_run(&rounds.step);
+		if (r < 0) {
+			k->round(plan->r, &rounds.callers, ROUND_ABANDON);
+			return r;
+		}
+	}
+}
+
+/* In the keeper: every open file description, what connects them, then what is in their queues. */
 static int create_files(struct plan *plan)
 {
 	struct restore *r = plan->r;
@@ -196,6 +234,12 @@ static int create_files(struct plan *plan)
 							  : failed(r->ps, NULL, fd, "an open file cannot be made: %s",
 								    strerror(-fd));
 		}
+	for (size_t i = 0; components[i]; i++) {
+		int error = components[i]->round ? run_rounds(plan, components[i]) : 0;
+
+		if (error < 0)
+			return error;
+	}
 	for (size_t i = 0; i < r->image->n_records; i++) {
 		const struct component *k = component_of(r->image->records[i].kind);
 		int error = k && k->fill ? k->fill(r, &r->image->records[i]) : 0;

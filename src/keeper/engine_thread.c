@@ -50,7 +50,7 @@ static int run_call(struct keeper *k, struct job *j)
 		return r;
 	switch (j->req.call) {
 	case CALL_CHECK:
-		return engine_check(k->engine, j->pid, cgroup, j->req.timeout_ms, &j->ps);
+		return engine_check(k->engine, j->pid, cgroup, j->req.timeout_ms, j->req.flags, &j->ps);
 	case CALL_CHECK_IMAGE:
 		return engine_check_image(k->engine, j->fds[REQUEST_DIR], j->req.flags, &j->ps);
 	case CALL_ISOLATE:

@@ -133,6 +133,15 @@ struct file_state {
 	uint64_t signal; /* F_GETSIG */
 };
 
+#define ROUND_ABANDON (~0u)
+
+/* Who makes the calls of a round. */
+struct callers {
+	/* The process's leader, to queue calls for: each process once in a round, and filled before the next is asked for. NULL: out of memory. */
+	struct build *(*add)(struct callers *c, struct new_process *p);
+	void *state; /* what the component keeps from round to round; NULL at first */
+};
+
 struct component {
 	struct record_kind kind;
 	enum scope scope;
@@ -161,6 +170,12 @@ struct component {
 	int (*capture_file)(struct capture *c, const struct file_look *f, void *state);
 	/* In the keeper: opens the description and returns a descriptor. Several descriptions may stand on one backing: restore_made(r, rec->id) keeps what the first made. */
 	int (*open)(struct restore *r, const struct record *rec, const struct file_state *file);
+	/*
+	 * In the keeper, once every description was opened and before any is filled: calls whose caller the kernel notes, and which a process of the tree
+	 * therefore makes (listen, connect). Once for the component, not for each record: queues them by callers->add, and answers 1 to be called again,
+	 * with n + 1, when these have been made; 0: done. After a failure elsewhere it is called once more, with ROUND_ABANDON.
+	 */
+	int (*round)(struct restore *r, struct callers *callers, unsigned int n);
 	/* In the keeper, after every description was opened: contents of queues. fd: one descriptor of it. */
 	int (*fill)(struct restore *r, const struct record *rec);
 	/* In the keeper, when every task is held and all else that the restore opened is closed: what would notice the restore's own work. */

@@ -183,7 +183,7 @@ static int find_locked(
 	f->description = search(g, f, tid, &at);
 	if (f->description) {
 		err = copy_look(f, f->description->look);
-		if (!err && descends(f->description->look->process, f->process)) {
+		if (!err && !f->carrier && descends(f->description->look->process, f->process)) {
 			f->description->look = f;
 			f->description->tid = tid;
 		}
@@ -315,9 +315,15 @@ void mapped_backing_note(struct descriptions *d, struct mapped_key key, object_i
 int description_dup(const struct description *d)
 {
 	const struct process *p = d->look->process;
-	_cleanup_fd_ int pid_fd =
-		(int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : SPORE_PIDFD_THREAD);
-	int fd = pid_fd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pid_fd, d->look->fd, 0);
+	_cleanup_fd_ int pid_fd = -1;
+	int fd;
+
+	if (d->look->carrier) {
+		fd = fcntl(d->look->fd, F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? -errno : fd;
+	}
+	pid_fd = (int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : SPORE_PIDFD_THREAD);
+	fd = pid_fd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pid_fd, d->look->fd, 0);
 
 	return fd < 0 ? -errno : fd;
 }

@@ -24,6 +24,7 @@ struct description {
 	bool external;	 /* belongs to the outside: src/state/external.c */
 	uint8_t streams; /* bits 0 to 2: standard streams of the root that it is, or whose inode it shares */
 	bool crosses;	 /* has an end outside that is no standard stream */
+	int family;	 /* of a socket: AF_*; 0: not known */
 };
 
 /* A mapped file as maps show it. */
@@ -56,6 +57,7 @@ struct descriptions {
 	dev_t shm_dev;
 	pthread_mutex_t contents_lock;
 	struct page_writer *contents; /* page file of files that only descriptors hold */
+	struct sockets *sockets;      /* what is told of all sockets together: src/state/sockets.h */
 };
 
 int descriptions_new(struct tree *t, struct descriptions **out);

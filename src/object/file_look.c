@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,6 +36,10 @@ int file_dup(struct capture *c, const struct file_look *f)
 
 	if (fd >= 0)
 		return fd;
+	if (f->carrier) {
+		fd = fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? -errno : keep_first(where, fd);
+	}
 	pid_fd = process_pidfd(f->process);
 	if (pid_fd < 0)
 		return pid_fd;
@@ -46,6 +51,10 @@ struct object_name file_name(const struct file_look *f)
 {
 	struct object_name n;
 
-	snprintf(n.s, sizeof(n.s), "fd %d (%.170s)", f->fd, f->link ? f->link : "?");
+	if (f->carrier)
+		snprintf(n.s, sizeof(n.s), "%.120s in flight in fd %d (%.40s)", f->link ? f->link : "?", f->carrier->fd,
+			f->carrier->link);
+	else
+		snprintf(n.s, sizeof(n.s), "fd %d (%.170s)", f->fd, f->link ? f->link : "?");
 	return n;
 }

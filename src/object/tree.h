@@ -42,6 +42,8 @@ struct file_look {
 	int dup;	/* the same description in the keeper, from pidfd_getfd; -1 until file_dup() */
 	object_id file; /* id of the description: equal for all that share it */
 	int64_t mnt_id;
+	const struct file_look
+		*carrier; /* in flight: it lies in the queue of that socket, and fd is a number in this process */
 	struct description *description; /* object/descriptions.h */
 };
 
@@ -95,6 +97,7 @@ struct tree {
 	/* Of the root, read by the first look at a process that compares with it. 0: not read yet, or none. */
 	_Atomic(uint64_t) namespaces[10];
 	_Atomic(uint64_t) cgroups; /* a hash of them */
+	bool strict;		   /* what the restored tree would find cut off is refused, not told */
 	bool moved; /* a restore gave it a pid namespace and a /proc of its own; all else is the host's */
 	struct container_entry *container; /* of the root, when `spore run` or a restore made it; NULL */
 };

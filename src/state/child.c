@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -46,4 +48,18 @@ int call_in_child(int (*fn)(void *arg), void *arg)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	munmap(stack, CHILD_STACK);
 	return call.result;
+}
+
+int call_in_pid_ns(int ns, int (*fn)(void *arg), void *arg)
+{
+	_cleanup_fd_ int own = open("/proc/thread-self/ns/pid_for_children", O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (own < 0 || setns(ns, CLONE_NEWPID) < 0)
+		return -errno;
+	r = call_in_child(fn, arg);
+	/* A thread that cannot go back would have its children in the wrong place. */
+	if (setns(own, CLONE_NEWPID) < 0)
+		abort();
+	return r;
 }

@@ -18,6 +18,7 @@ extern const struct component component_pipe;
 extern const struct component component_regular;
 extern const struct component component_shm;
 extern const struct component component_shmem;
+extern const struct component component_unix;
 extern const struct component component_unsupported;
 extern const struct component component_watched;
 extern const struct component component_controlling_terminal;

@@ -282,22 +282,73 @@ static bool first_to_attach(struct restore *r, object_id file)
 	return true;
 }
 
+static int attach_at(struct build *b, object_id id, int fd)
+{
+	const struct file_state *file = restore_state(b->restore, id, "file");
+	const struct record *backing = file ? image_find(b->restore->image, file->backing) : NULL;
+	const struct component *k = backing ? component_of(backing->kind) : NULL;
+	int err = k ? file_own(b, id, file, fd) : 0;
+
+	return !err && k && k->attach ? k->attach(b, backing, file, fd) : err;
+}
+
+/* The last process with a table of its own: what nobody before it has, and it has not, nobody has. */
+static bool is_last(const struct build *b)
+{
+	const struct restore *r = b->restore;
+
+	for (size_t i = r->n_processes; i-- > 0 && r->processes[i] != b->process;) {
+		const struct descriptors_state *s = descriptors_of(r, r->processes[i]->id);
+
+		if (!r->processes[i]->zombie && s && !s->shared_with)
+			return false;
+	}
+	return true;
+}
+
+/* What is only in flight stands at a number for a moment, above the way to the keeper and what is put aside beside it. */
+static int attach_in_flight(struct build *b)
+{
+	const uint64_t number = (uint64_t)b->process->keeper_fd + 2;
+	size_t n;
+	const struct record *files = image_records(b->restore->image, &component_file.kind, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		int keeper_fd, err;
+		uint32_t fetched;
+
+		if (!first_to_attach(b->restore, files[i].id))
+			continue;
+		keeper_fd = restore_file(b->restore, files[i].id);
+		if (keeper_fd < 0)
+			return keeper_fd;
+		fetched = build_fetch(b, "fetching what is in flight", keeper_fd);
+		batch_use(b->batch, batch_call(b->batch, "dup3", SYS_dup3, 0, number, O_CLOEXEC), 0, fetched);
+		batch_use(b->batch, batch_call(b->batch, "close", SYS_close, 0), 0, fetched);
+		err = attach_at(b, files[i].id, (int)number);
+		if (err)
+			return err;
+		batch_call(b->batch, "close", SYS_close, number);
+	}
+	return 0;
+}
+
 /* What is done once for each description, from a process that has it. */
 static int descriptors_attach(struct build *b, const void *state)
 {
 	const struct descriptors_state *s = state;
 
 	for (size_t i = 0; i < s->n; i++) {
-		const struct file_state *file = restore_state(b->restore, s->list[i].file, "file");
-		const struct record *backing = file ? image_find(b->restore->image, file->backing) : NULL;
-		const struct component *k = backing ? component_of(backing->kind) : NULL;
-		int err;
+		int err = first_to_attach(b->restore, s->list[i].file)
+				  ? attach_at(b, s->list[i].file, (int)s->list[i].fd)
+				  : 0;
 
-		if (!k || !first_to_attach(b->restore, s->list[i].file))
-			continue;
-		err = file_own(b, s->list[i].file, file, (int)s->list[i].fd);
-		if (!err && k->attach)
-			err = k->attach(b, backing, file, (int)s->list[i].fd);
+		if (err)
+			return err;
+	}
+	if (!s->shared_with && is_last(b)) {
+		int err = attach_in_flight(b);
+
 		if (err)
 			return err;
 	}

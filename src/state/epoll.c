@@ -73,7 +73,7 @@ static object_id find_target(struct capture *c, const struct file_look *f, const
 {
 	const struct process *p = f->process;
 
-	for (size_t i = 0; i < p->n_files; i++)
+	for (size_t i = 0; i < p->n_files && !f->carrier; i++)
 		if (p->files[i].fd == t->fd && is_target(f, t->fd, nth, f->description->tid, t->fd))
 			return p->files[i].file;
 	for (const struct description *d = c->descriptions->first; d; d = d->next)

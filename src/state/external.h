@@ -15,6 +15,3 @@ int external_save_terminal(struct capture *c, uint64_t device, object_id *out);
 
 /* Which streams an image wants from outside: bits 0 to 2 standard streams, bit 3 the terminal. */
 uint32_t external_wants(const struct image *img);
-
-/* The inode of the socket that a unix socket is connected to; 0: none, or not known. */
-uint64_t unix_peer_inode(uint64_t inode);

@@ -10,6 +10,7 @@
 
 #include "state/external.h"
 #include "state/fdinfo.h"
+#include "state/sockets.h"
 
 struct table {
 	struct process *p;
@@ -98,6 +99,8 @@ int files_look_done(struct capture *c)
 {
 	int err = find_shared_tables(c);
 
+	if (!err)
+		err = sockets_find(c);
 	if (!err)
 		err = find_watchers(c);
 	return err ? err : outside_find(c);

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "state/external.h"
 #include "state/outside_holders.h"
+#include "state/sockets.h"
 
 #define MAJOR_PTMX 5
 
@@ -94,12 +95,9 @@ static bool terminal_crosses(struct capture *c, struct file_look *f)
 
 static bool socket_crosses(struct capture *c, struct file_look *f)
 {
-	uint64_t peer = unix_peer_inode(f->ino);
+	const struct socket_look *s = socket_find(c->descriptions, f->ino);
 
-	for (const struct description *d = c->descriptions->first; peer && d; d = d->next)
-		if (S_ISSOCK(d->look->mode) && d->look->ino == peer)
-			return false;
-	return true;
+	return !s || !s->diag || !socket_find(c->descriptions, s->diag->peer);
 }
 
 /* --- the root's streams

@@ -117,7 +117,7 @@ static void test_options(void)
 		struct spore_isolate_options known;
 		uint64_t tail;
 	} longer = { .tail = 0 };
-	struct spore_isolate_options o = { .reserved = 1 };
+	struct spore_isolate_options o = { .flags = 1 };
 
 	CHECK(spore_isolate_with(0, &longer.known, sizeof(longer)), -ESRCH);
 	longer.tail = 1;

@@ -71,7 +71,8 @@ static int act(struct engine *e, pid_t pid, uint32_t knob, struct problems *ps)
 	return 0;
 }
 
-int engine_check(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+int engine_check(
+	struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, uint32_t flags, struct problems *ps)
 {
 	return act(e, pid, timeout_ms, ps);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,16 @@ static void queue_fact(struct oracle *o, const char *prefix, int dup)
 		fact(o, prefix, "waiting", "%zd bytes %016lx", n, (unsigned long)hash_bytes(buf, n, 0));
 }
 
+/* An error that waits to be told is told once, to whoever reads or asks for it: it can only be seen. */
+static bool error_fact(struct oracle *o, const char *prefix, int dup)
+{
+	struct pollfd p = { .fd = dup };
+
+	poll(&p, 1, 0);
+	fact(o, prefix, "polled", "%#x", p.revents & (POLLERR | POLLHUP));
+	return p.revents & POLLERR;
+}
+
 static int number(int dup, int option)
 {
 	int value = -1;
@@ -140,6 +151,6 @@ void socket_facts(struct oracle *o, const char *prefix, int dup)
 	credentials_fact(o, prefix, dup);
 	/* Peeking moves a peek offset that the program has set, and makes a netlink dump go on. */
 	if ((domain == AF_UNIX || domain == AF_INET || domain == AF_INET6) && number(dup, SO_PEEK_OFF) < 0 &&
-		!number(dup, SO_ACCEPTCONN) && o->opt.memory)
+		!number(dup, SO_ACCEPTCONN) && o->opt.memory && !error_fact(o, prefix, dup))
 		queue_fact(o, prefix, dup);
 }

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Sockets, all of which are out of scope yet. tcp(7), udp(7), unix(7), netlink(7), packet(7). */
+/* Sockets that are out of scope yet. tcp(7), udp(7), netlink(7), packet(7). */
 
 #include "maker.h"
 
 #include <linux/netlink.h>
 #include <netinet/in.h>
-#include <sys/un.h>
 
 static int fd = -1, fds[2] = { -1, -1 };
 
@@ -66,34 +65,6 @@ static int talk_use(struct maker_ctx *ctx)
 	return talk();
 }
 
-static int unix_pair_make(struct maker_ctx *ctx)
-{
-	CHECK(!socketpair(AF_UNIX, (int)ctx->arg, 0, fds));
-	return 0;
-}
-
-static int unix_listening_make(struct maker_ctx *ctx)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-
-	CHECK(!chdir(ctx->dir));
-	strcpy(a.sun_path, "socket");
-	fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	CHECK(!bind(fd, (struct sockaddr *)&a, sizeof(a)));
-	return listen(fd, 3);
-}
-
-static int unix_listening_use(struct maker_ctx *ctx)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-
-	strcpy(a.sun_path, "socket");
-	fds[0] = socket(AF_UNIX, SOCK_STREAM, 0);
-	CHECK(!connect(fds[0], (struct sockaddr *)&a, sizeof(a)));
-	fds[1] = accept(fd, NULL, NULL);
-	return talk();
-}
-
 static int udp_make(struct maker_ctx *ctx)
 {
 	fds[1] = socket(AF_INET, SOCK_DGRAM, 0);
@@ -138,44 +109,12 @@ static int packet_make(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* A socket inside a pipe's neighbour: passed by SCM_RIGHTS, held by a queue alone. */
-static int in_flight_make(struct maker_ctx *ctx)
-{
-	union {
-		struct cmsghdr h;
-		char space[CMSG_SPACE(sizeof(int))];
-	} c = { .h = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
-	struct iovec v = { (char[]){ "x" }, 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
-	int null = open("/dev/null", O_RDONLY);
-
-	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
-	memcpy(CMSG_DATA(&c.h), &null, sizeof(int));
-	SAME(sendmsg(fds[0], &m, 0), 1);
-	return close(null);
-}
-
-static int in_flight_use(struct maker_ctx *ctx)
-{
-	char byte, control[64];
-	struct iovec v = { &byte, 1 };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
-
-	SAME(recvmsg(fds[1], &m, 0), 1);
-	CHECK(m.msg_controllen > 0);
-	return 0;
-}
-
 const struct maker makers_socket[] = {
 	REFUSED("tcp-established", "an established TCP connection", established_make, talk_use, 0, "tcp"),
 	REFUSED("tcp-listening", "a listening TCP socket", listening_make, listening_use, 0, "tcp"),
 	REFUSED("tcp-unbound", "a TCP socket never bound", unbound_make, unbound_use, AF_INET, "tcp"),
 	REFUSED("tcp6-unbound", "a TCP socket of IPv6", unbound_make, unbound_use, AF_INET6, "tcp"),
 	REFUSED("udp", "UDP sockets", udp_make, talk_use, 0, "udp"),
-	REFUSED("unix-stream", "a pair of unix stream sockets", unix_pair_make, talk_use, SOCK_STREAM, "unix"),
-	REFUSED("unix-datagram", "a pair of unix datagram sockets", unix_pair_make, talk_use, SOCK_DGRAM, "unix"),
-	REFUSED("unix-listening", "a listening unix socket", unix_listening_make, unix_listening_use, 0, "unix"),
-	REFUSED("unix-in-flight", "a descriptor in flight", in_flight_make, in_flight_use, 0, "unix"),
 	REFUSED("netlink", "a netlink socket", netlink_make, alive_use, 0, "netlink"),
 	REFUSED("packet", "a packet socket", packet_make, alive_use, 0, "packet"),
 	{ 0 },

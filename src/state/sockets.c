@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "state/sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "state/fdinfo.h"
+#include "state/files.h"
+
+static int number_of(int fd, int option)
+{
+	int value = 0;
+	socklen_t size = sizeof(value);
+
+	getsockopt(fd, SOL_SOCKET, option, &value, &size);
+	return value;
+}
+
+static int by_inode(const void *a, const void *b)
+{
+	const struct socket_look *x = a, *y = b;
+
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+struct socket_look *socket_find(const struct descriptions *d, uint64_t ino)
+{
+	const struct socket_look key = { .ino = ino };
+	const struct sockets *s = d->sockets;
+
+	return s && s->n ? bsearch(&key, s->list, s->n, sizeof(key), by_inode) : NULL;
+}
+
+static int add_socket(struct capture *c, struct description *d)
+{
+	struct sockets *s = c->descriptions->sockets;
+	struct file_look *f = (struct file_look *)d->look;
+	int fd = file_dup(c, f);
+
+	if (fd < 0)
+		return 0; /* it went away */
+	if (s->n == s->room) {
+		size_t room = s->room ? 2 * s->room : 64;
+		struct socket_look *grown = reallocarray(s->list, room, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		s->list = grown;
+		s->room = room;
+	}
+	d->family = number_of(fd, SO_DOMAIN);
+	s->list[s->n++] = (struct socket_look){
+		.description = d, .ino = f->ino, .family = d->family, .type = number_of(fd, SO_TYPE)
+	};
+	close_fd(&f->dup);
+	return 0;
+}
+
+/* --- in flight ------------------------------------------------------------------------------------------------------ */
+
+static int look_at_own(struct file_look *f, int dir)
+{
+	char name[16];
+	struct stat st;
+	int err;
+
+	snprintf(name, sizeof(name), "%d", f->fd);
+	err = procfs_link(dir, name, &f->link);
+	if (err)
+		return err;
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	f->dev = st.st_dev;
+	f->ino = st.st_ino;
+	f->mode = st.st_mode;
+	f->rdev = st.st_rdev;
+	f->size = (uint64_t)st.st_size;
+	f->nlink = st.st_nlink;
+	return 0;
+}
+
+static int add_in_flight(struct capture *c, struct file_look *f)
+{
+	_cleanup_fd_ int dir = open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const char *at;
+	int err = dir < 0 ? -errno : fdinfo_of_dup(f->fd, &f->info);
+
+	if (!err)
+		err = fdinfo_parse(f->info, f);
+	f->cloexec = false; /* of our own descriptor */
+	if (!err)
+		err = description_find(c->descriptions, c->identities, f, gettid(), look_at_own, dir);
+	if (err)
+		return failed(c->ps, BLAME_FILE(f->carrier), err, "a descriptor in its queue cannot be read: %s",
+			strerror(-err));
+	at = f->info;
+	if (f->description->look == f && fdinfo_next(&at, "lock"))
+		refused(c->ps, BLAME_FILE(f), "a lock on a file that is open nowhere but in flight");
+	return 0;
+}
+
+static int own_pid_ns(const struct capture *c, int *out)
+{
+	const struct process *root = c->tree->processes[0];
+	struct stat ours, theirs;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", root->pid);
+	if (stat("/proc/self/ns/pid", &ours) < 0 || stat(path, &theirs) < 0)
+		return -errno;
+	if (ours.st_ino == theirs.st_ino)
+		return 0;
+	*out = open(path, O_RDONLY | O_CLOEXEC);
+	return *out < 0 ? -errno : 0;
+}
+
+static int read_queue(struct capture *c, struct socket_look *s)
+{
+	struct file_look *f = (struct file_look *)s->description->look;
+	_cleanup_fd_ int ns = -1;
+	int fd = file_dup(c, f), err = own_pid_ns(c, &ns);
+	size_t n = 0;
+
+	if (fd < 0 || err)
+		return fd < 0 ? fd : err;
+	err = socket_queue_read(fd, s->type, ns, &s->queue);
+	if (err == -ENOTSUP)
+		return refused(c->ps, BLAME_FILE(f), "where its out-of-band byte stands cannot be told");
+	if (err == -EUCLEAN)
+		return refused(c->ps, BLAME_FILE(f), "an error (SO_ERROR) is to be told before what is in its queue");
+	if (err)
+		return failed(c->ps, BLAME_FILE(f), err, "its queue cannot be read: %s", strerror(-err));
+	for (size_t i = 0; i < s->queue.n; i++)
+		n += s->queue.list[i].n_fds;
+	s->in_flight = calloc(n + 1, sizeof(*s->in_flight));
+	if (!s->in_flight)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->queue.n; i++)
+		for (size_t k = 0; k < s->queue.list[i].n_fds; k++)
+			s->in_flight[s->n_in_flight++] = (struct file_look){
+				.process = f->process, .fd = s->queue.list[i].fds[k], .dup = -1, .carrier = f
+			};
+	for (size_t i = 0; i < s->n_in_flight; i++) {
+		err = add_in_flight(c, &s->in_flight[i]);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int socket_read_queue(struct capture *c, struct socket_look *s)
+{
+	if (s->is_read || s->family != AF_UNIX)
+		return 0;
+	s->is_read = true;
+	return read_queue(c, s);
+}
+
+static bool carries_descriptors(const struct socket_look *s)
+{
+	uint64_t n;
+
+	return s->family == AF_UNIX && !proc_value_u64(s->description->look->info, "scm_fds", 10, &n) && n;
+}
+
+/* --- all -------------------------------------------------------------------------------------------------------------- */
+
+/* What is found in a queue may be a socket with a queue of its own: the list of descriptions grows meanwhile. */
+static int collect(struct capture *c)
+{
+	struct process *before = c->process;
+	int err = 0;
+
+	for (struct description *d = c->descriptions->first; d && !err; d = d->next) {
+		if (!S_ISSOCK(d->look->mode) || d->look->flags & O_PATH)
+			continue;
+		c->process = d->look->process;
+		err = add_socket(c, d);
+		if (!err && d->family && c->writer &&
+			carries_descriptors(&c->descriptions->sockets->list[c->descriptions->sockets->n - 1]))
+			err = socket_read_queue(c, &c->descriptions->sockets->list[c->descriptions->sockets->n - 1]);
+	}
+	c->process = before;
+	return err;
+}
+
+static void find_waiting(struct descriptions *d)
+{
+	for (size_t i = 0; i < d->sockets->n; i++) {
+		const struct unix_diag *listener = d->sockets->list[i].diag;
+
+		for (size_t k = 0; listener && k < listener->n_waiting; k++) {
+			struct socket_look *s = socket_find(d, listener->waiting[k]);
+
+			if (s)
+				s->waits = true;
+		}
+	}
+}
+
+int sockets_find(struct capture *c)
+{
+	struct sockets *s = calloc(1, sizeof(*s));
+	bool unix_sockets = false;
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	c->descriptions->sockets = s;
+	err = collect(c);
+	if (err || !s->n)
+		return err;
+	qsort(s->list, s->n, sizeof(*s->list), by_inode);
+	for (size_t i = 0; i < s->n; i++)
+		unix_sockets |= s->list[i].family == AF_UNIX;
+	err = unix_sockets ? unix_diag_read(c->tree->root_pid, &s->diags) : 0;
+	if (err == -ESRCH || (err == -ENOENT && !c->writer))
+		return -ESRCH;
+	if (err)
+		return failed(c->ps, NULL, err,
+			"the kernel does not tell how unix sockets are connected (CONFIG_UNIX_DIAG): %s",
+			strerror(-err));
+	for (size_t i = 0; i < s->n; i++)
+		if (s->list[i].family == AF_UNIX)
+			s->list[i].diag = unix_diag_find(&s->diags, s->list[i].ino);
+	find_waiting(c->descriptions);
+	return 0;
+}
+
+void sockets_free(struct sockets *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->n; i++) {
+		for (size_t k = 0; k < s->list[i].n_in_flight; k++) {
+			struct file_look *f = &s->list[i].in_flight[k];
+
+			free(f->link);
+			free(f->info);
+			close_fd(&f->dup);
+		}
+		free(s->list[i].in_flight);
+		socket_queue_free(&s->list[i].queue);
+	}
+	free(s->list);
+	unix_diag_free(&s->diags);
+	free(s);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * All sockets of a tree, seen together: who is connected with whom, and what lies in their queues. Descriptors in flight are found here, before
+ * anything is captured: a description that only a queue holds is part of the tree like any other.
+ */
+#pragma once
+
+#include "object/component.h"
+#include "object/descriptions.h"
+#include "state/sock_diag.h"
+#include "state/socket_queue.h"
+
+struct socket_look {
+	struct description *description;
+	uint64_t ino;
+	int family, type;
+	const struct unix_diag *diag; /* AF_UNIX; NULL: not of the tree's network namespace */
+	struct socket_queue queue;    /* read once; empty where nothing is read at all (a tree that runs, a trial) */
+	struct file_look *in_flight;  /* one for each descriptor in the queue, in order */
+	size_t n_in_flight;
+	bool is_read;
+	bool waits; /* connected to a listener of the tree, which has not accepted it yet */
+};
+
+struct sockets {
+	struct unix_diags diags;
+	struct socket_look *list; /* by inode */
+	size_t n, room;
+};
+
+/* Once every process's descriptors are known: fills c->descriptions->sockets and description->family, and adds what is in flight to the descriptions. */
+int sockets_find(struct capture *c);
+void sockets_free(struct sockets *s);					     /* takes NULL */
+struct socket_look *socket_find(const struct descriptions *d, uint64_t ino); /* NULL: none of the tree's */
+/* Reads the queue, if that was not done yet. */
+int socket_read_queue(struct capture *c, struct socket_look *s);

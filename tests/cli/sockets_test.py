@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Unix sockets between a tree and the outside, and places of sockets that are taken at the restore"""
+import os
+import socket
+import sys
+
+import harness
+from files_test import refuses, restores
+from harness import check, check_in, scratch, spore, wait_for
+from save_test import end, kill_restored, outside
+
+DIALS = """
+import socket, sys, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+s.connect(sys.argv[1])
+open(sys.argv[2], "w").close()
+time.sleep(1000)
+"""
+LISTENS = """
+import socket, sys, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+s.bind(sys.argv[1] if sys.argv[1][0] == "/" else chr(0) + sys.argv[1])
+s.listen()
+open(sys.argv[2], "w").close()
+time.sleep(1000)
+"""
+
+
+def listener(path):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    s.bind(path)
+    s.listen()
+    return s
+
+
+def started(d, script, name):
+    p = outside(sys.executable, '-c', script, name, f'{d}/ready')
+    wait_for(lambda: os.path.exists(f'{d}/ready'))
+    return p
+
+
+def test_a_peer_outside_is_told_and_strictly_refused():
+    with scratch() as d:
+        server = listener(f'{d}/server')
+        p = started(d, DIALS, f'{d}/server')
+        for command in (('check', '--strict', p.pid), ('checkpoint', '--strict', p.pid, f'{d}/image')):
+            r = spore(*command)
+            check(r.returncode, 3, r.stderr)
+            check_in('its peer is outside the tree', r.stderr)
+        r = spore('check', p.pid)
+        check(r.returncode, 0, r.stderr)
+        check_in('its peer is outside the tree', r.stderr)
+        r = spore('checkpoint', p.pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        check_in('its peer is outside the tree', r.stderr)
+        end(p)
+        check_in('was outside the tree', spore('check', f'{d}/image').stderr)
+        restores(d, 'was outside the tree')
+        server.close()
+
+
+def saved_listener(d, name):
+    p = started(d, LISTENS, name)
+    r = spore('checkpoint', p.pid, f'{d}/image')
+    check(r.returncode, 0, r.stderr)
+    end(p)
+
+
+def test_a_path_is_taken_back_from_its_dead_socket_and_from_no_other():
+    with scratch() as d:
+        path = f'{d}/socket'
+        saved_listener(d, path)
+        before = os.lstat(path)
+        restores(d)
+        check(os.listdir(d).count('socket'), 1)
+        check([n for n in os.listdir(d) if n.startswith('.spore')], [])
+        check(os.lstat(path).st_ino != before.st_ino, True)
+        os.unlink(path)
+        other = listener(path)
+        refuses(d, path, 'another socket is bound to this path')
+        check(other.fileno() >= 0 and os.path.exists(path), True)
+        other.close()
+        os.unlink(path)
+        open(path, 'w').close()
+        refuses(d, path, 'another kind of file')
+        os.unlink(path)
+        restores(d)
+        check(os.path.exists(path), True)
+
+
+def test_a_directory_that_is_missing_is_named():
+    with scratch() as d:
+        os.mkdir(f'{d}/dir')
+        saved_listener(d, f'{d}/dir/socket')
+        os.unlink(f'{d}/dir/socket')
+        os.rmdir(f'{d}/dir')
+        refuses(d, f'{d}/dir/socket', 'directory of this socket is missing')
+
+
+def test_an_abstract_name_that_is_taken_is_named():
+    with scratch() as d:
+        name = f'spore-test-{os.getpid()}'
+        saved_listener(d, name)
+        other = listener(f'\0{name}')
+        refuses(d, f'@{name}', 'another socket is bound to this abstract name')
+        other.close()
+        restores(d)
+
+
+def test_a_tree_saved_twice_gives_equal_sockets():
+    with scratch() as d:
+        saved_listener(d, f'{d}/socket')
+        r = spore('restore', '-d', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        pid = int(r.stdout.split()[-1])
+        r = spore('checkpoint', pid, f'{d}/again')
+        check(r.returncode, 0, r.stderr)
+        first, again = (records(f'{d}/{name}') for name in ('image', 'again'))
+        check(again, first)
+        kill_restored(pid)
+
+
+def records(image):
+    text = spore('inspect', image).stdout
+    at = text.index('\nunix #')
+    lines = text[at + 1:].split('\n')[1:]
+    return [line for line in lines[:next(i for i, line in enumerate(lines) if line[:1] not in ' ')]]
+
+
+if __name__ == '__main__':
+    harness.take_orphans()
+    harness.main(sys.modules[__name__])

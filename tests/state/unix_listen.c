@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Unix sockets that listen, their names and files, and connections that nobody has accepted yet. */
+
+#include "unix.h"
+
+#include <sys/xattr.h>
+
+static int listener = -1, clients[8], server = -1, second = -1;
+static char path[108], name[108];
+
+/* arg: the type. */
+
+static int listening_make(struct maker_ctx *ctx)
+{
+	CHECK(snprintf(path, sizeof(path), "%s/s", ctx->dir) < (int)sizeof(path));
+	listener = listening((int)ctx->arg, path, 5);
+	CHECK(listener >= 0);
+	return 0;
+}
+
+static int reach(int type, const char *at)
+{
+	clients[0] = dialled(type, at);
+	CHECK(clients[0] >= 0);
+	server = accept(listener, NULL, NULL);
+	CHECK(server >= 0);
+	TRY(talk(clients[0], server));
+	close(clients[0]);
+	close(server);
+	return 0;
+}
+
+static int listening_use(struct maker_ctx *ctx)
+{
+	TRY(is_named(listener, false, path));
+	TRY(reach((int)ctx->arg, path));
+	SAME(bound((int)ctx->arg, path), -1);
+	SAME(errno, EADDRINUSE);
+	return 0;
+}
+
+/* Its file: owner, permissions, an attribute, an access list by them. */
+
+static int owned_make(struct maker_ctx *ctx)
+{
+	ctx->arg = SOCK_STREAM;
+	TRY(listening_make(ctx));
+	CHECK(!chown(path, 12, 34));
+	CHECK(!chmod(path, 0620));
+	if (setxattr(path, "trusted.spore", "x", 1, 0))
+		CHECK(errno == EOPNOTSUPP || errno == EPERM);
+	return 0;
+}
+
+static int owned_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+
+	CHECK(!lstat(path, &st));
+	CHECK(S_ISSOCK(st.st_mode));
+	SAME(st.st_mode & 07777, 0620);
+	SAME(st.st_uid, 12);
+	SAME(st.st_gid, 34);
+	return listening_use(ctx);
+}
+
+/* By a relative name, from a directory that is another by now. arg: how deep. */
+
+static int relative_make(struct maker_ctx *ctx)
+{
+	char sub[600];
+
+	snprintf(sub, sizeof(sub), "%s/sub", ctx->dir);
+	CHECK(!mkdir(sub, 0755));
+	CHECK(!chdir(ctx->arg == 1 ? sub : ctx->dir));
+	strcpy(name, ctx->arg == 0 ? "s" : ctx->arg == 1 ? "../s" : "./sub/../s");
+	listener = listening(SOCK_STREAM, name, 5);
+	CHECK(listener >= 0);
+	CHECK(!chdir("/"));
+	return snprintf(path, sizeof(path), "%s/s", ctx->dir) >= (int)sizeof(path);
+}
+
+static int relative_use(struct maker_ctx *ctx)
+{
+	TRY(is_named(listener, false, name));
+	TRY(reach(SOCK_STREAM, path));
+	CHECK(!chdir(ctx->dir));
+	SAME(access("sub", F_OK), 0);
+	SAME(access("d", F_OK), -1);
+	return 0;
+}
+
+/* The file was removed; renamed; replaced by another listener's. arg: which. */
+
+static int gone_make(struct maker_ctx *ctx)
+{
+	long which = ctx->arg;
+
+	ctx->arg = SOCK_STREAM;
+	TRY(listening_make(ctx));
+	ctx->arg = which;
+	clients[1] = dialled(SOCK_STREAM, path);
+	CHECK(clients[1] >= 0);
+	CHECK(snprintf(name, sizeof(name), "%s/t", ctx->dir) < (int)sizeof(name));
+	if (which == 1) {
+		CHECK(!rename(path, name));
+		return 0;
+	}
+	CHECK(!unlink(path));
+	if (which == 2)
+		CHECK((second = listening(SOCK_STREAM, path, 5)) >= 0);
+	return 0;
+}
+
+static int gone_use(struct maker_ctx *ctx)
+{
+	TRY(is_named(listener, false, path));
+	server = accept(listener, NULL, NULL);
+	CHECK(server >= 0);
+	TRY(talk(clients[1], server));
+	if (ctx->arg == 1)
+		return reach(SOCK_STREAM, name);
+	clients[0] = dialled(SOCK_STREAM, path);
+	SAME(clients[0] >= 0, ctx->arg == 2);
+	if (ctx->arg == 0)
+		return 0;
+	server = accept(second, NULL, NULL);
+	return talk(clients[0], server);
+}
+
+/* Not yet accepted: several, in their order, of which one is closed again. arg: the type. */
+
+static int backlog_make(struct maker_ctx *ctx)
+{
+	TRY(listening_make(ctx));
+	for (int i = 0; i < 4; i++) {
+		clients[i] = dialled((int)ctx->arg, path);
+		CHECK(clients[i] >= 0);
+	}
+	close(clients[1]);
+	CHECK(!shutdown(clients[3], SHUT_WR));
+	return 0;
+}
+
+static int backlog_use(struct maker_ctx *ctx)
+{
+	for (int i = 0; i < 4; i++) {
+		server = accept(listener, NULL, NULL);
+		CHECK(server >= 0);
+		TRY(is_named(server, false, path));
+		if (i == 1) {
+			TRY(hangs_up(server));
+			continue;
+		}
+		if (i == 3) {
+			TRY(says(server, "half"));
+			TRY(hears(clients[3], "half"));
+			TRY(hangs_up(server));
+			continue;
+		}
+		TRY(talk(clients[i], server));
+	}
+	SAME(poll_now(listener, POLLIN), 0);
+	return 0;
+}
+
+/* A backlog that is full, and one who waits to be let in. */
+
+static pthread_t thread;
+static pid_t thread_tid;
+static int dial_answer = -2;
+
+static void *dials(void *arg)
+{
+	thread_tid = tid_self();
+	dial_answer = dialled(SOCK_STREAM, path);
+	return NULL;
+}
+
+static int full_make(struct maker_ctx *ctx)
+{
+	CHECK(snprintf(path, sizeof(path), "%s/s", ctx->dir) < (int)sizeof(path));
+	listener = listening(SOCK_STREAM, path, 1);
+	clients[0] = dialled(SOCK_STREAM, path);
+	clients[1] = dialled(SOCK_STREAM, path);
+	CHECK(listener >= 0 && clients[0] >= 0 && clients[1] >= 0);
+	TRY(thread_start(&thread, dials, NULL));
+	CHECK(UNTIL(thread_tid));
+	return until_blocked_in(thread_tid, SYS_connect);
+}
+
+static int full_use(struct maker_ctx *ctx)
+{
+	SAME(dial_answer, -2);
+	for (int i = 0; i < 2; i++) {
+		server = accept(listener, NULL, NULL);
+		TRY(talk(clients[i], server));
+	}
+	SAME(pthread_join(thread, NULL), 0);
+	CHECK(dial_answer >= 0);
+	server = accept(listener, NULL, NULL);
+	return talk(dial_answer, server);
+}
+
+/* By a child that has other ids: SO_PEERCRED of who dialled, and of who listens. */
+
+static int kid_make(struct maker_ctx *ctx)
+{
+	CHECK(!setresgid(-1, 77, -1) && !setresuid(-1, 88, -1));
+	clients[0] = dialled(SOCK_STREAM, name);
+	CHECK(clients[0] >= 0);
+	return 0;
+}
+
+static int kid_use(struct maker_ctx *ctx)
+{
+	struct ucred creds = { 0 };
+	socklen_t size = sizeof(creds);
+
+	CHECK(!getsockopt(clients[0], SOL_SOCKET, SO_PEERCRED, &creds, &size));
+	SAME(creds.pid, getppid());
+	SAME(creds.uid, 0);
+	return hears(clients[0], "hello");
+}
+
+static int kid_dials_make(struct maker_ctx *ctx)
+{
+	abstract_name(ctx, "listen", name);
+	listener = listening(SOCK_STREAM, name, 5);
+	CHECK(listener >= 0);
+	return kid_start(ctx, kid_make, kid_use, NULL);
+}
+
+static int kid_dials_use(struct maker_ctx *ctx)
+{
+	struct ucred creds = { 0 };
+	socklen_t size = sizeof(creds);
+
+	server = accept(listener, NULL, NULL);
+	CHECK(server >= 0);
+	CHECK(!getsockopt(server, SOL_SOCKET, SO_PEERCRED, &creds, &size));
+	SAME(creds.pid, ctx->kids[0]);
+	SAME(creds.uid, 88);
+	SAME(creds.gid, 77);
+	TRY(says(server, "hello"));
+	return kids_finish(ctx);
+}
+
+/* What is sent before it is accepted cannot be read. */
+
+static int sent_make(struct maker_ctx *ctx)
+{
+	ctx->arg = SOCK_STREAM;
+	TRY(listening_make(ctx));
+	clients[0] = dialled(SOCK_STREAM, path);
+	return says(clients[0], "early");
+}
+
+static int sent_use(struct maker_ctx *ctx)
+{
+	server = accept(listener, NULL, NULL);
+	return hears(server, "early");
+}
+
+const struct maker makers_unix_listen[] = {
+	{ "stream", "listening, with a path", listening_make, listening_use, 0, SOCK_STREAM, NULL },
+	{ "seqpacket", "the same of seqpacket", listening_make, listening_use, 0, SOCK_SEQPACKET, NULL },
+	{ "owned", "its file belongs to another, with permissions and an attribute", owned_make, owned_use, 0, 0,
+		NULL },
+	{ "relative", "bound to a relative name", relative_make, relative_use, 0, 0, NULL },
+	{ "relative-up", "bound to a name that leads upwards", relative_make, relative_use, 0, 1, NULL },
+	{ "relative-winding", "bound to a name with detours", relative_make, relative_use, 0, 2, NULL },
+	{ "unlinked", "its file was removed, a connection waits", gone_make, gone_use, 0, 0, NULL },
+	{ "renamed", "its file has another name, a connection waits", gone_make, gone_use, 0, 1, NULL },
+	{ "replaced", "another listener has the path now, a connection waits", gone_make, gone_use, 0, 2, NULL },
+	{ "backlog", "connections not yet accepted, one closed, one half shut", backlog_make, backlog_use, 0,
+		SOCK_STREAM, NULL },
+	{ "backlog-seqpacket", "the same of seqpacket", backlog_make, backlog_use, 0, SOCK_SEQPACKET, NULL },
+	{ "full", "the backlog is full, and a task waits to connect", full_make, full_use, 0, 0, NULL },
+	{ "kid-dials", "not accepted yet, of a child with other ids", kid_dials_make, kid_dials_use, 0, 0, NULL },
+	{ "sent-early", "something was sent before it is accepted", sent_make, sent_use, MAKER_MUST_REFUSE, 0,
+		"not accepted yet" },
+	{ 0 },
+};
