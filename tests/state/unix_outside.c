@@ -34,10 +34,13 @@ static int outside_start(struct maker_ctx *ctx, int (*does)(void))
 
 static struct maker_ctx *of;
 
+/* From then on it shares nothing with the tree but the connection: not its memory either. */
 static int ready(void)
 {
-	of->shared->flag[0] = 1;
-	return 0;
+	struct maker_shared *shared = of->shared;
+
+	shared->flag[0] = 1;
+	return munmap(shared, PAGE);
 }
 
 static bool outlives(struct maker_ctx *ctx)
