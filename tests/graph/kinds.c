@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <termios.h>
 
@@ -320,13 +321,33 @@ static int pty_make(struct world *w, int process, struct object *o, bool real, i
 	return 0;
 }
 
-static int pty_touch(struct world *w, int process, struct description *d, struct object *o, int fd)
+/* A terminal, or a socket. */
+static int both_ways_touch(struct world *w, int process, struct description *d, struct object *o, int fd)
 {
 	int index = object_index(w, o), end = d->end;
 
 	if (!end_is_held(w, index, !end))
 		return 0; /* a hang-up: what waits is lost or not, by who has gone */
 	return draw(w, 2) ? flow_in(w, o, end, fd) : flow_out(w, o, !end, false, fd);
+}
+
+static int pair_make(int type, bool real, int fd[2], int flags[2])
+{
+	flags[0] = flags[1] = O_NONBLOCK;
+	if (real)
+		SAME(socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+	return 0;
+}
+
+static int stream_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
+{
+	return pair_make(SOCK_STREAM, real, fd, flags);
+}
+
+/* What steps.c posts through it are descriptors. */
+static int post_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
+{
+	return pair_make(SOCK_SEQPACKET, real, fd, flags);
 }
 
 /* --- events -------------------------------------------------------------------------------------------------------------------- */
@@ -559,5 +580,7 @@ const struct kind_ops kinds[K_COUNT] = {
 	[K_PIDFD] = { "pidfd", 1, true, pidfd_make, pidfd_touch },
 	[K_INOTIFY] = { "inotify", 1, true, inotify_make, inotify_touch },
 	[K_MEMFD] = { "memfd", 1, false, memfd_make, memfd_touch },
-	[K_PTY] = { "pty", 2, true, pty_make, pty_touch },
+	[K_STREAM] = { "unix stream", 2, true, stream_make, both_ways_touch },
+	[K_POST] = { "unix seqpacket", 2, true, post_make, NULL },
+	[K_PTY] = { "pty", 2, true, pty_make, both_ways_touch },
 };

@@ -96,7 +96,7 @@ static int list(bool flags)
 /* Which kinds were shared in which ways at the moment of the checkpoint; status 1 if a cell is empty. */
 static int count(void)
 {
-	static const char *const ways[WAY_COUNT] = { "alone", "dup", "fork", "table", "passed", "watched" };
+	static const char *const ways[WAY_COUNT] = { "alone", "dup", "fork", "table", "passed", "watched", "flight" };
 	static unsigned counts[K_COUNT][WAY_COUNT];
 	bool empty = false;
 	long first, last;

@@ -4,6 +4,7 @@
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <sys/pidfd.h>
+#include <sys/socket.h>
 
 #include "world.h"
 
@@ -91,10 +92,23 @@ static void hold(struct world *w, struct table *t, int fd, int description, bool
 	w->descriptions[description].holders++;
 }
 
-/* Nobody has it any more: its lock and its registrations go with it. */
+static void forget(struct world *w, int description);
+
+static void let_one_go(struct world *w, int description)
+{
+	if (!--w->descriptions[description].holders)
+		forget(w, description);
+}
+
+/* Nobody has it any more: its lock, its registrations and what was on its way to it go with it. */
 static void forget(struct world *w, int description)
 {
-	w->descriptions[description].object = -1;
+	struct description *d = &w->descriptions[description];
+	struct object *post = &w->objects[d->object];
+
+	d->object = -1;
+	while (post->kind == K_POST && post->n_posted[d->end])
+		let_one_go(w, post->posted[d->end][--post->n_posted[d->end]]);
 	for (int i = 0; i < w->n_objects; i++) {
 		struct object *o = &w->objects[i];
 
@@ -111,8 +125,7 @@ static void drop(struct world *w, struct table *t, int fd)
 	int description = t->fd[fd].description;
 
 	t->fd[fd].description = -1;
-	if (!--w->descriptions[description].holders)
-		forget(w, description);
+	let_one_go(w, description);
 }
 
 /* --- steps ---------------------------------------------------------------------------------------------------------------------- */
@@ -227,6 +240,88 @@ static int step_take(struct world *w, int process)
 	return 0;
 }
 
+static int any_of_kind(struct world *w, int process, enum kind kind)
+{
+	const struct table *t = table_of(w, process);
+	int start = (int)draw(w, MAX_FD);
+
+	for (int i = 0; i < MAX_FD; i++) {
+		int fd = (start + i) % MAX_FD, description = t->fd[fd].description;
+
+		if (description >= 0 && w->objects[w->descriptions[description].object].kind == kind)
+			return fd;
+	}
+	return -1;
+}
+
+static int post(int socket, int fd)
+{
+	char byte = 'p', room[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec data = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	SAME(sendmsg(socket, &m, 0), 1);
+	return 0;
+}
+
+static int take_post(int socket, int to)
+{
+	char byte = 0, room[CMSG_SPACE(sizeof(int))];
+	struct iovec data = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room) };
+	int fd;
+
+	SAME(recvmsg(socket, &m, MSG_CMSG_CLOEXEC), 1);
+	SAME(byte, 'p');
+	CHECK(CMSG_FIRSTHDR(&m));
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
+	return move_fd(fd, to, true);
+}
+
+/* A descriptor goes into a message, or comes out of one. Of these sockets only later ones go through earlier ones, so that none holds itself. */
+static int step_post(struct world *w, int process)
+{
+	int socket = any_of_kind(w, process, K_POST), fd = any_fd(w, process),
+	    to = random_fd(w, table_of(w, process), true), end, description;
+	bool send = draw(w, 3);
+	struct object *o;
+
+	if (socket < 0)
+		return 0;
+	description = table_of(w, process)->fd[socket].description;
+	end = w->descriptions[description].end;
+	o = &w->objects[w->descriptions[description].object];
+	if (!end_is_held(w, object_index(w, o), !end)) /* a hang-up, or a reset, by what that end had not read */
+		return 0;
+	if (send) {
+		int sent = table_of(w, process)->fd[fd].description;
+		const struct object *what = &w->objects[w->descriptions[sent].object];
+
+		if (o->n_posted[!end] == MAX_POSTED || (what->kind == K_POST && what <= o))
+			return 0;
+		if (is_real(w, process))
+			TRY(post(socket, fd));
+		o->posted[!end][o->n_posted[!end]++] = sent;
+		w->descriptions[sent].holders++;
+		return 0;
+	}
+	if (!o->n_posted[end] || to < 0)
+		return 0;
+	if (is_real(w, process))
+		TRY(take_post(socket, to));
+	description = o->posted[end][0];
+	memmove(&o->posted[end][0], &o->posted[end][1], sizeof(int) * (size_t)--o->n_posted[end]);
+	hold(w, table_of(w, process), to, description, true);
+	w->descriptions[description].holders--;
+	w->descriptions[description].passed = true;
+	return 0;
+}
+
 static int step_touch(struct world *w, int process)
 {
 	int fd = any_fd(w, process);
@@ -240,26 +335,11 @@ static int step_touch(struct world *w, int process)
 	return kinds[o->kind].touch ? kinds[o->kind].touch(w, process, d, o, is_real(w, process) ? fd : -1) : 0;
 }
 
-/* Of the descriptors of a process one that is an epoll. */
-static int any_epoll(struct world *w, int process)
-{
-	const struct table *t = table_of(w, process);
-	int start = (int)draw(w, MAX_FD);
-
-	for (int i = 0; i < MAX_FD; i++) {
-		int fd = (start + i) % MAX_FD, description = t->fd[fd].description;
-
-		if (description >= 0 && w->objects[w->descriptions[description].object].kind == K_EPOLL)
-			return fd;
-	}
-	return -1;
-}
-
 /* Something is registered with an epoll, or what is registered loses its number while others still have it. */
 static int step_watch(struct world *w, int process)
 {
 	struct table *t = table_of(w, process);
-	int epoll = any_epoll(w, process);
+	int epoll = any_of_kind(w, process, K_EPOLL);
 	bool close_it = draw(w, 2);
 	struct object *o;
 
@@ -416,7 +496,8 @@ static const struct {
 	{ 3, step_dup },
 	{ 3, step_close },
 	{ 1, step_cloexec },
-	{ 3, step_take },
+	{ 2, step_take },
+	{ 5, step_post },
 	{ 10, step_touch },
 	{ 6, step_watch },
 	{ 2, step_map },
@@ -514,6 +595,16 @@ static bool watched_after_close(const struct world *w, int description)
 	return false;
 }
 
+static bool is_in_flight(const struct world *w, int description)
+{
+	for (int i = 0; i < w->n_objects; i++)
+		for (int end = 0; end < 2; end++)
+			for (int k = 0; k < w->objects[i].n_posted[end]; k++)
+				if (w->objects[i].posted[end][k] == description)
+					return true;
+	return false;
+}
+
 void world_count(const struct world *w, unsigned counts[K_COUNT][WAY_COUNT])
 {
 	for (int i = 0; i < w->n_descriptions; i++) {
@@ -528,6 +619,7 @@ void world_count(const struct world *w, unsigned counts[K_COUNT][WAY_COUNT])
 		row[WAY_FORK] += d->forked && d->holders > 1;
 		row[WAY_TABLE] += in_shared_table(w, i);
 		row[WAY_PASSED] += d->passed && d->holders > 1;
+		row[WAY_FLIGHT] += is_in_flight(w, i);
 		row[WAY_WATCHED] += watched_after_close(w, i);
 	}
 }

@@ -18,6 +18,7 @@ enum {
 	MAX_FD = 72,
 	MAX_MAPS = 24,
 	MAX_WATCHED = 24,
+	MAX_POSTED = 6,
 	N_FILES = 4
 };
 
@@ -37,11 +38,13 @@ enum kind {
 	K_INOTIFY,
 	K_MEMFD,
 	K_PTY,
+	K_STREAM,
+	K_POST,
 	K_COUNT,
 };
 
 /* The ways in which a description is shared. */
-enum way { WAY_ALONE, WAY_DUP, WAY_FORK, WAY_TABLE, WAY_PASSED, WAY_WATCHED, WAY_COUNT };
+enum way { WAY_ALONE, WAY_DUP, WAY_FORK, WAY_TABLE, WAY_PASSED, WAY_WATCHED, WAY_FLIGHT, WAY_COUNT };
 
 /* What a description stands on. */
 struct object {
@@ -51,7 +54,9 @@ struct object {
 	uint64_t written[2], taken[2]; /* of what flows: bytes so far, by direction */
 	int locked_by;		       /* the description that has a flock on it; -1 */
 	int locker;		       /* the process that set it */
-	int n_watched;		       /* of an epoll */
+	int n_posted[2];	       /* of a post: the descriptions on their way to each end */
+	int posted[2][MAX_POSTED];
+	int n_watched; /* of an epoll */
 	struct watched {
 		int fd, description;
 		uint32_t events;
@@ -61,7 +66,7 @@ struct object {
 struct description {
 	int object;  /* -1: nobody holds it any more */
 	int end;     /* of a pair: which */
-	int holders; /* descriptors */
+	int holders; /* descriptors, and messages that it is in */
 	int64_t position;
 	int flags; /* O_NONBLOCK, O_APPEND */
 	bool forked, passed;
