@@ -30,9 +30,30 @@ static int reach(int type, const char *at)
 	return 0;
 }
 
+/* Not more than it was said to. */
+static int takes(int type, int backlog)
+{
+	struct sockaddr_un a;
+	socklen_t size = named(&a, path);
+	int waiting[8];
+
+	for (int i = 0; i <= backlog + 1; i++) {
+		waiting[i] = socket(AF_UNIX, type | SOCK_NONBLOCK, 0);
+		SAME(connect(waiting[i], (struct sockaddr *)&a, size), i > backlog ? -1 : 0);
+	}
+	SAME(errno, EAGAIN);
+	for (int i = 0; i <= backlog + 1; i++) {
+		close(waiting[i]);
+		if (i <= backlog)
+			close(accept(listener, NULL, NULL));
+	}
+	return 0;
+}
+
 static int listening_use(struct maker_ctx *ctx)
 {
 	TRY(is_named(listener, false, path));
+	TRY(takes((int)ctx->arg, 5));
 	TRY(reach((int)ctx->arg, path));
 	SAME(bound((int)ctx->arg, path), -1);
 	SAME(errno, EADDRINUSE);
@@ -41,14 +62,16 @@ static int listening_use(struct maker_ctx *ctx)
 
 /* Its file: owner, permissions, an attribute, an access list by them. */
 
+static bool attributed;
+
 static int owned_make(struct maker_ctx *ctx)
 {
 	ctx->arg = SOCK_STREAM;
 	TRY(listening_make(ctx));
 	CHECK(!chown(path, 12, 34));
 	CHECK(!chmod(path, 0620));
-	if (setxattr(path, "trusted.spore", "x", 1, 0))
-		CHECK(errno == EOPNOTSUPP || errno == EPERM);
+	attributed = !setxattr(path, "trusted.spore", "x", 1, 0);
+	CHECK(attributed || errno == EOPNOTSUPP || errno == EPERM);
 	return 0;
 }
 
@@ -61,6 +84,12 @@ static int owned_use(struct maker_ctx *ctx)
 	SAME(st.st_mode & 07777, 0620);
 	SAME(st.st_uid, 12);
 	SAME(st.st_gid, 34);
+	if (attributed) {
+		char value[4] = "";
+
+		SAME(getxattr(path, "trusted.spore", value, sizeof(value)), 1);
+		SAME(value[0], 'x');
+	}
 	return listening_use(ctx);
 }
 

@@ -5,6 +5,7 @@
 
 #include <linux/filter.h>
 #include <linux/net_tstamp.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sys/time.h>
 
@@ -39,6 +40,7 @@ static const struct {
 	{ SO_TIMESTAMP, 1 },
 	{ SO_RXQ_OVFL, 1 },
 	{ SO_WIFI_STATUS, 1 },
+	{ SO_NOFCS, 1 },
 	{ SO_SELECT_ERR_QUEUE, 1 },
 	{ SO_PREFER_BUSY_POLL, 1, true },
 	{ SO_BUSY_POLL, 9, true },
@@ -122,6 +124,9 @@ static int wide_make(struct maker_ctx *ctx)
 	CHECK(!setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 9 }, sizeof(linger)));
 	CHECK(!setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &(struct linger){ 0, 9 }, sizeof(linger)));
 	CHECK(!setsockopt(fds[0], SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate)));
+	CHECK(!setsockopt(fds[0], SOL_SOCKET, SO_TXTIME, &(struct sock_txtime){ CLOCK_MONOTONIC, 1 },
+		sizeof(struct sock_txtime)));
+	CHECK(!setsockopt(fds[0], SOL_SOCKET, SO_BINDTODEVICE, "lo", 3));
 	CHECK(!setsockopt(
 		fds[0], SOL_SOCKET, ctx->arg ? SO_TIMESTAMPING_NEW : SO_TIMESTAMPING_OLD, &flags, sizeof(flags)));
 	CHECK(!setsockopt(fds[0], SOL_SOCKET, stamps[ctx->arg], &on, sizeof(on)));
@@ -135,6 +140,8 @@ static int wide_use(struct maker_ctx *ctx)
 	struct linger linger;
 	unsigned long rate;
 	socklen_t size = sizeof(in);
+	struct sock_txtime txtime;
+	char device[IFNAMSIZ] = "";
 
 	CHECK(!getsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &in, &size));
 	CHECK(!getsockopt(fds[0], SOL_SOCKET, SO_SNDTIMEO, &out, &size));
@@ -150,6 +157,13 @@ static int wide_use(struct maker_ctx *ctx)
 	size = sizeof(rate);
 	CHECK(!getsockopt(fds[0], SOL_SOCKET, SO_MAX_PACING_RATE, &rate, &size));
 	SAME(rate, 123456789);
+	size = sizeof(txtime);
+	CHECK(!getsockopt(fds[0], SOL_SOCKET, SO_TXTIME, &txtime, &size));
+	SAME(txtime.clockid, CLOCK_MONOTONIC);
+	SAME(txtime.flags, 1);
+	size = sizeof(device);
+	CHECK(!getsockopt(fds[0], SOL_SOCKET, SO_BINDTODEVICE, device, &size));
+	CHECK(!strcmp(device, "lo"));
 	SAME(option_of(fds[0], stamps[ctx->arg]), 1);
 	SAME(option_of(fds[0], ctx->arg ? SO_TIMESTAMPING_NEW : SO_TIMESTAMPING_OLD),
 		SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE);
