@@ -8,14 +8,20 @@
 static int fds[2] = { -1, -1 }, listener = -1;
 static char path[108];
 
+static struct maker_ctx *of;
+static int told[2];
+static pid_t inside;
+
 /* A process that is nobody's child here. It ends with the connection. */
 static int outside_start(struct maker_ctx *ctx, int (*does)(void))
 {
 	int status;
 	pid_t pid;
+	char c;
 
 	shared(ctx);
-	ctx->shared->value[2] = getpid();
+	CHECK(!pipe(told));
+	inside = getpid();
 	pid = fork();
 	CHECK(pid >= 0);
 	if (!pid) {
@@ -24,23 +30,25 @@ static int outside_start(struct maker_ctx *ctx, int (*does)(void))
 		while (getppid() != 1 && getppid() == (pid_t)ctx->shared->value[1])
 			nap(1);
 		ctx->shared->value[0] = getpid();
+		close(told[0]);
+		setsid(); /* its group is not in the way of the tree that comes back */
 		_exit(does());
 	}
 	ctx->shared->value[1] = pid;
 	SAME(waitpid(pid, &status, 0), pid);
-	CHECK(UNTIL(ctx->shared->flag[0]));
+	close(told[1]);
+	SAME(read(told[0], &c, 1), 1);
+	close(told[0]);
 	return 0;
 }
 
-static struct maker_ctx *of;
-
-/* From then on it shares nothing with the tree but the connection: not its memory either. */
+/* It shares nothing with the tree any more but the connection. */
 static int ready(void)
 {
-	struct maker_shared *shared = of->shared;
-
-	shared->flag[0] = 1;
-	return munmap(shared, PAGE);
+	munmap(of->shared, PAGE);
+	SAME(write(told[1], "", 1), 1);
+	close(told[1]);
+	return 0;
 }
 
 static bool outlives(struct maker_ctx *ctx)
@@ -91,7 +99,7 @@ static int serves(void)
 	char text[64];
 	int fd = of->arg == SOCK_DGRAM ? bound(SOCK_DGRAM, path) : listening(SOCK_STREAM, path, 5);
 	struct pollfd p[] = { { .fd = fd, .events = POLLIN },
-		{ .fd = (int)syscall(SYS_pidfd_open, of->shared->value[2], 0), .events = POLLIN } };
+		{ .fd = (int)syscall(SYS_pidfd_open, inside, 0), .events = POLLIN } };
 
 	ready();
 	if (of->arg == SOCK_DGRAM) {
