@@ -53,7 +53,16 @@ static int ready(void)
 
 static bool outlives(struct maker_ctx *ctx)
 {
-	return !kill((pid_t)ctx->shared->value[0], 0);
+	char state = 0;
+
+	/* where the tree was restored, it is about to end, or waits for whoever reaps it */
+	for (int i = 0; i < 100; i++) {
+		state = task_state((pid_t)ctx->shared->value[0]);
+		if (!state || state == 'Z' || state == 'X')
+			return false;
+		nap(5);
+	}
+	return true;
 }
 
 /* Connected with it; it has sent something, and has something unread. arg: type. */
