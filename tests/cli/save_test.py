@@ -271,6 +271,42 @@ def test_check_lists_what_only_a_stop_shows():
         end(p)
 
 
+DIRECTION = '''
+import mmap, os, sys, ctypes
+c = ctypes.CDLL(None); c.mmap.restype = ctypes.c_void_p
+def place(): return c.mmap(None, ctypes.c_size_t(mmap.PAGESIZE), 1, 0x22, -1, ctypes.c_long(0))
+while os.path.exists('go') or not os.path.exists('end'):
+    if os.path.exists('go'):
+        one, two = place(), place()
+        open('said.new', 'w').write('up' if one < two else 'down')
+        os.rename('said.new', 'said'); os.unlink('go')
+    __import__('time').sleep(0.02)
+'''
+
+
+def direction(d):
+    open(f'{d}/go', 'w').close()
+    wait_for(lambda: not os.path.exists(f'{d}/go'), what='answer')
+    return open(f'{d}/said').read()
+
+
+def test_mappings_go_where_they_went():
+    """Up from the lowest free place, or down from the highest, as was decided at exec; in a child that called exec, and one that did not"""
+    for prefix, way in ((['setarch', '-L'], 'up'), ([], 'down')):
+        for shell in ([], ['sh', '-c', '"$@"; :', 'sh']):
+            with scratch() as d:
+                p = outside(*prefix, *shell, sys.executable, '-c', DIRECTION, cwd=d)
+                check(direction(d), way)
+                check(spore('checkpoint', '--kill', p.pid, f'{d}/image').returncode, 0)
+                p.wait()
+                harness.bury()
+                r = spore('restore', '-d', f'{d}/image')
+                check(r.returncode, 0, r.stderr)
+                check(direction(d), way)
+                open(f'{d}/end', 'w').close()
+                wait_for(lambda: not alive(int(r.stdout)), what='end')
+
+
 def test_a_timer_of_tai_is_named():
     script = ('import ctypes, time; c = ctypes.CDLL(None, use_errno=True); t = ctypes.c_void_p(); '
               'assert not c.timer_create(11, (ctypes.c_int * 16)(0, 0, 23), ctypes.byref(t)); '
