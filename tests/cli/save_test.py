@@ -212,6 +212,7 @@ def test_directories():
         r = spore('checkpoint', p.pid, f'{d}/image')
         check(r.returncode, 1)
         check_in('--force', r.stderr)
+        check_in(f'{d}/image: the directory holds an image already', r.stderr)
         check(spore('checkpoint', '--force', p.pid, f'{d}/image').returncode, 0)
         check(spore('checkpoint', p.pid, f'{d}/no/such').returncode, 1)
         check(spore('restore', f'{d}/nothing').returncode, 1)
@@ -220,6 +221,14 @@ def test_directories():
             r = spore(command, f'{d}/empty')
             check(r.returncode, 1, command)
             check(r.stderr.count('\n'), 1, r.stderr)
+            check_in(f'{d}/empty: the directory holds no image', r.stderr)
+            check_in('; name the directory of a checkpoint', spore(command, f'{d}/nothing').stderr)
+        r = spore('run', '--net', f'{d}/nothing', '--', 'true')
+        check(r.returncode, 1)
+        check_in(f'--net {d}/nothing: No such file', r.stderr)
+        os.kill(p.pid, 9)
+        os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT)
+        check_in('(a zombie); name its parent', spore('checkpoint', p.pid, f'{d}/zombie').stderr)
         end(p)
 
 
