@@ -441,8 +441,17 @@ def test_a_killed_checkpoint_leaves_the_tree_running():
             before = count(d)
             wait_for(lambda: count(d) > before + 1, what='the tree goes on')
             r = spore('verify', f'{d}/image{i}')
-            check(r.returncode in (0, 1), True)
+            check(r.returncode, 0 if os.path.exists(f'{d}/image{i}/manifest') else 1, r.stderr)
+            check(open(f'/proc/{p.pid}/status').read().count('TracerPid:\t0\n'), 1)
         end(p)
+
+
+def test_output_that_cannot_be_written_is_a_failure():
+    with open('/dev/full', 'w') as full:
+        for args in (['help'], ['help', 'run'], ['--version'], ['list'], ['check']):
+            r = subprocess.run([SPORE, *args], stdout=full, stderr=subprocess.PIPE, text=True)
+            check(r.returncode, 1, str(args))
+            check_in('standard output: No space left', r.stderr)
 
 
 def test_terminal_moves():
