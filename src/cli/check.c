@@ -118,7 +118,7 @@ static int check_image(const char *dir, uint32_t flags, bool json)
 	int r, needs, status;
 
 	if (fd < 0) {
-		say_error("check", "%s: %s", dir, strerror(errno));
+		say_error("check", "%s: %s; " NO_IMAGE_REMEDY, dir, strerror(errno));
 		return STATUS_FAILED;
 	}
 	needs = check_needs();

@@ -55,6 +55,8 @@ static int parse(int argc, char **argv, struct checkpoint_options *o)
 	return 0;
 }
 
+#define NO_DIRECTORY_REMEDY "name a directory, or one to be made in a directory that is there"
+
 /* A descriptor, or -1 when it has been said what is wrong. */
 static int open_new_dir(const char *dir, bool *made)
 {
@@ -62,12 +64,12 @@ static int open_new_dir(const char *dir, bool *made)
 
 	*made = mkdir(dir, 0700) == 0;
 	if (!*made && errno != EEXIST) {
-		say_error("checkpoint", "%s: %s", dir, strerror(errno));
+		say_error("checkpoint", "%s: %s; " NO_DIRECTORY_REMEDY, dir, strerror(errno));
 		return -1;
 	}
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		say_error("checkpoint", "%s: %s", dir, strerror(errno));
+		say_error("checkpoint", "%s: %s; " NO_DIRECTORY_REMEDY, dir, strerror(errno));
 	return fd;
 }
 
@@ -103,7 +105,7 @@ static int save(const struct checkpoint_options *o, const struct target *t)
 	if (o->parent) {
 		parent = open(o->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (parent < 0) {
-			say_error("checkpoint", "--parent %s: %s", o->parent, strerror(errno));
+			say_error("checkpoint", "--parent %s: %s; " NO_IMAGE_REMEDY, o->parent, strerror(errno));
 			return STATUS_FAILED;
 		}
 	}

@@ -29,6 +29,8 @@ struct command {
 extern const struct command command_run, command_list, command_checkpoint, command_restore, command_isolate,
 	command_unisolate, command_check, command_inspect, command_verify;
 
+#define NO_IMAGE_REMEDY "name the directory of a checkpoint that was completed"
+
 /* "spore: COMMAND: …" on stderr. */
 void say_error(const char *command, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The same, and "spore help COMMAND" as the way out. Returns STATUS_USAGE. */

@@ -67,10 +67,9 @@ static bool wants_help(int argc, char **argv)
 	return false;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	const struct command *c;
-	int status;
 
 	if (argc < 2) {
 		print_overview(stderr);
@@ -90,7 +89,13 @@ int main(int argc, char **argv)
 	if (wants_help(argc - 1, argv + 1))
 		return help(c->name);
 	opterr = 0;
-	status = c->run(argc - 1, argv + 1);
+	return c->run(argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+	int status = run(argc, argv);
+
 	if (fflush(stdout) != 0 && status == STATUS_DONE) {
 		perror("spore: standard output");
 		return STATUS_FAILED;

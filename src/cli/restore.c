@@ -161,7 +161,7 @@ static int run(int argc, char **argv)
 		return status;
 	dir = open(o.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0) {
-		say_error("restore", "%s: %s", o.dir, strerror(errno));
+		say_error("restore", "%s: %s; " NO_IMAGE_REMEDY, o.dir, strerror(errno));
 		return STATUS_FAILED;
 	}
 	status = prepare_terminal(&o, dir);

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <linux/close_range.h>
 #include <fcntl.h>
+#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <linux/nsfs.h>
 #include <linux/sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,10 +59,26 @@ static int set_root(struct run_options *o, const char *dir)
 	return 0;
 }
 
+/* errno is 0 where it is something else. */
+static bool is_network(const char *path)
+{
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int type = fd < 0 ? -1 : ioctl(fd, NS_GET_NSTYPE);
+
+	if (fd >= 0)
+		errno = 0;
+	return type == CLONE_NEWNET;
+}
+
 static int set_net(struct run_options *o, const char *net)
 {
 	if (strcmp(net, "host") && strcmp(net, "none") && net[0] != '/')
 		return say_usage("run", "--net wants host, none or the path of a network namespace, not %s", net);
+	if (net[0] == '/' && !is_network(net)) {
+		say_error("run", "--net %s: %s; name one that is there (ip netns makes them, below /run/netns)", net,
+			errno ? strerror(errno) : "not a network namespace");
+		return STATUS_FAILED;
+	}
 	free(o->entry.spec.net);
 	o->entry.spec.net = strdup(net);
 	return 0;

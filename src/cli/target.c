@@ -34,7 +34,11 @@ static int find_pid(const char *command, const char *word, struct target *out)
 	long pid = strtol(word, NULL, 10);
 
 	if (pid <= 0 || pid > INT_MAX || process_starttime((pid_t)pid, &start) < 0) {
-		say_error(command, "%s: no such process", word);
+		say_error(command, "%s: %s", word,
+			pid > 0 && pid <= INT_MAX && process_starttime_any((pid_t)pid, &start) == 0
+				? "it has ended, and only waits for its parent to take its status (a zombie); name its "
+				  "parent"
+				: "no such process");
 		return STATUS_FAILED;
 	}
 	out->pid = (pid_t)pid;

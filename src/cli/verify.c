@@ -20,7 +20,7 @@ static struct image *load(const char *dir, struct problems *ps)
 	struct image *image = NULL;
 
 	if (fd < 0)
-		failed(ps, BLAME(.object = dir), -errno, "%s", strerror(errno));
+		failed(ps, BLAME(.object = dir, .remedy = NO_IMAGE_REMEDY), -errno, "%s", strerror(errno));
 	else if (image_open(fd, record_kinds, ps, &image) < 0)
 		return NULL;
 	return image;

@@ -21,6 +21,7 @@
 #include "state/io_context.h"
 #include "state/semaphore_undo.h"
 #include "state/login.h"
+#include "state/memory.h"
 #include "state/session_keyring.h"
 #include "state/terminal.h"
 #include "state/timer_slack.h"
@@ -59,6 +60,7 @@ static int exec_seeds(struct plan *plan, struct new_process **wave, size_t n)
 		b = step_add(&s, &wave[i]->threads[0]);
 		if (!b)
 			return -ENOMEM;
+		batch_call(b, "personality", SYS_personality, memory_personality(plan_memory(plan, wave[i])));
 		batch_exec_seed(b, BARE_FD_SEED, BARE_FD_AREA, wave[i]->threads[0].slot);
 	}
 	return step_run(&s);

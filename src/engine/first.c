@@ -83,6 +83,7 @@ static void child_main(const struct first *f, struct report *report)
 	int r = 0;
 
 	reset_signals();
+	syscall(SYS_personality, f->personality);
 	r = enter_container(f, &what);
 	if (r == 0) {
 		what = "descriptors";

@@ -12,7 +12,8 @@ struct first {
 	struct moving *moving;			/* not NULL: it is spore-init, whose descendant the root is */
 	pid_t number;				/* the root's pid in the innermost namespace */
 	struct slot *slot;
-	char *seed; /* what the root is to exec the seed with */
+	uint64_t personality; /* of its exec: memory_personality() */
+	char *seed;	      /* what the root is to exec the seed with */
 	int keeper_fd, seed_fd;
 };
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "engine/members.h"
 #include "engine/search.h"
@@ -181,8 +182,7 @@ static int end_round(struct halt *h, struct process *p, size_t *n_new, size_t *n
 	}
 	if (r < 0 && r != -ESRCH)
 		return r;
-	search_children(&h->search, p);
-	return 0;
+	return search_children(&h->search, p);
 }
 
 static int round_of_worker(unsigned int worker, void *arg)
@@ -292,6 +292,16 @@ static int rounds(struct halt *h)
 	}
 }
 
+static const char *why_no_process(pid_t pid)
+{
+	_cleanup_fd_ int dir = procfs_open_pid(pid);
+	struct proc_stat st;
+
+	if (dir >= 0 && proc_stat_read(dir, &st) == 0 && st.state == 'Z')
+		return "it has ended, and only waits for its parent to take its status (a zombie)";
+	return "no such process";
+}
+
 static int halt_run(struct tree *t, struct workers *w, bool stop, uint32_t timeout_ms, struct problems *ps)
 {
 	struct halt h = { .stop = stop, .deadline = clock_us() + 1000ull * timeout_ms };
@@ -301,14 +311,14 @@ static int halt_run(struct tree *t, struct workers *w, bool stop, uint32_t timeo
 	if (!t->cgroup && !t->n_processes)
 		r = tree_add_process(t, NULL, t->root_pid, 0);
 	if (r == -ESRCH)
-		failed(ps, BLAME(.pid = t->root_pid), -ESRCH, "no such process");
+		failed(ps, BLAME(.pid = t->root_pid), -ESRCH, "%s", why_no_process(t->root_pid));
 	if (r == 0)
 		r = rounds(&h);
 	if (r == 0)
 		r = tree_order(t);
 	if (r == 0 && !t->n_processes)
-		r = failed(ps, BLAME(.pid = t->root_pid), -ESRCH,
-			t->cgroup ? "no process in the cgroup" : "no such process");
+		r = failed(ps, BLAME(.pid = t->root_pid), -ESRCH, "%s",
+			t->cgroup ? "no process in the cgroup" : why_no_process(t->root_pid));
 	search_end(&h.search);
 	return r;
 }

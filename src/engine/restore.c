@@ -164,6 +164,7 @@ static int start_first(struct restored *t)
 		return failed(r->ps, NULL, -errno, "the keeper's own descriptors: %m");
 	seed_argument(seed, &r->area, BARE_FD_AREA, f.slot);
 	f.seed = seed;
+	f.personality = memory_personality(plan_memory(&t->plan, r->processes[0]));
 	f.keeper_fd = t->keeper_fd;
 	f.seed_fd = t->seed_fd;
 	f.container = t->tree->container || t->plan.move.moves ? &t->container : NULL;

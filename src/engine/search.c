@@ -42,14 +42,20 @@ static void note(struct search *s, struct process *parent, pid_t parent_tid, pid
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void children_of_task(struct search *s, struct process *p, pid_t tid)
+/* Of a task that is gone there are none; of any other they must be known, or a child would be missed. */
+static int children_of_task(struct search *s, struct process *p, pid_t tid)
 {
 	_cleanup_free_ char *text = NULL;
 	char name[48];
+	int r;
 
 	snprintf(name, sizeof(name), "task/%d/children", tid);
-	if (procfs_read(p->proc_fd, name, &text, NULL) < 0)
-		return;
+	r = procfs_read(p->proc_fd, name, &text, NULL);
+	if (r == -ENOENT || r == -ESRCH)
+		return 0;
+	if (r < 0)
+		return failed(s->ps, BLAME_PROCESS(p), r, "the children of its thread %d cannot be read: %s", tid,
+			strerror(-r));
 	for (char *c = text; *c;) {
 		char *end;
 		long pid = strtol(c, &end, 10);
@@ -59,12 +65,16 @@ static void children_of_task(struct search *s, struct process *p, pid_t tid)
 		note(s, p, tid, (pid_t)pid);
 		c = end + strspn(end, " \n");
 	}
+	return 0;
 }
 
-void search_children(struct search *s, struct process *p)
+int search_children(struct search *s, struct process *p)
 {
-	for (size_t i = 0; i < p->n_threads && !s->tree->scan; i++)
-		children_of_task(s, p, p->threads[i].tid);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < p->n_threads && !s->tree->scan; i++)
+		r = children_of_task(s, p, p->threads[i].tid);
+	return r;
 }
 
 int search_threads(struct process *p, size_t *n_new)

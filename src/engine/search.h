@@ -32,7 +32,7 @@ void search_end(struct search *s);
 /* New threads of a process, in the order of their numbers; the leader comes first by being the lowest or by being asked for. */
 int search_threads(struct process *p, size_t *n_new);
 /* Notes the children of its threads, where the kernel lists them. */
-void search_children(struct search *s, struct process *p);
+int search_children(struct search *s, struct process *p);
 
 /* Between rounds: */
 

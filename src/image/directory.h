@@ -61,6 +61,8 @@ uint64_t checksum_64(const void *data, size_t size);
 
 /* Words for a file that could not be written or read, or whose contents are wrong; return the error. */
 int file_failed(struct problems *ps, int dir_fd, const char *name, int error, const char *what);
+/* About the directory itself. */
+int directory_failed(struct problems *ps, int dir_fd, const char *remedy, int error, const char *what);
 int file_damaged(struct problems *ps, int dir_fd, const char *name, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
 /* --- a page file being written, within a writer

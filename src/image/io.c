@@ -62,7 +62,7 @@ static char *path_of(int dir_fd, const char *name)
 	n = readlink(link, dir, sizeof(dir));
 	if (n < 0)
 		n = 0;
-	if (asprintf(&path, "%.*s%s%s", (int)n, dir, n ? "/" : "", name) < 0)
+	if (asprintf(&path, "%.*s%s%s", (int)n, dir, n && *name ? "/" : "", name) < 0)
 		return NULL;
 	return path;
 }
@@ -93,6 +93,13 @@ int file_failed(struct problems *ps, int dir_fd, const char *name, int error, co
 
 	return failed(
 		ps, BLAME(.object = path, .remedy = remedy_for(error)), error, "%s: %s", what, strerrordesc_np(-error));
+}
+
+int directory_failed(struct problems *ps, int dir_fd, const char *remedy, int error, const char *what)
+{
+	_cleanup_free_ char *path = path_of(dir_fd, "");
+
+	return failed(ps, BLAME(.object = path, .remedy = remedy), error, "%s", what);
 }
 
 int file_damaged(struct problems *ps, int dir_fd, const char *name, const char *fmt, ...)

@@ -90,8 +90,7 @@ static int read_manifest(struct opening *o)
 	int r;
 
 	if (faccessat(o->img->dir_fd, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
-		return failed(o->ps,
-			BLAME(.object = MANIFEST, .remedy = "name the directory of a checkpoint that was completed"),
+		return directory_failed(o->ps, o->img->dir_fd, "name the directory of a checkpoint that was completed",
 			-ENOENT, "the directory holds no image: it has no manifest");
 	r = open_file(o, MANIFEST, &fd, &size);
 	if (r < 0)

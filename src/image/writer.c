@@ -247,13 +247,13 @@ static int judge_directory(int dir_fd, bool force, struct problems *ps, struct f
 	if (r < 0)
 		return file_failed(ps, dir_fd, "", r, "the directory cannot be read");
 	if (found->manifest && !force)
-		return failed(ps, BLAME(.remedy = "choose another directory, or give --force to replace it"), -EEXIST,
+		return directory_failed(ps, dir_fd, "choose another directory, or give --force to replace it", -EEXIST,
 			"the directory holds an image already");
 	if (found->head && !force)
-		return failed(ps, BLAME(.remedy = "choose another directory, or give --force to replace it"),
+		return directory_failed(ps, dir_fd, "choose another directory, or give --force to replace it",
 			-ENOTEMPTY, "the directory holds an image that was never finished");
 	if (found->anything && !found->manifest && !found->head)
-		return failed(ps, BLAME(.remedy = "choose an empty or a new directory"), -ENOTEMPTY,
+		return directory_failed(ps, dir_fd, "choose an empty or a new directory", -ENOTEMPTY,
 			"the directory is not empty, and holds no image");
 	return 0;
 }

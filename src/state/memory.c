@@ -70,6 +70,8 @@ static const struct field memory_fields[] = {
 	FIELD_BLOB(struct memory_state, auxv, "auxv", "the auxiliary vector"),
 	FIELD_BOOL(struct memory_state, lock_future, "lock_future", "mlockall(MCL_FUTURE)"),
 	FIELD_BOOL(struct memory_state, lock_onfault, "lock_onfault", "with MCL_ONFAULT"),
+	FIELD_BOOL(struct memory_state, bottom_up, "bottom_up",
+		"new mappings go to the lowest free place: ADDR_COMPAT_LAYOUT of personality(2) when it called exec"),
 	FIELD_HEX(struct memory_state, vdso_hash, "vdso_hash", "XXH3 of the vDSO that the program was given"),
 	FIELD_REF(struct memory_state, forked_from, "forked_from", "process", REF_LATE,
 		"never called exec since it was forked from this process, and may share pages with it"),
@@ -342,6 +344,7 @@ static int add_areas(struct capture *c, struct memory_state *s, const struct pro
 
 struct memory_scratch {
 	uint32_t brk, locked;
+	uint32_t one, two; /* mappings, each where the kernel would put the next */
 	int32_t *policies; /* of the mappings; NULL: they were not asked for */
 };
 
@@ -366,6 +369,39 @@ static void ask_policies(struct batch *b, const struct proc_maps *maps, struct m
 					   0, maps->list[i].start, MPOL_F_ADDR));
 }
 
+static uint32_t ask_place(struct batch *b)
+{
+	uint32_t op = batch_call(b, "mmap", SYS_mmap, 0, PAGE_SIZE, PROT_NONE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, (uint64_t)-1, 0);
+
+	batch_may_fail(b, op); /* RLIMIT_AS, vm.max_map_count */
+	return op;
+}
+
+static void unmap_place(struct batch *b, uint32_t place)
+{
+	uint32_t op = batch_call(b, "munmap", SYS_munmap, 0, PAGE_SIZE);
+
+	batch_use(b, op, 0, place);
+	batch_may_fail(b, op);
+}
+
+/* Whether its mappings grow up or down was decided at its exec, and shows only in where they go: first fit, from one end or from the other. */
+static void ask_direction(struct batch *b, struct memory_scratch *s)
+{
+	s->one = ask_place(b);
+	s->two = ask_place(b);
+	unmap_place(b, s->one);
+	unmap_place(b, s->two);
+}
+
+static bool goes_up(const struct batch *b, const struct memory_scratch *s)
+{
+	int64_t one = batch_result(b, s->one), two = batch_result(b, s->two);
+
+	return one > 0 && two > one;
+}
+
 /* The area shows what mlockall(MCL_FUTURE) says, and msync whether it is locked. */
 void memory_ask(struct capture *c, struct batch *b, void *scratch)
 {
@@ -375,6 +411,7 @@ void memory_ask(struct capture *c, struct batch *b, void *scratch)
 	s->locked = batch_call(
 		b, "msync", SYS_msync, c->process->injection.area.base.v, PAGE_SIZE, MS_ASYNC | MS_INVALIDATE);
 	batch_may_fail(b, s->locked);
+	ask_direction(b, s);
 	ask_policies(b, &c->process->maps, s);
 }
 
@@ -491,6 +528,7 @@ int memory_capture(struct capture *c, const struct batch *b, const void *scratch
 	s->forked_from = (p->stat.flags & PF_FORKNOEXEC) && p->parent && !p->parent->zombie ? p->parent->id : 0;
 	copy_stat(s, &c->thread->stat);
 	s->brk = (uint64_t)batch_result(b, asked->brk);
+	s->bottom_up = goes_up(b, asked);
 	r = procfs_read(p->living_fd, "auxv", &auxv, &s->auxv.size);
 	s->auxv.data = (uint8_t *)auxv;
 	if (r == 0)

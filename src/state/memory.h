@@ -2,6 +2,8 @@
 /* The memory of a process: what the memory_*.c share, from memory.c (the record) to memory_build.c (making it again). */
 #pragma once
 
+#include <sys/personality.h>
+
 #include "object/component.h"
 
 enum area_kind {
@@ -61,6 +63,7 @@ struct memory_state {
 	struct blob auxv;
 	bool lock_future;   /* mlockall(MCL_FUTURE) */
 	bool lock_onfault;  /* with MCL_ONFAULT */
+	bool bottom_up;	    /* new mappings go to the lowest free place (ADDR_COMPAT_LAYOUT at its exec) */
 	uint64_t vdso_hash; /* XXH3 of the vDSO's bytes */
 	object_id
 		forked_from; /* the process with whom pages are still shared by fork: its memory is made first, and this one forked from it */
@@ -75,6 +78,12 @@ struct memory_state {
 };
 
 extern const struct component component_memory;
+
+/* With what an exec makes such an address space; how the program's own is set comes later (state/thread_attributes.c). */
+static inline uint64_t memory_personality(const struct memory_state *m)
+{
+	return m && m->bottom_up ? ADDR_COMPAT_LAYOUT : 0;
+}
 
 struct page_ranges {
 	struct page_range *list;
@@ -136,7 +145,7 @@ struct memory_plan {
 /* Refuses the mappings that cannot be carried. */
 int memory_look(struct capture *c);
 void memory_ask(struct capture *c, struct batch *b, void *scratch);
-#define MEMORY_SCRATCH 16
+#define MEMORY_SCRATCH 32
 /* c->process, in its stop, its area mapped. parent: the plan of the process's parent, or NULL. */
 int memory_capture(struct capture *c, const struct batch *b, const void *scratch, struct memory_plan *plan);
 /* Which pages of the areas hold something of the process's own, and which of these are still its parent's too: memory_find.c. Zero-filled ones may be among them. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a tree has set in namespaces of its own: the links, addresses and routes of a network that it was given for itself alone. namespaces(7);
+ * What a tree has set in namespaces of its own: the links, addresses, routes, sysctls and packet filters of a network that it was
+ * given for itself alone. namespaces(7);
  * net/core/net_namespace.c. Only looked at: a restore makes new namespaces, so whatever differs from a new one's is refused. (Limits of IPC are carried,
  * by ipc_limits.c.)
  */
@@ -17,20 +18,30 @@
 
 #include "base/cleanup.h"
 #include "container/container.h"
+#include "state/network_settings.h"
 #include "state/owner.h"
+
+#define MOST 16
 
 struct settings {
 	const char *ns; /* of /proc/PID/ns */
 	int flag;
-	const char *files[16]; /* in /proc */
+	struct setting {
+		const char *file;    /* in /proc; or, where there is none, */
+		char *(*read)(void); /* what tells, and */
+		const char *name;    /* what that is */
+	} list[MOST];
 	const char *remedy;
 };
 
 static const struct settings net_settings = { "net", CLONE_NEWNET,
-	{ "thread-self/net/dev", "thread-self/net/fib_trie", "thread-self/net/if_inet6" },
-	"take its links, addresses and routes back, or give it a network of that name (spore run --net PATH)" };
-
-#define MOST 16
+	{ { "thread-self/net/dev" }, { "thread-self/net/fib_trie" }, { "thread-self/net/if_inet6" },
+		{ "thread-self/net/ip_tables_names" }, { "thread-self/net/ip6_tables_names" },
+		{ "thread-self/net/arp_tables_names" }, { .read = network_nft_tables, .name = "nftables" },
+		{ .read = network_policy_rules, .name = "policy rules" },
+		{ .read = network_disciplines, .name = "queueing disciplines" },
+		{ .read = network_sysctls, .name = "sysctl" } },
+	"take back what was set there, or give it a network of that name (spore run --net PATH)" };
 
 struct values {
 	char *text[MOST]; /* NULL: this kernel has not that file */
@@ -40,6 +51,11 @@ static void values_free(struct values *v)
 {
 	for (size_t i = 0; i < MOST; i++)
 		free(v->text[i]);
+}
+
+static bool is_setting(const struct setting *s)
+{
+	return s->file || s->read;
 }
 
 /* Of "name: counts…" in each line, the name. */
@@ -63,11 +79,15 @@ static void forget_counts(char *text)
 /* In the namespaces that this thread is in. */
 static void read_here(const struct settings *s, struct values *v)
 {
-	for (size_t i = 0; i < MOST && s->files[i]; i++) {
+	for (size_t i = 0; i < MOST && is_setting(&s->list[i]); i++) {
 		char path[64];
 		size_t size;
 
-		snprintf(path, sizeof(path), "/proc/%s", s->files[i]);
+		if (s->list[i].read) {
+			v->text[i] = s->list[i].read();
+			continue;
+		}
+		snprintf(path, sizeof(path), "/proc/%s", s->list[i].file);
 		if (procfs_read(AT_FDCWD, path, &v->text[i], &size) == 0 && !strcmp(path, "/proc/thread-self/net/dev"))
 			forget_counts(v->text[i]);
 	}
@@ -94,19 +114,44 @@ static bool same(const char *a, const char *b)
 	return a && b ? !strcmp(a, b) : a == b;
 }
 
+/* Of two lists, the first line of `its` that the other has not; the end of it if there is none. */
+static const char *first_difference(const char *its, const char *new)
+{
+	const char *line = its;
+
+	for (; *its && *its == *new; its++, new ++)
+		if (*its == '\n')
+			line = its + 1;
+	return line;
+}
+
+static void refuse_difference(
+	struct capture *c, const struct settings *s, const struct setting *which, const char *its, const char *new)
+{
+	const char *name = which->file ? strrchr(which->file, '/') + 1 : which->name;
+	const char *line = which->read == network_sysctls ? first_difference(its, new) : its;
+	char object[160];
+
+	if (which->read == network_sysctls) /* its line begins with its name */
+		snprintf(object, sizeof(object), "%.*s of its %s namespace", (int)strcspn(line, " \n"), line, s->ns);
+	else
+		snprintf(object, sizeof(object), "%s of its %s namespace", name, s->ns);
+	line += which->read == network_sysctls ? strcspn(line, " ") : 0;
+	if (which->read == network_sysctls)
+		refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = s->remedy),
+			"it is %.*s, which is not carried", (int)strcspn(line, "\n"), line);
+	else
+		refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = s->remedy),
+			"it is not that of a new one, and is not carried");
+}
+
 static void refuse_differences(
 	struct capture *c, const struct settings *s, const struct values *its, const struct values *new)
 {
-	for (size_t i = 0; i < MOST && s->files[i]; i++) {
-		const char *name = strrchr(s->files[i], '/') + 1;
-		char object[64];
-
-		if (same(its->text[i], new->text[i]))
-			continue;
-		snprintf(object, sizeof(object), "%s of its %s namespace", name, s->ns);
-		refused(c->ps, BLAME_PROCESS(c->process, .object = object, .remedy = s->remedy),
-			"it is not that of a new one, and is not carried");
-	}
+	for (size_t i = 0; i < MOST && is_setting(&s->list[i]); i++)
+		if (!same(its->text[i], new->text[i]))
+			refuse_difference(
+				c, s, &s->list[i], its->text[i] ? its->text[i] : "", new->text[i] ? new->text[i] : "");
 }
 
 static int compare(struct capture *c, const struct settings *s)

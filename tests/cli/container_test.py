@@ -47,11 +47,55 @@ def refused_setting(script, expected, *options):
             check(alive(c.pid), True)
 
 
+NETLINK = """
+import socket, struct, sys
+def message(kind, flags, body): return struct.pack('IHHII', 16 + len(body), kind, flags, 1, 0) + body
+def attribute(kind, value): return struct.pack('HH', 4 + len(value), kind) + value + bytes(-len(value) % 4)
+def ask(protocol, *messages):
+    s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    s.send(b''.join(messages))
+    kind, error = struct.unpack('4xH10xi', s.recv(65536)[:20])
+    sys.exit(kind != 2 or error != 0)
+"""
+# NFNL_MSG_BATCH_BEGIN, NFT_MSG_NEWTABLE (ip, "spore"), NFNL_MSG_BATCH_END
+NFT_TABLE = NETLINK + """
+ask(12, message(16, 1, struct.pack('>BBH', 0, 0, 10)), message(10 << 8, 0x405, struct.pack('BBH', 2, 0, 0) + attribute(1, b'spore\\0')),
+    message(17, 1, struct.pack('>BBH', 0, 0, 10)))
+"""
+# RTM_NEWRULE of IPv4: priority 100, to the main table
+POLICY_RULE = NETLINK + """
+ask(0, message(32, 0x605, struct.pack('8BI', 2, 0, 0, 0, 254, 0, 0, 1, 0) + attribute(6, struct.pack('I', 100))))
+"""
+# IPT_SO_GET_INFO of "filter" makes that table
+XTABLES = """
+import ctypes, socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+info = ctypes.create_string_buffer(b'filter', 84)
+sys.exit(ctypes.CDLL(None).getsockopt(s.fileno(), 0, 64, info, ctypes.byref(ctypes.c_uint(84))) != 0)
+"""
+
+
+def supported(script):
+    """Whether this kernel has such a thing: tried in a network that ends with the trial."""
+    r = subprocess.run(['unshare', '-n', sys.executable, script], capture_output=True, text=True)
+    if r.returncode:
+        print(f'     not on this kernel: {os.path.basename(script)} {r.stderr[-200:]}')
+    return r.returncode == 0
+
+
 def test_settings_of_namespaces_of_its_own_are_refused():
     refused_setting('echo 5555 >/proc/sys/kernel/msgmax && echo 20 >/proc/sys/fs/mqueue/msg_max', ())  # carried
     address = 'import fcntl, socket, struct; fcntl.ioctl(socket.socket(2, 2), 0x8916, struct.pack("16sHH4s8x", b"lo:1", 2, 0, bytes([10, 9, 9, 9])))'
     refused_setting(f"{sys.executable} -c '{address}'", ('fib_trie of its net namespace',), '--net', 'none')
     refused_setting('true', (), '--net', 'none')
+    refused_setting('echo 33 >/proc/sys/net/ipv4/ip_default_ttl', ('net/ipv4/ip_default_ttl of its net namespace: it is  33',), '--net', 'none')
+    refused_setting('echo 1 >/proc/sys/net/ipv4/conf/lo/forwarding', ('net/ipv4/conf/lo/forwarding of its net namespace',), '--net', 'none')
+    with scratch() as d:
+        for name, script, words in (('table', NFT_TABLE, 'nftables'), ('rule', POLICY_RULE, 'policy rules'), ('names', XTABLES, 'ip_tables_names')):
+            with open(f'{d}/{name}', 'w') as f:
+                f.write(script)
+            if supported(f'{d}/{name}'):
+                refused_setting(f'{sys.executable} {d}/{name}', (f'{words} of its net namespace',), '--net', 'none')
 
 
 def test_a_cgroup_that_is_not_kept_is_told():

@@ -212,6 +212,7 @@ def test_directories():
         r = spore('checkpoint', p.pid, f'{d}/image')
         check(r.returncode, 1)
         check_in('--force', r.stderr)
+        check_in(f'{d}/image: the directory holds an image already', r.stderr)
         check(spore('checkpoint', '--force', p.pid, f'{d}/image').returncode, 0)
         check(spore('checkpoint', p.pid, f'{d}/no/such').returncode, 1)
         check(spore('restore', f'{d}/nothing').returncode, 1)
@@ -220,6 +221,14 @@ def test_directories():
             r = spore(command, f'{d}/empty')
             check(r.returncode, 1, command)
             check(r.stderr.count('\n'), 1, r.stderr)
+            check_in(f'{d}/empty: the directory holds no image', r.stderr)
+            check_in('; name the directory of a checkpoint', spore(command, f'{d}/nothing').stderr)
+        r = spore('run', '--net', f'{d}/nothing', '--', 'true')
+        check(r.returncode, 1)
+        check_in(f'--net {d}/nothing: No such file', r.stderr)
+        os.kill(p.pid, 9)
+        os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT)
+        check_in('(a zombie); name its parent', spore('checkpoint', p.pid, f'{d}/zombie').stderr)
         end(p)
 
 
@@ -269,6 +278,42 @@ def test_check_lists_what_only_a_stop_shows():
         check(open(f'/proc/{p.pid}/status').read().count('TracerPid:\t0\n'), 1)
         check(alive(p.pid), True)
         end(p)
+
+
+DIRECTION = '''
+import mmap, os, sys, ctypes
+c = ctypes.CDLL(None); c.mmap.restype = ctypes.c_void_p
+def place(): return c.mmap(None, ctypes.c_size_t(mmap.PAGESIZE), 1, 0x22, -1, ctypes.c_long(0))
+while os.path.exists('go') or not os.path.exists('end'):
+    if os.path.exists('go'):
+        one, two = place(), place()
+        open('said.new', 'w').write('up' if one < two else 'down')
+        os.rename('said.new', 'said'); os.unlink('go')
+    __import__('time').sleep(0.02)
+'''
+
+
+def direction(d):
+    open(f'{d}/go', 'w').close()
+    wait_for(lambda: not os.path.exists(f'{d}/go'), what='answer')
+    return open(f'{d}/said').read()
+
+
+def test_mappings_go_where_they_went():
+    """Up from the lowest free place, or down from the highest, as was decided at exec; in a child that called exec, and one that did not"""
+    for prefix, way in ((['setarch', '-L'], 'up'), ([], 'down')):
+        for shell in ([], ['sh', '-c', '"$@"; :', 'sh']):
+            with scratch() as d:
+                p = outside(*prefix, *shell, sys.executable, '-c', DIRECTION, cwd=d)
+                check(direction(d), way)
+                check(spore('checkpoint', '--kill', p.pid, f'{d}/image').returncode, 0)
+                p.wait()
+                harness.bury()
+                r = spore('restore', '-d', f'{d}/image')
+                check(r.returncode, 0, r.stderr)
+                check(direction(d), way)
+                open(f'{d}/end', 'w').close()
+                wait_for(lambda: not alive(int(r.stdout)), what='end')
 
 
 def test_a_timer_of_tai_is_named():
@@ -396,8 +441,17 @@ def test_a_killed_checkpoint_leaves_the_tree_running():
             before = count(d)
             wait_for(lambda: count(d) > before + 1, what='the tree goes on')
             r = spore('verify', f'{d}/image{i}')
-            check(r.returncode in (0, 1), True)
+            check(r.returncode, 0 if os.path.exists(f'{d}/image{i}/manifest') else 1, r.stderr)
+            check(open(f'/proc/{p.pid}/status').read().count('TracerPid:\t0\n'), 1)
         end(p)
+
+
+def test_output_that_cannot_be_written_is_a_failure():
+    with open('/dev/full', 'w') as full:
+        for args in (['help'], ['help', 'run'], ['--version'], ['list'], ['check']):
+            r = subprocess.run([SPORE, *args], stdout=full, stderr=subprocess.PIPE, text=True)
+            check(r.returncode, 1, str(args))
+            check_in('standard output: No space left', r.stderr)
 
 
 def test_terminal_moves():
