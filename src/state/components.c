@@ -38,6 +38,7 @@
 	X(namespace_settings)                                                                                          \
 	X(tracer)                                                                                                      \
 	X(landlock)                                                                                                    \
+	X(security_label)                                                                                              \
 	X(sysv)                                                                                                        \
 	X(semaphore_undo)                                                                                              \
 	X(mqueue)                                                                                                      \
