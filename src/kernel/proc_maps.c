@@ -121,14 +121,17 @@ static int make_room(struct proc_maps *maps)
 	return 0;
 }
 
-/* Behind a mapping's line smaps has lines "Key: value", of which only VmFlags is wanted. *at moves to the next mapping's line. */
-static int take_flags(const char **at, struct span *flags)
+/* Behind a mapping's line smaps has lines "Key: value", of which VmFlags, the last, is wanted, and ProtectionKey, which not every processor has. *at moves to the
+ * next mapping's line. */
+static int take_flags(const char **at, struct span *flags, unsigned int *pkey)
 {
-	static const char key[] = "\nVmFlags: ";
-	const char *found = strstr(*at, key);
+	static const char key[] = "\nVmFlags: ", protection[] = "\nProtectionKey:";
+	const char *found = strstr(*at, key), *number;
 
 	if (!found)
 		return -EINVAL;
+	number = memmem(*at, (size_t)(found - *at), protection, sizeof(protection) - 1);
+	*pkey = number ? (unsigned int)strtoul(number + sizeof(protection) - 1, NULL, 10) : 0;
 	flags->start = found + sizeof(key) - 1;
 	flags->end = *at = strchrnul(flags->start, '\n');
 	return 0;
@@ -142,14 +145,16 @@ int proc_maps_parse(const char *text, bool with_flags, struct proc_maps *out)
 	for (const char *at = text; *at && r == 0;) {
 		struct span line = { at, strchrnul(at, '\n') }, flags = { line.end, line.end };
 
+		unsigned int pkey = 0;
+
 		at = line.end;
-		r = with_flags ? take_flags(&at, &flags) : 0;
+		r = with_flags ? take_flags(&at, &flags, &pkey) : 0;
 		if (r == 0)
 			r = make_room(&maps);
 		if (r == 0)
 			r = parse_map(line, flags, &maps.list[maps.n]);
 		if (r == 0)
-			maps.n++;
+			maps.list[maps.n++].pkey = pkey;
 		if (*at)
 			at++;
 	}

@@ -68,6 +68,7 @@ struct proc_map { /* a line of /proc/PID/maps */
 	uint64_t inode;
 	char *name;	   /* allocated; "" for none. Octal escapes undone. */
 	const char *flags; /* VmFlags, where smaps was read; else "". Lives as long as the name */
+	unsigned int pkey; /* protection key, where smaps was read */
 	bool deleted;	   /* the name ended in " (deleted)", which is cut off */
 };
 struct proc_maps {

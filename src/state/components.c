@@ -43,6 +43,7 @@
 	X(namespace_settings)                                                                                          \
 	X(tracer)                                                                                                      \
 	X(landlock)                                                                                                    \
+	X(security_label)                                                                                              \
 	X(ipc_limits) /* before what they limit */                                                                     \
 	X(sysv_shm)                                                                                                    \
 	X(sysv_shm_last)                                                                                               \

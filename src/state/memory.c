@@ -161,6 +161,8 @@ static const char *refused_mapping(const struct proc_map *m, uint32_t flags)
 		return "memfd_secret memory";
 	if (!strncmp(m->name, "/anon_hugepage", 14))
 		return "huge pages of hugetlbfs";
+	if (m->pkey && m->prot != PROT_EXEC) /* memory that can only be executed gets a key from the kernel itself */
+		return "memory under a protection key (pkey_mprotect)";
 	return flags ? refused_flags[__builtin_ctz(flags)].what : NULL;
 }
 
