@@ -68,10 +68,13 @@ static void merge(struct nameless_list *l)
 	l->n = n;
 }
 
-/* Names of shared anonymous memory that a program gave hide that it is "deleted". */
+/*
+ * Names of shared anonymous memory that a program gave hide that it is "deleted". The inode of a System V segment is its id, which another IPC namespace has too: the
+ * segment itself tells who else has it (sysv_shm.c).
+ */
 static bool is_nameless(const struct proc_map *m)
 {
-	return m->shared && m->inode && (m->deleted || !strncmp(m->name, "[anon_shmem:", 12));
+	return m->shared && strncmp(m->name, "/SYSV", 5) != 0 && m->inode && (m->deleted || !strncmp(m->name, "[anon_shmem:", 12));
 }
 
 static uint64_t dev_of(const struct proc_map *m)

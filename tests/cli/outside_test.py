@@ -11,8 +11,12 @@ from harness import alive, check, check_in, scratch, spore, wait_for
 
 def fork_tree(mapping, keep):
     """A child in a session of its own, the tree, which counts in the mapping if it can; its pid."""
+    ready, tell = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(tell)
+        os.read(ready, 1)       # its end: all but `keep` is closed
+        os.close(ready)
         return pid
     os.setsid()
     null = os.open('/dev/null', os.O_RDWR)
