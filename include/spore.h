@@ -108,6 +108,8 @@ struct spore_isolate_options {
 
 #define SPORE_CHECKPOINT_KILL  (1u << 0) /* end the tree when the image is complete */
 #define SPORE_CHECKPOINT_FORCE (1u << 1) /* overwrite an image in the directory */
+#define SPORE_CHECKPOINT_NEW                                                                                           \
+	(1u << 2) /* the directory was made for this call: it is removed if the caller dies during it */
 
 struct spore_checkpoint_options {
 	const struct spore_listener *listener;

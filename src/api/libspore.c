@@ -138,7 +138,7 @@ SPORE_API int spore_checkpoint_with(
 
 	if (r < 0)
 		return r;
-	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE))
+	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW))
 		return -EINVAL;
 	if (old_dir_fd != -1) {
 		listener_problem(
