@@ -516,6 +516,27 @@ def test_an_interrupted_checkpoint_touches_no_image():
         end(p)
 
 
+def test_a_restore_that_cannot_be_told_leaves_nothing():
+    with scratch() as d:
+        p = outside('sh', '-c', COUNTER.format(d=d))
+        wait_for(lambda: count(d) > 2)
+        check(spore('checkpoint', '--kill', p.pid, f'{d}/image').returncode, 0)
+        p.wait()
+        harness.bury()
+        before = count(d)
+        for options in (['-d'], ['-d', '--json'], ['--json'], ['-d', '--isolated']):
+            for output in ('>/dev/full', '>&-'):
+                r = subprocess.run(['sh', '-c', f'exec "$@" {output}', 'sh', SPORE, 'restore', *options, f'{d}/image'], stdin=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True, timeout=20)
+                check(r.returncode, 1, r.stderr)
+                check(r.stderr.count('\n'), 1, r.stderr)
+                check_in('standard output: ', r.stderr)
+                check(alive(p.pid), False, f'{options} {output}: the tree runs on')
+                wait_for(lambda: harness.bury() or not os.path.exists(f'/proc/{p.pid}'), what='burial')
+        check(count(d), before, 'it never ran')
+        kill_restored(int(spore('restore', '-d', f'{d}/image').stdout))
+
+
 def test_output_that_cannot_be_written_is_a_failure():
     with open('/dev/full', 'w') as full:
         for args in (['help'], ['help', 'run'], ['--version'], ['list'], ['check']):
