@@ -294,9 +294,29 @@ static void drop_outside(struct build *b, const struct memory_state *parent, uin
 		drop(b, parent, start, end);
 }
 
+static int compare_ranges(const void *a, const void *b)
+{
+	const struct page_range *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* The parent's vDSO, where the child is to have it elsewhere: its creator is not the one that it was forked by. */
+static void vdso_to_move(const struct memory_state *m, const struct memory_state *parent, struct vdso_pieces *out)
+{
+	out->n = 0;
+	if (!vdso_start(m) || vdso_start(m) == vdso_start(parent))
+		return;
+	for (size_t i = 0; i < parent->n_areas && out->n < ARRAY_SIZE(out->list); i++)
+		if (is_vdso(&parent->areas[i]))
+			out->list[out->n++] = (struct page_range){ parent->areas[i].start,
+				(parent->areas[i].end - parent->areas[i].start) / PAGE_SIZE };
+}
+
 int memory_make_forked(struct build *b, const struct memory_state *m, const struct memory_state *parent)
 {
-	_cleanup_free_ struct page_range *keep = calloc(m->n_areas + 1, sizeof(*keep));
+	struct vdso_pieces moved;
+	_cleanup_free_ struct page_range *keep = calloc(m->n_areas + ARRAY_SIZE(moved.list) + 1, sizeof(*keep));
 	struct fetched f = { 0 };
 	size_t n_keep = 0;
 	int r = 0;
@@ -307,7 +327,13 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 		if (covering(parent, &m->areas[i]))
 			keep[n_keep++] = (struct page_range){ m->areas[i].start,
 				(m->areas[i].end - m->areas[i].start) / PAGE_SIZE };
+	vdso_to_move(m, parent, &moved);
+	for (size_t i = 0; i < moved.n; i++)
+		keep[n_keep++] = moved.list[i];
+	qsort(keep, n_keep, sizeof(*keep), compare_ranges);
 	unmap_others(b, keep, n_keep);
+	if (moved.n)
+		move_vdso(b, &moved, vdso_start(m));
 	fetch_page_files(b, &f, m);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++) {
 		const struct memory_area *a = &m->areas[i], *from = covering(parent, a);

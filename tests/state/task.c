@@ -98,6 +98,50 @@ static int orphan_of_ours_use(struct maker_ctx *ctx)
 	return reap_ok((pid_t)shared(ctx)->value[2]);
 }
 
+/* One that was forked by a program that has ended, not by the one that is its parent now: it has that program's memory. */
+
+static int fifo_of(struct maker_ctx *ctx, char path[600], const char *name)
+{
+	snprintf(path, 600, "%s/%s", ctx->dir, name);
+	return 0;
+}
+
+static int other_program_make(struct maker_ctx *ctx)
+{
+	char script[2000], fifo[600], answer[600];
+	int status;
+	pid_t pid;
+
+	fifo_of(ctx, fifo, "fifo");
+	fifo_of(ctx, answer, "answer");
+	CHECK(!mkfifo(fifo, 0600));
+	CHECK(!prctl(PR_SET_CHILD_SUBREAPER, 1));
+	snprintf(script, sizeof(script), "{ read x < %s; echo $x > %s; } & echo $! > %s", fifo, answer, answer);
+	pid = fork();
+	if (!pid)
+		execl("/bin/sh", "sh", "-c", script, NULL);
+	SAME(waitpid(pid, &status, 0), pid);
+	SAME(status, 0);
+	return 0;
+}
+
+static int other_program_use(struct maker_ctx *ctx)
+{
+	char path[600], text[32] = "";
+	int fd, status;
+
+	fifo_of(ctx, path, "fifo");
+	fd = open(path, O_WRONLY);
+	SAME(write(fd, "hello\n", 6), 6);
+	CHECK(wait(&status) > 0);
+	SAME(status, 0);
+	fifo_of(ctx, path, "answer");
+	fd = open(path, O_RDONLY);
+	SAME(read(fd, text, sizeof(text)), 6);
+	CHECK(!strcmp(text, "hello\n"));
+	return 0;
+}
+
 static int orphan_of_init_use(struct maker_ctx *ctx)
 {
 	let_go(&shared(ctx)->go);
@@ -805,6 +849,8 @@ const struct maker makers_task[] = {
 	{ "continued", "a continued child, not waited for", continued_make, continued_use, MAKER_NO_STOP, SIGSTOP },
 	{ "stopped-pending", "a stopped child with a signal pending", stopped_pending_make, stopped_pending_use,
 		MAKER_NO_STOP },
+	{ "other-program", "a child that another program forked, which has ended", other_program_make,
+		other_program_use },
 	{ "unexeced", "a child that never called exec", unexeced_make, unexeced_use },
 	{ "execed", "a child that called exec", execed_make, execed_use },
 	{ "vfork-brief", "a parent often inside vfork, for 200 ms", vfork_make, NULL, MAKER_RESTLESS, 200 },
