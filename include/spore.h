@@ -108,8 +108,9 @@ struct spore_isolate_options {
 
 #define SPORE_CHECKPOINT_KILL  (1u << 0) /* end the tree when the image is complete */
 #define SPORE_CHECKPOINT_FORCE (1u << 1) /* overwrite an image in the directory */
+#define SPORE_CHECKPOINT_NEW   (1u << 2) /* the directory was made for this call: with a dying caller it goes too */
 #define SPORE_CHECKPOINT_STRICT                                                                                        \
-	(1u << 2) /* refuse a tree with a unix connection to the outside, which would come back hung up */
+	(1u << 3) /* refuse a tree with a unix connection to the outside, which would come back hung up */
 
 struct spore_checkpoint_options {
 	const struct spore_listener *listener;
@@ -140,6 +141,12 @@ struct spore_restore_options {
 	uint32_t has_terminal;
 	uint32_t reserved;
 	struct spore_restore_result *result; /* may be NULL */
+	/*
+	 * May be NULL. Called on the calling thread when the tree is built, and before any of it runs: the last moment at which the caller can still do without
+	 * it. A negative errno ends the tree, and is what the call returns.
+	 */
+	int (*built)(void *data, pid_t pid, const struct spore_restore_result *result);
+	void *built_data;
 };
 
 struct spore_restore_result {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The calls of spore.h. Each finds the keeper of its tree, or starts one, and asks it. */
 #include <errno.h>
+#include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -14,6 +16,8 @@
 #include "base/cleanup.h"
 #include "base/macro.h"
 #include "base/process.h"
+
+#define UNWANTED_MS 10000 /* for the root of a tree to die */
 
 /* One call: what is asked, of whom, and the answer. */
 struct exchange {
@@ -139,7 +143,8 @@ SPORE_API int spore_checkpoint_with(
 
 	if (r < 0)
 		return r;
-	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_STRICT))
+	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW |
+			 SPORE_CHECKPOINT_STRICT))
 		return -EINVAL;
 	if (old_dir_fd != -1) {
 		listener_problem(
@@ -192,7 +197,7 @@ static int check_restore_options(const struct spore_restore_options *o, pid_t ol
 static int exchange_image(struct exchange *c, int dir_fd, pid_t old_pid, struct spore_restore_options *o,
 	const struct spore_restore_options *options, size_t size)
 {
-	int r = options_copy(o, sizeof(*o), sizeof(*o), options, size);
+	int r = options_copy(o, sizeof(*o), offsetof(struct spore_restore_options, built), options, size);
 
 	if (r == 0)
 		r = check_restore_options(o, old_pid);
@@ -213,6 +218,19 @@ SPORE_API int spore_check_image_with(int dir_fd, const struct spore_restore_opti
 	int r = exchange_image(&c, dir_fd, 0, &o, options, size);
 
 	return r < 0 ? r : exchange_send(&c, o.listener, NULL);
+}
+
+/* The caller's last word. Of a tree that it does not want nothing is left when this returns, as far as waiting can see to it. */
+static int ask_caller(struct exchange *c, const struct spore_restore_options *o, pid_t pid, int root)
+{
+	struct pollfd end = { .fd = root, .events = POLLIN };
+	int r = o->built ? o->built(o->built_data, pid, &c->reply.restore) : 0;
+
+	if (r >= 0)
+		return 0;
+	close_fd(&c->sock); /* which ends the keeper, and that the tree */
+	poll(&end, 1, UNWANTED_MS);
+	return r;
 }
 
 SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore_restore_options *options, size_t size)
@@ -236,6 +254,8 @@ SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore
 		pid = root < 0 ? -EPROTO : pidfd_pid(root); /* now: once let go, it may end */
 	if (r == 0 && pid < 0)
 		r = pid;
+	if (r == 0)
+		r = ask_caller(&c, &o, pid, root);
 	if (r == 0)
 		r = result_confirm(c.sock);
 	if (r == 0 && (o.flags & SPORE_RESTORE_RUN))

@@ -113,6 +113,8 @@ static int save(const struct checkpoint_options *o, const struct target *t)
 	dir = open_new_dir(o->dir, &made);
 	if (dir < 0)
 		return STATUS_FAILED;
+	if (made)
+		call.flags |= SPORE_CHECKPOINT_NEW;
 	call.listener = &talk.listener;
 	call.cgroup = t->cgroup;
 	call.result = &result;

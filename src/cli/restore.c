@@ -99,35 +99,53 @@ static void print_json(
 		r->total_us, r->pages, r->bytes, r->tasks, r->new_pid_namespace ? "true" : "false");
 	talk_json(talk);
 	printf("}\n");
-	fflush(stdout);
+}
+
+/* One restore, and what is said of it. */
+struct telling {
+	const struct restore_options *o;
+	struct talk talk;
+};
+
+/* The pid of a tree that nobody could be told of would be lost: such a tree does not begin to run. */
+static int tell_result(void *data, pid_t pid, const struct spore_restore_result *r)
+{
+	struct telling *t = data;
+	struct spore_problem p = { .kind = SPORE_FAILED, .object = "standard output" };
+
+	if (t->o->json)
+		print_json(t->o, pid, r, &t->talk);
+	else if (t->o->detach)
+		printf("%d\n", (int)pid);
+	if (fflush(stdout) == 0)
+		return 0;
+	p.error = -errno;
+	snprintf(p.text, sizeof(p.text), "%s: the pid cannot be told, so the tree was ended", strerror(errno));
+	snprintf(p.remedy, sizeof(p.remedy), "restore it again with an output that can be written");
+	t->talk.listener.problem(t->talk.listener.data, &p);
+	return p.error;
 }
 
 static pid_t restore(struct restore_options *o, int dir, int *status)
 {
-	_cleanup_(talk_free)
-	struct talk talk;
-	struct spore_restore_result result = { 0 };
+	struct telling telling = { .o = o };
 	struct spore_restore_options call = {
 		.flags = o->flags | (o->isolated ? 0 : SPORE_RESTORE_RUN),
 		.has_stdio = 1,
 		.has_terminal = o->terminal.slave >= 0,
 		.terminal = o->terminal.slave,
-		.result = &result,
+		.listener = &telling.talk.listener,
+		.built = tell_result,
+		.built_data = &telling,
 	};
 	pid_t pid;
 
-	talk_begin(&talk, "restore");
-	call.listener = &talk.listener;
+	talk_begin(&telling.talk, "restore");
 	for (int fd = 0; fd < 3; fd++)
 		call.stdio[fd] = stream_for(fd, o);
 	pid = spore_restore_with(dir, 0, &call, sizeof(call));
-	*status = talk_end(&talk, pid, o->dir);
-	if (pid < 0)
-		return pid;
-	if (o->json)
-		print_json(o, pid, &result, &talk);
-	else if (o->detach)
-		printf("%d\n", (int)pid);
+	*status = talk_end(&telling.talk, pid, o->dir);
+	talk_free(&telling.talk);
 	return pid;
 }
 

@@ -308,6 +308,24 @@ static int stay(struct run_options *o, pid_t pid, int pidfd)
 	return status;
 }
 
+/* A container that nobody could be told of would be lost: it is ended, and all of it, since its pid namespace ends. */
+static int tell_pid(struct run_options *o, pid_t pid, struct problems *ps)
+{
+	int error;
+
+	signal(SIGPIPE, SIG_IGN);
+	printf("%d\n", (int)pid);
+	if (fflush(stdout) == 0)
+		return STATUS_DONE;
+	error = errno;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	tidy(o);
+	failed(ps, BLAME(.object = "standard output", .remedy = "run it again with an output that can be written"),
+		-error, "%s: the pid cannot be told, so the container was ended", strerror(error));
+	return STATUS_FAILED;
+}
+
 static int run_container(struct run_options *o, struct problems *ps)
 {
 	_cleanup_fd_ int pidfd = -1;
@@ -331,10 +349,8 @@ static int run_container(struct run_options *o, struct problems *ps)
 		tidy(o);
 		return STATUS_FAILED;
 	}
-	if (o->detach) {
-		printf("%d\n", (int)pid);
-		return STATUS_DONE;
-	}
+	if (o->detach)
+		return tell_pid(o, pid, ps);
 	status = stay(o, pid, pidfd);
 	terminal_close(&o->terminal);
 	tidy(o);

@@ -42,6 +42,12 @@ int manifest_encode(const struct manifest *m, struct bytes *out);
 int manifest_decode(const uint8_t *data, size_t size, struct manifest *m, const char **why);
 void manifest_free(struct manifest *m);
 
+/* --- the directory as a whole
+ * ------------------------------------------------------------------------------------- */
+
+/* Opens it anew for a writer, with a lock that keeps others out while it is open; what is there, and may go, goes. */
+int directory_take(int dir_fd, bool force, struct problems *ps, int *out);
+
 /* --- names
  * -------------------------------------------------------------------------------------------------------- */
 

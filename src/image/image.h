@@ -38,6 +38,11 @@ int image_may_create(int dir_fd, bool force, struct problems *ps);
 /* A writer that checks what it gets and keeps nothing: to see whether a tree can be saved. It is never committed. */
 int image_create_trial(struct problems *ps, struct image_writer **out);
 bool image_is_trial(const struct image_writer *w);
+/*
+ * For one that ended without image_writer_free, when image_may_create had allowed it: removes what it wrote, and then, if asked, the directory. A whole
+ * image stays (the older one that was not yet replaced, or the new one), and so does what somebody else is writing there.
+ */
+void image_remove_unfinished(int dir_fd, bool directory_too);
 /* Adds a record to its component's file. From any thread. The first error of any of these calls is that of image_commit too. */
 int image_add(struct image_writer *w, const struct record_kind *k, object_id id, const void *state);
 /* Page files, one for each worker, appended to from one thread at a time. Returns the page number within the file of the first page appended, or negative errno. */

@@ -3,8 +3,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 #include "image/directory.h"
@@ -172,117 +170,8 @@ int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int
 	return 0;
 }
 
-/* --- taking the directory
- * ----------------------------------------------------------------------------------------- */
-
-static bool is_image_file(const char *name)
-{
-	unsigned int number;
-	char kind[32];
-
-	return !strcmp(name, MANIFEST) || !strcmp(name, MANIFEST_TMP) || kind_file_name(name, kind) ||
-	       page_file_name(name, &number);
-}
-
-static int open_listing(int dir_fd, DIR **dir)
-{
-	_cleanup_fd_ int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	*dir = fdopendir(fd);
-	if (!*dir)
-		return -errno;
-	take_fd(&fd);
-	return 0;
-}
-
-/* An image, the rest of one that was never finished, or neither. */
-struct found {
-	bool manifest, head, anything;
-};
-
-static int look_at_directory(int dir_fd, struct found *found)
-{
-	_cleanup_dir_ DIR *dir = NULL;
-	struct dirent *e;
-	int r = open_listing(dir_fd, &dir);
-
-	while (dir && (e = readdir(dir))) {
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
-		found->anything = true;
-		found->manifest |= !strcmp(e->d_name, MANIFEST);
-		found->head |= !strcmp(e->d_name, "head.cbor");
-	}
-	return r;
-}
-
-static int remove_image_files(int dir_fd)
-{
-	_cleanup_dir_ DIR *dir = NULL;
-	struct dirent *e;
-	int r = open_listing(dir_fd, &dir);
-
-	while (dir && (e = readdir(dir)))
-		if (is_image_file(e->d_name) && unlinkat(dir_fd, e->d_name, 0) < 0 && errno != ENOENT)
-			r = -errno;
-	return r;
-}
-
-/* The manifest first: what is left is no image from then on, wherever this ends. */
-static int remove_image(int dir_fd)
-{
-	if (unlinkat(dir_fd, MANIFEST, 0) < 0 && errno != ENOENT)
-		return -errno;
-	if (fsync(dir_fd) < 0 && errno != EINVAL)
-		return -errno;
-	return remove_image_files(dir_fd);
-}
-
-static int judge_directory(int dir_fd, bool force, struct problems *ps, struct found *found)
-{
-	int r = look_at_directory(dir_fd, found);
-
-	if (r < 0)
-		return file_failed(ps, dir_fd, "", r, "the directory cannot be read");
-	if (found->manifest && !force)
-		return directory_failed(ps, dir_fd, "choose another directory, or give --force to replace it", -EEXIST,
-			"the directory holds an image already");
-	if (found->head && !force)
-		return directory_failed(ps, dir_fd, "choose another directory, or give --force to replace it",
-			-ENOTEMPTY, "the directory holds an image that was never finished");
-	if (found->anything && !found->manifest && !found->head)
-		return directory_failed(ps, dir_fd, "choose an empty or a new directory", -ENOTEMPTY,
-			"the directory is not empty, and holds no image");
-	return 0;
-}
-
-int image_may_create(int dir_fd, bool force, struct problems *ps)
-{
-	return judge_directory(dir_fd, force, ps, &(struct found){ 0 });
-}
-
-static int clear_directory(struct image_writer *w, bool force)
-{
-	struct found found = { 0 };
-	int r = judge_directory(w->dir_fd, force, w->ps, &found);
-
-	if (r < 0)
-		return r;
-	r = found.anything ? remove_image(w->dir_fd) : 0;
-	return r < 0 ? file_failed(w->ps, w->dir_fd, "", r, "the old image cannot be removed") : 0;
-}
-
-static int take_directory(struct image_writer *w, int dir_fd, bool force)
-{
-	w->dir_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (w->dir_fd < 0)
-		return file_failed(w->ps, dir_fd, "", -errno, "the directory cannot be opened");
-	if (flock(w->dir_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-		return file_failed(w->ps, dir_fd, "", -EBUSY, "another checkpoint is being written there");
-	return clear_directory(w, force); /* a file system without flock goes without */
-}
+/* --- the beginning
+ * ------------------------------------------------------------------------------------------------ */
 
 static int write_head(struct image_writer *w)
 {
@@ -325,7 +214,7 @@ int image_create(int dir_fd, bool force, struct problems *ps, struct image_write
 
 	if (!w)
 		return r;
-	r = take_directory(w, dir_fd, force);
+	r = directory_take(dir_fd, force, ps, &w->dir_fd);
 	if (r >= 0)
 		r = write_head(w);
 	if (r < 0)

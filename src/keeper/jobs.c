@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/process.h"
 #include "container/container.h"
+#include "image/image.h"
 #include "keeper/keeper.h"
 
 /* --- beginning
@@ -70,6 +71,20 @@ static int admit(struct keeper *k, struct job *j)
 	}
 }
 
+/* What the engine will be told as well, and says. */
+static bool may_write_image(const struct job *j)
+{
+	struct problems ignored;
+	int r;
+
+	if (j->req.call != CALL_CHECKPOINT)
+		return false;
+	problems_init(&ignored);
+	r = image_may_create(j->fds[REQUEST_DIR], j->req.flags & SPORE_CHECKPOINT_FORCE, &ignored);
+	problems_free(&ignored);
+	return r == 0;
+}
+
 void job_begin(struct keeper *k, int sock, const struct request *req, int fds[REQUEST_N_FDS])
 {
 	struct job *j = &k->job;
@@ -87,6 +102,7 @@ void job_begin(struct keeper *k, int sock, const struct request *req, int fds[RE
 		close(sock);
 		return;
 	}
+	j->may_write = may_write_image(j);
 	j->sock = sock;
 	j->active = true;
 	problems_init(&j->ps);
@@ -115,15 +131,13 @@ static void set_isolated(struct keeper *k, bool isolated)
 
 void isolation_end(struct keeper *k)
 {
-	int sock, fd = k->keeper_door;
+	int fd = k->keeper_door;
 
 	set_isolated(k, false);
 	k->keeper_door = -1;
-	if (fd >= 0)
+	if (fd >= 0) {
 		door_hide(DOOR_KEEPER, &k->id);
-	while (fd >= 0 && (sock = door_accept(fd)) >= 0) {
-		report_result(sock, -EBUSY);
-		close(sock);
+		turn_away(fd);
 	}
 	close_fd(&fd);
 	if (k->engine)
@@ -208,13 +222,4 @@ void job_finish(struct keeper *k)
 	request_close(j->fds);
 	close_fd(&j->sock);
 	j->active = false;
-}
-
-void job_abandon(struct keeper *k)
-{
-	if (k->keeper_door >= 0)
-		door_hide(DOOR_KEEPER, &k->id);
-	if (k->parent_door >= 0)
-		door_hide(DOOR_PARENT, &k->id);
-	_exit(1);
 }

@@ -26,7 +26,8 @@ struct job {
 	bool active;
 	bool tied; /* must not outlive its client */
 	bool client_gone;
-	int sock; /* of the client */
+	bool may_write; /* to the directory of its image: nothing stood there that it was not to touch */
+	int sock;	/* of the client */
 	struct request req;
 	int fds[REQUEST_N_FDS];
 	pid_t pid; /* the tree's root; 0: a cgroup */
@@ -71,14 +72,18 @@ void report_progress(void *keeper, const char *phase, uint64_t done, uint64_t to
 void report_log(void *keeper, const char *line);
 void report_problems(int sock, const struct problems *ps);
 void report_result(int sock, int result); /* an answer that is only that */
+void set_timeouts(int sock);
+/* All who wait in front of a door are told that it is busy. */
+void turn_away(int door);
 
 /* jobs.c */
 void job_begin(struct keeper *k, int sock, const struct request *req, int fds[REQUEST_N_FDS]);
 void job_finish(struct keeper *k);
-/* The client of a tied job has gone: ends this process, and with it what it built. */
-void job_abandon(struct keeper *k) __attribute__((noreturn));
 /* No more isolation: this door is shut, those who wait in front of it told. */
 void isolation_end(struct keeper *k);
+
+/* abandon.c: the client of a tied job has gone. Ends this process, and with it what it built. */
+void job_abandon(struct keeper *k) __attribute__((noreturn));
 
 /* parent.c */
 void parent_adopt(struct keeper *k, int client);

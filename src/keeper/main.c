@@ -12,7 +12,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -59,14 +58,6 @@ static void make_room_for_descriptors(void)
 	high = (int)MIN(limit.rlim_cur, (rlim_t)DESCRIPTORS) - 1;
 	if (dup2(0, high) == high)
 		close(high);
-}
-
-static void set_timeouts(int sock)
-{
-	struct timeval hear = { .tv_sec = 2 }, tell = { .tv_sec = 30 };
-
-	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &hear, sizeof(hear));
-	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &tell, sizeof(tell));
 }
 
 /* One request of a connection; the socket belongs to what it asks for. */

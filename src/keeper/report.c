@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "keeper/keeper.h"
 
@@ -74,4 +77,27 @@ void report_result(int sock, int result)
 	struct reply reply = { .kind = REPLY_RESULT, .result = result };
 
 	reply_send(sock, &reply, -1, true);
+}
+
+void set_timeouts(int sock)
+{
+	struct timeval hear = { .tv_sec = 2 }, tell = { .tv_sec = 30 };
+
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &hear, sizeof(hear));
+	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &tell, sizeof(tell));
+}
+
+/* What they ask is read first: a socket that is closed with something unread in it loses the answer (ECONNRESET). */
+void turn_away(int door)
+{
+	int sock, fds[REQUEST_N_FDS];
+	struct request req;
+
+	while ((sock = door_accept(door)) >= 0) {
+		set_timeouts(sock);
+		if (request_receive(sock, &req, fds) == 0)
+			request_close(fds);
+		report_result(sock, -EBUSY);
+		close(sock);
+	}
 }

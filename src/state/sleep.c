@@ -184,7 +184,7 @@ void sleep_look(int proc_fd, struct sleep_clock *clock, struct sleep_seen *seen)
 
 void sleep_date(struct sleep_clock *clock, struct sleep_seen *seen)
 {
-	int64_t ahead;
+	int64_t ahead = 0;
 
 	if (seen->start && clock_ahead(clock, seen->cpu, &ahead) == 0)
 		seen->since = seen->start - ahead;

@@ -119,6 +119,28 @@ def test_detached_leaves_pipes_and_keeps_files():
         os.kill(pid, 9)
 
 
+def test_a_container_that_cannot_be_told_is_ended():
+    for output in ('>/dev/full', '>&-'):
+        r = subprocess.run(['sh', '-c', f'exec "$@" {output}', 'sh', SPORE, 'run', '-d', '--name', 'untold-test', '--', 'sleep', '4242'],
+                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=10)
+        check(r.returncode, 1)
+        check(r.stderr.count('\n'), 1, r.stderr)
+        check_in('standard output: ', r.stderr)
+        check([e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'untold-test'], [])
+        check(subprocess.run(['pgrep', '-fx', 'sleep 4242']).returncode, 1, 'the command runs on')
+
+
+def test_a_container_whose_reader_has_gone_is_ended():
+    reader, writer = os.pipe()
+    os.close(reader)
+    r = subprocess.run([SPORE, 'run', '-d', '--', 'sleep', '4243'], stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE, text=True,
+                       timeout=10, restore_signals=True)
+    os.close(writer)
+    check(r.returncode, 1)
+    check_in('standard output: ', r.stderr)
+    check(subprocess.run(['pgrep', '-fx', 'sleep 4243']).returncode, 1, 'the command runs on')
+
+
 def test_signals_are_passed_on():
     p = subprocess.Popen([SPORE, 'run', '--', 'sh', '-c', 'trap "echo got; exit 5" TERM; echo ready; while :; do sleep 0.05; done'],
                          stdout=subprocess.PIPE, text=True)

@@ -2,6 +2,7 @@
 """spore checkpoint, restore, isolate, unisolate, check, inspect, verify"""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -444,6 +445,96 @@ def test_a_killed_checkpoint_leaves_the_tree_running():
             check(r.returncode, 0 if os.path.exists(f'{d}/image{i}/manifest') else 1, r.stderr)
             check(open(f'/proc/{p.pid}/status').read().count('TracerPid:\t0\n'), 1)
         end(p)
+
+
+LARGE = "b = bytearray(b'spore' * 41943040); print('ready', flush=True); import time; time.sleep(600)"
+
+
+def interrupt(signum, p, image, *options):
+    """A checkpoint, ended by a signal while it writes pages."""
+    q = subprocess.Popen([SPORE, 'checkpoint', *options, str(p.pid), image], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (lambda names: 'pages-0' in names and 'manifest' not in names)(os.listdir(image) if os.path.isdir(image) else []), what='pages')
+    q.send_signal(signum)
+    check(q.wait(10), -signum)
+
+
+def save_when_free(p, image):
+    """Whoever comes at once is told to wait, and nothing else."""
+    def saved():
+        r = spore('checkpoint', p.pid, image)
+        if r.returncode:
+            check(r.returncode, 1, r.stderr)
+            check_in('wait for', r.stderr)
+        return r.returncode == 0
+    wait_for(saved, what='end of the interrupted checkpoint')
+    check(spore('verify', image).returncode, 0)
+
+
+def test_an_interrupted_checkpoint_leaves_nothing():
+    with scratch() as d:
+        p = outside(sys.executable, '-c', LARGE, stdout=subprocess.PIPE)
+        p.stdout.readline()
+        for signum in (signal.SIGINT, signal.SIGKILL):
+            interrupt(signum, p, f'{d}/new')
+            wait_for(lambda: not os.path.exists(f'{d}/new'), what='removal of what it made')
+            os.mkdir(f'{d}/empty')
+            interrupt(signum, p, f'{d}/empty')
+            wait_for(lambda: not os.listdir(f'{d}/empty'), what='removal of what it wrote')
+            os.rmdir(f'{d}/empty')
+        check(open(f'/proc/{p.pid}/status').read().count('TracerPid:\t0\n'), 1)
+        for i in range(5):
+            interrupt(signal.SIGINT, p, f'{d}/again')
+            save_when_free(p, f'{d}/again')
+            shutil.rmtree(f'{d}/again')
+            interrupt(signal.SIGINT, p, f'{d}/one')
+            save_when_free(p, f'{d}/other')
+            shutil.rmtree(f'{d}/other')
+        end(p)
+
+
+def test_an_interrupted_checkpoint_touches_no_image():
+    """What stood there before: kept while the new one has not begun to replace it, never mixed with it, and what was refused is not removed."""
+    with scratch() as d:
+        p = outside(sys.executable, '-c', LARGE, stdout=subprocess.PIPE)
+        p.stdout.readline()
+        os.mkdir(f'{d}/image')
+        save_when_free(p, f'{d}/image')
+        for i in range(12):
+            q = subprocess.Popen([SPORE, 'checkpoint', *(['--force'] if i % 2 else []), str(p.pid), f'{d}/image'], stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL)
+            time.sleep(0.004 * i)
+            q.send_signal(signal.SIGINT)
+            q.wait()
+            wait_for(lambda: spore('check', p.pid).returncode == 0, what='end of the interrupted checkpoint')
+            if os.listdir(f'{d}/image'):
+                check(spore('verify', f'{d}/image').returncode, 0)
+            else:
+                check(i % 2, 1, 'removed without --force')
+                save_when_free(p, f'{d}/image')
+        interrupt(signal.SIGINT, p, f'{d}/image', '--force')
+        wait_for(lambda: not os.listdir(f'{d}/image'), what='removal of what it wrote')
+        end(p)
+
+
+def test_a_restore_that_cannot_be_told_leaves_nothing():
+    with scratch() as d:
+        p = outside('sh', '-c', COUNTER.format(d=d))
+        wait_for(lambda: count(d) > 2)
+        check(spore('checkpoint', '--kill', p.pid, f'{d}/image').returncode, 0)
+        p.wait()
+        harness.bury()
+        before = count(d)
+        for options in (['-d'], ['-d', '--json'], ['--json'], ['-d', '--isolated']):
+            for output in ('>/dev/full', '>&-'):
+                r = subprocess.run(['sh', '-c', f'exec "$@" {output}', 'sh', SPORE, 'restore', *options, f'{d}/image'], stdin=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True, timeout=20)
+                check(r.returncode, 1, r.stderr)
+                check(r.stderr.count('\n'), 1, r.stderr)
+                check_in('standard output: ', r.stderr)
+                check(alive(p.pid), False, f'{options} {output}: the tree runs on')
+                wait_for(lambda: harness.bury() or not os.path.exists(f'/proc/{p.pid}'), what='burial')
+        check(count(d), before, 'it never ran')
+        kill_restored(int(spore('restore', '-d', f'{d}/image').stdout))
 
 
 def test_output_that_cannot_be_written_is_a_failure():
