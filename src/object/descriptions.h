@@ -25,6 +25,7 @@ struct description {
 	uint8_t streams; /* bits 0 to 2: standard streams of the root that it is, or whose inode it shares */
 	bool crosses;	 /* has an end outside that is no standard stream */
 	int family;	 /* of a socket: AF_*; 0: not known */
+	int protocol;	 /* of a socket: SO_PROTOCOL */
 };
 
 /* A mapped file as maps show it. */

@@ -34,6 +34,7 @@
 	X(pty_slave)                                                                                                   \
 	X(dev_tty)                                                                                                     \
 	X(unix)                                                                                                        \
+	X(tcp)                                                                                                         \
 	X(unsupported) /* the last of the files: matches everything */                                                 \
 	X(shm)	       /* after pipe: writing to a fifo changes its times, which are set last */                       \
 	X(locks)                                                                                                       \

@@ -86,21 +86,29 @@ static int read_attribute(struct unix_diag *d, const struct rtattr *a)
 	return 0;
 }
 
-static int add(struct unix_diags *all, size_t *room, const struct nlmsghdr *h)
+struct dump {
+	struct unix_diags *all;
+	size_t room;
+};
+
+static int add(void *arg, const struct nlmsghdr *h)
 {
+	struct dump *dump = arg;
+	struct unix_diags *all = dump->all;
 	const struct unix_diag_msg *msg = NLMSG_DATA(h);
 	unsigned int left = (unsigned int)(h->nlmsg_len - NLMSG_LENGTH(sizeof(*msg)));
 	const struct rtattr *a = (const void *)(msg + 1);
 	struct unix_diag *d;
 	int err = 0;
 
-	if (all->n == *room) {
-		struct unix_diag *grown = reallocarray(all->list, *room ? 2 * *room : 64, sizeof(*grown));
+	if (all->n == dump->room) {
+		size_t room = dump->room ? 2 * dump->room : 64;
+		struct unix_diag *grown = reallocarray(all->list, room, sizeof(*grown));
 
 		if (!grown)
 			return -ENOMEM;
 		all->list = grown;
-		*room = *room ? 2 * *room : 64;
+		dump->room = room;
 	}
 	d = &all->list[all->n++];
 	*d = (struct unix_diag){ .ino = msg->udiag_ino, .type = msg->udiag_type, .state = msg->udiag_state };
@@ -110,7 +118,7 @@ static int add(struct unix_diags *all, size_t *room, const struct nlmsghdr *h)
 }
 
 /* 1: there is more to come. */
-static int read_answer(int fd, struct unix_diags *out, size_t *room, void *buffer)
+static int read_answer(int fd, void *buffer, int (*each)(void *arg, const struct nlmsghdr *h), void *arg)
 {
 	ssize_t n = recv(fd, buffer, ANSWER, 0);
 	const struct nlmsghdr *h = buffer;
@@ -124,11 +132,28 @@ static int read_answer(int fd, struct unix_diags *out, size_t *room, void *buffe
 			return 0;
 		if (h->nlmsg_type == NLMSG_ERROR)
 			return ((const struct nlmsgerr *)NLMSG_DATA(h))->error;
-		err = add(out, room, h);
+		err = each(arg, h);
 		if (err)
 			return err;
 	}
 	return 1;
+}
+
+int sock_diag_ask(int pid, const void *question, size_t size, int (*each)(void *arg, const struct nlmsghdr *h), void *arg)
+{
+	_cleanup_fd_ int fd = socket_in(pid, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
+	_cleanup_free_ void *buffer = malloc(ANSWER);
+	int r = 1;
+
+	if (fd < 0)
+		return fd;
+	if (!buffer)
+		return -ENOMEM;
+	if (send(fd, question, size, 0) < 0)
+		return -errno;
+	while (r == 1)
+		r = read_answer(fd, buffer, each, arg);
+	return r;
 }
 
 static int by_inode(const void *a, const void *b)
@@ -151,22 +176,12 @@ int unix_diag_read(int pid, struct unix_diags *out)
 			.udiag_states = ~0u,
 			.udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN },
 	};
-	_cleanup_fd_ int fd = socket_in(pid, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
-	_cleanup_free_ void *buffer = malloc(ANSWER);
-	size_t room = 0;
-	int r = 1;
+	struct dump dump = { .all = out };
+	int err = sock_diag_ask(pid, &ask, sizeof(ask), add, &dump);
 
-	if (fd < 0)
-		return fd;
-	if (!buffer)
-		return -ENOMEM;
-	if (send(fd, &ask, sizeof(ask), 0) < 0)
-		return -errno;
-	while (r == 1)
-		r = read_answer(fd, out, &room, buffer);
-	if (r == 0)
+	if (!err)
 		qsort(out->list, out->n, sizeof(*out->list), by_inode);
-	return r;
+	return err;
 }
 
 void unix_diag_free(struct unix_diags *d)

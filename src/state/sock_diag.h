@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct nlmsghdr;
+
 struct unix_diag {
 	uint32_t ino; /* 0: a connection that was not accepted yet */
 	uint8_t type, state;
@@ -26,5 +28,10 @@ struct unix_diags {
 int unix_diag_read(int pid, struct unix_diags *out);
 void unix_diag_free(struct unix_diags *d);
 const struct unix_diag *unix_diag_find(const struct unix_diags *d, uint64_t ino);
+/*
+ * Sends that question to sock_diag of that namespace; each(arg, message) is called for every answer, and its error ends it. 0 or negative errno, which may
+ * be the kernel's answer.
+ */
+int sock_diag_ask(int pid, const void *question, size_t size, int (*each)(void *arg, const struct nlmsghdr *h), void *arg);
 /* A socket of that kind in the network namespace of process pid (which the calling thread visits). */
 int socket_in(int pid, int family, int type, int protocol);

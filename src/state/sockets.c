@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "state/fdinfo.h"
 #include "state/files.h"
+#include "state/tcp_look.h"
 
 static int number_of(int fd, int option)
 {
@@ -54,6 +55,7 @@ static int add_socket(struct capture *c, struct description *d)
 		s->room = room;
 	}
 	d->family = number_of(fd, SO_DOMAIN);
+	d->protocol = number_of(fd, SO_PROTOCOL);
 	s->list[s->n++] = (struct socket_look){
 		.description = d, .ino = f->ino, .family = d->family, .type = number_of(fd, SO_TYPE)
 	};
@@ -219,12 +221,16 @@ int sockets_find(struct capture *c)
 	for (size_t i = 0; i < s->n; i++)
 		unix_sockets |= s->list[i].family == AF_UNIX;
 	err = unix_sockets ? unix_diag_read(c->tree->root_pid, &s->diags) : 0;
+	if (!err)
+		err = tcp_look(c);
 	if (err == -ESRCH || (err == -ENOENT && !c->writer))
 		return -ESRCH;
 	if (err)
-		return failed(c->ps, NULL, err,
-			"the kernel does not tell how unix sockets are connected (CONFIG_UNIX_DIAG): %s",
-			strerror(-err));
+		return c->ps->first_error ? err
+					  : failed(c->ps, NULL, err,
+						    "the kernel does not tell how sockets are connected (CONFIG_UNIX_DIAG, "
+						    "CONFIG_INET_DIAG): %s",
+						    strerror(-err));
 	for (size_t i = 0; i < s->n; i++)
 		if (s->list[i].family == AF_UNIX)
 			s->list[i].diag = unix_diag_find(&s->diags, s->list[i].ino);
@@ -245,9 +251,11 @@ void sockets_free(struct sockets *s)
 			close_fd(&f->dup);
 		}
 		free(s->list[i].in_flight);
+		tcp_look_free(s->list[i].tcp);
 		socket_queue_free(&s->list[i].queue);
 	}
 	free(s->list);
 	unix_diag_free(&s->diags);
+	inet_diag_free(&s->inet);
 	free(s);
 }

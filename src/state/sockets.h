@@ -7,6 +7,7 @@
 
 #include "object/component.h"
 #include "object/descriptions.h"
+#include "state/inet_diag.h"
 #include "state/sock_diag.h"
 #include "state/socket_queue.h"
 
@@ -19,11 +20,13 @@ struct socket_look {
 	struct file_look *in_flight;  /* one for each descriptor in the queue, in order */
 	size_t n_in_flight;
 	bool is_read;
+	struct tcp_look *tcp; /* TCP: state/tcp_look.h */
 	bool waits; /* connected to a listener of the tree, which has not accepted it yet */
 };
 
 struct sockets {
 	struct unix_diags diags;
+	struct inet_diags inet; /* if there is a TCP socket */
 	struct socket_look *list; /* by inode */
 	size_t n, room;
 };

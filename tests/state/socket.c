@@ -20,23 +20,6 @@ static int loopback(int f, struct sockaddr_in *a)
 
 static struct sockaddr_in address;
 
-static int listening_make(struct maker_ctx *ctx)
-{
-	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	CHECK(fd >= 0);
-	TRY(loopback(fd, &address));
-	return listen(fd, 3);
-}
-
-static int connect_here(void)
-{
-	fds[0] = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK(!connect(fds[0], (struct sockaddr *)&address, sizeof(address)));
-	fds[1] = accept(fd, NULL, NULL);
-	CHECK(fds[1] >= 0);
-	return 0;
-}
-
 static int talk(void)
 {
 	char c[8];
@@ -45,19 +28,6 @@ static int talk(void)
 	SAME(read(fds[1], c, sizeof(c)), 5);
 	CHECK(!memcmp(c, "hello", 5));
 	return 0;
-}
-
-static int listening_use(struct maker_ctx *ctx)
-{
-	TRY(connect_here());
-	return talk();
-}
-
-static int established_make(struct maker_ctx *ctx)
-{
-	TRY(listening_make(ctx));
-	TRY(connect_here());
-	return close(fd);
 }
 
 static int talk_use(struct maker_ctx *ctx)
@@ -71,20 +41,6 @@ static int udp_make(struct maker_ctx *ctx)
 	TRY(loopback(fds[1], &address));
 	fds[0] = socket(AF_INET, SOCK_DGRAM, 0);
 	return connect(fds[0], (struct sockaddr *)&address, sizeof(address));
-}
-
-static int unbound_make(struct maker_ctx *ctx)
-{
-	fd = socket((int)ctx->arg, SOCK_STREAM, 0);
-	NEED(fd >= 0);
-	return 0;
-}
-
-static int unbound_use(struct maker_ctx *ctx)
-{
-	int on = 1;
-
-	return setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
 static int netlink_make(struct maker_ctx *ctx)
@@ -110,10 +66,6 @@ static int packet_make(struct maker_ctx *ctx)
 }
 
 const struct maker makers_socket[] = {
-	REFUSED("tcp-established", "an established TCP connection", established_make, talk_use, 0, "tcp"),
-	REFUSED("tcp-listening", "a listening TCP socket", listening_make, listening_use, 0, "tcp"),
-	REFUSED("tcp-unbound", "a TCP socket never bound", unbound_make, unbound_use, AF_INET, "tcp"),
-	REFUSED("tcp6-unbound", "a TCP socket of IPv6", unbound_make, unbound_use, AF_INET6, "tcp"),
 	REFUSED("udp", "UDP sockets", udp_make, talk_use, 0, "udp"),
 	REFUSED("netlink", "a netlink socket", netlink_make, alive_use, 0, "netlink"),
 	REFUSED("packet", "a packet socket", packet_make, alive_use, 0, "packet"),

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * TCP: tcp(7); net/ipv4/tcp.c, tools/testing/selftests/net/tcp_*. Sequence numbers are seen by nobody but the two ends, which come back together: they
+ * get new ones. What is in a queue, and how the connection is being closed, is carried.
+ */
+#include "state/tcp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "state/tcp_look.h"
+
+#define TCP_FASTOPEN_KEY_MAX 32
+#define TIMESTAMP_SIZE	     12 /* in a header */
+
+static const struct field waiting_fields[] = {
+	FIELD_REF(struct tcp_waiting, socket, "socket", "tcp", REF_LATE, "who connected; absent: it was closed since"),
+	FIELD_STRUCT(struct tcp_waiting, from, "from", inet_address_fields, "the address of one that was closed"),
+	FIELD_END,
+};
+
+static const struct field tcp_fields[] = {
+	FIELD_STRUCT(struct tcp_state, inet, "inet", inet_fields, "what sockets of every protocol have"),
+	FIELD_UINT(struct tcp_state, relation, "relation",
+		"0 not connected, 1 listening, 2 connected, 3 connected and not yet accepted, 4 the peer was closed, 5 closed "
+		"both ways, 6 connecting, 7 could not be connected"),
+	FIELD_REF(struct tcp_state, peer, "peer", "tcp", REF_LATE, "with whom it is connected"),
+	FIELD_UINT(struct tcp_state, backlog, "backlog", "of a listener, as the kernel has it"),
+	FIELD_LIST(struct tcp_state, waiting, n_waiting, "waiting", waiting_fields, "not yet accepted, in their order"),
+	FIELD_UINT(struct tcp_state, shutdown, "shutdown", "bit 0: receiving, bit 1: sending"),
+	FIELD_BOOL(struct tcp_state, peer_shutdown, "peer_shutdown", "the peer's end of data has come"),
+	FIELD_BLOB(struct tcp_state, unread, "unread", "what has come and was not read"),
+	FIELD_UINT(struct tcp_state, mark, "mark", "1 + where in it the byte out of band is; 0: none"),
+	FIELD_BOOL(struct tcp_state, mark_taken, "mark_taken", "that byte was read already"),
+	FIELD_BLOB(struct tcp_state, unsent, "unsent", "what was written and has not come to the peer"),
+	FIELD_UINT(struct tcp_state, mss, "mss", "the largest segment that the other end takes; not connected: TCP_MAXSEG"),
+	FIELD_BOOL(struct tcp_state, timestamps, "timestamps", "agreed upon when it was connected"),
+	FIELD_BOOL(struct tcp_state, sack, "sack", "selective acknowledgements: agreed upon"),
+	FIELD_BOOL(struct tcp_state, wscale, "wscale", "windows are scaled: agreed upon"),
+	FIELD_UINT(struct tcp_state, snd_wscale, "snd_wscale", "by how many bits the peer's"),
+	FIELD_UINT(struct tcp_state, rcv_wscale, "rcv_wscale", "by how many bits its own"),
+	FIELD_UINT(struct tcp_state, snd_wnd, "snd_wnd", "how much more it may send"),
+	FIELD_UINT(struct tcp_state, rcv_wnd, "rcv_wnd", "how much more the peer may send"),
+	FIELD_UINT(struct tcp_state, timestamp, "timestamp", "TCP_TIMESTAMP"),
+	FIELD_STRING(struct tcp_state, congestion, "congestion", "TCP_CONGESTION"),
+	FIELD_BLOB(struct tcp_state, fastopen_key, "fastopen_key", "TCP_FASTOPEN_KEY, where fast open is on"),
+	FIELD_STRUCT(struct tcp_state, tcp, "tcp", tcp_level_fields, "of level SOL_TCP"),
+	FIELD_END,
+};
+
+static bool tcp_matches(const struct file_look *f)
+{
+	return f->description && (f->description->family == AF_INET || f->description->family == AF_INET6) &&
+	       f->description->protocol == IPPROTO_TCP && !(f->flags & O_PATH);
+}
+
+/* --- whom it is connected with --------------------------------------------------------------------------------------------- */
+
+static struct socket_look *listener_of(const struct capture *c, const union inet_sockaddr *local)
+{
+	const struct sockets *all = c->descriptions->sockets;
+	struct in6_addr wanted = inet_ip(local), any4 = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
+
+	for (size_t i = 0; i < all->n; i++) {
+		const struct tcp_look *t = all->list[i].tcp;
+		struct in6_addr ip;
+
+		if (!t || t->info.tcpi_state != STATE_LISTEN || inet_port(&t->local) != inet_port(local))
+			continue;
+		ip = inet_ip(&t->local);
+		if (!memcmp(&ip, &wanted, sizeof(ip)) || !memcmp(&ip, &in6addr_any, sizeof(ip)) ||
+			!memcmp(&ip, &any4, sizeof(ip)))
+			return &all->list[i];
+	}
+	return NULL;
+}
+
+static bool is_unaccepted(const struct inet_diag *d)
+{
+	return d && !d->ino && (d->state == STATE_ESTABLISHED || d->state == STATE_CLOSE_WAIT || d->state == STATE_SYN_RECV);
+}
+
+static bool fin_received(uint8_t state)
+{
+	return state == STATE_CLOSE_WAIT || state == STATE_LAST_ACK || state == STATE_CLOSING || state == STATE_TIME_WAIT;
+}
+
+static bool fin_sent(uint8_t state)
+{
+	return state == STATE_FIN_WAIT1 || state == STATE_FIN_WAIT2 || state == STATE_LAST_ACK || state == STATE_CLOSING;
+}
+
+static int refuse_outside(struct capture *c, const struct file_look *f, const struct tcp_look *t)
+{
+	struct inet_text peer = inet_text(&t->peer);
+
+	return refused(c->ps, BLAME_FILE(f, .remedy = "name a tree that holds both ends"),
+		"a TCP connection with %s, which is outside of the tree", peer.s);
+}
+
+/* The other end belongs to nobody any more. What it had sent must have come. */
+static int peer_gone(struct capture *c, const struct file_look *f, const struct tcp_look *t, struct tcp_state *s)
+{
+	if (!t->other_diag && !inet_is_local(c->tree->root_pid, &t->peer))
+		return refuse_outside(c, f, t);
+	if (!fin_received(t->info.tcpi_state) && (!t->other_diag || t->other_diag->wqueue))
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program read on"),
+			"what its peer, which has been closed, had still to send cannot be read");
+	s->relation = RELATION_PEER_GONE;
+	return 0;
+}
+
+/* recv() with nothing there and poll() tell apart what was never connected, was closed, and could not be connected. */
+static uint64_t closed_relation(int fd, const struct tcp_look *t)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLRDHUP))
+		return RELATION_ALONE;
+	return t->info.tcpi_bytes_acked || t->info.tcpi_bytes_received ? RELATION_ENDED : RELATION_FAILED;
+}
+
+static int find_relation(struct capture *c, const struct file_look *f, int fd, const struct tcp_look *t, struct tcp_state *s)
+{
+	switch (t->info.tcpi_state) {
+	case STATE_LISTEN:
+		s->relation = RELATION_LISTENS;
+		return 0;
+	case STATE_CLOSE:
+		s->relation = closed_relation(fd, t);
+		return 0;
+	case STATE_SYN_SENT:
+		s->relation = RELATION_CONNECTING;
+		return t->diag && listener_of(c, &t->peer) ? 0 : refuse_outside(c, f, t);
+	case STATE_SYN_RECV:
+		return refused(c->ps, BLAME_FILE(f), "a connection by fast open whose client has not answered yet");
+	default:
+		break;
+	}
+	if (t->other) {
+		s->relation = RELATION_CONNECTED;
+		s->peer = backing_id(c, t->other->description->look);
+		return 0;
+	}
+	if (is_unaccepted(t->other_diag) && listener_of(c, &t->peer)) {
+		s->relation = RELATION_WAITS;
+		return 0;
+	}
+	if (t->other_diag && (t->other_diag->ino || is_unaccepted(t->other_diag)))
+		return refuse_outside(c, f, t);
+	return peer_gone(c, f, t, s);
+}
+
+/* --- not yet accepted -------------------------------------------------------------------------------------------------------- */
+
+static int by_age(const void *a, const void *b)
+{
+	const struct inet_diag *const *x = a, *const *y = b;
+
+	if ((*x)->idle_ms != (*y)->idle_ms)
+		return (*x)->idle_ms > (*y)->idle_ms ? -1 : 1;
+	return inet_port(&(*x)->peer) < inet_port(&(*y)->peer) ? -1 : 1; /* numbers are given out upwards */
+}
+
+static struct socket_look *client_of(struct capture *c, const struct inet_diag *child)
+{
+	const struct inet_diag *d = inet_diag_find(&c->descriptions->sockets->inet, &child->peer, &child->local);
+
+	return d && d->ino ? socket_find(c->descriptions, d->ino) : NULL;
+}
+
+static int add_waiting(struct capture *c, const struct file_look *f, const struct inet_diag *child, struct tcp_state *s)
+{
+	struct socket_look *client = client_of(c, child);
+	struct tcp_waiting *w = &s->waiting[s->n_waiting];
+	struct inet_text from = inet_text(&child->peer);
+	const struct inet_diag *other = inet_diag_find(&c->descriptions->sockets->inet, &child->peer, &child->local);
+
+	if ((!client && other && other->ino) || (!client && !inet_is_local(c->tree->root_pid, &child->peer)))
+		return changed(c->ps, BLAME_FILE(f),
+			"a connection from %s, outside the tree, that it has not accepted yet will be gone", from.s);
+	if (child->rqueue > (child->state == STATE_CLOSE_WAIT))
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program accept it"),
+			"what was sent on a connection from %s that is not accepted yet cannot be read", from.s);
+	if (client)
+		w->socket = backing_id(c, client->description->look);
+	else if (inet_to_text(&child->peer, &w->from) < 0)
+		return -ENOMEM;
+	s->n_waiting++;
+	return 0;
+}
+
+static int capture_waiting(struct capture *c, const struct file_look *f, const struct tcp_look *t, struct tcp_state *s)
+{
+	const struct sockets *all = c->descriptions->sockets;
+	_cleanup_free_ const struct inet_diag **list = calloc(all->inet.n + 1, sizeof(*list));
+	size_t n = 0;
+	int err = 0;
+
+	s->backlog = t->info.tcpi_sacked;
+	s->waiting = calloc(all->inet.n + 1, sizeof(*s->waiting));
+	if (!list || !s->waiting)
+		return -ENOMEM;
+	if (!t->info.tcpi_unacked)
+		return 0;
+	for (size_t i = 0; i < all->inet.n; i++) {
+		const struct inet_diag *d = &all->inet.list[i];
+		const struct socket_look *listener = is_unaccepted(d) ? listener_of(c, &d->local) : NULL;
+
+		if (listener && listener->tcp == t)
+			list[n++] = d;
+	}
+	qsort(list, n, sizeof(*list), by_age);
+	for (size_t i = 0; i < n && !err; i++)
+		err = add_waiting(c, f, list[i], s);
+	return err;
+}
+
+/* --- all ------------------------------------------------------------------------------------------------------------------------ */
+
+static int check_protocols(struct capture *c, const struct file_look *f, int fd, const struct tcp_look *t)
+{
+	struct pollfd p = { .fd = fd };
+	char ulp[16] = "";
+	socklen_t size = sizeof(ulp);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &size) == 0 && size && ulp[0])
+		return refused(c->ps, BLAME_FILE(f), "a protocol above TCP that the kernel speaks (TCP_ULP: %.15s)", ulp);
+	if (t->diag && t->diag->md5)
+		return refused(c->ps, BLAME_FILE(f), "segments signed by MD5 (TCP_MD5SIG)");
+	if (poll(&p, 1, 0) == 1 && p.revents & POLLERR)
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program see it"),
+			"an error (SO_ERROR, or in its error queue) that was not told yet");
+	return 0;
+}
+
+static int capture_parameters(int fd, const struct tcp_look *t, struct tcp_state *s)
+{
+	const struct tcp_info *i = &t->info;
+	char name[16] = "";
+	uint8_t key[TCP_FASTOPEN_KEY_MAX];
+	uint32_t timestamp = 0, mss = 0;
+	socklen_t size = sizeof(name);
+
+	options_read(fd, tcp_level.list, tcp_level.n, &s->tcp);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &size) == 0) {
+		s->congestion = strndup(name, sizeof(name));
+		if (!s->congestion)
+			return -ENOMEM;
+	}
+	size = sizeof(key);
+	if (s->tcp.fastopen > 0 && getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, &size) == 0) {
+		s->fastopen_key.data = malloc(size);
+		if (!s->fastopen_key.data)
+			return -ENOMEM;
+		memcpy(s->fastopen_key.data, key, size);
+		s->fastopen_key.size = size;
+	}
+	size = sizeof(timestamp);
+	getsockopt(fd, IPPROTO_TCP, TCP_TIMESTAMP, &timestamp, &size);
+	s->timestamp = timestamp;
+	/* what it announces itself is, without a limit set by either, what the other does; a segment of the size now in use was taken */
+	s->mss = i->tcpi_snd_mss + (i->tcpi_options & TCPI_OPT_TIMESTAMPS ? TIMESTAMP_SIZE : 0);
+	s->mss = MAX(s->mss, t->other ? MIN(i->tcpi_advmss, t->other->tcp->info.tcpi_advmss) : 0);
+	size = sizeof(mss);
+	if ((s->relation == RELATION_ALONE || s->relation == RELATION_LISTENS) &&
+		getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, &size) == 0)
+		s->mss = mss;
+	s->timestamps = i->tcpi_options & TCPI_OPT_TIMESTAMPS;
+	s->sack = i->tcpi_options & TCPI_OPT_SACK;
+	s->wscale = i->tcpi_options & TCPI_OPT_WSCALE;
+	s->snd_wscale = i->tcpi_snd_wscale;
+	s->rcv_wscale = i->tcpi_rcv_wscale;
+	s->snd_wnd = t->snd_wnd;
+	s->rcv_wnd = t->rcv_wnd;
+	return 0;
+}
+
+static void capture_shutdown(int fd, const struct tcp_look *t, struct tcp_state *s)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	s->peer_shutdown = fin_received(t->info.tcpi_state);
+	if (fin_sent(t->info.tcpi_state))
+		s->shutdown |= 2;
+	if (!s->peer_shutdown && s->relation != RELATION_ENDED && s->relation != RELATION_FAILED && poll(&p, 1, 0) == 1 &&
+		p.revents & POLLRDHUP)
+		s->shutdown |= 1;
+}
+
+static int copy_queues(struct tcp_look *t, struct tcp_state *s)
+{
+	s->unread = t->unread;
+	s->unsent = t->unsent;
+	t->unread = t->unsent = (struct blob){ 0 };
+	s->mark = (uint64_t)(t->mark + 1);
+	s->mark_taken = t->mark_taken;
+	return 0;
+}
+
+static int tcp_capture(struct capture *c, const struct file_look *f, void *state)
+{
+	struct socket_look *own = socket_find(c->descriptions, f->ino);
+	struct tcp_look *t = own ? own->tcp : NULL;
+	struct tcp_state *s = state;
+	int fd = file_dup(c, f), err;
+
+	if (fd < 0 || !t)
+		return fd < 0 ? fd : -ENOENT;
+	err = find_relation(c, f, fd, t, s);
+	if (!err)
+		err = check_protocols(c, f, fd, t);
+	if (!err && s->relation == RELATION_LISTENS)
+		err = capture_waiting(c, f, t, s);
+	if (!err)
+		err = inet_capture(c, f, fd, &s->inet);
+	if (!err)
+		err = capture_parameters(fd, t, s);
+	if (err)
+		return err;
+	if (s->relation == RELATION_CONNECTING && inet_to_text(&t->peer, &s->inet.peer) < 0)
+		return -ENOMEM;
+	capture_shutdown(fd, t, s);
+	return copy_queues(t, s);
+}
+
+/* --- restore: see tcp_restore.c -------------------------------------------------------------------------------------------------- */
+
+static bool needs_peer_name(const struct tcp_state *s)
+{
+	return s->relation == RELATION_CONNECTED || s->relation == RELATION_WAITS || s->relation == RELATION_PEER_GONE ||
+	       s->relation == RELATION_CONNECTING;
+}
+
+static int tcp_validate(struct restore *r, const struct record *rec)
+{
+	const struct tcp_state *s = rec->state;
+	const struct tcp_state *peer = s->peer ? restore_state(r, s->peer, "tcp") : NULL;
+
+	if (s->relation >= RELATIONS || s->inet.type != SOCK_STREAM || s->inet.protocol != IPPROTO_TCP || !s->inet.local.ip ||
+		(needs_peer_name(s) && !s->inet.peer.ip) || s->mark > s->unread.size || s->unread.size > INT32_MAX ||
+		s->unsent.size > INT32_MAX ||
+		(s->relation == RELATION_CONNECTED && (!peer || peer->peer != rec->id || peer->relation != s->relation)))
+		return failed(r->ps, BLAME(.object = "tcp"), -EBADMSG, "the image has an impossible TCP socket");
+	return inet_validate(r, &s->inet);
+}
+
+static int tcp_open(struct restore *r, const struct record *rec, const struct file_state *file)
+{
+	const struct tcp_state *s = rec->state;
+
+	return inet_made_open(r, rec, &s->inet, file);
+}
+
+const struct component component_tcp = {
+	.kind = { .name = "tcp",
+		.version = 1,
+		.size = sizeof(struct tcp_state),
+		.fields = tcp_fields,
+		.doc = "a TCP socket, with what is in its queues",
+		.sources = "tcp(7), ip(7), ipv6(7), sock_diag(7); net/ipv4/tcp.c, net/ipv4/tcp_diag.c; "
+			   "tools/testing/selftests/net" },
+	.scope = SCOPE_BACKING,
+	.matches = tcp_matches,
+	.capture_file = tcp_capture,
+	.validate = tcp_validate,
+	.open = tcp_open,
+	.round = tcp_round,
+};

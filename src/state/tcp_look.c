@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "state/tcp_look.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/cleanup.h"
+
+static int look_at(struct capture *c, struct socket_look *s)
+{
+	_cleanup_fd_ int fd = description_dup(s->description);
+	struct tcp_look *t;
+	socklen_t size = sizeof(t->info) + sizeof(t->info_rcv_wnd);
+
+	if (fd < 0)
+		return 0; /* it went away */
+	t = s->tcp = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	t->mark = -1;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t->info, &size) < 0)
+		return -errno;
+	if (size < sizeof(t->info) + sizeof(t->info_rcv_wnd))
+		t->info_rcv_wnd = 65535; /* a kernel that does not tell */
+	size = sizeof(t->local);
+	if (getsockname(fd, &t->local.any, &size) < 0)
+		return -errno;
+	size = sizeof(t->peer);
+	if (getpeername(fd, &t->peer.any, &size) < 0)
+		t->peer = (union inet_sockaddr){ 0 };
+	if (ioctl(fd, SIOCOUTQ, &t->unacked) < 0)
+		t->unacked = 0; /* it listens */
+	t->snd_wnd = t->info.tcpi_snd_wnd;
+	t->rcv_wnd = t->info_rcv_wnd;
+	return 0;
+}
+
+static bool is_connected(const struct tcp_look *t)
+{
+	return t->peer.any.sa_family && t->info.tcpi_state != STATE_CLOSE && t->info.tcpi_state != STATE_LISTEN &&
+	       t->info.tcpi_state != STATE_SYN_SENT;
+}
+
+/* Addresses without port, scope and flow, which the dump does not have. */
+static void find_ends(struct capture *c, struct socket_look *s)
+{
+	const struct inet_diags *all = &c->descriptions->sockets->inet;
+	struct tcp_look *t = s->tcp;
+
+	if (t->info.tcpi_state == STATE_LISTEN || t->info.tcpi_state == STATE_SYN_SENT)
+		t->diag = inet_diag_of(all, s->ino);
+	if (t->info.tcpi_state == STATE_SYN_SENT && t->diag) {
+		t->peer = t->diag->peer;
+		t->other_diag = inet_diag_find(all, &t->peer, &t->local);
+	}
+	if (!is_connected(t))
+		return;
+	t->diag = inet_diag_find(all, &t->local, &t->peer);
+	t->other_diag = inet_diag_find(all, &t->peer, &t->local);
+	if (t->other_diag && t->other_diag->ino)
+		t->other = socket_find(c->descriptions, t->other_diag->ino);
+	if (t->other && !t->other->tcp)
+		t->other = NULL;
+}
+
+/*
+ * What has been acknowledged has come to the other end, and lies there if it was not read: most often that is all. Where something has not been,
+ * both ends are asked where they stand, each direction by itself.
+ */
+static int read_queues(struct capture *c, struct socket_look *s)
+{
+	_cleanup_fd_ int fd = description_dup(s->description), other = -1;
+	struct tcp_look *t = s->tcp;
+	int err = 0;
+
+	if (fd < 0)
+		return fd;
+	if (t->info.tcpi_state == STATE_LISTEN || t->info.tcpi_state == STATE_SYN_SENT)
+		return 0;
+	if (!t->other || !t->other->tcp->unacked)
+		err = tcp_read_unread(fd, t);
+	if (err || !is_connected(t) || !t->unacked || !t->other_diag || (!t->other && t->other_diag->state != STATE_SYN_RECV))
+		return err;
+	if (t->other) {
+		other = description_dup(t->other->description);
+		if (other < 0)
+			return other;
+	}
+	return tcp_read_under_way(fd, t, other, t->other ? t->other->tcp : NULL);
+}
+
+static int each(struct capture *c, const char *what, int (*fn)(struct capture *c, struct socket_look *s))
+{
+	struct sockets *all = c->descriptions->sockets;
+	struct process *before = c->process;
+
+	for (size_t i = 0; i < all->n; i++) {
+		struct socket_look *s = &all->list[i];
+		const struct file_look *f = s->description->look;
+		int err;
+
+		if ((s->family != AF_INET && s->family != AF_INET6) || s->description->protocol != IPPROTO_TCP)
+			continue;
+		c->process = f->process;
+		err = fn(c, s);
+		c->process = before;
+		if (err == -ENOTSUP)
+			return refused(c->ps, BLAME_FILE(f), "what is behind a byte out of band cannot be read (Linux 6.9 and "
+							     "later can)");
+		if (err)
+			return failed(c->ps, BLAME_FILE(f), err, "%s: %s", what, strerror(-err));
+	}
+	return 0;
+}
+
+static int find(struct capture *c, struct socket_look *s)
+{
+	if (s->tcp)
+		find_ends(c, s);
+	return 0;
+}
+
+static int queues(struct capture *c, struct socket_look *s)
+{
+	return s->tcp ? read_queues(c, s) : 0;
+}
+
+int tcp_look(struct capture *c)
+{
+	struct sockets *all = c->descriptions->sockets;
+	bool any = false;
+	int err;
+
+	for (size_t i = 0; i < all->n; i++)
+		any |= all->list[i].family != AF_UNIX && all->list[i].description->protocol == IPPROTO_TCP;
+	if (!any)
+		return 0;
+	err = each(c, "its state cannot be read", look_at);
+	if (!err)
+		err = inet_diag_read(c->tree->root_pid, &all->inet);
+	if (!err)
+		err = each(c, "", find);
+	if (!err && c->writer && !image_is_trial(c->writer))
+		err = each(c, "its queues cannot be read", queues);
+	return err;
+}
+
+void tcp_look_free(struct tcp_look *t)
+{
+	if (!t)
+		return;
+	free(t->unread.data);
+	free(t->unsent.data);
+	free(t);
+}

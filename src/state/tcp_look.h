@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* All TCP sockets of a tree, seen together: who is connected with whom, and what is under way between them. */
+#pragma once
+
+#include <linux/tcp.h>
+
+#include "state/sockets.h"
+#include "state/tcp.h"
+
+struct tcp_look {
+	struct tcp_info info;
+	uint32_t info_rcv_wnd; /* tcpi_rcv_wnd, which follows since 6.2 */
+	union inet_sockaddr local, peer; /* peer.any.sa_family is 0: none */
+	const struct inet_diag *diag, *other_diag; /* its own; of the other end, if that is in the same network namespace */
+	struct socket_look *other;		   /* the other end, if it is in the tree */
+	int unacked;				   /* SIOCOUTQ */
+	struct blob unread, unsent;		   /* unsent: what has not come to the other end */
+	int mark;				   /* where in unread the byte out of band is; -1: none */
+	bool mark_taken;
+	uint32_t snd_wnd, rcv_wnd;
+};
+
+_Static_assert(sizeof(struct tcp_info) == 232 && offsetof(struct tcp_look, info_rcv_wnd) == 232, "one answer of the kernel");
+
+int tcp_look(struct capture *c);
+void tcp_look_free(struct tcp_look *t); /* takes NULL */
+
+/* tcp_queue.c: what has come to it, and is not read. -ENOTSUP: this kernel does not show what is behind a byte out of band. */
+int tcp_read_unread(int fd, struct tcp_look *t);
+/* Between two ends of the tree: sent by `from`, and not come to `to` (fd -1: nothing has). Fills from->unsent, to->unread, and the windows of both. */
+int tcp_read_under_way(int from_fd, struct tcp_look *from, int to_fd, struct tcp_look *to);

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "inet.h"
+
+socklen_t size_of(const union address *a)
+{
+	return a->any.sa_family == AF_INET6 ? sizeof(a->v6) : sizeof(a->v4);
+}
+
+union address loopback(int family)
+{
+	union address a = { .any.sa_family = (sa_family_t)family };
+
+	if (family == AF_INET6)
+		a.v6.sin6_addr = in6addr_loopback;
+	else
+		a.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return a;
+}
+
+int bound_here(int over, int type, int protocol, union address *a)
+{
+	int family = over == OVER_V4 ? AF_INET : AF_INET6, fd = socket(family, type | SOCK_CLOEXEC, protocol);
+	socklen_t size;
+
+	*a = loopback(family);
+	if (over == OVER_MAPPED)
+		a->v6.sin6_addr = in6addr_any;
+	size = size_of(a);
+	return fd < 0 || bind(fd, &a->any, size) < 0 || getsockname(fd, &a->any, &size) < 0 ? -1 : fd;
+}
+
+int listening_here(int over, int backlog, union address *a)
+{
+	int fd = bound_here(over, SOCK_STREAM, 0, a);
+
+	return fd < 0 || listen(fd, backlog) < 0 ? -1 : fd;
+}
+
+int client_of(int over, int type, int protocol, const union address *a, union address *there)
+{
+	*there = *a;
+	if (over == OVER_MAPPED) {
+		*there = loopback(AF_INET);
+		there->v4.sin_port = a->v6.sin6_port;
+	}
+	return socket(there->any.sa_family, type | SOCK_CLOEXEC, protocol);
+}
+
+int connected_here(int over, int fds[2])
+{
+	union address a, there;
+	int listener = listening_here(over, 5, &a);
+
+	CHECK(listener >= 0);
+	fds[0] = client_of(over, SOCK_STREAM, 0, &a, &there);
+	CHECK(fds[0] >= 0);
+	CHECK(!connect(fds[0], &there.any, size_of(&there)));
+	fds[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	CHECK(fds[1] >= 0);
+	return close(listener);
+}
+
+int level_option(int fd, int level, int name)
+{
+	int value = -1;
+	socklen_t size = sizeof(value);
+
+	return getsockopt(fd, level, name, &value, &size) < 0 ? -1 : value;
+}
+
+int is_called(int fd, bool peer, const union address *want)
+{
+	union address a = { 0 };
+	socklen_t size = sizeof(a);
+
+	CHECK(!(peer ? getpeername : getsockname)(fd, &a.any, &size));
+	SAME(size, size_of(want));
+	CHECK(!memcmp(&a, want, size));
+	return 0;
+}
