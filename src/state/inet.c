@@ -381,7 +381,8 @@ struct inet_made *inet_made(struct restore *r, object_id id)
 	return made ? made->data : NULL;
 }
 
-int inet_made_open(struct restore *r, const struct record *rec, const struct inet_state *s, const struct file_state *file)
+int inet_made_open(
+	struct restore *r, const struct record *rec, const struct inet_state *s, const struct file_state *file)
 {
 	struct made *made = restore_made(r, rec->id);
 	struct inet_made *m;

@@ -88,5 +88,6 @@ struct inet_made {
 	int fd;
 };
 /* To be called from open; hands out the descriptor. */
-int inet_made_open(struct restore *r, const struct record *rec, const struct inet_state *s, const struct file_state *file);
+int inet_made_open(
+	struct restore *r, const struct record *rec, const struct inet_state *s, const struct file_state *file);
 struct inet_made *inet_made(struct restore *r, object_id id); /* NULL: not open */

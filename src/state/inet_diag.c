@@ -146,9 +146,7 @@ static int destroy(int pid, const struct inet_diag *d)
 		struct nlmsghdr h;
 		struct inet_diag_req_v2 r;
 	} ask = {
-		.h = { .nlmsg_len = sizeof(ask),
-			.nlmsg_type = SOCK_DESTROY,
-			.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK },
+		.h = { .nlmsg_len = sizeof(ask), .nlmsg_type = SOCK_DESTROY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK },
 		.r = { .sdiag_family = (uint8_t)d->local.any.sa_family,
 			.sdiag_protocol = IPPROTO_TCP,
 			.idiag_states = ~0u },
@@ -161,9 +159,10 @@ static int destroy(int pid, const struct inet_diag *d)
 int inet_diag_clear(int pid, const union inet_sockaddr *local, const union inet_sockaddr *peer)
 {
 	const uint32_t left = peer ? STATE(STATE_FIN_WAIT1) | STATE(STATE_FIN_WAIT2) | STATE(STATE_TIME_WAIT) |
-					     STATE(STATE_LAST_ACK) | STATE(STATE_CLOSING)
+					      STATE(STATE_LAST_ACK) | STATE(STATE_CLOSING)
 				   : STATE(STATE_TIME_WAIT);
-	_cleanup_(inet_diag_free) struct inet_diags all = { 0 };
+	_cleanup_(inet_diag_free)
+	struct inet_diags all = { 0 };
 	int err = inet_diag_read(pid, &all), n = 0;
 
 	for (size_t i = 0; i < all.n && !err; i++) {

@@ -3,7 +3,7 @@
 
 #include <netinet/in.h>
 
-#define FIELD_OF(type, member, doc) FIELD_INT(struct type, member, #member, doc),
+#define FIELD_OF(type, member, doc)		   FIELD_INT(struct type, member, #member, doc),
 #define IP_FIELD(member, name, shape, when, doc)   FIELD_OF(ip_level, member, doc)
 #define IPV6_FIELD(member, name, shape, when, doc) FIELD_OF(ipv6_level, member, doc)
 #define TCP_FIELD(member, name, shape, when, doc)  FIELD_OF(tcp_level, member, doc)

@@ -139,7 +139,8 @@ static int read_answer(int fd, void *buffer, int (*each)(void *arg, const struct
 	return 1;
 }
 
-int sock_diag_ask(int pid, const void *question, size_t size, int (*each)(void *arg, const struct nlmsghdr *h), void *arg)
+int sock_diag_ask(
+	int pid, const void *question, size_t size, int (*each)(void *arg, const struct nlmsghdr *h), void *arg)
 {
 	_cleanup_fd_ int fd = socket_in(pid, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG);
 	_cleanup_free_ void *buffer = malloc(ANSWER);

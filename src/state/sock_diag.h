@@ -32,6 +32,7 @@ const struct unix_diag *unix_diag_find(const struct unix_diags *d, uint64_t ino)
  * Sends that question to sock_diag of that namespace; each(arg, message) is called for every answer, and its error ends it. 0 or negative errno, which may
  * be the kernel's answer.
  */
-int sock_diag_ask(int pid, const void *question, size_t size, int (*each)(void *arg, const struct nlmsghdr *h), void *arg);
+int sock_diag_ask(
+	int pid, const void *question, size_t size, int (*each)(void *arg, const struct nlmsghdr *h), void *arg);
 /* A socket of that kind in the network namespace of process pid (which the calling thread visits). */
 int socket_in(int pid, int family, int type, int protocol);

@@ -226,11 +226,12 @@ int sockets_find(struct capture *c)
 	if (err == -ESRCH || (err == -ENOENT && !c->writer))
 		return -ESRCH;
 	if (err)
-		return c->ps->first_error ? err
-					  : failed(c->ps, NULL, err,
-						    "the kernel does not tell how sockets are connected (CONFIG_UNIX_DIAG, "
-						    "CONFIG_INET_DIAG): %s",
-						    strerror(-err));
+		return c->ps->first_error
+			       ? err
+			       : failed(c->ps, NULL, err,
+					 "the kernel does not tell how sockets are connected (CONFIG_UNIX_DIAG, "
+					 "CONFIG_INET_DIAG): %s",
+					 strerror(-err));
 	for (size_t i = 0; i < s->n; i++)
 		if (s->list[i].family == AF_UNIX)
 			s->list[i].diag = unix_diag_find(&s->diags, s->list[i].ino);

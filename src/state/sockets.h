@@ -21,12 +21,12 @@ struct socket_look {
 	size_t n_in_flight;
 	bool is_read;
 	struct tcp_look *tcp; /* TCP: state/tcp_look.h */
-	bool waits; /* connected to a listener of the tree, which has not accepted it yet */
+	bool waits;	      /* connected to a listener of the tree, which has not accepted it yet */
 };
 
 struct sockets {
 	struct unix_diags diags;
-	struct inet_diags inet; /* if there is a TCP socket */
+	struct inet_diags inet;	  /* if there is a TCP socket */
 	struct socket_look *list; /* by inode */
 	size_t n, room;
 };

@@ -26,7 +26,8 @@ static const struct field waiting_fields[] = {
 static const struct field tcp_fields[] = {
 	FIELD_STRUCT(struct tcp_state, inet, "inet", inet_fields, "what sockets of every protocol have"),
 	FIELD_UINT(struct tcp_state, relation, "relation",
-		"0 not connected, 1 listening, 2 connected, 3 connected and not yet accepted, 4 the peer was closed, 5 closed "
+		"0 not connected, 1 listening, 2 connected, 3 connected and not yet accepted, 4 the peer was closed, 5 "
+		"closed "
 		"both ways, 6 connecting, 7 could not be connected"),
 	FIELD_REF(struct tcp_state, peer, "peer", "tcp", REF_LATE, "with whom it is connected"),
 	FIELD_UINT(struct tcp_state, backlog, "backlog", "of a listener, as the kernel has it"),
@@ -37,7 +38,8 @@ static const struct field tcp_fields[] = {
 	FIELD_UINT(struct tcp_state, mark, "mark", "1 + where in it the byte out of band is; 0: none"),
 	FIELD_BOOL(struct tcp_state, mark_taken, "mark_taken", "that byte was read already"),
 	FIELD_BLOB(struct tcp_state, unsent, "unsent", "what was written and has not come to the peer"),
-	FIELD_UINT(struct tcp_state, mss, "mss", "the largest segment that the other end takes; not connected: TCP_MAXSEG"),
+	FIELD_UINT(struct tcp_state, mss, "mss",
+		"the largest segment that the other end takes; not connected: TCP_MAXSEG"),
 	FIELD_BOOL(struct tcp_state, timestamps, "timestamps", "agreed upon when it was connected"),
 	FIELD_BOOL(struct tcp_state, sack, "sack", "selective acknowledgements: agreed upon"),
 	FIELD_BOOL(struct tcp_state, wscale, "wscale", "windows are scaled: agreed upon"),
@@ -81,17 +83,20 @@ static struct socket_look *listener_of(const struct capture *c, const union inet
 
 static bool is_unaccepted(const struct inet_diag *d)
 {
-	return d && !d->ino && (d->state == STATE_ESTABLISHED || d->state == STATE_CLOSE_WAIT || d->state == STATE_SYN_RECV);
+	return d && !d->ino &&
+	       (d->state == STATE_ESTABLISHED || d->state == STATE_CLOSE_WAIT || d->state == STATE_SYN_RECV);
 }
 
 static bool fin_received(uint8_t state)
 {
-	return state == STATE_CLOSE_WAIT || state == STATE_LAST_ACK || state == STATE_CLOSING || state == STATE_TIME_WAIT;
+	return state == STATE_CLOSE_WAIT || state == STATE_LAST_ACK || state == STATE_CLOSING ||
+	       state == STATE_TIME_WAIT;
 }
 
 static bool fin_sent(uint8_t state)
 {
-	return state == STATE_FIN_WAIT1 || state == STATE_FIN_WAIT2 || state == STATE_LAST_ACK || state == STATE_CLOSING;
+	return state == STATE_FIN_WAIT1 || state == STATE_FIN_WAIT2 || state == STATE_LAST_ACK ||
+	       state == STATE_CLOSING;
 }
 
 static int refuse_outside(struct capture *c, const struct file_look *f, const struct tcp_look *t)
@@ -124,7 +129,8 @@ static uint64_t closed_relation(int fd, const struct tcp_look *t)
 	return t->info.tcpi_bytes_acked || t->info.tcpi_bytes_received ? RELATION_ENDED : RELATION_FAILED;
 }
 
-static int find_relation(struct capture *c, const struct file_look *f, int fd, const struct tcp_look *t, struct tcp_state *s)
+static int find_relation(
+	struct capture *c, const struct file_look *f, int fd, const struct tcp_look *t, struct tcp_state *s)
 {
 	switch (t->info.tcpi_state) {
 	case STATE_LISTEN:
@@ -229,7 +235,8 @@ static int check_protocols(struct capture *c, const struct file_look *f, int fd,
 	socklen_t size = sizeof(ulp);
 
 	if (getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &size) == 0 && size && ulp[0])
-		return refused(c->ps, BLAME_FILE(f), "a protocol above TCP that the kernel speaks (TCP_ULP: %.15s)", ulp);
+		return refused(
+			c->ps, BLAME_FILE(f), "a protocol above TCP that the kernel speaks (TCP_ULP: %.15s)", ulp);
 	if (t->diag && t->diag->md5)
 		return refused(c->ps, BLAME_FILE(f), "segments signed by MD5 (TCP_MD5SIG)");
 	if (poll(&p, 1, 0) == 1 && p.revents & POLLERR)
@@ -287,8 +294,8 @@ static void capture_shutdown(int fd, const struct tcp_look *t, struct tcp_state 
 	s->peer_shutdown = fin_received(t->info.tcpi_state);
 	if (fin_sent(t->info.tcpi_state))
 		s->shutdown |= 2;
-	if (!s->peer_shutdown && s->relation != RELATION_ENDED && s->relation != RELATION_FAILED && poll(&p, 1, 0) == 1 &&
-		p.revents & POLLRDHUP)
+	if (!s->peer_shutdown && s->relation != RELATION_ENDED && s->relation != RELATION_FAILED &&
+		poll(&p, 1, 0) == 1 && p.revents & POLLRDHUP)
 		s->shutdown |= 1;
 }
 
@@ -332,8 +339,8 @@ static int tcp_capture(struct capture *c, const struct file_look *f, void *state
 
 static bool needs_peer_name(const struct tcp_state *s)
 {
-	return s->relation == RELATION_CONNECTED || s->relation == RELATION_WAITS || s->relation == RELATION_PEER_GONE ||
-	       s->relation == RELATION_CONNECTING;
+	return s->relation == RELATION_CONNECTED || s->relation == RELATION_WAITS ||
+	       s->relation == RELATION_PEER_GONE || s->relation == RELATION_CONNECTING;
 }
 
 static int tcp_validate(struct restore *r, const struct record *rec)
@@ -341,10 +348,11 @@ static int tcp_validate(struct restore *r, const struct record *rec)
 	const struct tcp_state *s = rec->state;
 	const struct tcp_state *peer = s->peer ? restore_state(r, s->peer, "tcp") : NULL;
 
-	if (s->relation >= RELATIONS || s->inet.type != SOCK_STREAM || s->inet.protocol != IPPROTO_TCP || !s->inet.local.ip ||
-		(needs_peer_name(s) && !s->inet.peer.ip) || s->mark > s->unread.size || s->unread.size > INT32_MAX ||
-		s->unsent.size > INT32_MAX ||
-		(s->relation == RELATION_CONNECTED && (!peer || peer->peer != rec->id || peer->relation != s->relation)))
+	if (s->relation >= RELATIONS || s->inet.type != SOCK_STREAM || s->inet.protocol != IPPROTO_TCP ||
+		!s->inet.local.ip || (needs_peer_name(s) && !s->inet.peer.ip) || s->mark > s->unread.size ||
+		s->unread.size > INT32_MAX || s->unsent.size > INT32_MAX ||
+		(s->relation == RELATION_CONNECTED &&
+			(!peer || peer->peer != rec->id || peer->relation != s->relation)))
 		return failed(r->ps, BLAME(.object = "tcp"), -EBADMSG, "the image has an impossible TCP socket");
 	return inet_validate(r, &s->inet);
 }

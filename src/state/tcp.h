@@ -20,7 +20,7 @@ enum {
 };
 
 enum tcp_relation {
-	RELATION_ALONE,	     /* never connected */
+	RELATION_ALONE, /* never connected */
 	RELATION_LISTENS,
 	RELATION_CONNECTED,  /* with a socket of the tree */
 	RELATION_WAITS,	     /* with a listener of the tree, which has not accepted it yet */

@@ -82,7 +82,8 @@ static int read_queues(struct capture *c, struct socket_look *s)
 		return 0;
 	if (!t->other || !t->other->tcp->unacked)
 		err = tcp_read_unread(fd, t);
-	if (err || !is_connected(t) || !t->unacked || !t->other_diag || (!t->other && t->other_diag->state != STATE_SYN_RECV))
+	if (err || !is_connected(t) || !t->unacked || !t->other_diag ||
+		(!t->other && t->other_diag->state != STATE_SYN_RECV))
 		return err;
 	if (t->other) {
 		other = description_dup(t->other->description);
@@ -108,8 +109,9 @@ static int each(struct capture *c, const char *what, int (*fn)(struct capture *c
 		err = fn(c, s);
 		c->process = before;
 		if (err == -ENOTSUP)
-			return refused(c->ps, BLAME_FILE(f), "what is behind a byte out of band cannot be read (Linux 6.9 and "
-							     "later can)");
+			return refused(c->ps, BLAME_FILE(f),
+				"what is behind a byte out of band cannot be read (Linux 6.9 and "
+				"later can)");
 		if (err)
 			return failed(c->ps, BLAME_FILE(f), err, "%s: %s", what, strerror(-err));
 	}

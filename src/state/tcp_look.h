@@ -9,18 +9,20 @@
 
 struct tcp_look {
 	struct tcp_info info;
-	uint32_t info_rcv_wnd; /* tcpi_rcv_wnd, which follows since 6.2 */
+	uint32_t info_rcv_wnd;		 /* tcpi_rcv_wnd, which follows since 6.2 */
 	union inet_sockaddr local, peer; /* peer.any.sa_family is 0: none */
-	const struct inet_diag *diag, *other_diag; /* its own; of the other end, if that is in the same network namespace */
-	struct socket_look *other;		   /* the other end, if it is in the tree */
-	int unacked;				   /* SIOCOUTQ */
-	struct blob unread, unsent;		   /* unsent: what has not come to the other end */
-	int mark;				   /* where in unread the byte out of band is; -1: none */
+	const struct inet_diag *diag,
+		*other_diag;	    /* its own; of the other end, if that is in the same network namespace */
+	struct socket_look *other;  /* the other end, if it is in the tree */
+	int unacked;		    /* SIOCOUTQ */
+	struct blob unread, unsent; /* unsent: what has not come to the other end */
+	int mark;		    /* where in unread the byte out of band is; -1: none */
 	bool mark_taken;
 	uint32_t snd_wnd, rcv_wnd;
 };
 
-_Static_assert(sizeof(struct tcp_info) == 232 && offsetof(struct tcp_look, info_rcv_wnd) == 232, "one answer of the kernel");
+_Static_assert(
+	sizeof(struct tcp_info) == 232 && offsetof(struct tcp_look, info_rcv_wnd) == 232, "one answer of the kernel");
 
 int tcp_look(struct capture *c);
 void tcp_look_free(struct tcp_look *t); /* takes NULL */

@@ -185,7 +185,8 @@ static int keep_unread(const struct reading *r, struct tcp_look *t)
 
 int tcp_read_unread(int fd, struct tcp_look *t)
 {
-	_cleanup_(end_reading) struct reading r = { .fd = fd };
+	_cleanup_(end_reading)
+	struct reading r = { .fd = fd };
 	struct pollfd p = { .fd = fd, .events = POLLPRI };
 	int waiting = 0, at_mark = 0, err;
 
@@ -208,7 +209,8 @@ static bool fin_is_queued(const struct tcp_look *t)
 /* What the one has sent is looked at first: the other can only have got more by then, never less than what the first look begins with. */
 int tcp_read_under_way(int from_fd, struct tcp_look *from, int to_fd, struct tcp_look *to)
 {
-	_cleanup_(end_reading) struct reading sent = { .fd = from_fd }, come = { .fd = to_fd, .repair = true };
+	_cleanup_(end_reading)
+	struct reading sent = { .fd = from_fd }, come = { .fd = to_fd, .repair = true };
 	int err = read_in_child(&sent, 2 * (size_t)from->unacked + (1ul << 16), read_send_queue);
 	uint32_t begin, acked, end;
 	int32_t missing;

@@ -44,9 +44,9 @@ static int failed_at(struct restore *r, const struct end *e, int err, const char
 {
 	struct inet_text local = inet_text(&e->local), peer = inet_text(&e->peer);
 
-	return r->ps->first_error
-		       ? err
-		       : failed(r->ps, BLAME(.object = local.s), err, "a TCP connection with %s %s: %s", peer.s, what, strerror(-err));
+	return r->ps->first_error ? err
+				  : failed(r->ps, BLAME(.object = local.s), err, "a TCP connection with %s %s: %s",
+					    peer.s, what, strerror(-err));
 }
 
 static int set_level(struct restore *r, int fd, const struct tcp_state *s, enum option_when when)
@@ -54,7 +54,8 @@ static int set_level(struct restore *r, int fd, const struct tcp_state *s, enum 
 	struct inet_text name = inet_name(&s->inet);
 	const char *what = options_write(fd, tcp_level.list, tcp_level.n, &s->tcp, when);
 
-	return what ? failed(r->ps, BLAME(.object = name.s), -errno, "a socket option cannot be set (%s): %m", what) : 0;
+	return what ? failed(r->ps, BLAME(.object = name.s), -errno, "a socket option cannot be set (%s): %m", what)
+		    : 0;
 }
 
 static int set_early(struct restore *r, int fd, const struct tcp_state *s)
@@ -445,7 +446,8 @@ static int dial(struct restore *r, const struct end *e, bool wait)
 		err = connect_end(r, e);
 	if (err == -EINPROGRESS)
 		err = 0;
-	if (!err && wait && (poll(&p, 1, DIAL_MS) != 1 || getsockopt(e->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error))
+	if (!err && wait &&
+		(poll(&p, 1, DIAL_MS) != 1 || getsockopt(e->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 || error))
 		err = error ? -error : -ETIMEDOUT;
 	return err ? failed_at(r, e, err, "cannot be dialled again") : 0;
 }
@@ -462,9 +464,12 @@ static int dial_waiting(struct restore *r, const struct end *listener, const str
 	if (m) {
 		err = end_of(m, &e);
 	} else {
-		own = socket_in(r->root_pid, strchr(w->from.ip ? w->from.ip : "", ':') ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+		own = socket_in(
+			r->root_pid, strchr(w->from.ip ? w->from.ip : "", ':') ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
 		e = (struct end){ .fd = own, .s = listener->s };
-		err = own < 0 ? own : inet_from_text(strchr(w->from.ip ? w->from.ip : "", ':') ? AF_INET6 : AF_INET, &w->from, &e.local);
+		err = own < 0 ? own
+			      : inet_from_text(strchr(w->from.ip ? w->from.ip : "", ':') ? AF_INET6 : AF_INET, &w->from,
+					&e.local);
 		e.peer = e.local;
 		e.peer.v4.sin_port = listener->local.v4.sin_port;
 	}
@@ -507,7 +512,8 @@ static int settle(struct restore *r, struct inet_made *m)
 	if (!err && s->shutdown & 1 && shutdown(m->fd, SHUT_RD) < 0)
 		err = -errno;
 	if (!err && s->fastopen_key.size &&
-		setsockopt(m->fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, s->fastopen_key.data, (socklen_t)s->fastopen_key.size) < 0)
+		setsockopt(m->fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, s->fastopen_key.data,
+			(socklen_t)s->fastopen_key.size) < 0)
 		err = -errno;
 	if (err)
 		return failed(r->ps, BLAME(.object = name.s), err, "cannot be left as it was: %s", strerror(-err));
@@ -573,7 +579,8 @@ int tcp_round(struct restore *r, struct callers *callers, unsigned int n)
 	for (size_t i = 0; i < all; i++) {
 		list[i] = inet_made(r, recs[i].id);
 		if (!list[i] || list[i]->fd < 0)
-			return failed(r->ps, BLAME(.object = "tcp"), -EBADMSG, "the image has a socket that is not open");
+			return failed(
+				r->ps, BLAME(.object = "tcp"), -EBADMSG, "the image has a socket that is not open");
 	}
 	qsort(list, all, sizeof(*list), by_order);
 	for (size_t k = 0; k < ARRAY_SIZE(steps) && !err; k++)

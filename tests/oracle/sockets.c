@@ -94,7 +94,8 @@ static bool unsteady_stream_option(int dup, int level, int option)
 		return option == IPV6_MULTICAST_HOPS || option == IPV6_MULTICAST_IF;
 	if (getsockopt(dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return false;
-	return option == TCP_MAXSEG && info.tcpi_state != 10 /* listening */ && (info.tcpi_bytes_acked || info.tcpi_rcv_mss);
+	return option == TCP_MAXSEG && info.tcpi_state != 10 /* listening */ &&
+	       (info.tcpi_bytes_acked || info.tcpi_rcv_mss);
 }
 
 static void tcp_facts(struct oracle *o, const char *prefix, int dup)
@@ -109,8 +110,8 @@ static void tcp_facts(struct oracle *o, const char *prefix, int dup)
 	if (info.tcpi_state == 10)
 		fact(o, prefix, "tcp backlog", "%u of %u", info.tcpi_unacked, info.tcpi_sacked);
 	else if (info.tcpi_state != 7)
-		fact(o, prefix, "tcp agreed", "options %#x scales %u %u window %u", info.tcpi_options & 7, info.tcpi_snd_wscale,
-			info.tcpi_rcv_wscale, info.tcpi_snd_wnd);
+		fact(o, prefix, "tcp agreed", "options %#x scales %u %u window %u", info.tcpi_options & 7,
+			info.tcpi_snd_wscale, info.tcpi_rcv_wscale, info.tcpi_snd_wnd);
 	if (ioctl(dup, FIONREAD, &unread) == 0)
 		fact(o, prefix, "unread", "%d", unread);
 }
@@ -124,22 +125,23 @@ static void level_facts(struct oracle *o, const char *prefix, int dup, int level
 
 static void option_facts(struct oracle *o, const char *prefix, int dup, int domain, int protocol)
 {
-	static const int ip[] = { IP_TOS, IP_TTL, IP_HDRINCL, IP_OPTIONS, IP_RETOPTS, IP_PKTINFO, IP_MTU_DISCOVER, IP_RECVERR,
-		IP_RECVTTL, IP_RECVTOS, IP_FREEBIND, IP_PASSSEC, IP_TRANSPARENT, IP_ORIGDSTADDR, IP_MINTTL, IP_NODEFRAG,
-		IP_CHECKSUM, IP_BIND_ADDRESS_NO_PORT, IP_RECVFRAGSIZE, IP_MULTICAST_IF, IP_MULTICAST_TTL,
+	static const int ip[] = { IP_TOS, IP_TTL, IP_HDRINCL, IP_OPTIONS, IP_RETOPTS, IP_PKTINFO, IP_MTU_DISCOVER,
+		IP_RECVERR, IP_RECVTTL, IP_RECVTOS, IP_FREEBIND, IP_PASSSEC, IP_TRANSPARENT, IP_ORIGDSTADDR, IP_MINTTL,
+		IP_NODEFRAG, IP_CHECKSUM, IP_BIND_ADDRESS_NO_PORT, IP_RECVFRAGSIZE, IP_MULTICAST_IF, IP_MULTICAST_TTL,
 		IP_MULTICAST_LOOP, IP_MULTICAST_ALL, IP_UNICAST_IF, 26 /* IP_RECVERR_RFC4884 */, IP_LOCAL_PORT_RANGE_ };
-	static const int ipv6[] = { 2, 3, 4, 5, 8 /* those of RFC 2292 */, IPV6_CHECKSUM, 11 /* FLOWINFO */, IPV6_UNICAST_HOPS,
-		IPV6_MULTICAST_IF, IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP, IPV6_MTU_DISCOVER, IPV6_RECVERR, IPV6_V6ONLY,
-		29 /* MULTICAST_ALL */, 31 /* RECVERR_RFC4884 */, 33 /* FLOWINFO_SEND */, IPV6_HDRINCL, IPV6_RECVPKTINFO,
-		IPV6_RECVHOPLIMIT, IPV6_RECVHOPOPTS, IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RECVRTHDR, IPV6_RTHDR,
-		IPV6_RECVDSTOPTS, IPV6_DSTOPTS, IPV6_RECVPATHMTU, IPV6_DONTFRAG, IPV6_RECVTCLASS, IPV6_TCLASS,
-		IPV6_AUTOFLOWLABEL, IPV6_ADDR_PREFERENCES, IPV6_MINHOPCOUNT, IPV6_ORIGDSTADDR, IPV6_TRANSPARENT,
-		IPV6_UNICAST_IF, IPV6_RECVFRAGSIZE, IPV6_FREEBIND };
+	static const int ipv6[] = { 2, 3, 4, 5, 8 /* those of RFC 2292 */, IPV6_CHECKSUM, 11 /* FLOWINFO */,
+		IPV6_UNICAST_HOPS, IPV6_MULTICAST_IF, IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP, IPV6_MTU_DISCOVER,
+		IPV6_RECVERR, IPV6_V6ONLY, 29 /* MULTICAST_ALL */, 31 /* RECVERR_RFC4884 */, 33 /* FLOWINFO_SEND */,
+		IPV6_HDRINCL, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVHOPOPTS, IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS,
+		IPV6_RECVRTHDR, IPV6_RTHDR, IPV6_RECVDSTOPTS, IPV6_DSTOPTS, IPV6_RECVPATHMTU, IPV6_DONTFRAG,
+		IPV6_RECVTCLASS, IPV6_TCLASS, IPV6_AUTOFLOWLABEL, IPV6_ADDR_PREFERENCES, IPV6_MINHOPCOUNT,
+		IPV6_ORIGDSTADDR, IPV6_TRANSPARENT, IPV6_UNICAST_IF, IPV6_RECVFRAGSIZE, IPV6_FREEBIND };
 	static const int tcp[] = { TCP_NODELAY, TCP_MAXSEG, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT,
 		TCP_SYNCNT, TCP_LINGER2, TCP_DEFER_ACCEPT, TCP_WINDOW_CLAMP, TCP_QUICKACK, TCP_CONGESTION,
 		TCP_THIN_LINEAR_TIMEOUTS, TCP_USER_TIMEOUT, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE,
 		TCP_NOTSENT_LOWAT, TCP_SAVE_SYN, TCP_INQ, TCP_TX_DELAY, TCP_ULP, 44, 45, 46 /* RTO_MAX_MS and on */ };
-	static const int udp[] = { 1 /* CORK */, 10, 11 /* coverage */, 100 /* ENCAP */, 101, 102, 103 /* SEGMENT */, 104 };
+	static const int udp[] = { 1 /* CORK */, 10, 11 /* coverage */, 100 /* ENCAP */, 101, 102, 103 /* SEGMENT */,
+		104 };
 
 	for (int option = 1; option < 90; option++)
 		if (!unsteady_option(option))

@@ -64,7 +64,8 @@ static int stream_through(int from, int to)
 	int64_t begin = now_ms(CLOCK_MONOTONIC);
 
 	while (got < all) {
-		struct pollfd p[2] = { { .fd = to, .events = POLLIN }, { .fd = from, .events = sent < all ? POLLOUT : 0 } };
+		struct pollfd p[2] = { { .fd = to, .events = POLLIN },
+			{ .fd = from, .events = sent < all ? POLLOUT : 0 } };
 		ssize_t n;
 
 		SAME(poll(p, 2, 5000) > 0, 1);
@@ -291,6 +292,7 @@ static int closing_make(struct maker_ctx *ctx)
 		CHECK(!shutdown(fds[0], SHUT_WR));
 	if (ctx->arg & 2)
 		CHECK(!shutdown(fds[1], SHUT_WR));
+	CHECK(UNTIL(state_of(fds[0]) != TCP_FIN_WAIT1 && state_of(fds[1]) != TCP_FIN_WAIT1));
 	if (ctx->arg & 4) {
 		close(fds[0]);
 		fds[0] = -1;
@@ -506,7 +508,10 @@ static int mptcp_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define PAIR(name, what, m, over) { name, what, m##_make, m##_use, 0, over, NULL }
+#define PAIR(name, what, m, over)                                                                                      \
+	{                                                                                                              \
+		name, what, m##_make, m##_use, 0, over, NULL                                                           \
+	}
 
 const struct maker makers_tcp[] = {
 	PAIR("pair", "connected over IPv4", pair, OVER_V4),
