@@ -87,12 +87,6 @@ static bool is_unaccepted(const struct inet_diag *d)
 	       (d->state == STATE_ESTABLISHED || d->state == STATE_CLOSE_WAIT || d->state == STATE_SYN_RECV);
 }
 
-static bool fin_received(uint8_t state)
-{
-	return state == STATE_CLOSE_WAIT || state == STATE_LAST_ACK || state == STATE_CLOSING ||
-	       state == STATE_TIME_WAIT;
-}
-
 static bool fin_sent(uint8_t state)
 {
 	return state == STATE_FIN_WAIT1 || state == STATE_FIN_WAIT2 || state == STATE_LAST_ACK ||
@@ -112,9 +106,9 @@ static int peer_gone(struct capture *c, const struct file_look *f, const struct 
 {
 	if (!t->other_diag && !inet_is_local(c->tree->root_pid, &t->peer))
 		return refuse_outside(c, f, t);
-	if (!fin_received(t->info.tcpi_state) && (!t->other_diag || t->other_diag->wqueue))
+	if (tcp_peer_sends_on(t) ? c->writer && !image_is_trial(c->writer) : !tcp_fin_received(t) && !t->other_diag)
 		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program read on"),
-			"what its peer, which has been closed, had still to send cannot be read");
+			"what its peer, which has been closed, had still to send has not come in time");
 	s->relation = RELATION_PEER_GONE;
 	return 0;
 }
@@ -291,7 +285,7 @@ static void capture_shutdown(int fd, const struct tcp_look *t, struct tcp_state 
 {
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
 
-	s->peer_shutdown = fin_received(t->info.tcpi_state);
+	s->peer_shutdown = t->info.tcpi_state != STATE_CLOSE && tcp_fin_received(t);
 	if (fin_sent(t->info.tcpi_state))
 		s->shutdown |= 2;
 	if (!s->peer_shutdown && s->relation != RELATION_ENDED && s->relation != RELATION_FAILED &&

@@ -9,11 +9,26 @@
 
 #include "base/cleanup.h"
 
+static int read_info(int fd, struct tcp_look *t)
+{
+	socklen_t size = sizeof(t->info) + sizeof(t->info_rcv_wnd);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t->info, &size) < 0)
+		return -errno;
+	if (size < sizeof(t->info) + sizeof(t->info_rcv_wnd))
+		t->info_rcv_wnd = 65535; /* a kernel that does not tell */
+	if (ioctl(fd, SIOCOUTQ, &t->unacked) < 0)
+		t->unacked = 0; /* it listens */
+	t->snd_wnd = t->info.tcpi_snd_wnd;
+	t->rcv_wnd = t->info_rcv_wnd;
+	return 0;
+}
+
 static int look_at(struct capture *c, struct socket_look *s)
 {
 	_cleanup_fd_ int fd = description_dup(s->description);
+	socklen_t size = sizeof(union inet_sockaddr);
 	struct tcp_look *t;
-	socklen_t size = sizeof(t->info) + sizeof(t->info_rcv_wnd);
 
 	if (fd < 0)
 		return 0; /* it went away */
@@ -21,21 +36,12 @@ static int look_at(struct capture *c, struct socket_look *s)
 	if (!t)
 		return -ENOMEM;
 	t->mark = -1;
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t->info, &size) < 0)
-		return -errno;
-	if (size < sizeof(t->info) + sizeof(t->info_rcv_wnd))
-		t->info_rcv_wnd = 65535; /* a kernel that does not tell */
-	size = sizeof(t->local);
 	if (getsockname(fd, &t->local.any, &size) < 0)
 		return -errno;
 	size = sizeof(t->peer);
 	if (getpeername(fd, &t->peer.any, &size) < 0)
 		t->peer = (union inet_sockaddr){ 0 };
-	if (ioctl(fd, SIOCOUTQ, &t->unacked) < 0)
-		t->unacked = 0; /* it listens */
-	t->snd_wnd = t->info.tcpi_snd_wnd;
-	t->rcv_wnd = t->info_rcv_wnd;
-	return 0;
+	return read_info(fd, t);
 }
 
 static bool is_connected(const struct tcp_look *t)
@@ -66,6 +72,22 @@ static void find_ends(struct capture *c, struct socket_look *s)
 		t->other = NULL;
 }
 
+bool tcp_fin_received(const struct tcp_look *t)
+{
+	uint8_t state = t->info.tcpi_state;
+
+	return state == STATE_CLOSE_WAIT || state == STATE_LAST_ACK || state == STATE_CLOSING || state == STATE_TIME_WAIT ||
+	       state == STATE_CLOSE;
+}
+
+bool tcp_peer_sends_on(const struct tcp_look *t)
+{
+	const struct inet_diag *d = t->other_diag;
+
+	return is_connected(t) && d && !d->ino && d->wqueue && !tcp_fin_received(t) &&
+	       (d->state == STATE_FIN_WAIT1 || d->state == STATE_LAST_ACK || d->state == STATE_CLOSING);
+}
+
 /*
  * What has been acknowledged has come to the other end, and lies there if it was not read: most often that is all. Where something has not been,
  * both ends are asked where they stand, each direction by itself.
@@ -80,7 +102,12 @@ static int read_queues(struct capture *c, struct socket_look *s)
 		return fd;
 	if (t->info.tcpi_state == STATE_LISTEN || t->info.tcpi_state == STATE_SYN_SENT)
 		return 0;
-	if (!t->other || !t->other->tcp->unacked)
+	if (tcp_peer_sends_on(t)) {
+		err = tcp_draw(c->tree->root_pid, fd, t);
+		if (!err)
+			err = read_info(fd, t);
+	}
+	if (!err && (!t->other || !t->other->tcp->unacked))
 		err = tcp_read_unread(fd, t);
 	if (err || !is_connected(t) || !t->unacked || !t->other_diag ||
 		(!t->other && t->other_diag->state != STATE_SYN_RECV))

@@ -25,9 +25,17 @@ _Static_assert(
 	sizeof(struct tcp_info) == 232 && offsetof(struct tcp_look, info_rcv_wnd) == 232, "one answer of the kernel");
 
 int tcp_look(struct capture *c);
+bool tcp_fin_received(const struct tcp_look *t);
+/* Its peer was closed, but not before it had written what has not come yet. */
+bool tcp_peer_sends_on(const struct tcp_look *t);
 void tcp_look_free(struct tcp_look *t); /* takes NULL */
 
 /* tcp_queue.c: what has come to it, and is not read. -ENOTSUP: this kernel does not show what is behind a byte out of band. */
 int tcp_read_unread(int fd, struct tcp_look *t);
 /* Between two ends of the tree: sent by `from`, and not come to `to` (fd -1: nothing has). Fills from->unsent, to->unread, and the windows of both. */
 int tcp_read_under_way(int from_fd, struct tcp_look *from, int to_fd, struct tcp_look *to);
+/*
+ * A peer that was closed may still have something to send, which then lies in a socket that nobody has: it is let send, for a bounded time, into a
+ * receive buffer that is widened for that.
+ */
+int tcp_draw(int pid, int fd, const struct tcp_look *t);

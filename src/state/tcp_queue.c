@@ -6,6 +6,7 @@
  * short-lived child switches it on and off, which lives on if spore is killed meanwhile. It is off again (without a probe being sent) before the child
  * does anything else, and SO_REUSEADDR, which it clears, is set again.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/sockios.h>
 #include <poll.h>
@@ -15,7 +16,11 @@
 #include <sys/mman.h>
 
 #include "base/cleanup.h"
+#include "state/inet_packet.h"
 #include "state/tcp_look.h"
+
+#define DRAW_ROOM  (1 << 29)
+#define DRAW_STEPS 300 /* of a millisecond */
 
 /* For the child: room is mapped before. */
 struct reading {
@@ -230,4 +235,97 @@ int tcp_read_under_way(int from_fd, struct tcp_look *from, int to_fd, struct tcp
 		to->rcv_wnd = (uint32_t)MAX((int32_t)(come.window.rcv_wup + come.window.rcv_wnd - come.seq), 0);
 	err = to ? keep_unread(&come, to) : 0;
 	return err ? err : keep(&from->unsent, sent.room + sent.got - missing, (size_t)missing);
+}
+
+/* --- what the kernel still sends for a program that has closed its end --------------------------------------------------------- */
+
+struct drawing {
+	int fd, raw;
+	const struct tcp_look *t;
+};
+
+static bool end_has_come(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) == 1 && p.revents & (POLLRDHUP | POLLHUP);
+}
+
+/* The widest window: what the kernel offers it does not take back. */
+static int widen_window(int fd, uint32_t window, uint32_t *seq, uint32_t *ack)
+{
+	struct reading r = { .fd = fd };
+	int reuseaddr = get(fd, SOL_SOCKET, SO_REUSEADDR), err = enter_repair(&r, TCP_SEND_QUEUE);
+
+	*seq = r.seq;
+	put(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE);
+	*ack = (uint32_t)get(fd, IPPROTO_TCP, TCP_QUEUE_SEQ);
+	r.window.rcv_wnd = MAX(r.window.rcv_wnd, window);
+	if (!err && setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &r.window, sizeof(r.window)) < 0)
+		err = -errno;
+	leave_repair(&r, reuseaddr);
+	return err;
+}
+
+/* The kernel would tell of the wider window when the program reads. In its name: */
+static int tell_window(const struct drawing *d, uint32_t seq, uint32_t ack)
+{
+	struct {
+		struct tcphdr h;
+		uint8_t nop[2], kind, length;
+		uint32_t timestamp, echo;
+	} __attribute__((packed)) segment = {
+		.h = { .source = d->t->local.v4.sin_port,
+			.dest = d->t->peer.v4.sin_port,
+			.seq = htonl(seq),
+			.ack_seq = htonl(ack),
+			.doff = sizeof(struct tcphdr) / 4,
+			.ack = 1,
+			.window = htons(65535) },
+		.nop = { 1, 1 },
+		.kind = 8,
+		.length = 10,
+		.timestamp = htonl((uint32_t)get(d->fd, IPPROTO_TCP, TCP_TIMESTAMP)),
+	};
+	struct inet_packet p = { .from = d->t->local,
+		.to = d->t->peer,
+		.protocol = IPPROTO_TCP,
+		.ttl = 64,
+		.data = (void *)&segment,
+		.size = sizeof(segment.h),
+		.checksum = offsetof(struct tcphdr, check) };
+
+	if (d->t->info.tcpi_options & TCPI_OPT_TIMESTAMPS) {
+		segment.h.doff = sizeof(segment) / 4;
+		p.size = sizeof(segment);
+	}
+	return inet_packet_send(d->raw, &p);
+}
+
+static int draw(void *arg)
+{
+	struct drawing *d = arg;
+	int rcvbuf = get(d->fd, SOL_SOCKET, SO_RCVBUF), lock = get(d->fd, SOL_SOCKET, SO_BUF_LOCK), err = 0;
+	uint32_t seq = 0, ack = 0;
+
+	put(d->fd, SOL_SOCKET, SO_RCVBUFFORCE, DRAW_ROOM);
+	for (int i = 0; i < DRAW_STEPS && !err && !end_has_come(d->fd); i++) {
+		if (i % 8 == 0)
+			err = widen_window(d->fd, 65535u << d->t->info.tcpi_rcv_wscale, &seq, &ack);
+		if (!err && i % 8 == 0)
+			err = tell_window(d, seq, ack);
+		if (!err && !end_has_come(d->fd))
+			poll(NULL, 0, 1);
+	}
+	put(d->fd, SOL_SOCKET, SO_RCVBUFFORCE, (rcvbuf + 1) / 2);
+	put(d->fd, SOL_SOCKET, SO_BUF_LOCK, lock);
+	return err;
+}
+
+int tcp_draw(int pid, int fd, const struct tcp_look *t)
+{
+	_cleanup_fd_ int raw = inet_packet_socket(pid, &t->peer);
+	struct drawing d = { .fd = fd, .raw = raw, .t = t };
+
+	return raw < 0 ? raw : call_in_child(draw, &d);
 }
