@@ -92,6 +92,14 @@ void problems_once(struct problems *ps)
 	problems_free(&once);
 }
 
+bool problems_pass(const struct problems *ps)
+{
+	for (size_t i = 0; i < ps->n; i++)
+		if (ps->list[i].kind == PROBLEM_FAILED || (ps->list[i].kind == PROBLEM_REFUSED && !ps->list[i].passing))
+			return false;
+	return ps->n_refused > 0;
+}
+
 static void add(
 	struct problems *ps, enum problem_kind kind, int error, const struct blame *who, const char *fmt, va_list args)
 {
@@ -104,6 +112,7 @@ static void add(
 		snprintf(p.process, sizeof(p.process), "%s", who->process ? who->process : "");
 		p.object = who->object ? strdup(who->object) : NULL;
 		p.remedy = who->remedy ? strdup(who->remedy) : NULL;
+		p.passing = who->passing;
 	}
 	append(ps, &p);
 }

@@ -27,6 +27,7 @@ struct problem {
 	char *object;	  /* "fd 5 (socket:[123])", "mapping 7f..-7f.." ; may be NULL */
 	char *text;
 	char *remedy; /* may be NULL */
+	bool passing; /* it may be gone a moment later */
 };
 
 struct problems {
@@ -45,12 +46,16 @@ void problems_move(struct problems *to, struct problems *from);
 /* Drops what is there twice. While nobody adds. */
 void problems_once(struct problems *ps);
 
+/* Nothing but refusals, and each for what passes. */
+bool problems_pass(const struct problems *ps);
+
 /* Who a problem is about. All members may be zero. */
 struct blame {
 	pid_t pid;
 	const char *process;
 	const char *object;
 	const char *remedy;
+	bool passing;
 };
 
 /* Each adds a problem and returns the negative errno that the caller hands on: failed() its error, refused() -ENOTSUP, changed() 0. */

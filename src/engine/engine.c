@@ -16,6 +16,8 @@
 #include "engine/restore.h"
 
 #define STOP_TIMEOUT_MS 5000
+#define PASSING_TRIES   4
+#define PASSING_WAIT_US 40000
 
 struct engine {
 	struct engine_events events;
@@ -302,30 +304,51 @@ static void note_checkpoint(struct container_entry *entry, void *data)
 	entry->last_checkpoint = (uint64_t)time(NULL);
 }
 
+static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const char *cgroup, uint32_t timeout_ms,
+	struct spore_checkpoint_result *result)
+{
+	int r = begin_image(s);
+
+	if (r == 0 && s->own) {
+		s->stopped_at = clock_us();
+		r = isolate_or_name(e, pid, cgroup, timeout_ms, s->c.ps);
+	}
+	if (r == 0 && e->tree) {
+		e->tree->strict = s->flags & SPORE_CHECKPOINT_STRICT;
+		r = save(e, s, result);
+	}
+	image_writer_free(s->c.writer);
+	s->c.writer = NULL;
+	return r;
+}
+
+/* What stands in the way may be gone a moment later: it is tried again, for a bounded time, while the tree runs in between. */
 int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms,
 	uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
 {
 	uint64_t start = clock_us();
 	struct saving s = { .dir_fd = new_dir_fd, .flags = flags, .own = !e->tree };
-	int r;
+	struct problems found;
+	bool again = true;
+	int r = 0;
 
 	*result = (struct spore_checkpoint_result){ 0 };
 	if (e->restored)
 		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY,
 			"a tree just restored, and still isolated, cannot be saved");
-	s.c = capturing_of(e, e->tree, ps);
-	r = begin_image(&s);
-	if (r == 0 && s.own) {
-		s.stopped_at = clock_us();
-		r = isolate_or_name(e, pid, cgroup, timeout_ms, ps);
-	}
-	if (r == 0 && e->tree) {
-		e->tree->strict = flags & SPORE_CHECKPOINT_STRICT;
-		r = save(e, &s, result);
+	for (int tries = 0; again; tries++) {
+		problems_init(&found);
+		s.c = capturing_of(e, e->tree, &found);
+		r = checkpoint_once(e, &s, pid, cgroup, timeout_ms, result);
+		again = r < 0 && s.own && tries < PASSING_TRIES && problems_pass(&found);
+		if (again)
+			usleep(PASSING_WAIT_US);
+		else
+			problems_move(ps, &found);
+		problems_free(&found);
 	}
 	if (r == 0)
 		container_note(e->root, note_checkpoint, NULL);
-	image_writer_free(s.c.writer);
 	result->total_us = clock_us() - start;
 	return r;
 }

@@ -107,7 +107,7 @@ static int peer_gone(struct capture *c, const struct file_look *f, const struct 
 	if (!t->other_diag && !inet_is_local(c->tree->root_pid, &t->peer))
 		return refuse_outside(c, f, t);
 	if (tcp_peer_sends_on(t) ? c->writer && !image_is_trial(c->writer) : !tcp_fin_received(t) && !t->other_diag)
-		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program read on"),
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read on"),
 			"what its peer, which has been closed, had still to send has not come in time");
 	s->relation = RELATION_PEER_GONE;
 	return 0;
@@ -184,7 +184,7 @@ static int add_waiting(struct capture *c, const struct file_look *f, const struc
 		return changed(c->ps, BLAME_FILE(f),
 			"a connection from %s, outside the tree, that it has not accepted yet will be gone", from.s);
 	if (child->rqueue > (child->state == STATE_CLOSE_WAIT))
-		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program accept it"),
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program accept it"),
 			"what was sent on a connection from %s that is not accepted yet cannot be read", from.s);
 	if (client)
 		w->socket = backing_id(c, client->description->look);

@@ -266,7 +266,7 @@ static int waiting_make(struct maker_ctx *ctx)
 		fds[i] = client_of(ctx->arg & 8 ? OVER_MAPPED : OVER_V4, SOCK_STREAM, 0, &here, &there);
 		CHECK(!connect(fds[i], &there.any, size_of(&there)));
 		CHECK(!getsockname(fds[i], &names[i].any, &size));
-		nap(10); /* the kernel tells their order by the time */
+		nap(30); /* the kernel tells their order by the time */
 	}
 	if (ctx->arg & 1)
 		CHECK(!shutdown(fds[0], SHUT_WR));
