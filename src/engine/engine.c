@@ -16,7 +16,7 @@
 #include "engine/restore.h"
 
 #define STOP_TIMEOUT_MS 5000
-#define PASSING_TRIES   4
+#define PASSING_TRIES	4
 #define PASSING_WAIT_US 40000
 
 struct engine {

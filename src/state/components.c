@@ -35,6 +35,7 @@
 	X(dev_tty)                                                                                                     \
 	X(unix)                                                                                                        \
 	X(tcp)                                                                                                         \
+	X(udp)                                                                                                         \
 	X(unsupported) /* the last of the files: matches everything */                                                 \
 	X(shm)	       /* after pipe: writing to a fifo changes its times, which are set last */                       \
 	X(locks)                                                                                                       \

@@ -45,8 +45,8 @@ static uint32_t sum(uint32_t so_far, const void *data, size_t size)
 /* RFC 1071, over the pseudo header of RFC 768 or RFC 8200. */
 static void set_checksum(const struct inet_packet *p, const void *from, const void *to, size_t ip_size)
 {
-	uint8_t length[8] = { (uint8_t)(p->size >> 24), (uint8_t)(p->size >> 16), (uint8_t)(p->size >> 8), (uint8_t)p->size,
-		[7] = p->protocol };
+	uint8_t length[8] = { (uint8_t)(p->size >> 24), (uint8_t)(p->size >> 16), (uint8_t)(p->size >> 8),
+		(uint8_t)p->size, [7] = p->protocol };
 	uint32_t s;
 
 	if (p->checksum == SIZE_MAX)

@@ -76,8 +76,8 @@ bool tcp_fin_received(const struct tcp_look *t)
 {
 	uint8_t state = t->info.tcpi_state;
 
-	return state == STATE_CLOSE_WAIT || state == STATE_LAST_ACK || state == STATE_CLOSING || state == STATE_TIME_WAIT ||
-	       state == STATE_CLOSE;
+	return state == STATE_CLOSE_WAIT || state == STATE_LAST_ACK || state == STATE_CLOSING ||
+	       state == STATE_TIME_WAIT || state == STATE_CLOSE;
 }
 
 bool tcp_peer_sends_on(const struct tcp_look *t)

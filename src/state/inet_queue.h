@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Datagrams that wait to be read, looked at without taking them: MSG_PEEK and SO_PEEK_OFF, udp(7), ip(7), ipv6(7); net/ipv4/udp.c. */
+#pragma once
+
+#include "state/inet.h"
+
+struct inet_message {
+	struct blob data;
+	struct inet_address from;
+	char *to; /* address that it was sent to */
+	uint64_t ttl, tos;
+};
+extern const struct field inet_message_fields[];
+
+struct inet_queue {
+	struct inet_message *list;
+	size_t n;
+	bool elsewhere; /* one came by another interface than loopback, or by multicast: told by IP_PKTINFO */
+	bool segments;	/* one is several in one (UDP_GRO) */
+};
+
+int inet_queue_read(int fd, struct inet_queue *out);

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* UDP and UDP-Lite: udp(7), udplite(7), ip(7). */
+
+#include "inet.h"
+
+#include <net/if.h>
+#include <netinet/udp.h>
+
+#define LITE 16 /* in arg: UDP-Lite */
+
+static int server = -1, clients[3] = { -1, -1, -1 };
+static union address here, there, from[3];
+
+static int protocol_of(long arg)
+{
+	return arg & LITE ? IPPROTO_UDPLITE : IPPROTO_UDP;
+}
+
+/* A server, and two clients: the second is connected. */
+static int sockets_make(struct maker_ctx *ctx)
+{
+	int over = (int)(ctx->arg & 3);
+
+	server = bound_here(over, SOCK_DGRAM, protocol_of(ctx->arg), &here);
+	CHECK(server >= 0);
+	for (int i = 0; i < 2; i++) {
+		socklen_t size = sizeof(from[i]);
+
+		clients[i] = client_of(over, SOCK_DGRAM, protocol_of(ctx->arg), &here, &there);
+		CHECK(clients[i] >= 0);
+		if (i)
+			CHECK(!connect(clients[i], &there.any, size_of(&there)));
+		else
+			SAME(sendto(clients[i], "", 0, 0, &there.any, size_of(&there)), 0); /* gets a port */
+		CHECK(!getsockname(clients[i], &from[i].any, &size));
+	}
+	SAME(recv(server, &(char){ 0 }, 1, 0), 0);
+	return 0;
+}
+
+static int answered(int i)
+{
+	char c[16] = "";
+	union address who = { 0 };
+	socklen_t size = sizeof(who);
+
+	SAME(sendto(clients[i], "question", 8, 0, i ? NULL : &there.any, i ? 0 : size_of(&there)), 8);
+	SAME(recvfrom(server, c, sizeof(c), MSG_DONTWAIT, &who.any, &size), 8);
+	CHECK(!strcmp(c, "question"));
+	SAME(who.v4.sin_port, from[i].v4.sin_port);
+	SAME(sendto(server, "answer", 6, 0, &who.any, size), 6);
+	return hears(clients[i], "answer");
+}
+
+static int sockets_use(struct maker_ctx *ctx)
+{
+	TRY(is_called(server, false, &here));
+	TRY(is_called(clients[1], false, &from[1]));
+	TRY(is_called(clients[1], true, &there));
+	TRY(answered(0));
+	TRY(answered(1));
+	/* who is connected hears nobody else */
+	if ((ctx->arg & 3) != OVER_MAPPED) {
+		SAME(sendto(clients[0], "x", 1, 0, &from[1].any, size_of(&from[1])), 1);
+		SAME(poll_now(clients[1], POLLIN), 0);
+	}
+	return 0;
+}
+
+/* --- unread -------------------------------------------------------------------------------------------------------------------- */
+
+static char large[60000];
+
+static int unread_make(struct maker_ctx *ctx)
+{
+	int ttl = 9, tos = 0x20, on = 1;
+
+	TRY(sockets_make(ctx));
+	fill(large, sizeof(large), 3);
+	if ((ctx->arg & 3) == OVER_V6) {
+		CHECK(!setsockopt(clients[0], IPPROTO_IPV6, IPV6_UNICAST_HOPS, &ttl, sizeof(ttl)));
+		CHECK(!setsockopt(server, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &on, sizeof(on)));
+		CHECK(!setsockopt(server, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)));
+	} else {
+		CHECK(!setsockopt(clients[0], IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl)));
+		CHECK(!setsockopt(clients[0], IPPROTO_IP, IP_TOS, &tos, sizeof(tos)));
+		CHECK(!setsockopt(server, IPPROTO_IP, IP_RECVTTL, &on, sizeof(on)));
+		CHECK(!setsockopt(server, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)));
+	}
+	SAME(sendto(clients[0], "first", 5, 0, &there.any, size_of(&there)), 5);
+	TRY(says(clients[1], "second"));
+	SAME(send(clients[1], "", 0, 0), 0);
+	SAME(send(clients[1], large, sizeof(large), 0), sizeof(large));
+	SAME(sendto(clients[0], "last", 4, 0, &there.any, size_of(&there)), 4);
+	SAME(sendto(server, "back", 4, 0, &from[1].any, size_of(&from[1])),
+		ctx->arg & 3 ? (ctx->arg & 3) == OVER_V6 ? 4 : -1 : 4);
+	close(clients[0]);
+	return 0;
+}
+
+static int gets(int client, const char *text, size_t size, int ttl)
+{
+	static char got[sizeof(large) + 8];
+	union address who = { 0 };
+	char control[256];
+	struct iovec iov = { got, sizeof(got) };
+	struct msghdr msg = { .msg_name = &who,
+		.msg_namelen = sizeof(who),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control) };
+	int told = 0;
+
+	SAME(recvmsg(server, &msg, MSG_DONTWAIT), size);
+	CHECK(!memcmp(got, text, size));
+	SAME(who.v4.sin_port, from[client].v4.sin_port);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+		if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
+			(c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)) {
+			SAME(*(int *)(void *)CMSG_DATA(c), ttl);
+			told++;
+		}
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			struct in_pktinfo *info = (void *)CMSG_DATA(c);
+
+			SAME(info->ipi_addr.s_addr, htonl(INADDR_LOOPBACK));
+			SAME(info->ipi_ifindex, if_nametoindex("lo"));
+			told++;
+		}
+		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+			struct in6_pktinfo *info = (void *)CMSG_DATA(c);
+
+			CHECK(IN6_IS_ADDR_LOOPBACK(&info->ipi6_addr));
+			told++;
+		}
+	}
+	SAME(told, 2);
+	return 0;
+}
+
+static int unread_use(struct maker_ctx *ctx)
+{
+	TRY(gets(0, "first", 5, 9));
+	TRY(gets(1, "second", 6, 64));
+	TRY(gets(1, "", 0, 64));
+	TRY(gets(1, large, sizeof(large), 64));
+	TRY(gets(0, "last", 4, 9));
+	SAME(recv(server, large, sizeof(large), MSG_DONTWAIT), -1);
+	if ((ctx->arg & 3) != OVER_MAPPED)
+		TRY(hears(clients[1], "back"));
+	return answered(1);
+}
+
+/* --- groups ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Two of one port, each with something unread; the second is connected. */
+static int shared_make(struct maker_ctx *ctx)
+{
+	int on = 1;
+
+	here = loopback(AF_INET);
+	for (int i = 0; i < 2; i++) {
+		socklen_t size = sizeof(here);
+
+		clients[i] = socket(AF_INET, SOCK_DGRAM, 0);
+		CHECK(!setsockopt(clients[i], SOL_SOCKET, (int)ctx->arg, &on, sizeof(on)));
+		CHECK(!bind(clients[i], &here.any, size_of(&here)));
+		CHECK(!getsockname(clients[i], &here.any, &size));
+	}
+	server = bound_here(OVER_V4, SOCK_DGRAM, 0, &there);
+	CHECK(!connect(clients[1], &there.any, size_of(&there)));
+	SAME(sendto(server, "to the connected", 16, 0, &here.any, size_of(&here)), 16);
+	clients[2] = bound_here(OVER_V4, SOCK_DGRAM, 0, &from[2]);
+	SAME(sendto(clients[2], "to the other", 12, 0, &here.any, size_of(&here)), 12);
+	return 0;
+}
+
+static int shared_use(struct maker_ctx *ctx)
+{
+	TRY(hears(clients[0], "to the other"));
+	TRY(hears(clients[1], "to the connected"));
+	SAME(sendto(server, "again", 5, 0, &here.any, size_of(&here)), 5);
+	return hears(clients[1], "again");
+}
+
+/* Multicast: a group, with a filter of senders. */
+
+static int member_make(struct maker_ctx *ctx)
+{
+	struct group_req group = { .gr_interface = if_nametoindex("lo") };
+	struct group_source_req source = { .gsr_interface = if_nametoindex("lo") };
+	struct sockaddr_in *g = (void *)&group.gr_group, *s = (void *)&source.gsr_source;
+	struct ipv6_mreq six = { .ipv6mr_interface = if_nametoindex("lo") };
+	struct ip_mreqn out = { .imr_address.s_addr = htonl(INADDR_LOOPBACK) };
+	int ttl = 3;
+
+	clients[0] = socket(AF_INET6, SOCK_DGRAM, 0);
+	*g = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("239.1.2.3") };
+	CHECK(!setsockopt(clients[0], IPPROTO_IP, MCAST_JOIN_GROUP, &group, sizeof(group)));
+	inet_pton(AF_INET6, "ff15::77", &six.ipv6mr_multiaddr);
+	CHECK(!setsockopt(clients[0], IPPROTO_IPV6, IPV6_JOIN_GROUP, &six, sizeof(six)));
+	server = socket(AF_INET, SOCK_DGRAM, 0);
+	CHECK(!setsockopt(server, IPPROTO_IP, MCAST_JOIN_GROUP, &group, sizeof(group)));
+	memcpy(&source.gsr_group, g, sizeof(*g));
+	*s = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("10.9.8.7") };
+	CHECK(!setsockopt(server, IPPROTO_IP, MCAST_BLOCK_SOURCE, &source, sizeof(source)));
+	((struct sockaddr_in *)(void *)&source.gsr_group)->sin_addr.s_addr = inet_addr("232.1.1.1");
+	CHECK(!setsockopt(server, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &source, sizeof(source)));
+	CHECK(!setsockopt(server, IPPROTO_IP, IP_MULTICAST_TTL, &ttl, sizeof(ttl)));
+	CHECK(!setsockopt(server, IPPROTO_IP, IP_MULTICAST_IF, &out, sizeof(out)));
+	return 0;
+}
+
+/* Leaving tells whether it was joined. */
+static int member_use(struct maker_ctx *ctx)
+{
+	struct group_req group = { .gr_interface = if_nametoindex("lo") };
+	struct group_source_req source = { .gsr_interface = if_nametoindex("lo") };
+	struct sockaddr_in *g = (void *)&group.gr_group, *s = (void *)&source.gsr_source;
+	struct ipv6_mreq six = { .ipv6mr_interface = if_nametoindex("lo") };
+
+	*g = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("239.1.2.3") };
+	*s = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("10.9.8.7") };
+	memcpy(&source.gsr_group, g, sizeof(*g));
+	inet_pton(AF_INET6, "ff15::77", &six.ipv6mr_multiaddr);
+	CHECK(!setsockopt(clients[0], IPPROTO_IP, MCAST_LEAVE_GROUP, &group, sizeof(group)));
+	CHECK(!setsockopt(clients[0], IPPROTO_IPV6, IPV6_LEAVE_GROUP, &six, sizeof(six)));
+	CHECK(!setsockopt(server, IPPROTO_IP, MCAST_UNBLOCK_SOURCE, &source, sizeof(source)));
+	CHECK(!setsockopt(server, IPPROTO_IP, MCAST_LEAVE_GROUP, &group, sizeof(group)));
+	((struct sockaddr_in *)(void *)&source.gsr_group)->sin_addr.s_addr = inet_addr("232.1.1.1");
+	CHECK(!setsockopt(server, IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP, &source, sizeof(source)));
+	SAME(level_option(server, IPPROTO_IP, IP_MULTICAST_TTL), 3);
+	SAME(level_option(server, IPPROTO_IP, IP_MULTICAST_IF), htonl(INADDR_LOOPBACK));
+	return 0;
+}
+
+/* --- the rest --------------------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+	int level, name, value;
+} settings[] = {
+	{ SOL_SOCKET, SO_BROADCAST, 1 },
+	{ SOL_SOCKET, SO_RXQ_OVFL, 1 },
+	{ SOL_SOCKET, SO_TIMESTAMP, 1 },
+	{ SOL_SOCKET, SO_NO_CHECK, 1 },
+	{ SOL_SOCKET, SO_PEEK_OFF, 5 },
+	{ IPPROTO_UDP, UDP_SEGMENT, 700 },
+	{ IPPROTO_UDP, UDP_GRO, 1 },
+	{ IPPROTO_UDP, 102 /* UDP_NO_CHECK6_RX */, 1 },
+	{ IPPROTO_IP, IP_TOS, 0x10 },
+	{ IPPROTO_IP, IP_RECVTOS, 1 },
+	{ IPPROTO_IP, IP_MULTICAST_LOOP, 0 },
+	{ IPPROTO_IP, IP_MULTICAST_ALL, 0 },
+	{ IPPROTO_IPV6, IPV6_RECVTCLASS, 1 },
+	{ IPPROTO_IPV6, IPV6_TCLASS, 0x20 },
+	{ IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 7 },
+	{ IPPROTO_IPV6, IPV6_DONTFRAG, 1 },
+	{ IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0 },
+	{ IPPROTO_IPV6, IPV6_RECVERR, 1 },
+	{ IPPROTO_IPV6, IPV6_V6ONLY, 0 },
+};
+
+static int options_make(struct maker_ctx *ctx)
+{
+	TRY(sockets_make(ctx));
+	for (size_t i = 0; i + 1 < sizeof(settings) / sizeof(*settings); i++)
+		CHECK(!setsockopt(server, settings[i].level, settings[i].name, &settings[i].value, sizeof(int)));
+	return 0;
+}
+
+static int options_use(struct maker_ctx *ctx)
+{
+	for (size_t i = 0; i < sizeof(settings) / sizeof(*settings); i++)
+		SAME(level_option(server, settings[i].level, settings[i].name), settings[i].value);
+	return 0;
+}
+
+static int shut_make(struct maker_ctx *ctx)
+{
+	TRY(sockets_make(ctx));
+	CHECK(!shutdown(clients[1], (int)(ctx->arg >> 8)));
+	return 0;
+}
+
+static int shut_use(struct maker_ctx *ctx)
+{
+	SAME(recv(clients[1], &(char){ 0 }, 1, 0), 0);
+	SAME(send(clients[1], "x", 1, MSG_NOSIGNAL), ctx->arg >> 8 == SHUT_RD ? 1 : -1);
+	return 0;
+}
+
+static int corked_make(struct maker_ctx *ctx)
+{
+	TRY(sockets_make(ctx));
+	SAME(send(clients[1], "begun", 5, MSG_MORE), 5);
+	return 0;
+}
+
+static int corked_use(struct maker_ctx *ctx)
+{
+	SAME(send(clients[1], ", ended", 7, 0), 7);
+	return hears(server, "begun, ended");
+}
+
+static int unreachable_make(struct maker_ctx *ctx)
+{
+	TRY(sockets_make(ctx));
+	close(server);
+	SAME(send(clients[1], "x", 1, 0), 1);
+	CHECK(poll_now(clients[1], 0) & POLLERR);
+	return 0;
+}
+
+static int unreachable_use(struct maker_ctx *ctx)
+{
+	SAME(level_option(clients[1], SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+	return 0;
+}
+
+#define MADE(name, what, m, arg)                                                                                       \
+	{                                                                                                              \
+		name, what, m##_make, m##_use, 0, arg, NULL                                                            \
+	}
+
+const struct maker makers_udp[] = {
+	MADE("sockets", "bound, with a port, connected", sockets, OVER_V4),
+	MADE("sockets-v6", "the same of IPv6", sockets, OVER_V6),
+	MADE("sockets-mapped", "clients of IPv4, a server of IPv6", sockets, OVER_MAPPED),
+	MADE("sockets-lite", "UDP-Lite", sockets, OVER_V4 | LITE),
+	MADE("unread", "unread datagrams: empty, large, of a sender that is gone", unread, OVER_V4),
+	MADE("unread-v6", "the same of IPv6", unread, OVER_V6),
+	MADE("unread-lite", "the same of UDP-Lite", unread, OVER_V4 | LITE),
+	MADE("shared-port", "two of one port, with something unread each", shared, SO_REUSEADDR),
+	MADE("shared-group", "the same of SO_REUSEPORT", shared, SO_REUSEPORT),
+	MADE("member", "members of multicast groups, with filters", member, 0),
+	MADE("options", "options of every level", options, OVER_MAPPED),
+	MADE("shut-read", "shut for receiving", shut, OVER_V4 | SHUT_RD << 8),
+	MADE("shut-both", "shut both ways", shut, OVER_V4 | SHUT_RDWR << 8),
+	{ "corked", "a datagram that is not complete", corked_make, corked_use, MAKER_MUST_REFUSE, OVER_V4,
+		"not complete" },
+	{ "unreachable", "an error not told yet", unreachable_make, unreachable_use, MAKER_MUST_REFUSE, OVER_V4,
+		"an error" },
+	{ 0 },
+};
