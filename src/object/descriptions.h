@@ -21,11 +21,11 @@ struct description {
 	const struct file_look *look; /* of the first process found to hold it; lives until files_look_free */
 	pid_t tid;
 	object_id file;
-	bool external;	 /* belongs to the outside: src/state/external.c */
-	uint8_t streams; /* bits 0 to 2: standard streams of the root that it is, or whose inode it shares */
-	bool crosses;	 /* has an end outside that is no standard stream */
-	int family;	 /* of a socket: AF_*; 0: not known */
-	int protocol;	 /* of a socket: SO_PROTOCOL */
+	bool external;	    /* belongs to the outside: src/state/external.c */
+	uint8_t streams;    /* bits 0 to 2: standard streams of the root that it is, or whose inode it shares */
+	bool crosses;	    /* has an end outside that is no standard stream */
+	int family;	    /* of a socket: AF_*; 0: not known */
+	int type, protocol; /* of a socket: SO_TYPE, SO_PROTOCOL */
 };
 
 /* A mapped file as maps show it. */

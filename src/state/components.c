@@ -36,6 +36,8 @@
 	X(unix)                                                                                                        \
 	X(tcp)                                                                                                         \
 	X(udp)                                                                                                         \
+	X(raw)                                                                                                         \
+	X(netlink)                                                                                                     \
 	X(unsupported) /* the last of the files: matches everything */                                                 \
 	X(shm)	       /* after pipe: writing to a fifo changes its times, which are set last */                       \
 	X(locks)                                                                                                       \

@@ -14,6 +14,7 @@
 #include "state/inet_diag.h"
 #include "state/inet_multicast.h"
 #include "state/sock_diag.h"
+#include "state/socket_base.h"
 
 static const struct field source_fields[] = {
 	FIELD_STRING(struct inet_source, ip, "ip", "of a sender"),
@@ -194,19 +195,6 @@ static int capture_address(
 	return inet_to_text(&a, to);
 }
 
-static int check_netns(struct capture *c, const struct file_look *f, int fd)
-{
-	_cleanup_fd_ int own = socket_in(c->tree->root_pid, AF_UNIX, SOCK_DGRAM, 0);
-	uint64_t a = 0, b = 0;
-	socklen_t size = sizeof(a);
-
-	if (own < 0 || getsockopt(own, SOL_SOCKET, SO_NETNS_COOKIE, &a, &size) < 0 ||
-		getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &b, &size) < 0)
-		return refused(c->ps, BLAME_FILE(f),
-			"this kernel does not tell which network namespace a socket is of (Linux 5.14 and later do)");
-	return a == b ? 0 : refused(c->ps, BLAME_FILE(f), "a socket of another network namespace than its tree's");
-}
-
 int inet_capture(struct capture *c, const struct file_look *f, int fd, struct inet_state *s)
 {
 	const char *what = NULL;
@@ -217,7 +205,7 @@ int inet_capture(struct capture *c, const struct file_look *f, int fd, struct in
 	if (fstat(fd, &st) < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
 		getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) < 0)
 		return -errno;
-	err = check_netns(c, f, fd);
+	err = socket_check_netns(c, f, fd);
 	if (err)
 		return err;
 	s->family = (uint64_t)f->description->family;
@@ -338,17 +326,6 @@ static int set_blobs(struct restore *r, int fd, const struct inet_state *s)
 	return 0;
 }
 
-static int set_owner(int fd, const struct inet_state *s)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if ((st.st_uid != s->uid || st.st_gid != s->gid) && fchown(fd, (uid_t)s->uid, (gid_t)s->gid) < 0)
-		return -errno;
-	return (st.st_mode & 07777) != (s->mode & 07777) && fchmod(fd, s->mode & 07777) < 0 ? -errno : 0;
-}
-
 int inet_settle(struct restore *r, int fd, const struct inet_state *s, const struct file_state *file)
 {
 	struct inet_text name = inet_name(s);
@@ -368,7 +345,7 @@ int inet_settle(struct restore *r, int fd, const struct inet_state *s, const str
 		return cannot(r, s, what);
 	err = set_blobs(r, fd, s);
 	if (!err)
-		err = set_owner(fd, s);
+		err = socket_set_owner(fd, s->mode, s->uid, s->gid);
 	return err ? err : MIN(file_settle(fd, file), 0);
 }
 

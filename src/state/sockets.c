@@ -55,6 +55,7 @@ static int add_socket(struct capture *c, struct description *d)
 		s->room = room;
 	}
 	d->family = number_of(fd, SO_DOMAIN);
+	d->type = number_of(fd, SO_TYPE);
 	d->protocol = number_of(fd, SO_PROTOCOL);
 	s->list[s->n++] = (struct socket_look){
 		.description = d, .ino = f->ino, .family = d->family, .type = number_of(fd, SO_TYPE)

@@ -3,19 +3,9 @@
 
 #include "maker.h"
 
-#include <linux/netlink.h>
 #include <netinet/in.h>
 
 static int fd = -1;
-
-static int netlink_make(struct maker_ctx *ctx)
-{
-	struct sockaddr_nl a = { .nl_family = AF_NETLINK };
-
-	fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
-	NEED(fd >= 0);
-	return bind(fd, (struct sockaddr *)&a, sizeof(a));
-}
 
 static int alive_use(struct maker_ctx *ctx)
 {
@@ -31,7 +21,6 @@ static int packet_make(struct maker_ctx *ctx)
 }
 
 const struct maker makers_socket[] = {
-	REFUSED("netlink", "a netlink socket", netlink_make, alive_use, 0, "netlink"),
 	REFUSED("packet", "a packet socket", packet_make, alive_use, 0, "packet"),
 	{ 0 },
 };

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "state/socket_base.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "state/sock_diag.h"
+
+const struct field socket_base_fields[] = {
+	FIELD_UINT(struct socket_base, type, "type", "2 datagram, 3 raw"),
+	FIELD_UINT(struct socket_base, protocol, "protocol", "SO_PROTOCOL"),
+	FIELD_OCTAL(struct socket_base, mode, "mode", "of the socket itself (fchmod)"),
+	FIELD_UINT(struct socket_base, uid, "uid", "owner of the socket itself (fchown)"),
+	FIELD_UINT(struct socket_base, gid, "gid", "group of the socket itself"),
+	FIELD_STRUCT(struct socket_base, options, "options", socket_options_fields, "of level SOL_SOCKET"),
+	FIELD_END,
+};
+
+int socket_check_netns(struct capture *c, const struct file_look *f, int fd)
+{
+	_cleanup_fd_ int own = socket_in(c->tree->root_pid, AF_UNIX, SOCK_DGRAM, 0);
+	uint64_t a = 0, b = 0;
+	socklen_t size = sizeof(a);
+
+	if (own < 0 || getsockopt(own, SOL_SOCKET, SO_NETNS_COOKIE, &a, &size) < 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &b, &size) < 0)
+		return refused(c->ps, BLAME_FILE(f),
+			"this kernel does not tell which network namespace a socket is of (Linux 5.14 and later do)");
+	return a == b ? 0 : refused(c->ps, BLAME_FILE(f), "a socket of another network namespace than its tree's");
+}
+
+int socket_base_capture(struct capture *c, const struct file_look *f, int fd, struct socket_base *s)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int type = 0, protocol = 0, err;
+	socklen_t size = sizeof(int);
+	const char *what = NULL;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) < 0)
+		return -errno;
+	err = socket_check_netns(c, f, fd);
+	if (err)
+		return err;
+	s->type = (uint64_t)type;
+	s->protocol = (uint64_t)protocol;
+	s->mode = st.st_mode;
+	s->uid = st.st_uid;
+	s->gid = st.st_gid;
+	if (poll(&p, 1, 0) == 1 && p.revents)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read it"),
+			p.revents & POLLERR ? "an error (SO_ERROR) that was not told yet"
+					    : "what it was sent and has not been read");
+	err = socket_options_read(fd, &s->options, &what);
+	return err == -ENOTSUP ? refused(c->ps, BLAME_FILE(f), "%s", what) : err;
+}
+
+/* A filter that takes nothing. */
+int socket_close_ears(int fd)
+{
+	struct sock_filter none = { BPF_RET | BPF_K, 0, 0, 0 };
+	struct sock_fprog program = { 1, &none };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno : 0;
+}
+
+void socket_open_ears(int fd)
+{
+	int none = 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none));
+}
+
+int socket_base_open(struct restore *r, int family, const struct socket_base *s)
+{
+	int fd = socket_in(r->root_pid, family, (int)s->type, (int)s->protocol), err;
+
+	if (fd < 0)
+		return failed(r->ps, BLAME(.object = "socket"), fd, "a socket of that kind cannot be made: %s",
+			strerror(-fd));
+	err = socket_close_ears(fd);
+	if (!err)
+		err = socket_options_write(r->ps, BLAME(.object = "socket"), fd, &s->options, OPTION_EARLY);
+	if (err)
+		close(fd);
+	return err ? err : fd;
+}
+
+int socket_set_owner(int fd, uint64_t mode, uint64_t uid, uint64_t gid)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((st.st_uid != uid || st.st_gid != gid) && fchown(fd, (uid_t)uid, (gid_t)gid) < 0)
+		return -errno;
+	return (st.st_mode & 07777) != (mode & 07777) && fchmod(fd, mode & 07777) < 0 ? -errno : 0;
+}
+
+int socket_base_settle(
+	struct restore *r, int fd, const char *name, const struct socket_base *s, const struct file_state *file)
+{
+	int err;
+
+	socket_open_ears(fd);
+	err = socket_options_write(r->ps, BLAME(.object = name), fd, &s->options, OPTION_LATE);
+	if (!err)
+		err = socket_set_owner(fd, s->mode, s->uid, s->gid);
+	return err ? err : MIN(file_settle(fd, file), 0);
+}

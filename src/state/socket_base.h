@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What sockets of the lesser families have in common: owner, options of level SOL_SOCKET, the network namespace. */
+#pragma once
+
+#include "state/files.h"
+#include "state/socket_options.h"
+
+struct socket_base {
+	uint64_t type, protocol;
+	uint64_t mode, uid, gid;
+	struct socket_options options;
+};
+extern const struct field socket_base_fields[];
+
+/* Refuses by name, also what waits to be read, and an error that does. */
+int socket_base_capture(struct capture *c, const struct file_look *f, int fd, struct socket_base *s);
+/* Is it of the network namespace of the tree's root? Refuses by name. */
+int socket_check_netns(struct capture *c, const struct file_look *f, int fd);
+/* Nothing comes into it until it is settled. */
+int socket_base_open(struct restore *r, int family, const struct socket_base *s);
+int socket_close_ears(int fd);
+void socket_open_ears(int fd);
+int socket_base_settle(
+	struct restore *r, int fd, const char *name, const struct socket_base *s, const struct file_state *file);
+int socket_set_owner(int fd, uint64_t mode, uint64_t uid, uint64_t gid);
