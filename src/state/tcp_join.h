@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The two ends of a TCP connection, made at once in repair mode (TCP_REPAIR): tcp_restore.c says what for. */
+#pragma once
+
+#include "state/tcp.h"
+
+struct tcp_end {
+	int fd;
+	const struct tcp_state *s;
+	union inet_sockaddr local, peer;
+	uint32_t seq; /* of the next byte that it sends */
+};
+
+int tcp_end_failed(struct restore *r, const struct tcp_end *e, int err, const char *what);
+/* In repair mode: bind() asks for no port that is free. */
+int tcp_end_bind(const struct tcp_end *e);
+/* What a killed tree has left of this very connection is cleared away. */
+int tcp_end_connect(struct restore *r, const struct tcp_end *e);
+int tcp_end_leave_repair(const struct tcp_end *e);
+int tcp_end_send_unsent(const struct tcp_end *e);
+/* Closes it for sending, if the program had and it is to be done now. */
+int tcp_end_shut(const struct tcp_end *e, bool now);
+/* Both, with what is in their queues, and closed as they were. */
+int tcp_join(struct restore *r, struct tcp_end *a, struct tcp_end *b);
