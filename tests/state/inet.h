@@ -27,3 +27,7 @@ int client_of(int over, int type, int protocol, const union address *a, union ad
 int connected_here(int over, int fds[2]);
 int level_option(int fd, int level, int name);
 int is_called(int fd, bool peer, const union address *want);
+int tcp_state_of(int fd);
+/* Waits for what the other end says. */
+int hears_soon(int at, const char *text);
+int converse(const int fds[2]);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "inet.h"
 
+#include <netinet/tcp.h>
+
 socklen_t size_of(const union address *a)
 {
 	return a->any.sa_family == AF_INET6 ? sizeof(a->v6) : sizeof(a->v4);
@@ -76,5 +78,41 @@ int is_called(int fd, bool peer, const union address *want)
 	CHECK(!(peer ? getpeername : getsockname)(fd, &a.any, &size));
 	SAME(size, size_of(want));
 	CHECK(!memcmp(&a, want, size));
+	return 0;
+}
+
+int tcp_state_of(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t size = sizeof(info);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ? -1 : info.tcpi_state;
+}
+
+int hears_soon(int at, const char *text)
+{
+	char got[64] = "";
+
+	for (size_t n = 0; n < strlen(text);) {
+		struct pollfd p = { .fd = at, .events = POLLIN };
+		ssize_t r;
+
+		SAME(poll(&p, 1, 5000), 1);
+		r = recv(at, got + n, strlen(text) - n, MSG_DONTWAIT);
+		CHECK(r > 0);
+		n += (size_t)r;
+	}
+	CHECK(!strcmp(got, text));
+	return 0;
+}
+
+int converse(const int fds[2])
+{
+	for (int i = 0; i < 2; i++) {
+		TRY(says(fds[i], "question"));
+		TRY(hears_soon(fds[!i], "question"));
+		TRY(says(fds[!i], "answer"));
+		TRY(hears_soon(fds[i], "answer"));
+	}
 	return 0;
 }

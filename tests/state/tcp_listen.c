@@ -10,14 +10,6 @@
 static int fds[8] = { -1, -1, -1, -1, -1, -1, -1, -1 }, listener = -1;
 static union address here, there, names[8];
 
-static int state_of(int fd)
-{
-	struct tcp_info info = { 0 };
-	socklen_t size = sizeof(info);
-
-	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ? -1 : info.tcpi_state;
-}
-
 static int serve(int over)
 {
 	int client = client_of(over, SOCK_STREAM, 0, &here, &there), server;
@@ -313,8 +305,8 @@ static int full_make(struct maker_ctx *ctx)
 		connect(fds[i], &here.any, size_of(&here));
 		nap(10);
 	}
-	SAME(state_of(fds[0]), TCP_ESTABLISHED);
-	SAME(state_of(fds[1]), TCP_SYN_SENT);
+	SAME(tcp_state_of(fds[0]), TCP_ESTABLISHED);
+	SAME(tcp_state_of(fds[1]), TCP_SYN_SENT);
 	return 0;
 }
 
