@@ -236,7 +236,7 @@ def test_directories():
 def test_refusal():
     with scratch() as d:
         p = outside(sys.executable, '-c', 'import socket, time; s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); '
-                    'c = socket.create_connection(s.getsockname()); a = s.accept(); time.sleep(100)')
+                    'c = socket.create_connection(s.getsockname()); c.send(b"not accepted"); d = open("/dev/null"); time.sleep(100)')
         wait_for(lambda: len(os.listdir(f'/proc/{p.pid}/fd')) >= 6)
         for args in (['check', p.pid], ['checkpoint', p.pid, f'{d}/image']):
             r = spore(*args)
