@@ -143,8 +143,8 @@ SPORE_API int spore_checkpoint_with(
 
 	if (r < 0)
 		return r;
-	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW |
-			 SPORE_CHECKPOINT_STRICT))
+	if (o.flags &
+		~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW | SPORE_CHECKPOINT_STRICT))
 		return -EINVAL;
 	if (old_dir_fd != -1) {
 		listener_problem(

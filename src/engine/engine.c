@@ -207,7 +207,7 @@ int engine_check(
 			"a tree just restored, and still isolated, cannot be saved");
 	if (own)
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, ps);
-	if (r == 0) {
+	if (r == 0 && e->tree) {
 		e->tree->strict = flags & SPORE_CHECKPOINT_STRICT;
 		r = try_capture(e, ps);
 	}

@@ -106,8 +106,8 @@ static void give_inode(const struct stat *st, struct mqueue_state *s)
 
 static int give_contents(struct capture *c, const struct file_look *f, int fd, struct mqueue_state *s)
 {
-	struct mqueue_notice notice;
-	struct mq_attr attr;
+	struct mqueue_notice notice = { 0 };
+	struct mq_attr attr = { 0 };
 	int r = mq_getattr(fd, &attr) < 0 ? -errno : mqueue_notice_read(fd, &notice);
 
 	if (r < 0)
@@ -200,7 +200,7 @@ static int save_all(struct capture *c, int fd)
 	_cleanup_dir_ DIR *dir = fdopendir(fd);
 	int r = dir ? 0 : -errno;
 
-	for (struct dirent *d; r == 0 && (d = readdir(dir));)
+	for (struct dirent *d; dir && r == 0 && (d = readdir(dir));)
 		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0) {
 			r = save_named(c, fd, d->d_name);
 			if (r < 0 && r != -ENOTSUP)

@@ -153,7 +153,7 @@ static int read_filter(int fd, struct blob *filter, const char **what)
 	if (!n)
 		return 0;
 	filter->size = n * sizeof(struct sock_filter);
-	filter->data = calloc(n, sizeof(struct sock_filter));
+	filter->data = calloc(1, filter->size);
 	if (!filter->data)
 		return -ENOMEM;
 	return getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, filter->data, &n) < 0 ? -errno : 0;

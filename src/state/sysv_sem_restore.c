@@ -27,7 +27,7 @@ static int remove_set(int id, const char *unused)
 
 static int stat_set(int id, struct sysv_object *out)
 {
-	struct semid_ds ds;
+	struct semid_ds ds = { 0 };
 
 	if (semctl(id, 0, IPC_STAT, (union semun){ .set = &ds }) < 0)
 		return -errno;
@@ -60,7 +60,7 @@ static bool is_sound(const struct sysv_sem_state *s)
 
 static int find_left(struct restore *r, const struct sysv_sem_state *s)
 {
-	struct semid_ds ds;
+	struct semid_ds ds = { 0 };
 	int found = sysv_found(r, &sysv_sem_kind, &s->o);
 
 	if (found <= 0 || semctl((int)s->o.id, 0, IPC_STAT, (union semun){ .set = &ds }) < 0)
@@ -85,7 +85,7 @@ int sysv_sem_validate(struct restore *r, const struct record *rec)
 
 static int give_owner(const struct sysv_sem_state *s)
 {
-	struct semid_ds ds;
+	struct semid_ds ds = { 0 };
 
 	if (semctl((int)s->o.id, 0, IPC_STAT, (union semun){ .set = &ds }) < 0)
 		return -errno;

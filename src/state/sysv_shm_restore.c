@@ -116,7 +116,7 @@ static int give_contents(struct restore *r, const struct sysv_shm_state *s, stru
 	if (fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)ALIGN_UP(s->size, PAGE_SIZE)) < 0)
 		return -errno;
 	error = contents_restore(r, a->fd, s->extents, s->n_extents, s->size, sysv_name(&sysv_shm_kind, &s->o).s);
-	if (error == 0 && s->tail.size)
+	if (error == 0 && s->tail.size && a->at)
 		memcpy(a->at + s->size, s->tail.data, s->tail.size);
 	return error;
 }

@@ -233,8 +233,10 @@ static int fill_one(const struct unix_all *all, struct unix_made *m, const struc
 		err = address_of(m, &a, &s.address_size, &file);
 		s.address = &a;
 	}
-	if (!err && s.fd < 0)
-		s.fd = opened = open_sender(all, &message->from);
+	if (!err && s.fd < 0) {
+		opened = open_sender(all, &message->from);
+		s.fd = opened;
+	}
 	if (err || s.fd < 0)
 		return err ? err : s.fd;
 	make_room(s.fd);
@@ -254,7 +256,7 @@ static int connect_to(const struct unix_made *m, const struct unix_made *to)
 {
 	_cleanup_fd_ int file = -1;
 	struct sockaddr_un a;
-	socklen_t size;
+	socklen_t size = 0;
 	int err = address_of(to, &a, &size, &file);
 
 	return err ? err : connect(m->fd, (struct sockaddr *)&a, size) < 0 ? -errno : 0;

@@ -4,6 +4,7 @@
  * for this purpose alone, bound out of sight to that name: so no two connections can be confused, and nobody else can come between. Only when
  * these are made do the sockets that are found by their names get them; connections that wait to be accepted are dialled then, in their order.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -289,6 +290,7 @@ static int settle_pair(struct connecting *c, struct pairing *p, struct unix_call
 {
 	int err = unix_call_fetch(call);
 
+	assert(p->a);
 	if (!err)
 		err = replace(p->a->fd, call->pair[0]);
 	if (!err && p->b)
@@ -361,9 +363,11 @@ static int run(struct connecting *c, struct callers *callers)
 
 static int phase_pairs(struct connecting *c)
 {
-	for (size_t i = 0; i < c->n_pairs; i++)
+	for (size_t i = 0; i < c->n_pairs; i++) {
+		assert(c->pairs[i].a);
 		add_call(c, UNIX_CALL_PAIR, known(&c->pairs[i].a->state->identity))->type =
 			(int)c->pairs[i].a->state->type;
+	}
 	return 0;
 }
 
@@ -408,8 +412,10 @@ static void set_target(struct unix_call *call, int dir, const struct blob *name)
 
 static int open_client(struct connecting *c, struct dial *d)
 {
-	const struct blob *name = &d->accepted->state->peer_name;
+	const struct blob *name;
 
+	assert(d->accepted); /* a dial without a client has the other end */
+	name = &d->accepted->state->peer_name;
 	d->fd = socket_in(c->all.r->root_pid, AF_UNIX, (int)d->type, 0);
 	return d->fd < 0 ? d->fd : name->size ? unix_bind(c->all.r, d->fd, name, NULL, c->all.hidden, NULL) : 0;
 }
@@ -625,7 +631,8 @@ int unix_round(struct restore *r, struct callers *callers, unsigned int n)
 	}
 	if (err == 1)
 		return 1;
-	free_all(c);
+	if (c)
+		free_all(c);
 	callers->state = NULL;
 	return err;
 }

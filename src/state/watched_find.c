@@ -41,7 +41,7 @@ int mark_of(int fd, struct fdinfo_mark *out)
 
 bool mark_is_on(const struct fdinfo_mark *mark, int fd)
 {
-	struct fdinfo_mark its;
+	struct fdinfo_mark its = { 0 };
 
 	return mark_of(fd, &its) == 0 && same(mark, &its);
 }
