@@ -23,8 +23,7 @@ static const char *const changed_always[] = {
 	"the number of the audit session (/proc/PID/sessionid) is that of the restoring command, or new",
 	"the control groups are those of the restoring command, or the one that a container is made anew",
 	"the next pid of a pid namespace of the tree's own, and its kernel.pid_max, are those of a new one",
-	"that an open created its file (F_CREATED_QUERY), or that a process has used a capability (PF_SUPERPRIV), is "
-	"forgotten",
+	"that an open created its file (F_CREATED_QUERY), or a process used a capability (PF_SUPERPRIV), is forgotten",
 	"the default timer slack of a thread under a real-time policy is taken to be the usual 50 microseconds",
 	"pages that siblings share since a fork, but not with their parent any more, take memory once for each",
 	"limits, signal masks and dispositions, personality and timer slack of zombies are those of new processes",
