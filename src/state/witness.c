@@ -37,15 +37,20 @@ struct witnesses *witnesses_new(void)
 	return w;
 }
 
+static void end_witness(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, __WALL);
+}
+
 void witnesses_free(struct witnesses *w)
 {
 	if (!w)
 		return;
 	for (size_t i = 0; i < w->n; i++)
-		if (w->list[i].pid > 0) {
-			kill(w->list[i].pid, SIGKILL);
-			waitpid(w->list[i].pid, NULL, __WALL);
-		}
+		end_witness(w->list[i].pid);
 	pthread_mutex_destroy(&w->lock);
 	free(w->list);
 	free(w);
@@ -111,8 +116,12 @@ static pid_t clone_there(pid_t root)
 	if (its < 0 || own < 0 || setns(its, CLONE_NEWPID) < 0)
 		return -errno;
 	pid = clone_witness();
-	if (pid != 0 && setns(own, CLONE_NEWPID) < 0)
-		return -errno;
+	if (pid != 0 && setns(own, CLONE_NEWPID) < 0) {
+		int err = -errno;
+
+		end_witness(pid);
+		return err;
+	}
 	return pid;
 }
 
