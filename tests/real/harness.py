@@ -566,7 +566,8 @@ class Session:
     def close(self):
         """Nothing of this session outlives it."""
         self.thaw()
-        pids = [p for p in pids_with(TREE, self.nonce) if p != self.root]
+        below = descendants(self.root) if self.root and root_of(self.nonce) == self.root else []     # not all keep their environment
+        pids = [p for p in {*below, *pids_with(TREE, self.nonce)} if p != self.root]
         kill_all(pids)
         if self.root and (is_init(self.root) or self.root in pids_with(TREE, self.nonce)):
             kill_all([self.root])
@@ -654,6 +655,10 @@ class Scenario:
     def moments(self, rng):
         """When to save, as fractions of the whole; each is a run of its own."""
         return [0.5]
+
+    def lives(self, rng, repeat):
+        """When to save with --repeat; each list is a run with so many lives."""
+        return [[0.6 * (i + 1) / repeat for i in range(repeat)]]
 
     def advance(self, session, fraction, reference):
         """Bring the tree to this fraction of its work."""
@@ -808,8 +813,8 @@ def run_scenario(scenario, options, base):
     reference = Reference(scenario, options, base)
     rng = random.Random(options.seed)
     if options.repeat > 1:
-        lives = [[0.6 * (i + 1) / options.repeat for i in range(options.repeat)]]
+        lives = scenario.lives(rng, options.repeat)
     else:
         lives = [[f] for f in ([options.at] if options.at else scenario.moments(rng))]
     notes = [live_sooner(scenario, options, base, reference, spore, fractions) for fractions in lives]
-    return notes[0] if len(notes) == 1 else f"{len(notes)} runs, the last: {notes[-1]}"
+    return notes[0] if len(notes) == 1 else f"{len(notes)} runs, {sum(map(len, lives))} moments, the last: {notes[-1]}"
