@@ -92,7 +92,8 @@ static struct capture capture_of(struct pass *pass, struct process *p)
 		.writer = pass->c->writer,
 		.identities = pass->ids,
 		.descriptions = pass->descriptions,
-		.witnesses = pass->witnesses };
+		.witnesses = pass->witnesses,
+		.ends = pass->c->ends };
 }
 
 /* Every descriptor of the tree, and in the stop every mapping, is looked at before any is captured: what is shared with whom must be known. */

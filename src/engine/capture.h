@@ -15,7 +15,8 @@ struct capturing {
 	struct problems *ps;
 	const struct engine_events *events;
 	struct image_writer *writer;
-	uint64_t pages; /* saved */
+	uint64_t pages;		   /* saved */
+	struct outside_ends *ends; /* what is then to be looked for outside; NULL: nothing */
 };
 
 /* Names and ids of all tasks; reads what /proc says of each. To be called once the tree is stopped, or for a look. */

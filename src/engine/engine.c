@@ -8,12 +8,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "engine/capture.h"
 #include "container/container.h"
 #include "engine/halt.h"
 #include "engine/members.h"
 #include "engine/restore.h"
+#include "state/outside_holders.h"
 
 #define STOP_TIMEOUT_MS 5000
 #define PASSING_TRIES	4
@@ -181,15 +183,20 @@ static int isolate_or_name(struct engine *e, pid_t pid, const char *cgroup, uint
 /* All obstacles that the stopped tree has: a capture that copies no memory and keeps nothing. */
 static int try_capture(struct engine *e, struct problems *ps)
 {
+	_cleanup_(outside_ends_free)
+	struct outside_ends ends = { 0 };
 	struct problems found;
 	struct capturing c;
 	int r;
 
 	problems_init(&found);
 	c = capturing_of(e, e->tree, &found);
+	c.ends = &ends;
 	r = image_create_trial(&found, &c.writer);
 	if (r == 0)
 		r = capture_tree(&c);
+	if (r == 0 || found.n_refused)
+		r = MIN(r, outside_ends_check(&ends, &found));
 	image_writer_free(c.writer);
 	problems_move(ps, &found);
 	problems_free(&found);
@@ -231,6 +238,7 @@ struct saving {
 	bool own;	/* the tree is isolated for this call alone */
 	uint64_t stopped_at;
 	struct capturing c;
+	struct outside_ends ends;
 };
 
 /* An older image is overwritten when it is known that nothing stands in the way of the new one. */
@@ -267,6 +275,7 @@ static int capture_into_image(struct engine *e, struct saving *s)
 			r = image_create(s->dir_fd, true, s->c.ps, &s->c.writer);
 		return r < 0 ? r : capture_tree(&s->c);
 	}
+	s->c.ends = &s->ends;
 	r = capture_tree(&s->c);
 	if (s->c.ps->n_refused)
 		try_capture(e, s->c.ps); /* one answer names everything */
@@ -285,6 +294,8 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 		drop_tree(e);
 		result->stop_us = clock_us() - s->stopped_at;
 	}
+	if (r == 0 && s->c.ends)
+		r = outside_ends_check(s->c.ends, s->c.ps);
 	engine_phase(&e->events, "commit");
 	if (r == 0)
 		r = image_commit(s->c.writer);
@@ -319,6 +330,7 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 	}
 	image_writer_free(s->c.writer);
 	s->c.writer = NULL;
+	outside_ends_free(&s->ends);
 	return r;
 }
 

@@ -152,7 +152,5 @@ int outside_find(struct capture *c)
 			close_fd(&((struct file_look *)d->look)->dup);
 	}
 	c->process = before;
-	/* Ends that the tree holds, but not alone: worth a look at every process of the system only while the
-	 * tree runs. */
-	return c->writer ? 0 : outside_holders(c);
+	return c->ends ? outside_ends_note(c) : 0;
 }

@@ -5,15 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "state/external.h"
 #include "state/mqueue.h"
-
-struct ends {
-	struct description **list; /* by inode */
-	size_t n;
-};
 
 static bool is_end(const struct description *d)
 {
@@ -21,50 +18,109 @@ static bool is_end(const struct description *d)
 
 	if (d->external || d->crosses || f->flags & O_PATH)
 		return false;
-	if (mqueue_matches(f))
+	if (mqueue_matches(f) || S_ISSOCK(f->mode))
 		return true;
 	return (S_ISFIFO(f->mode) && f->link[0] != '/') || (S_ISCHR(f->mode) && is_terminal_device(f->rdev));
 }
 
 static int by_inode(const void *a, const void *b)
 {
-	const struct file_look *x = (*(struct description *const *)a)->look,
-			       *y = (*(struct description *const *)b)->look;
+	const struct outside_end *x = a, *y = b;
 
 	return x->ino != y->ino ? (x->ino < y->ino ? -1 : 1) : (x->dev > y->dev) - (x->dev < y->dev);
 }
 
-static int collect(const struct capture *c, struct ends *e)
+static int by_pid(const void *a, const void *b)
 {
-	e->list = calloc(c->descriptions->n + 1, sizeof(*e->list));
-	if (!e->list)
+	const pid_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static bool in_tree(const struct outside_ends *e, pid_t pid)
+{
+	return bsearch(&pid, e->tree, e->n_tree, sizeof(pid), by_pid) != NULL;
+}
+
+/* --- noting --------------------------------------------------------------------------------------------------------------------- */
+
+static int note_tree(const struct tree *t, struct outside_ends *e)
+{
+	struct timespec now;
+
+	e->tree = calloc(t->n_processes, sizeof(*e->tree));
+	if (!e->tree)
 		return -ENOMEM;
-	for (struct description *d = c->descriptions->first; d; d = d->next)
-		if (is_end(d))
-			e->list[e->n++] = d;
-	qsort(e->list, e->n, sizeof(*e->list), by_inode);
+	for (size_t i = 0; i < t->n_processes; i++)
+		e->tree[e->n_tree++] = t->processes[i]->pid;
+	qsort(e->tree, e->n_tree, sizeof(*e->tree), by_pid);
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	e->noted_at = (uint64_t)((now.tv_sec * 1000000000 + now.tv_nsec) / (1000000000 / sysconf(_SC_CLK_TCK)));
 	return 0;
 }
 
-static const struct description *find(const struct ends *e, uint64_t dev, uint64_t ino)
+int outside_ends_note(struct capture *c)
 {
-	struct file_look look = { .dev = dev, .ino = ino };
-	struct description key = { .look = &look }, *p = &key;
-	struct description **found = bsearch(&p, e->list, e->n, sizeof(*e->list), by_inode);
+	struct outside_ends *e = c->ends;
 
-	return found ? *found : NULL;
+	outside_ends_free(e);
+	e->list = calloc(c->descriptions->n + 1, sizeof(*e->list));
+	if (!e->list)
+		return -ENOMEM;
+	for (const struct description *d = c->descriptions->first; d; d = d->next) {
+		const struct process *p = d->look->process;
+		struct outside_end *end = &e->list[e->n];
+
+		if (!is_end(d))
+			continue;
+		*end = (struct outside_end){
+			.dev = d->look->dev, .ino = d->look->ino, .pid = p->pid, .name = file_name(d->look)
+		};
+		snprintf(end->process, sizeof(end->process), "%s", p->stat.comm);
+		e->n++;
+	}
+	qsort(e->list, e->n, sizeof(*e->list), by_inode);
+	return note_tree(c->tree, e);
 }
+
+void outside_ends_free(struct outside_ends *e)
+{
+	free(e->list);
+	free(e->tree);
+	*e = (struct outside_ends){ 0 };
+}
+
+/* --- looking for them ------------------------------------------------------------------------------------------------------------- */
 
 /* The link alone tells most descriptors apart; only a likely one is looked at. */
 static bool may_be_end(const char *link)
 {
-	return !strncmp(link, "pipe:[", 6) || !strncmp(link, "/dev/pts/", 9) || !strncmp(link, "/dev/mqueue/", 12) ||
-	       (link[0] == '/' && !strchr(link + 1, '/')); /* a message queue */
+	return !strncmp(link, "socket:[", 8) || !strncmp(link, "pipe:[", 6) || !strncmp(link, "/dev/pts/", 9) ||
+	       !strncmp(link, "/dev/mqueue/", 12) || (link[0] == '/' && !strchr(link + 1, '/')); /* a message queue */
 }
 
-static void check_descriptor(struct capture *c, const struct ends *e, int dir, const char *name, pid_t pid)
+/* Born of the tree since it runs again? Within one tick of the clock that start times are told by, only the parents tell. */
+static bool is_newborn(const struct outside_ends *e, pid_t pid)
 {
-	const struct description *d;
+	for (int generations = 0; pid > 1 && generations < 64; generations++) {
+		_cleanup_fd_ int dir = procfs_open_pid(pid);
+		struct proc_stat stat;
+
+		if (dir < 0 || proc_stat_read(dir, &stat) < 0 || stat.starttime > e->noted_at)
+			return true; /* or gone */
+		if (stat.starttime < e->noted_at)
+			return false;
+		pid = stat.ppid;
+		if (in_tree(e, pid))
+			return true;
+	}
+	return false;
+}
+
+static void check_descriptor(const struct outside_ends *e, int dir, const char *name, pid_t pid, struct problems *ps)
+{
+	const struct outside_end *end;
+	struct outside_end key = { 0 };
 	char link[64];
 	struct stat st;
 	ssize_t n = readlinkat(dir, name, link, sizeof(link) - 1);
@@ -74,14 +130,17 @@ static void check_descriptor(struct capture *c, const struct ends *e, int dir, c
 	link[n] = '\0';
 	if (!may_be_end(link) || fstatat(dir, name, &st, 0) < 0)
 		return;
-	d = find(e, st.st_dev, st.st_ino);
-	if (d)
-		refused(c->ps,
-			BLAME_FILE(d->look, .remedy = "close it there, or name a tree that holds that process too"),
+	key.dev = st.st_dev;
+	key.ino = st.st_ino;
+	end = bsearch(&key, e->list, e->n, sizeof(key), by_inode);
+	if (end && !is_newborn(e, pid))
+		refused(ps,
+			BLAME(.pid = end->pid, .process = end->process, .object = end->name.s,
+				.remedy = "close it there, or name a tree that holds that process too"),
 			"process %d, which is outside the tree, has it open too (descriptor %s)", pid, name);
 }
 
-static void check_process(struct capture *c, const struct ends *e, pid_t pid)
+static void check_process(const struct outside_ends *e, pid_t pid, struct problems *ps)
 {
 	char path[32];
 	_cleanup_dir_ DIR *dir = NULL;
@@ -91,21 +150,19 @@ static void check_process(struct capture *c, const struct ends *e, pid_t pid)
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir)))
 		if (entry->d_name[0] != '.')
-			check_descriptor(c, e, dirfd(dir), entry->d_name, pid);
+			check_descriptor(e, dirfd(dir), entry->d_name, pid, ps);
 }
 
-int outside_holders(struct capture *c)
+int outside_ends_check(const struct outside_ends *e, struct problems *ps)
 {
 	_cleanup_free_ int *pids = NULL;
-	struct ends e = { 0 };
 	size_t n = 0;
-	int err = collect(c, &e);
+	int err = e->n ? procfs_numbers(AT_FDCWD, "/proc", &pids, &n) : 0;
 
-	if (!err && e.n)
-		err = procfs_numbers(AT_FDCWD, "/proc", &pids, &n);
+	if (err)
+		return failed(ps, BLAME(.object = "/proc"), err, "cannot be read: %s", strerror(-err));
 	for (size_t i = 0; i < n; i++)
-		if (pids[i] != getpid() && !tree_find(c->tree, pids[i]))
-			check_process(c, &e, pids[i]);
-	free(e.list);
-	return err;
+		if (pids[i] != getpid() && !in_tree(e, pids[i]))
+			check_process(e, pids[i], ps);
+	return ps->first_error;
 }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Memory and files without a name that a tree shares with a process outside of it: refused by name; the tree goes on"""
+"""Memory, files without a name and sockets that a tree shares with a process outside of it: refused by name; the tree goes on"""
 import mmap
 import os
+import socket
 import sys
 import time
 
@@ -9,7 +10,21 @@ import harness
 from harness import alive, check, check_in, scratch, spore, wait_for
 
 
-def fork_tree(mapping, keep):
+def forks():
+    pair = socket.socketpair()
+    while pair:
+        if not os.fork():
+            time.sleep(0.03)
+            os._exit(0)
+        time.sleep(0.003)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+
+def fork_tree(mapping, keep, does=None):
     """A child in a session of its own, the tree, which counts in the mapping if it can; its pid."""
     ready, tell = os.pipe()
     pid = os.fork()
@@ -28,6 +43,8 @@ def fork_tree(mapping, keep):
         os.closerange(at, fd)
         at = fd + 1
     os.closerange(at, 1024)
+    if does:
+        does()
     while True:
         if mapping:
             mapping[0] = (mapping[0] + 1) % 256
@@ -110,6 +127,94 @@ def test_nobody_writes():
         r = spore('checkpoint', pid, f'{d}/image')
         check(r.returncode, 0, r.stderr)
         os.close(reader)
+        end(pid)
+
+
+def shared_socket(*kept):
+    """The first is looked for; the tree has all."""
+    with scratch() as d:
+        pid = fork_tree(None, [s.fileno() for s in kept])
+        refused(pid, d, f'fd {kept[0].fileno()} (socket:[', 'has it open too')
+        r = spore('check', pid)
+        check(r.returncode, 3, r.stderr)
+        for s in kept:
+            s.close()
+        r = spore('checkpoint', pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        end(pid)
+
+
+def test_listener():
+    s = socket.socket()
+    s.bind(('127.0.0.1', 0))
+    s.listen()
+    shared_socket(s)
+
+
+def test_udp():
+    shared_socket(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+
+
+def test_netlink():
+    shared_socket(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))
+
+
+def test_one_end_of_a_pair():
+    a, b = socket.socketpair()
+    with scratch() as d:
+        pid = fork_tree(None, (a.fileno(), b.fileno()))
+        b.close()
+        refused(pid, d, f'fd {a.fileno()} (socket:[', 'has it open too')
+        a.close()
+        r = spore('checkpoint', pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        end(pid)
+
+
+def in_flight(*sent):
+    """The tree has them in a queue alone."""
+    a, b = socket.socketpair()
+    socket.send_fds(a, [b'with it'], [s.fileno() for s in sent])
+    with scratch() as d:
+        pid = fork_tree(None, (a.fileno(), b.fileno()))
+        a.close()
+        b.close()
+        refused(pid, d, 'has it open too')
+        for s in sent:
+            s.close()
+        r = spore('checkpoint', pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        end(pid)
+
+
+def test_a_socket_in_flight():
+    in_flight(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+
+
+def test_a_pipe_in_flight():
+    r, w = os.pipe()
+    in_flight(open(r, 'rb'), open(w, 'wb'))
+
+
+def test_a_pipe():
+    r, w = os.pipe()
+    with scratch() as d:
+        pid = fork_tree(None, (r, w))
+        os.close(w)
+        refused(pid, d, ' (pipe:[', 'has it open too')
+        os.close(r)
+        r = spore('checkpoint', pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        end(pid)
+
+
+def test_births_just_after_are_the_trees_own():
+    """It gives birth all the time; whoever is born once it runs again has its sockets too."""
+    with scratch() as d:
+        pid = fork_tree(None, (), forks)
+        for _ in range(10):
+            r = spore('checkpoint', '--force', pid, f'{d}/image')
+            check(r.returncode, 0, r.stderr)
         end(pid)
 
 
