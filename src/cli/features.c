@@ -26,6 +26,7 @@
 #include "base/cleanup.h"
 #include "base/macro.h"
 #include "kernel/cgroup.h"
+#include "kernel/peek.h"
 #include "kernel/uapi.h"
 
 static bool has_capabilities(void)
@@ -167,6 +168,15 @@ static bool has_pagemap_scan(void)
 	return fd >= 0 && (ioctl(fd, _IOC(_IOC_READ | _IOC_WRITE, 'f', 16, sizeof(arg)), &arg) >= 0 || errno != ENOTTY);
 }
 
+static bool has_kernel_peek(void)
+{
+	struct kernel_peek *k = kernel_peek_new();
+	bool has = k && kernel_peek_ready(k) == 0;
+
+	kernel_peek_free(k);
+	return has;
+}
+
 static bool has_userfaultfd(void)
 {
 	_cleanup_fd_ int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
@@ -213,6 +223,7 @@ const struct feature features[] = {
 	{ "timerfd ticks", "3.17", "timers that have expired and were not read", USED_IF_THERE, has_timerfd_ticks },
 	{ "cgroup v2", "4.5", "containers have a cgroup of their own", USED_IF_THERE, has_cgroup_freezer },
 	{ "PAGEMAP_SCAN", "6.7", "pages in use are found quickly", USED_IF_THERE, has_pagemap_scan },
+	{ "BPF and BTF", "5.19", "whether asynchronous I/O is under way", USED_IF_THERE, has_kernel_peek },
 	{ "userfaultfd", "4.3", "for incremental checkpoints", USED_IF_THERE, has_userfaultfd },
 	{ "soft-dirty", "3.11", "for incremental checkpoints, where PAGEMAP_SCAN is missing", USED_IF_THERE,
 		has_soft_dirty },

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Where the members of the running kernel's own structures lie: BTF, the type information that it carries. Documentation/bpf/btf.rst. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct btf {
+	uint8_t *text; /* all of the file */
+	const char *strings;
+	uint32_t strings_size;
+	const struct btf_type **types; /* by id; [0] is NULL: void */
+	uint32_t n_types;
+};
+
+struct member_place {
+	uint32_t offset, size; /* bytes */
+};
+
+/* -ENOENT: the kernel was built without (CONFIG_DEBUG_INFO_BTF). */
+int btf_read(struct btf *out);
+/* The same of bytes in memory, allocated, which it takes over whatever it answers. */
+int btf_parse(uint8_t *bytes, size_t size, struct btf *out);
+void btf_free(struct btf *b);
+
+/* Of a structure or union; members of unnamed ones within it are its own. -ENOENT: there is no such, or it is a bit field. */
+int btf_find(const struct btf *b, const char *type, const char *member, struct member_place *out);

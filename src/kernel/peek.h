@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A look into the kernel's own structures, for the few facts that no interface tells, such as whether a request is still under way. Read by a BPF program
+ * that only copies bytes, where BTF says that they are: bpf(2). So it needs a kernel with both, and CAP_BPF with CAP_PERFMON (or CAP_SYS_ADMIN); without,
+ * what depends on such a fact is refused. What is looked at must not go away meanwhile: it belongs to a stopped task, or to an open descriptor.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct kernel_peek;
+
+struct kernel_peek *kernel_peek_new(void);
+void kernel_peek_free(struct kernel_peek *p); /* takes NULL */
+
+/* Everything is made ready when first asked for. Thread-safe. All answer 0 or a negative errno: -EOPNOTSUPP, this kernel or its caller cannot look. */
+int kernel_peek_ready(struct kernel_peek *p);
+/* What stands behind a descriptor of the caller's: file->private_data, and the address of its struct file. */
+int kernel_peek_file(struct kernel_peek *p, int fd, uint64_t *file, uint64_t *private_data);
+int kernel_peek_bytes(struct kernel_peek *p, uint64_t address, void *bytes, size_t size);
+/* A member of at most 8 bytes of the structure at `address`. */
+int kernel_peek_member(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *value);
+/* Where a member lies. */
+int kernel_peek_address(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *at);
+/* The sum of a member of 4 bytes over all processors; `percpu`: as a structure holds it. */
+int kernel_peek_percpu(struct kernel_peek *p, uint64_t percpu, const char *type, const char *member, int64_t *sum);
