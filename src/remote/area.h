@@ -43,6 +43,7 @@ struct op {
 #define OP_MAY_FAIL (1u << 0) /* a negative result does not stop the batch */
 #define OP_EXPECT   (1u << 1)
 #define OP_BIRTH    (1u << 2) /* clone3 or vfork-like: in the child, go on at the slot `child` */
+#define OP_LOAD	    (1u << 3) /* no call: the result is the word at the address that argument 0 is */
 
 /* Where one task takes its batches. The layout is known to stub.S. */
 struct slot {

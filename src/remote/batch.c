@@ -91,6 +91,16 @@ void batch_use(struct batch *b, uint32_t op, unsigned int arg, uint32_t from)
 		o->from[arg] = (uint8_t)(op - from);
 }
 
+uint32_t batch_load(struct batch *b, const char *what, struct remote_addr address)
+{
+	uint32_t op = batch_call(b, what, -1, address.v);
+	struct op *o = op_at(b, op);
+
+	if (o)
+		o->flags |= OP_LOAD;
+	return op;
+}
+
 void batch_birth(struct batch *b, uint32_t op, struct slot *child)
 {
 	struct op *o = op_at(b, op);

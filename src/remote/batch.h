@@ -31,6 +31,8 @@ void batch_may_fail(struct batch *b, uint32_t op);
 void batch_expect(struct batch *b, uint32_t op, int64_t result);
 /* Argument number `arg` (from 0) of `op` is the result of the earlier operation `from`. At most 255 places back. */
 void batch_use(struct batch *b, uint32_t op, unsigned int arg, uint32_t from);
+/* Adds what is no call: its result is the word of 8 bytes at `address`, as it is then. For what a call answers in memory. */
+uint32_t batch_load(struct batch *b, const char *what, struct remote_addr address);
 /* `op` (a clone3) gives birth to a task that goes on in `child`. */
 void batch_birth(struct batch *b, uint32_t op, struct slot *child);
 

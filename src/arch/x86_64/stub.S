@@ -21,6 +21,7 @@
 #define OP_MAY_FAIL 1
 #define OP_EXPECT   2
 #define OP_BIRTH    4
+#define OP_LOAD     8
 
 #define SLOT_ABANDON 1
 
@@ -141,6 +142,12 @@ spore_stub_start:
 	argument 3, %r10
 	argument 4, %r8
 	argument 5, %r9
+	testl	$OP_LOAD, STUB_OP_FLAGS(%r13)
+	jz	1f
+	mov	(%rdi), %rax
+	mov	STUB_OP_FLAGS(%r13), %ecx
+	jmp	.Lresult
+1:
 	/* A newborn may get to run long after this batch has ended, when its operations have made room for others: its slot goes with it in a register. */
 	xor	%r15d, %r15d
 	testl	$OP_BIRTH, STUB_OP_FLAGS(%r13)
