@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "engine/pages.h"
+#include "kernel/peek.h"
 #include "object/identity.h"
 #include "object/component.h"
 #include "object/descriptions.h"
@@ -32,6 +33,7 @@ struct pass {
 	struct descriptions *descriptions;
 	struct gadget_cache *gadgets;
 	struct witnesses *witnesses;
+	struct kernel_peek *kernel;
 	int (*fn)(struct pass *pass, size_t process);
 	int (*thread_fn)(struct pass *pass, struct thread *th);
 };
@@ -93,7 +95,8 @@ static struct capture capture_of(struct pass *pass, struct process *p)
 		.identities = pass->ids,
 		.descriptions = pass->descriptions,
 		.witnesses = pass->witnesses,
-		.ends = pass->c->ends };
+		.ends = pass->c->ends,
+		.kernel = pass->kernel };
 }
 
 /* Every descriptor of the tree, and in the stop every mapping, is looked at before any is captured: what is shared with whom must be known. */
@@ -132,6 +135,7 @@ static void pass_free(struct pass *pass)
 		sockets_free(pass->descriptions->sockets);
 	descriptions_free(pass->descriptions);
 	witnesses_free(pass->witnesses);
+	kernel_peek_free(pass->kernel);
 	gadget_cache_free(pass->gadgets);
 	identities_free(pass->ids);
 }
@@ -535,12 +539,16 @@ static int capture_all(struct pass *pass)
 int capture_tree(struct capturing *c)
 {
 	struct pass pass = {
-		.c = c, .ids = identities_new(), .gadgets = gadget_cache_new(), .witnesses = witnesses_new()
+		.c = c,
+		.ids = identities_new(),
+		.gadgets = gadget_cache_new(),
+		.witnesses = witnesses_new(),
+		.kernel = kernel_peek_new(),
 	};
 	int r = -ENOMEM;
 
 	pass.plans = calloc(c->tree->n_processes, sizeof(*pass.plans));
-	if (pass.ids && pass.gadgets && pass.witnesses && pass.plans)
+	if (pass.ids && pass.gadgets && pass.witnesses && pass.kernel && pass.plans)
 		r = capture_all(&pass);
 	pass_free(&pass);
 	return r;

@@ -49,6 +49,7 @@ struct capture {
 	struct descriptions *descriptions; /* of this look or stop: object/descriptions.h */
 	struct witnesses *witnesses;	   /* of this stop: state/witness.h; NULL in a look */
 	struct outside_ends *ends;	   /* to be filled: state/outside_holders.h; NULL: not asked for */
+	struct kernel_peek *kernel;	   /* of this stop: kernel/peek.h; NULL in a look */
 };
 
 #define CAPTURE_NOTHING 1 /* from capture: there is nothing to save, and a restore without the record is right */

@@ -13,6 +13,7 @@
 	X(sharing)                                                                                                     \
 	X(outside_memory)                                                                                              \
 	X(memory)                                                                                                      \
+	X(aio)                                                                                                         \
 	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                              \
 	X(file)                                                                                                        \
 	X(external) /* before the kinds of files that it may be */                                                     \

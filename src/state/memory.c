@@ -19,6 +19,7 @@
 #include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "state/aio.h"
 #include "state/inode.h"
 #include "state/sysv_shm.h"
 
@@ -26,7 +27,9 @@ static const struct field area_fields[] = {
 	FIELD_HEX(struct memory_area, start, "start", "first address"),
 	FIELD_HEX(struct memory_area, end, "end", "first address behind"),
 	FIELD_UINT(struct memory_area, kind, "kind",
-		"0 anonymous, 1 private mapping of a backing, 2 shared one, 3 vDSO, 4 the kernel's data before it"),
+		"0 anonymous, 1 private mapping of a backing, 2 shared one, 3 vDSO, 4 the kernel's data before it, 5 "
+		"the "
+		"ring of an AIO context, 6 the ring of forked_from's"),
 	FIELD_UINT(struct memory_area, prot, "prot", "PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4"),
 	FIELD_HEX(struct memory_area, flags, "flags",
 		"grows down 1, locked 2, sequential 4, random 8, not forked 0x10, not dumped 0x20, huge pages 0x40, no "
@@ -153,8 +156,6 @@ static const char *refused_mapping(const struct proc_map *m, uint32_t flags)
 {
 	if (is_special(m))
 		return NULL;
-	if (!strcmp(m->name, "/[aio]"))
-		return "an asynchronous I/O context (io_setup)";
 	if (!strncmp(m->name, "anon_inode:", 11))
 		return m->name;
 	if (!strcmp(m->name, "/secretmem"))
@@ -283,6 +284,10 @@ static int area_from_map(struct capture *c, const struct proc_map *m, uint64_t f
 	}
 	if (!m->shared)
 		a->flags &= ~AREA_MAYWRITE;
+	if (aio_is_ring(m)) {
+		a->kind = aio_is_inherited(c->process, m) ? AREA_AIO_INHERITED : AREA_AIO;
+		return 0;
+	}
 	r = area_name(m, a);
 	if (r < 0)
 		return r;

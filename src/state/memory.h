@@ -11,7 +11,9 @@ enum area_kind {
 	AREA_PRIVATE, /* a private mapping of a backing: its unmodified pages stay with the file */
 	AREA_SHARED,  /* a shared mapping of a backing */
 	AREA_VDSO,
-	AREA_VVAR, /* the kernel's data pages before the vDSO */
+	AREA_VVAR,	    /* the kernel's data pages before the vDSO */
+	AREA_AIO,	    /* the ring of an AIO context: state/aio.h */
+	AREA_AIO_INHERITED, /* that of the process it was forked from, which alone can use the context */
 };
 
 /* What a program asked for with madvise, mlock and mmap: from VmFlags of smaps. */

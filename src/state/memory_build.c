@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "kernel/uapi.h"
+#include "state/aio.h"
 #include "state/memory_build.h"
 
 #define TASK_END 0x7ffffffff000ull /* 47 bits: nothing of a program lies above unless it asked for it by address */
@@ -83,6 +84,8 @@ static int map_area(struct build *b, struct fetched *f, const struct memory_stat
 	int flags = MAP_FIXED, fd = -1;
 	uint32_t op;
 
+	if (a->kind == AREA_AIO || a->kind == AREA_AIO_INHERITED) /* aio_make */
+		return 0;
 	if (a->kind == AREA_ANON)
 		flags |= MAP_ANONYMOUS | (a->flags & AREA_DROPPABLE ? SPORE_MAP_DROPPABLE : MAP_PRIVATE);
 	else
@@ -247,6 +250,8 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 			r = map_area(b, &f, m, &m->areas[i]);
 	if (r == 0)
 		r = memory_attach(b, m, NULL);
+	if (r == 0)
+		r = aio_make(b, m, NULL);
 	fill(b, m);
 	if (r == 0)
 		r = set_mm(b, &f, m, true);
@@ -255,12 +260,19 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 
 /* --- forked ---------------------------------------------------------------------------------------------- */
 
+static bool is_same_stuff(const struct memory_area *parent, const struct memory_area *a)
+{
+	if (a->kind == AREA_AIO) /* its own, wherever the parent has one */
+		return false;
+	return parent->kind == a->kind || (a->kind == AREA_AIO_INHERITED && parent->kind == AREA_AIO);
+}
+
 const struct memory_area *memory_covering(const struct memory_state *parent, const struct memory_area *a)
 {
 	for (size_t i = 0; i < parent->n_areas; i++) {
 		const struct memory_area *p = &parent->areas[i];
 
-		if (p->start <= a->start && p->end >= a->end && p->kind == a->kind && p->backing == a->backing &&
+		if (p->start <= a->start && p->end >= a->end && is_same_stuff(p, a) && p->backing == a->backing &&
 			((p->flags ^ a->flags) & (AREA_GROWSDOWN | AREA_NORESERVE | AREA_DROPPABLE | AREA_MAYWRITE)) ==
 				0 &&
 			(!a->backing || p->offset - p->start == a->offset - a->start))
@@ -354,6 +366,8 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 	}
 	if (r == 0)
 		r = memory_attach(b, m, parent);
+	if (r == 0)
+		r = aio_make(b, m, parent);
 	fill(b, m);
 	if (r == 0)
 		r = set_mm(b, &f, m, m->exe != parent->exe);

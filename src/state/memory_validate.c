@@ -38,7 +38,7 @@ int memory_validate(struct restore *r, const struct record *rec)
 		const struct memory_area *a = &m->areas[i];
 
 		if (a->start < last || a->end <= a->start || (a->start | a->end) % PAGE_SIZE || a->end > TASK_END ||
-			a->kind > AREA_VVAR)
+			a->kind > AREA_AIO_INHERITED)
 			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
 				"the image has an impossible mapping %lx-%lx", a->start, a->end);
 		last = a->end;

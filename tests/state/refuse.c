@@ -6,7 +6,6 @@
 
 #include "maker.h"
 
-#include <linux/aio_abi.h>
 #include <linux/bpf.h>
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
@@ -50,19 +49,6 @@ static int uring_use(struct maker_ctx *ctx)
 	else
 		SAME(syscall(SYS_io_uring_enter, fd, 0, 0, 0, NULL, 0), 0);
 	return 0;
-}
-
-static aio_context_t aio;
-
-static int aio_make(struct maker_ctx *ctx)
-{
-	NEED(!syscall(SYS_io_setup, 4, &aio));
-	return 0;
-}
-
-static int aio_use(struct maker_ctx *ctx)
-{
-	return (int)syscall(SYS_io_destroy, aio);
 }
 
 /* Debugging, tracing, faults. */
@@ -373,7 +359,6 @@ static int notify_make(struct maker_ctx *ctx)
 const struct maker makers_refuse[] = {
 	REFUSED("io-uring", "an io_uring", uring_make, uring_use, 0, "io_uring"),
 	REFUSED("io-uring-mapped", "an io_uring held by its mapping alone", uring_make, uring_use, 1, "io_uring"),
-	REFUSED("aio", "an AIO context", aio_make, aio_use, 0, "aio"),
 	{ "traced", "a child under ptrace", traced_make, traced_use, MAKER_MUST_REFUSE | MAKER_NO_STOP, 0, "trace" },
 	{ "traced-stopped", "a child stopped under ptrace", traced_make, traced_use, MAKER_MUST_REFUSE | MAKER_NO_STOP,
 		1, "trace" },
