@@ -14,7 +14,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
-#include "kernel/peek.h"
+#include "state/kernel_view.h"
 
 static const struct field context_fields[] = {
 	FIELD_UINT(struct aio_context, id, "id", "its number in the process, which the ring shows"),
@@ -146,17 +146,15 @@ static int read_table(struct kernel_peek *k, uint64_t table, struct seen_context
 	return r;
 }
 
-/* Of a stopped process: what stands behind its /proc/PID/mem is its memory. */
-static int read_contexts(struct kernel_peek *k, const struct process *p, struct seen_contexts *out)
+static int read_contexts(struct capture *c, struct seen_contexts *out)
 {
-	_cleanup_fd_ int fd = openat(p->living_fd, "mem", O_RDONLY | O_CLOEXEC);
-	uint64_t file, mm, table = 0;
-	int r = fd < 0 ? -errno : kernel_peek_file(k, fd, &file, &mm);
+	uint64_t mm, table = 0;
+	int r = kernel_mm(c, c->process, &mm);
 
 	*out = (struct seen_contexts){ 0 };
 	if (r == 0)
-		r = kernel_peek_member(k, mm, "mm_struct", "ioctx_table", &table);
-	return r < 0 || !table ? r : read_table(k, table, out);
+		r = kernel_peek_member(c->kernel, mm, "mm_struct", "ioctx_table", &table);
+	return r < 0 || !table ? r : read_table(c->kernel, table, out);
 }
 
 /* --- in the stop ------------------------------------------------------------------------------------------- */
@@ -174,12 +172,12 @@ static bool in_flight(const struct seen_contexts *s)
 /* Once something was refused, nobody waits any more. */
 static int drain(struct capture *c, struct seen_contexts *s)
 {
-	int r = read_contexts(c->kernel, c->process, s);
+	int r = read_contexts(c, s);
 
 	for (int ms = 0; r == 0 && ms < DRAIN_MS && in_flight(s) && !c->ps->n_refused; ms++) {
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		free(s->list);
-		r = read_contexts(c->kernel, c->process, s);
+		r = read_contexts(c, s);
 	}
 	return r;
 }
@@ -282,7 +280,7 @@ static int aio_capture(struct capture *c, const struct batch *b, void *scratch, 
 	_cleanup_free_ struct seen_context *list = NULL;
 	struct seen_contexts seen = { 0 };
 	struct aio_state *s = state;
-	int r = has_rings(c->process) ? read_contexts(c->kernel, c->process, &seen) : 0;
+	int r = has_rings(c->process) ? read_contexts(c, &seen) : 0;
 
 	(void)b, (void)scratch;
 	list = seen.list;

@@ -27,6 +27,7 @@
 	X(epoll)                                                                                                       \
 	X(timerfd)                                                                                                     \
 	X(signalfd)                                                                                                    \
+	X(userfaultfd)                                                                                                 \
 	X(namespace_file)                                                                                              \
 	X(fanotify)                                                                                                    \
 	X(inotify)                                                                                                     \

@@ -9,7 +9,6 @@
 #include <linux/bpf.h>
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
-#include <linux/userfaultfd.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -97,28 +96,6 @@ static int bpf_make(struct maker_ctx *ctx)
 
 	fd = (int)syscall(SYS_bpf, BPF_MAP_CREATE, &a, sizeof(a));
 	NEED(fd >= 0);
-	return 0;
-}
-
-static int userfault_make(struct maker_ctx *ctx)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register r = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	NEED(fd >= 0 && !ioctl(fd, UFFDIO_API, &api));
-	area = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	r.range.start = (uintptr_t)area;
-	r.range.len = PAGE;
-	return ioctl(fd, UFFDIO_REGISTER, &r);
-}
-
-static int userfault_use(struct maker_ctx *ctx)
-{
-	struct uffdio_zeropage z = { .range = { (uintptr_t)area, PAGE } };
-
-	CHECK(!ioctl(fd, UFFDIO_ZEROPAGE, &z));
-	SAME(area[0], 0);
 	return 0;
 }
 
@@ -364,7 +341,6 @@ const struct maker makers_refuse[] = {
 		1, "trace" },
 	REFUSED("perf", "a perf event", perf_make, perf_use, 0, "perf"),
 	REFUSED("bpf-map", "a BPF map", bpf_make, alive_use, 0, "bpf"),
-	REFUSED("userfaultfd", "a userfaultfd with a range", userfault_make, userfault_use, 0, "userfault"),
 	REFUSED("dnotify", "a directory that tells of changes by signal", dnotify_make, dnotify_use, 0, "F_NOTIFY"),
 	REFUSED("timerfd-cancelled", "a timer that was cancelled", cancelled_make, cancelled_use, 0,
 		"timer.*cancelled"),

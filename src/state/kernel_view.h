@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What components look up in the kernel's structures (kernel/peek.h), in a stop. c->kernel must not be NULL: it is in a look. */
+#pragma once
+
+#include "kernel/peek.h"
+#include "object/component.h"
+
+/* The address of a process's memory (struct mm_struct), by which the kernel's objects name it. */
+int kernel_mm(struct capture *c, const struct process *p, uint64_t *mm);
+/* Whose memory that is; NULL: of no process of the tree. */
+struct process *kernel_mm_owner(struct capture *c, uint64_t mm);
+/* The kernel's object behind an open file: file->private_data. */
+int kernel_object(struct capture *c, const struct file_look *f, uint64_t *object);
+
+#define KERNEL_VIEW_REMEDY                                                                                             \
+	"use a kernel with BPF and BTF (CONFIG_DEBUG_INFO_BTF), as a user with CAP_BPF and CAP_PERFMON"
