@@ -128,6 +128,19 @@ static int capture_owner(struct capture *c, struct file_look *f, struct file_sta
 	return 0;
 }
 
+/* mq_open(2) and TIOCGPTPEER leave O_CLOEXEC among the flags of the description. In fdinfo it is that of the descriptor. */
+static int capture_flags(struct capture *c, const struct file_look *f, struct file_state *s)
+{
+	int fd = file_dup(c, f), flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+
+	if (fd < 0)
+		return fd;
+	if (flags < 0)
+		return -errno;
+	s->flags |= (uint64_t)(flags & O_CLOEXEC);
+	return 0;
+}
+
 /* While the tree runs, a descriptor may be closed, or its process end, between two looks: nothing to complain
  * of. */
 static bool went_away(const struct capture *c, int err)
@@ -143,6 +156,8 @@ int file_save(struct capture *c, struct file_look *f)
 	if (!descriptions_claim(c->descriptions, f->file))
 		return 0;
 	err = backing_save(c, f, &s.backing);
+	if (!err)
+		err = capture_flags(c, f, &s);
 	if (!err)
 		err = capture_owner(c, f, &s);
 	close_fd(&f->dup);

@@ -54,7 +54,9 @@ bool mqueue_matches(const struct file_look *f)
 
 	if (!S_ISREG(f->mode) || f->size != MQUEUE_SIZE || f->link[0] != '/')
 		return false;
-	if (f->fd >= 0)
+	if (f->carrier)
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
+	else if (f->fd >= 0)
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->process->pid, f->fd);
 	else
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", f->dup);

@@ -47,10 +47,13 @@ static bool is_sound(const struct mqueue_state *s)
 	return true;
 }
 
-/* By the name that the kernel's call takes, without the slash. */
+/*
+ * By the name that the kernel's call takes, without the slash. The descriptor is always close-on-exec; O_CLOEXEC given with this call would stay among the
+ * description's flags, and show as if every descriptor of it were.
+ */
 static int open_name(const struct mqueue_state *s)
 {
-	int fd = (int)syscall(SYS_mq_open, s->name, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0, NULL);
+	int fd = (int)syscall(SYS_mq_open, s->name, O_RDWR | O_NONBLOCK, 0, NULL);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -92,8 +95,7 @@ int mqueue_validate(struct restore *r, const struct record *rec)
 static int create(const struct mqueue_state *s, const char *name)
 {
 	struct mq_attr attr = { .mq_maxmsg = (long)s->max_messages, .mq_msgsize = (long)s->message_size };
-	int fd = (int)syscall(
-		SYS_mq_open, name, O_CREAT | O_EXCL | O_RDWR | O_NONBLOCK | O_CLOEXEC, s->mode & 0777, &attr);
+	int fd = (int)syscall(SYS_mq_open, name, O_CREAT | O_EXCL | O_RDWR | O_NONBLOCK, s->mode & 0777, &attr);
 
 	return fd < 0 ? -errno : fd;
 }
@@ -154,12 +156,12 @@ struct opened {
 
 static int open_one(int queue, const char *name, const struct file_state *file)
 {
-	uint64_t flags = file->flags & (O_ACCMODE | O_NONBLOCK);
+	uint64_t flags = file->flags & (O_ACCMODE | O_NONBLOCK | O_CLOEXEC);
 	int fd;
 
 	if (file->flags & (KERNEL_LARGEFILE | O_PATH))
 		return reopen(queue, file->flags);
-	fd = (int)syscall(SYS_mq_open, name, flags | O_CLOEXEC, 0, NULL);
+	fd = (int)syscall(SYS_mq_open, name, flags, 0, NULL);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -5,6 +5,7 @@
 
 #include <mqueue.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 static mqd_t q = -1, other = -1;
 static char name[64];
@@ -122,6 +123,71 @@ static int open_use(struct maker_ctx *ctx)
 		CHECK(mq_receive(q, text, sizeof(text), NULL) < 0 && errno == EAGAIN);
 	if (ctx->arg == 2)
 		return mq_close(q);
+	return leave();
+}
+
+/* --- kept over an exec, and beside it one whose flags have O_CLOEXEC, as this call alone leaves it --------------------------- */
+
+static int flags_make(struct maker_ctx *ctx)
+{
+	TRY(make("flags", O_RDWR, 5, 100));
+	other = mq_open(name, O_RDONLY | O_CLOEXEC);
+	CHECK(other >= 0);
+	SAME(fcntl(q, F_SETFD, 0), 0);
+	return fcntl(other, F_SETFD, 0);
+}
+
+static int flags_use(struct maker_ctx *ctx)
+{
+	SAME(fcntl(q, F_GETFD), 0);
+	SAME(fcntl(q, F_GETFL) & (O_CLOEXEC | O_ACCMODE), O_RDWR);
+	SAME(fcntl(other, F_GETFD), 0);
+	SAME(fcntl(other, F_GETFL) & (O_CLOEXEC | O_ACCMODE), O_CLOEXEC | O_RDONLY);
+	SAME(mq_close(other), 0);
+	return leave();
+}
+
+/* --- in flight, in the queue of a socket ------------------------------------------------------------------------------------- */
+
+static int pair[2];
+
+static struct msghdr *message(struct iovec *data, char room[static CMSG_SPACE(sizeof(int))])
+{
+	static struct msghdr m;
+
+	m = (struct msghdr){
+		.msg_iov = data, .msg_iovlen = 1, .msg_control = room, .msg_controllen = CMSG_SPACE(sizeof(int))
+	};
+	return &m;
+}
+
+static int flight_make(struct maker_ctx *ctx)
+{
+	char byte = 'm', room[CMSG_SPACE(sizeof(int))] = { 0 };
+	struct iovec data = { &byte, 1 };
+	struct msghdr *m = message(&data, room);
+
+	TRY(make("flight", O_RDWR, 8, 200));
+	TRY(send_some());
+	SAME(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	*CMSG_FIRSTHDR(m) = (struct cmsghdr){
+		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))
+	};
+	memcpy(CMSG_DATA(CMSG_FIRSTHDR(m)), &q, sizeof(q));
+	SAME(sendmsg(pair[0], m, 0), 1);
+	return mq_close(q);
+}
+
+static int flight_use(struct maker_ctx *ctx)
+{
+	char byte = 0, room[CMSG_SPACE(sizeof(int))];
+	struct iovec data = { &byte, 1 };
+	struct msghdr *m = message(&data, room);
+
+	SAME(recvmsg(pair[1], m, 0), 1);
+	CHECK(CMSG_FIRSTHDR(m));
+	memcpy(&q, CMSG_DATA(CMSG_FIRSTHDR(m)), sizeof(q));
+	TRY(receive_some(q));
 	return leave();
 }
 
@@ -283,6 +349,8 @@ const struct maker makers_mqueue[] = {
 	{ "nonblock", "a descriptor that does not wait", open_make, open_use, 0, 1, NULL },
 	{ "unlinked", "a queue without a name", open_make, open_use, 0, 2, NULL },
 	{ "replaced", "one whose name another has", open_make, open_use, MAKER_CONTAINER, 3, NULL },
+	{ "flags", "with and without O_CLOEXEC among the flags", flags_make, flags_use, 0, 0, NULL },
+	{ "in-flight", "in the queue of a socket, and nowhere else", flight_make, flight_use, 0, 0, NULL },
 	{ "closed", "one that nobody has open", closed_make, closed_use, 0, 0, NULL },
 	{ "closed-empty", "and nothing in it", closed_make, closed_use, 0, 1, NULL },
 	{ "asleep", "a thread asleep in mq_receive", asleep_make, asleep_use, MAKER_NO_STOP, 0, NULL },
