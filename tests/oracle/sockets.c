@@ -94,6 +94,9 @@ static bool unsteady_stream_option(int dup, int level, int option)
 		return option == IPV6_MULTICAST_HOPS || option == IPV6_MULTICAST_IF;
 	if (getsockopt(dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return false;
+	if (option ==
+		TCP_QUICKACK) /* tcp(7): not permanent; a delayed acknowledgement that is sent by its timer changes it */
+		return info.tcpi_state != 10 && info.tcpi_state != 7;
 	return option == TCP_MAXSEG && info.tcpi_state != 10 /* listening */ &&
 	       (info.tcpi_bytes_acked || info.tcpi_rcv_mss);
 }
