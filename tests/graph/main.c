@@ -3,7 +3,7 @@
 #include "../state/life.h"
 #include "world.h"
 
-enum { STEPS_BEFORE = 70, STEPS_AFTER = 50 };
+enum { STEPS_BEFORE = 130, STEPS_AFTER = 60 };
 
 static struct world world;
 
@@ -32,6 +32,8 @@ static int rest_of_life(struct world *w)
 		r = wait_for_children(w);
 	if (w->me != self)
 		_exit(r);
+	if (!self)
+		world_clean(w);
 	return r;
 }
 
@@ -70,63 +72,68 @@ static const struct maker *find(const char *name)
 	return *end || m.arg < 0 ? NULL : &m;
 }
 
-/* Seeds as the driver wants them: from the environment, since it has no arguments for makers. */
-static bool seeds(long *first, long *last)
+/*
+ * Seeds as the driver wants them: from the environment, since it has no arguments for makers. "1,5,7-9". Returns the next of the list that *text is at; -1: the
+ * end, -2: that is no list.
+ */
+static long next_seed(const char **text, long before)
 {
-	const char *range = getenv("GRAPH_SEEDS");
+	char *end;
+	long seed = strtol(*text, &end, 10), last = seed;
 
-	*first = 1;
-	*last = 20;
-	return !range || sscanf(range, "%ld-%ld", first, last) == 2;
+	if (!**text)
+		return -1;
+	if (end == *text)
+		return -2;
+	if (*end == '-')
+		last = strtol(end + 1, &end, 10);
+	if (before >= seed && before < last)
+		return before + 1;
+	if (before == last && *end == ',') {
+		*text = end + 1;
+		return next_seed(text, -1);
+	}
+	return before == last ? -1 : seed;
+}
+
+static const char *seeds(void)
+{
+	const char *list = getenv("GRAPH_SEEDS");
+
+	return list ? list : "1-20";
 }
 
 static int list(bool flags)
 {
-	long first, last;
+	const char *text = seeds();
+	long seed = next_seed(&text, -1);
 
-	if (!seeds(&first, &last))
-		return 2;
-	for (long seed = first; seed <= last; seed++)
+	for (; seed >= 0; seed = next_seed(&text, seed))
 		printf(flags ? "graph/%ld\t0\t\ta random graph of processes and objects\n"
 			     : "graph/%ld: a random graph\n",
 			seed);
-	return 0;
+	return seed == -1 ? 0 : 2;
 }
 
 /* Which kinds were shared in which ways at the moment of the checkpoint; status 1 if a cell is empty. */
 static int count(void)
 {
-	static const char *const ways[WAY_COUNT] = { "alone", "dup", "fork", "table", "passed", "watched", "flight" };
-	static unsigned counts[K_COUNT][WAY_COUNT];
-	bool empty = false;
-	long first, last;
+	struct histogram *h = histogram_new();
+	const char *text = seeds();
+	long seed = next_seed(&text, -1);
+	int r;
 
-	if (!seeds(&first, &last))
+	if (!h)
 		return 2;
-	for (long seed = first; seed <= last; seed++) {
+	for (; seed >= 0; seed = next_seed(&text, seed)) {
 		world_init(&world, (uint64_t)seed, NULL, NULL);
 		while (world.step < STEPS_BEFORE)
 			world_step(&world);
-		world_count(&world, counts);
+		histogram_add(h, &world);
 	}
-	printf("%-14s", "");
-	for (int way = 0; way < WAY_COUNT; way++)
-		printf(" %8s", ways[way]);
-	printf("\n");
-	for (int kind = 0; kind < K_COUNT; kind++) {
-		printf("%-14s", kinds[kind].name);
-		for (int way = 0; way < WAY_COUNT; way++) {
-			bool cannot = way == WAY_WATCHED && !kinds[kind].pollable;
-
-			if (cannot)
-				printf(" %8s", "-");
-			else
-				printf(" %8u", counts[kind][way]);
-			empty |= !cannot && !counts[kind][way];
-		}
-		printf("\n");
-	}
-	return empty;
+	r = histogram_print(h);
+	free(h);
+	return r;
 }
 
 int main(int argc, char **argv)
