@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Servers in languages that bring a runtime of their own: Python's asyncio, Node.js, the JVM."""
+"""Servers in languages that bring a runtime of their own: Python's asyncio, Node.js, the JVM, Go."""
 from servers import Server
 
 
@@ -14,4 +14,15 @@ class Node(Server):
     needs = {"node": "nodejs"}
 
 
-SCENARIOS = [Pool, Node]
+class Jvm(Server):
+    name = "jvm"
+    needs = {"java": "default-jre-headless", "javac": "default-jdk-headless"}
+
+
+class Etcd(Server):
+    """Go, with HTTP/2 between it and its many short-lived clients."""
+    name = "etcd"
+    needs = {"etcd": "etcd-server", "etcdctl": "etcd-client"}
+
+
+SCENARIOS = [Pool, Node, Jvm, Etcd]
