@@ -99,14 +99,20 @@ static int auxv_ids_read(int proc_fd, struct auxv_ids *ids)
 	return 0;
 }
 
+/* Has this thread nothing of what a set-id file may have given its program? */
 static bool has_ids(const struct proc_status *s, const struct auxv_ids *a)
 {
-	return s->uid[0] == a->uid && s->uid[1] == a->euid && s->uid[2] == a->euid && s->uid[3] == a->euid &&
-	       s->gid[0] == a->gid && s->gid[1] == a->egid && s->gid[2] == a->egid && s->gid[3] == a->egid;
+	for (size_t i = 0; i < 4; i++)
+		if (s->uid[i] != a->uid || s->gid[i] != a->gid)
+			return false;
+	return true;
 }
 
-/* Have all its threads still the ids with which exec started the program? Then nothing but the program itself made it
- * non-dumpable. proc_fd: of a task of it that lives. */
+/*
+ * Have all its threads the ids of who started the program? Then nothing but the program itself made it non-dumpable;
+ * or its file was set-id, and it has given that up: nobody can tell whether it asked as well, as ssh-agent does.
+ * proc_fd: of a task of it that lives.
+ */
 static bool ids_are_those_of_exec(const struct process *p, int proc_fd)
 {
 	struct auxv_ids a;
@@ -116,7 +122,7 @@ static bool ids_are_those_of_exec(const struct process *p, int proc_fd)
 	for (size_t i = 0; i < p->n_threads; i++)
 		if (!has_ids(&p->threads[i].status, &a))
 			return false;
-	return a.uid == a.euid && a.gid == a.egid;
+	return true;
 }
 
 static int refuse_dumpable(struct capture *c)

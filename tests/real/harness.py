@@ -635,6 +635,7 @@ class Scenario:
     tty = False             # runs on a terminal of its own
     cpu_bound = True        # half-way is half the processor time, and the second life must use clearly less than the whole
     exit_status = None      # expected, where the harness can see it
+    instead = None          # what is done with one that is not saved (options, a directory)
 
     def __init__(self, size="small", seed=1):
         self.size, self.seed = size, seed
@@ -809,6 +810,8 @@ def run_scenario(scenario, options, base):
     for program, package in scenario.needs.items():
         if not shutil.which(program):
             raise Skip(f"{program} is not here: Debian package {package}")
+    if scenario.instead:
+        return scenario.instead(options, base)
     spore = None if options.no_spore else Spore(options.spore, f"{base}/spore.log")
     reference = Reference(scenario, options, base)
     rng = random.Random(options.seed)

@@ -3,9 +3,10 @@
 import contextlib
 import os
 
-from harness import Missed, Scenario, tail, wait_until
+from harness import Missed, Scenario, read_lines, tail, wait_until
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "servers")
+LIVES = 5       # of one tree, at most
 
 
 class Server(Scenario):
@@ -20,18 +21,21 @@ class Server(Scenario):
             os.chmod(work, 0o711)       # servers drop their privileges
 
     def command(self, session):
-        return ["/usr/bin/python3", f"{HERE}/{self.driver or self.name}.py", self.size]
+        return ["/usr/bin/python3", f"{HERE}/{self.driver or self.name}.py", self.size, str(min(session.options.repeat, LIVES))]
 
     def moments(self, rng):
         return [rng.uniform(0.03, 0.7) for _ in range(self.scale(1, 4))]
 
     def lives(self, rng, repeat):
-        """Random moments, up to five of one tree."""
-        trees = [range(i, min(i + 5, repeat)) for i in range(0, repeat, 5)]
+        """Random moments, a few of one tree."""
+        trees = [range(i, min(i + LIVES, repeat)) for i in range(0, repeat, LIVES)]
         return [sorted(rng.uniform(0.03, 0.7) for _ in tree) for tree in trees]
 
     def ready(self, session):
         wait_until(lambda: not session.alive() or os.path.exists(f"{session.work}/ready"), 120, f"{self.name}: the server")
+
+    def result(self, work):
+        return {name: " / ".join(read_lines(f"{work}/{name}")) for name in self.outputs}
 
     def done(self, session):
         """How much of the load is done, by what the driver counts."""

@@ -49,8 +49,8 @@ class Watch:
             raise Wrong(f"etcdctl watch: {self.revisions[:5]} … {len(self.revisions)} of {changes}")
 
 
-def main(full):
-    rounds = 150 if full else 12
+def main(full, times):
+    rounds = 150 if full else 12 * times
     client, peer = free_port(), free_port()
     os.environ["ETCDCTL_API"], os.environ["ETCDCTL_ENDPOINTS"] = "3", f"http://127.0.0.1:{client}"
     server = start("etcd", "--data-dir", "data", "--listen-client-urls", f"http://127.0.0.1:{client}", "--advertise-client-urls", f"http://127.0.0.1:{client}",

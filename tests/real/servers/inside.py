@@ -103,25 +103,36 @@ class Load:
             raise Wrong("; ".join(self.errors[:3]))
 
 
+def children():
+    found = []
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children") as f:
+            found += map(int, f.read().split())
+    return found
+
+
 def end_all():
     """Nothing of a driver that failed stays behind, whatever it calls itself."""
-    while children := [int(p) for t in os.listdir("/proc/self/task") for p in open(f"/proc/self/task/{t}/children").read().split()]:
-        for pid in children:
+    while pids := children():
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        for pid in children:
+        for pid in pids:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
 
 def drive(main):
-    """main(full) is the whole of a driver: a generator that yields when the server is ready, when the load is done, and its verdict."""
+    """main(full, times) is the whole of a driver: a generator that yields when the server is ready, when the load is done, and its verdict.
+
+    A load that has to last for several lives is so many times as long.
+    """
     nonce = os.urandom(8).hex()
     note("started", nonce + "\n", "a")
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)     # PR_SET_CHILD_SUBREAPER: a daemon of ours stays in the tree
     status = 1
     try:
-        steps = main("full" in sys.argv[1:])
+        steps = main("full" in sys.argv[1:], int(sys.argv[2]) if len(sys.argv) > 2 else 1)
         next(steps)
         note("ready", "")
         next(steps)

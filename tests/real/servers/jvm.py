@@ -47,7 +47,7 @@ def client(port, number, rounds):
         tick()
 
 
-def main(full):
+def main(full, times):
     here = os.path.dirname(os.path.abspath(__file__))
     run("javac", "-d", ".", f"{here}/Server.java")
     port = free_port()
@@ -56,7 +56,7 @@ def main(full):
     yield
     load = Load()
     for n in range(CLIENTS):
-        load.add(client, port, n, 1500 if full else 60)
+        load.add(client, port, n, 1500 if full else 60 * times)
     load.wait()
     yield
     if int(Client(port).ask("ticks")) < 20:

@@ -92,8 +92,8 @@ def logged():
     return len(sizes), sum(sizes)
 
 
-def main(full):
-    seconds, steps = (5, 500) if full else (2, 100)
+def main(full, times):
+    seconds, steps = (5, 500) if full else (2, 100 * times)
     port = free_port()
     prepare(port)
     server = start("nginx", "-p", os.getcwd(), "-c", "nginx.conf")

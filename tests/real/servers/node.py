@@ -36,14 +36,14 @@ def client(port, number, rounds):
         tick()
 
 
-def main(full):
+def main(full, times):
     port = free_port()
     server = start("node", os.path.join(os.path.dirname(os.path.abspath(__file__)), "node.js"), str(port))
     connect(port).close()
     yield
     load = Load()
     for n in range(CLIENTS):
-        load.add(client, port, n, 600 if full else 60)
+        load.add(client, port, n, 600 if full else 60 * times)
     load.wait()
     yield
     c = http.client.HTTPConnection("127.0.0.1", port)

@@ -73,12 +73,12 @@ async def clients(port, rounds):
     return f"{len(pids)} processes, {hashlib.sha256(' '.join(chains).encode()).hexdigest()}"
 
 
-def main(full):
+def main(full, times):
     port = free_port()
     server = start(sys.executable, __file__, "serve", str(port), name="pool")
     connect(port).close()
     yield
-    verdict = asyncio.run(clients(port, 2000 if full else 80))
+    verdict = asyncio.run(clients(port, 2000 if full else 80 * times))
     yield
     yield verdict
     stop(server)

@@ -67,9 +67,9 @@ def check(transactions, clients):
     return f"the sums agree, {rows} transactions, amcheck has no complaint"
 
 
-def main(full):
+def main(full, times):
     global psql_rows
-    scale, transactions, clients = (5, 4000, 8) if full else (1, 150, 6)
+    scale, transactions, clients = (5, 4000, 8) if full else (1, 150 * times, 6)
     work, port = os.getcwd(), free_port()
     make(work, port)
     psql_rows = scale * 100_000

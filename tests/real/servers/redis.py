@@ -114,8 +114,8 @@ def background(port, done):
         raise Wrong(f"redis: one of {count} BGSAVE failed")
 
 
-def main(full):
-    keys, rounds, count = (1_000_000, 1500, 400_000) if full else (20_000, 250, 60_000)
+def main(full, times):
+    keys, rounds, count = (1_000_000, 1500, 400_000) if full else (20_000, 250 * times, 60_000 * times)
     port = free_port()
     # (in Debian's redis-tools, redis-server is the program that is also redis-check-rdb)
     server = start("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--enable-debug-command", "yes",
