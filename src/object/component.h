@@ -199,6 +199,10 @@ object_id identity_of(struct identities *ids, const char *kind, uint64_t a, uint
 
 /* The look's descriptor in the keeper (opened by pidfd_getfd on first use; closed with the look). */
 int file_dup(struct capture *c, const struct file_look *f);
+/* What stands at that number; NULL: nothing. */
+const struct file_look *process_file(const struct process *p, int fd);
+/* A pidfd, which is the process's own: of a thread that lives. Or negative errno. */
+int process_pidfd(struct process *p);
 /* "fd 5 (pipe:[123])" in a static-size buffer, for problems. */
 struct object_name {
 	char s[192];

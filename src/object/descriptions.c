@@ -12,11 +12,20 @@
 
 /* Descriptions that only kcmp can tell apart, in its order. */
 struct description_group {
-	struct description_group *next;
-	uint64_t ino, flags;
-	int64_t mnt_id, pos;
+	struct group_key {
+		uint64_t ino, flags;
+		int64_t mnt_id, pos;
+	} key;
+	struct description_group *next, *same_ino;
 	struct description **list;
 	size_t n, room;
+};
+
+struct described_inode {
+	uint64_t ino;
+	struct described_inode *next;
+	struct description_group *groups;
+	struct description *first, **last;
 };
 
 static void open_root(struct descriptions *d)
@@ -67,11 +76,16 @@ void descriptions_free(struct descriptions *d)
 {
 	if (!d)
 		return;
-	for (size_t i = 0; i < ARRAY_SIZE(d->buckets); i++)
-		for (struct description_group *g = d->buckets[i], *next; g; g = next) {
-			next = g->next;
-			group_free(g);
-		}
+	for (struct description_group *g = d->all_groups, *next; g; g = next) {
+		next = g->next;
+		group_free(g);
+	}
+	for (struct described_inode *i = d->all_inodes, *next; i; i = next) {
+		next = i->next;
+		free(i);
+	}
+	map_free(&d->groups);
+	map_free(&d->inodes);
 	free(d->claimed.ids);
 	free(d->mapped.list);
 	close_fd(&d->root_fd);
@@ -81,41 +95,71 @@ void descriptions_free(struct descriptions *d)
 	free(d);
 }
 
-static struct description_group *group_of(struct descriptions *d, const struct file_look *f)
+static struct described_inode *inode_of(struct descriptions *d, uint64_t ino)
 {
-	uint64_t h = (f->ino * 31 + f->flags) * 31 + (uint64_t)f->pos + (uint64_t)f->mnt_id * 1021;
-	struct description_group **g = &d->buckets[(h ^ h >> 17) % ARRAY_SIZE(d->buckets)];
+	struct described_inode *i = map_find(&d->inodes, &ino, sizeof(ino));
 
-	for (; *g; g = &(*g)->next)
-		if ((*g)->ino == f->ino && (*g)->flags == f->flags && (*g)->pos == f->pos && (*g)->mnt_id == f->mnt_id)
-			return *g;
-	*g = calloc(1, sizeof(**g));
-	if (*g)
-		**g = (struct description_group){
-			.ino = f->ino, .flags = f->flags, .pos = f->pos, .mnt_id = f->mnt_id
-		};
-	return *g;
+	if (i)
+		return i;
+	i = calloc(1, sizeof(*i));
+	if (!i)
+		return NULL;
+	*i = (struct described_inode){ .ino = ino, .last = &i->first };
+	if (map_add(&d->inodes, &i->ino, sizeof(i->ino), i) < 0) {
+		free(i);
+		return NULL;
+	}
+	i->next = d->all_inodes;
+	d->all_inodes = i;
+	return i;
 }
 
-/* kcmp's order: -1, 0, 1. A descriptor that went away meanwhile (the tree may run) counts as greater. */
-static int compare(const struct file_look *f, pid_t tid, const struct description *d)
+static struct description_group *group_of(struct descriptions *d, const struct file_look *f)
 {
-	long r = syscall(SYS_kcmp, tid, d->tid, KCMP_FILE, f->fd, d->look->fd);
+	const struct group_key key = { .ino = f->ino, .flags = f->flags, .mnt_id = f->mnt_id, .pos = f->pos };
+	struct description_group *g = map_find(&d->groups, &key, sizeof(key));
+
+	if (g)
+		return g;
+	g = calloc(1, sizeof(*g));
+	if (!g)
+		return NULL;
+	g->key = key;
+	if (map_add(&d->groups, &g->key, sizeof(g->key), g) < 0) {
+		free(g);
+		return NULL;
+	}
+	g->next = d->all_groups;
+	d->all_groups = g;
+	return g;
+}
+
+struct sought {
+	const struct file_look *look;
+	pid_t tid;
+};
+
+/* A descriptor that went away meanwhile (the tree may run) counts as greater. */
+static int compare(const struct description *d, void *arg)
+{
+	const struct sought *s = arg;
+	long r = syscall(SYS_kcmp, s->tid, d->tid, KCMP_FILE, s->look->fd, d->look->fd);
 
 	return r == 0 ? 0 : r == 1 ? -1 : 1;
 }
 
-static struct description *search(const struct description_group *g, const struct file_look *f, pid_t tid, size_t *at)
+static struct description *search(
+	const struct description_group *g, int (*order)(const struct description *d, void *arg), void *arg, size_t *at)
 {
 	size_t low = 0, high = g->n;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		int order = compare(f, tid, g->list[middle]);
+		int r = order(g->list[middle], arg);
 
-		if (!order)
+		if (!r)
 			return g->list[middle];
-		if (order < 0)
+		if (r < 0)
 			high = middle;
 		else
 			low = middle + 1;
@@ -124,28 +168,62 @@ static struct description *search(const struct description_group *g, const struc
 	return NULL;
 }
 
-static struct description *insert(
-	struct descriptions *d, struct identities *ids, struct description_group *g, size_t at)
+struct description *descriptions_of_ino(const struct descriptions *d, uint64_t ino)
 {
+	const struct described_inode *i = map_find(&d->inodes, &ino, sizeof(ino));
+
+	return i ? i->first : NULL;
+}
+
+struct description *descriptions_search(
+	const struct descriptions *d, uint64_t ino, int (*order)(const struct description *d, void *arg), void *arg)
+{
+	const struct described_inode *i = map_find(&d->inodes, &ino, sizeof(ino));
+	struct description *found = NULL;
+	size_t at;
+
+	for (const struct description_group *g = i ? i->groups : NULL; g && !found; g = g->same_ino)
+		found = search(g, order, arg, &at);
+	return found;
+}
+
+static int make_room(struct description_group *g)
+{
+	size_t room = g->room ? g->room * 2 : 4;
+	struct description **grown;
+
+	if (g->n < g->room)
+		return 0;
+	grown = reallocarray(g->list, room, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	g->list = grown;
+	g->room = room;
+	return 0;
+}
+
+/* The inode number that fstat tells may be another than fdinfo's, by which the group was found (overlayfs). */
+static struct description *insert(struct descriptions *d, struct identities *ids, struct description_group *g,
+	size_t at, const struct file_look *f)
+{
+	struct described_inode *inode = inode_of(d, f->ino);
 	struct description *new;
 
-	if (g->n == g->room) {
-		size_t room = g->room ? g->room * 2 : 4;
-		struct description **grown = reallocarray(g->list, room, sizeof(*grown));
-
-		if (!grown)
-			return NULL;
-		g->list = grown;
-		g->room = room;
-	}
+	if (!inode || make_room(g) < 0)
+		return NULL;
 	new = calloc(1, sizeof(*new));
 	if (!new)
 		return NULL;
 	memmove(&g->list[at + 1], &g->list[at], (g->n - at) * sizeof(*g->list));
 	g->list[at] = new;
-	g->n++;
+	if (!g->n++) {
+		g->same_ino = inode->groups;
+		inode->groups = g;
+	}
 	*d->last = new;
 	d->last = &new->next;
+	*inode->last = new;
+	inode->last = &new->same_ino;
 	new->file = identity_of(ids, "file", ++d->n, 0, 0, NULL);
 	return new;
 }
@@ -180,7 +258,7 @@ static int find_locked(
 
 	if (!g)
 		return -ENOMEM;
-	f->description = search(g, f, tid, &at);
+	f->description = search(g, compare, &(struct sought){ f, tid }, &at);
 	if (f->description) {
 		err = copy_look(f, f->description->look);
 		if (!err && !f->carrier && descends(f->description->look->process, f->process)) {
@@ -193,7 +271,7 @@ static int find_locked(
 	err = look(f, dir);
 	if (err)
 		return err;
-	f->description = insert(d, ids, g, at);
+	f->description = insert(d, ids, g, at, f);
 	if (!f->description)
 		return -ENOMEM;
 	f->description->look = f;

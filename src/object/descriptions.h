@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "base/map.h"
 #include "image/image.h"
 #include "object/tree.h"
 
@@ -18,6 +19,7 @@ struct identities;
 
 struct description {
 	struct description *next;     /* in the order in which they were found */
+	struct description *same_ino; /* the same of those of one inode number */
 	const struct file_look *look; /* of the first process found to hold it; lives until files_look_free */
 	pid_t tid;
 	object_id file;
@@ -36,7 +38,9 @@ struct mapped_key {
 struct descriptions {
 	struct tree *tree;
 	pthread_mutex_t lock;
-	struct description_group *buckets[1024];
+	struct map groups, inodes; /* of those that only kcmp can tell apart, and of those of one inode number */
+	struct description_group *all_groups;
+	struct described_inode *all_inodes;
 	struct description *first, **last;
 	uint64_t n;
 	struct id_set {
@@ -69,6 +73,12 @@ void descriptions_free(struct descriptions *d); /* takes NULL */
 typedef int look_fn(struct file_look *f, int dir);
 int description_find(
 	struct descriptions *d, struct identities *ids, struct file_look *f, pid_t tid, look_fn *look, int dir);
+
+/* The first that was found of this inode number, of whatever file system; the rest by same_ino. */
+struct description *descriptions_of_ino(const struct descriptions *d, uint64_t ino);
+/* The one for which order() is 0, among them: it tells where what is sought stands to a description, as kcmp orders them. */
+struct description *descriptions_search(
+	const struct descriptions *d, uint64_t ino, int (*order)(const struct description *d, void *arg), void *arg);
 
 /* True for the first that asks for this id: it saves the object. */
 bool descriptions_claim(struct descriptions *d, object_id id);

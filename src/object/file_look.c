@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,7 +20,7 @@ static int keep_first(int *where, int fd)
 	return none;
 }
 
-static int process_pidfd(struct process *p)
+int process_pidfd(struct process *p)
 {
 	int fd = __atomic_load_n(&p->pid_fd, __ATOMIC_ACQUIRE);
 
@@ -27,6 +28,20 @@ static int process_pidfd(struct process *p)
 		return fd;
 	fd = (int)syscall(SYS_pidfd_open, p->living_tid, p->living_tid == p->pid ? 0 : SPORE_PIDFD_THREAD);
 	return fd < 0 ? -errno : keep_first(&p->pid_fd, fd);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const struct file_look *x = a, *y = b;
+
+	return x->fd < y->fd ? -1 : x->fd > y->fd;
+}
+
+const struct file_look *process_file(const struct process *p, int fd)
+{
+	const struct file_look key = { .fd = fd };
+
+	return p->n_files ? bsearch(&key, p->files, p->n_files, sizeof(key), by_number) : NULL;
 }
 
 int file_dup(struct capture *c, const struct file_look *f)

@@ -79,8 +79,8 @@ struct process {
 	unsigned int worker; /* index of the worker that owns it: only that one may use ptrace on it */
 	struct injection injection;
 	bool injected;
-	struct proc_maps maps; /* read once in each stop, before an area is mapped */
-	struct file_look *files;
+	struct proc_maps maps;	 /* read once in each stop, before an area is mapped */
+	struct file_look *files; /* by number */
 	size_t n_files;
 	object_id descriptors; /* of the first process that has its table: CLONE_FILES shares it */
 };

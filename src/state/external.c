@@ -36,8 +36,8 @@ static int external_capture(struct capture *c, const struct file_look *f, void *
 
 	s->terminal = S_ISCHR(f->mode);
 	/* The streams of all descriptions of the inode, not only of this one. */
-	for (const struct description *d = c->descriptions->first; d; d = d->next)
-		if (d->external && d->look->dev == f->dev && d->look->ino == f->ino)
+	for (const struct description *d = descriptions_of_ino(c->descriptions, f->ino); d; d = d->same_ino)
+		if (d->external && d->look->dev == f->dev)
 			s->streams |= d->streams;
 	s->name = strdup(f->link);
 	return s->name ? 0 : -ENOMEM;

@@ -201,8 +201,8 @@ bool file_is_leased(const struct capture *c, int fd)
 
 	if (!c->descriptions->leased || fstat(fd, &st) < 0)
 		return false;
-	for (const struct description *d = c->descriptions->first; d; d = d->next)
-		if (d->look->ino == st.st_ino && d->look->dev == st.st_dev && fdinfo_has_write_lease(d->look->info))
+	for (const struct description *d = descriptions_of_ino(c->descriptions, st.st_ino); d; d = d->same_ino)
+		if (d->look->dev == st.st_dev && fdinfo_has_write_lease(d->look->info))
 			return true;
 	return false;
 }

@@ -29,10 +29,10 @@ bool is_terminal_device(uint64_t rdev)
 
 static bool holds_end(const struct capture *c, const struct file_look *of, bool writes)
 {
-	for (const struct description *d = c->descriptions->first; d; d = d->next) {
+	for (const struct description *d = descriptions_of_ino(c->descriptions, of->ino); d; d = d->same_ino) {
 		uint64_t mode = d->look->flags & O_ACCMODE;
 
-		if (d->look->ino != of->ino || d->look->dev != of->dev || d->look->flags & O_PATH)
+		if (d->look->dev != of->dev || d->look->flags & O_PATH)
 			continue;
 		if (mode == O_RDWR || (mode == O_WRONLY) == writes)
 			return true;

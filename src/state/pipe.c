@@ -163,9 +163,8 @@ static bool hung_up(int fd)
 
 static bool is_written_to(const struct capture *c, const struct file_look *f)
 {
-	for (const struct description *d = c->descriptions->first; d; d = d->next)
-		if (d->look->dev == f->dev && d->look->ino == f->ino && (d->look->flags & O_ACCMODE) != O_RDONLY &&
-			!(d->look->flags & O_PATH))
+	for (const struct description *d = descriptions_of_ino(c->descriptions, f->ino); d; d = d->same_ino)
+		if (d->look->dev == f->dev && (d->look->flags & O_ACCMODE) != O_RDONLY && !(d->look->flags & O_PATH))
 			return true;
 	return false;
 }
@@ -173,9 +172,8 @@ static bool is_written_to(const struct capture *c, const struct file_look *f)
 /* Another description of it that may read, for the caller to close; -1: there is none. */
 static int reading_twin(const struct capture *c, const struct file_look *f)
 {
-	for (const struct description *d = c->descriptions->first; d; d = d->next)
-		if (d->look->dev == f->dev && d->look->ino == f->ino && !(d->look->flags & O_PATH) &&
-			(d->look->flags & O_ACCMODE) != O_WRONLY)
+	for (const struct description *d = descriptions_of_ino(c->descriptions, f->ino); d; d = d->same_ino)
+		if (d->look->dev == f->dev && !(d->look->flags & O_PATH) && (d->look->flags & O_ACCMODE) != O_WRONLY)
 			return description_dup(d);
 	return -1;
 }

@@ -148,8 +148,8 @@ static bool regular_matches(const struct file_look *f)
 /* A file is made again under one of the names that it had. */
 static void tell_other_names(struct capture *c, const struct file_look *f)
 {
-	for (const struct description *d = c->descriptions->first; d; d = d->next)
-		if (d->look->dev == f->dev && d->look->ino == f->ino && strcmp(d->look->link, f->link) != 0)
+	for (const struct description *d = descriptions_of_ino(c->descriptions, f->ino); d; d = d->same_ino)
+		if (d->look->dev == f->dev && strcmp(d->look->link, f->link) != 0)
 			changed(c->ps, BLAME_FILE(d->look),
 				"/proc/PID/fd will show it as %s, by which name it was opened too", f->link);
 }

@@ -35,10 +35,10 @@ static const struct field watched_fields[] = {
 /* By the mark's own number first: the rest is many system calls. */
 static const struct description *nameless(struct capture *c, const struct fdinfo_mark *mark)
 {
-	for (const struct description *d = c->descriptions->first; d; d = d->next) {
+	for (const struct description *d = descriptions_of_ino(c->descriptions, mark->ino); d; d = d->same_ino) {
 		_cleanup_fd_ int fd = -1;
 
-		if (d->look->ino != mark->ino || d->look->nlink || !(S_ISREG(d->look->mode) || S_ISDIR(d->look->mode)))
+		if (d->look->nlink || !(S_ISREG(d->look->mode) || S_ISDIR(d->look->mode)))
 			continue;
 		fd = description_dup(d);
 		if (fd >= 0 && mark_is_on(mark, fd))

@@ -85,8 +85,8 @@ static char *by_handle(const struct capture *c, const char *mount, const char *n
 
 static char *by_descriptor(const struct capture *c, const struct fdinfo_mark *mark)
 {
-	for (const struct description *d = c->descriptions->first; d; d = d->next)
-		if (d->look->ino == mark->ino && leads_to(c, d->look->link, mark))
+	for (const struct description *d = descriptions_of_ino(c->descriptions, mark->ino); d; d = d->same_ino)
+		if (leads_to(c, d->look->link, mark))
 			return strdup(d->look->link);
 	return NULL;
 }

@@ -247,6 +247,59 @@ static int many_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/*
+ * Many descriptions of one file, which only kcmp can tell apart, of three processes: each child has what another has not, some twice, and its own.
+ * Each offset that the parent sets is then seen by all who share it, and by nobody else.
+ */
+enum { SHARED = 300, SHARED_AT = 100, TWICE_AT = 500, OWN_AT = 900 };
+static int which;
+
+static int shared_kid_make(struct maker_ctx *ctx)
+{
+	for (int i = 0; i < SHARED; i++) {
+		if (i % 5 == which)
+			SAME(dup2(SHARED_AT + i, TWICE_AT + i), TWICE_AT + i);
+		if (i % 4 == which)
+			CHECK(!close(SHARED_AT + i));
+		if (i % 3 == which) {
+			int f = open(in_dir(ctx, "data"), O_RDONLY);
+
+			CHECK(f >= 0 && dup2(f, OWN_AT + i) >= 0 && !close(f));
+		}
+	}
+	return 0;
+}
+
+static int shared_kid_use(struct maker_ctx *ctx)
+{
+	for (int i = 0; i < SHARED; i++) {
+		SAME(offset_of(SHARED_AT + i), i % 4 == which ? -1 : i + 1);
+		SAME(offset_of(TWICE_AT + i), i % 5 == which ? i + 1 : -1);
+		SAME(offset_of(OWN_AT + i), i % 3 == which ? 0 : -1);
+	}
+	return 0;
+}
+
+static int shared_many_make(struct maker_ctx *ctx)
+{
+	fd = make_file(ctx, "data", 5000, O_RDONLY);
+	for (int i = 0; i < SHARED; i++) {
+		int f = open(ctx->path, O_RDONLY);
+
+		CHECK(f >= 0 && dup2(f, SHARED_AT + i) >= 0 && !close(f));
+	}
+	for (which = 0; which < 2; which++)
+		TRY(kid_start(ctx, shared_kid_make, shared_kid_use, NULL));
+	return 0;
+}
+
+static int shared_many_use(struct maker_ctx *ctx)
+{
+	for (int i = 0; i < SHARED; i++)
+		SAME(lseek(SHARED_AT + i, i + 1, SEEK_SET), i + 1);
+	return kids_finish(ctx);
+}
+
 /* Devices that anybody may open. */
 
 static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom" };
@@ -307,6 +360,7 @@ const struct maker makers_file[] = {
 	ROW("dup", "descriptors of one open file", dup),
 	ROW("inherited", "a child's descriptors of the same open file, and its own", inherited),
 	ROW("many", "five hundred descriptors", many),
+	ROW("shared-many", "many open files of three processes, each with another part", shared_many),
 	ROW("devices", "null, zero, full, random, urandom", devices),
 	{ "proc", "a file and a directory of /proc/self", proc_make, proc_use, MAKER_MAY_REFUSE },
 	{ 0 },
