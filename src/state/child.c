@@ -27,7 +27,7 @@ static int child_main(void *arg)
 
 /* Signals stay blocked in the child: it must run to its end. No exit signal: nobody's waitpid(-1) may see it.
  */
-int call_in_child(int (*fn)(void *arg), void *arg)
+static int clone_and_call(int (*fn)(void *arg), void *arg, int share)
 {
 	struct child_call call = { .fn = fn, .arg = arg, .result = -EINTR };
 	sigset_t all, before;
@@ -39,7 +39,7 @@ int call_in_child(int (*fn)(void *arg), void *arg)
 		return -errno;
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
-	pid = clone(child_main, (char *)stack + CHILD_STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES, &call);
+	pid = clone(child_main, (char *)stack + CHILD_STACK, CLONE_VM | CLONE_VFORK | share, &call);
 	if (pid < 0)
 		call.result = -errno;
 	else
@@ -48,6 +48,16 @@ int call_in_child(int (*fn)(void *arg), void *arg)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	munmap(stack, CHILD_STACK);
 	return call.result;
+}
+
+int call_in_child(int (*fn)(void *arg), void *arg)
+{
+	return clone_and_call(fn, arg, CLONE_FILES);
+}
+
+int call_with_own_descriptors(int (*fn)(void *arg), void *arg)
+{
+	return clone_and_call(fn, arg, 0);
 }
 
 int call_in_pid_ns(int ns, int (*fn)(void *arg), void *arg)

@@ -143,6 +143,20 @@ const struct descriptors_state *descriptors_of(const struct restore *r, object_i
 	return NULL;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	const struct descriptor *x = a, *y = b;
+
+	return x->fd < y->fd ? -1 : x->fd > y->fd;
+}
+
+const struct descriptor *descriptor_at(const struct descriptors_state *s, uint64_t fd)
+{
+	const struct descriptor key = { .fd = fd };
+
+	return s->n ? bsearch(&key, s->list, s->n, sizeof(key), by_number) : NULL;
+}
+
 /* A chain of shared tables ends at the one who has it; a hostile image's may not end. */
 static const struct descriptors_state *table_of(const struct restore *r, const struct descriptors_state *s)
 {

@@ -20,6 +20,7 @@ struct descriptors_state {
 
 /* The record of a process; NULL: it has none (a zombie). */
 const struct descriptors_state *descriptors_of(const struct restore *r, object_id process);
+const struct descriptor *descriptor_at(const struct descriptors_state *s, uint64_t fd); /* NULL: nothing */
 /* Its highest descriptor; -1: none. With a shared table: the parent's. */
 int descriptors_max(const struct restore *r, object_id process);
 /* Must the process be born with CLONE_FILES from its parent? */

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * epoll(7): which files are watched, under which number, for what. fdinfo lists them; kcmp(2) KCMP_EPOLL_TFD
- * tells which description is meant, for a number may have been closed or reused since. fs/eventpoll.c;
+ * epoll(7): which files are watched, under which number, for what; epoll_targets.c finds them. fs/eventpoll.c;
  * tools/testing/selftests/filesystems/epoll.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kcmp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,7 +14,7 @@
 #include "base/cleanup.h"
 #include "kernel/uapi.h"
 #include "state/descriptors.h"
-#include "state/fdinfo.h"
+#include "state/epoll_targets.h"
 #include "state/files.h"
 
 struct epoll_target {
@@ -60,59 +58,6 @@ static bool epoll_matches(const struct file_look *f)
 	return !strcmp(f->link, "anon_inode:[eventpoll]");
 }
 
-/* A number added twice (closed and reused in between) has several targets: `nth` counts them. */
-static bool is_target(const struct file_look *epoll, int tfd, uint32_t nth, pid_t tid, int fd)
-{
-	struct kcmp_epoll_slot slot = { .efd = (uint32_t)epoll->fd, .tfd = (uint32_t)tfd, .toff = nth };
-
-	return !syscall(SYS_kcmp, tid, epoll->description->tid, KCMP_EPOLL_TFD, fd, &slot);
-}
-
-/* Most likely what the number stands for now; else any description of the tree with that inode. */
-static object_id find_target(struct capture *c, const struct file_look *f, const struct fdinfo_epoll *t, uint32_t nth)
-{
-	const struct process *p = f->process;
-
-	for (size_t i = 0; i < p->n_files && !f->carrier; i++)
-		if (p->files[i].fd == t->fd && is_target(f, t->fd, nth, f->description->tid, t->fd))
-			return p->files[i].file;
-	for (const struct description *d = c->descriptions->first; d; d = d->next)
-		if ((!t->ino || d->look->ino == t->ino) && is_target(f, t->fd, nth, d->tid, d->look->fd))
-			return d->file;
-	return 0;
-}
-
-static uint32_t times_seen(const struct epoll_state *s, uint64_t fd)
-{
-	uint32_t n = 0;
-
-	for (size_t i = 0; i < s->n; i++)
-		n += s->targets[i].fd == fd;
-	return n;
-}
-
-static int add_target(struct capture *c, const struct file_look *f, const struct fdinfo_epoll *t, struct epoll_state *s)
-{
-	struct epoll_target *grown = reallocarray(s->targets, s->n + 1, sizeof(*grown));
-	object_id file;
-
-	if (!grown)
-		return -ENOMEM;
-	s->targets = grown;
-	file = find_target(c, f, t, times_seen(s, (uint64_t)t->fd));
-	if (!file && !c->writer)
-		return 0; /* the tree runs: it may have been closed a moment ago */
-	if (!file)
-		return refused(c->ps,
-			BLAME_FILE(f, .remedy = "let the program remove it from the epoll (EPOLL_CTL_DEL)"),
-			"watches a file, added as descriptor %d, that no process of the tree has open any "
-			"more",
-			t->fd);
-	grown[s->n++] =
-		(struct epoll_target){ .fd = (uint64_t)t->fd, .file = file, .events = t->events, .data = t->data };
-	return 0;
-}
-
 /* Kernels before 6.9 have no such parameters. */
 static void capture_busy_poll(int fd, struct epoll_state *s)
 {
@@ -125,28 +70,49 @@ static void capture_busy_poll(int fd, struct epoll_state *s)
 	s->prefer_busy_poll = params.prefer_busy_poll;
 }
 
-/* kcmp's slot names the epoll by the number of the process that was found to hold it first. */
+static int add_target(
+	struct capture *c, const struct epoll_watches *all, const struct epoll_watch *w, struct epoll_state *s)
+{
+	object_id file = epoll_watch_file(c, all, w);
+
+	if (!file && !c->writer)
+		return 0; /* the tree runs: it may have been closed a moment ago */
+	if (!file)
+		return refused(c->ps,
+			BLAME_FILE(all->epoll, .remedy = "let the program remove it from the epoll (EPOLL_CTL_DEL)"),
+			"watches a file, added as descriptor %d, that no process of the tree has open any "
+			"more",
+			w->info.fd);
+	s->targets[s->n++] = (struct epoll_target){
+		.fd = (uint64_t)w->info.fd, .file = file, .events = w->info.events, .data = w->info.data
+	};
+	return 0;
+}
+
+static int capture_targets(struct capture *c, const struct file_look *f, struct epoll_state *s)
+{
+	_cleanup_(epoll_watches_free)
+	struct epoll_watches all = { 0 };
+	int err = epoll_watches_read(c, f, &all);
+
+	s->targets = err ? NULL : calloc(all.n + 1, sizeof(*s->targets));
+	if (!err && !s->targets)
+		err = -ENOMEM;
+	for (size_t i = 0; i < all.n && !err; i++)
+		err = add_target(c, &all, &all.list[i], s);
+	return err;
+}
+
 static int epoll_capture(struct capture *c, const struct file_look *f, void *state)
 {
-	const struct file_look *first = f->description->look;
 	struct pollfd p = { .fd = file_dup(c, f), .events = POLLIN };
 	struct epoll_state *s = state;
-	const char *at = f->info, *value;
 
 	if (p.fd < 0)
 		return p.fd;
 	s->ready = poll(&p, 1, 0) == 1;
 	capture_busy_poll(p.fd, s);
-	while ((value = fdinfo_next(&at, "tfd"))) {
-		struct fdinfo_epoll t;
-		int err = fdinfo_epoll_parse(value, &t);
-
-		if (!err)
-			err = add_target(c, first, &t, s);
-		if (err)
-			return err;
-	}
-	return 0;
+	return capture_targets(c, f, s);
 }
 
 /* --- restore
@@ -195,74 +161,75 @@ static void ctl_add(struct build *b, int epfd, const struct epoll_target *t)
 	batch_call(b->batch, "EPOLL_CTL_ADD", SYS_epoll_ctl, (uint64_t)epfd, EPOLL_CTL_ADD, t->fd, at.v);
 }
 
-/* The number at which what is fetched arrives: the lowest free one. */
-static uint64_t arrival(const struct build *b)
-{
-	const struct descriptors_state *s = descriptors_of(b->restore, b->process->id);
-	uint64_t lowest = 0;
+/* An epoll being filled, from inside a task that has it. */
+struct filling {
+	struct build *b;
+	int epfd;
+	const struct descriptors_state *table;
+	uint64_t arrival; /* the number at which what is fetched arrives: the lowest free one */
+};
 
-	for (size_t i = 0; s && i < s->n && s->list[i].fd == lowest; i++)
-		lowest++;
-	return lowest == (uint64_t)b->process->keeper_fd ? lowest + 1 : lowest;
+static struct filling filling_of(struct build *b, int epfd)
+{
+	struct filling f = { .b = b, .epfd = epfd, .table = descriptors_of(b->restore, b->process->id) };
+
+	while (f.table && f.arrival < f.table->n && f.table->list[f.arrival].fd == f.arrival)
+		f.arrival++;
+	if (f.arrival == (uint64_t)b->process->keeper_fd)
+		f.arrival++;
+	return f;
 }
 
-static void add_fetched(struct build *b, int epfd, int keeper_fd, const struct epoll_target *t)
+static void add_fetched(const struct filling *f, int keeper_fd, const struct epoll_target *t)
 {
-	uint32_t fetched = build_fetch(b, "fetching an epoll target", keeper_fd);
+	struct batch *b = f->b->batch;
+	uint32_t fetched = build_fetch(f->b, "fetching an epoll target", keeper_fd);
 
-	if (arrival(b) == t->fd) {
-		ctl_add(b, epfd, t);
+	if (f->arrival == t->fd) {
+		ctl_add(f->b, f->epfd, t);
 		return;
 	}
-	batch_use(b->batch, batch_call(b->batch, "dup3 of an epoll target", SYS_dup3, 0, t->fd, O_CLOEXEC), 0, fetched);
-	ctl_add(b, epfd, t);
-	batch_use(b->batch, batch_call(b->batch, "close", SYS_close, 0), 0, fetched);
+	batch_use(b, batch_call(b, "dup3 of an epoll target", SYS_dup3, 0, t->fd, O_CLOEXEC), 0, fetched);
+	ctl_add(f->b, f->epfd, t);
+	batch_use(b, batch_call(b, "close", SYS_close, 0), 0, fetched);
 }
 
-static int add_displacing(struct build *b, int epfd, const struct epoll_target *t, int keeper_fd)
+static int add_displacing(const struct filling *f, const struct epoll_target *t, int keeper_fd)
 {
-	uint64_t aside = (uint64_t)b->process->keeper_fd + 1;
+	struct batch *b = f->b->batch;
+	uint64_t aside = (uint64_t)f->b->process->keeper_fd + 1;
 	uint32_t saved, put_back, flags;
 
 	/* Where nothing stands at the number, each of these fails, and nothing has to be put back. */
-	flags = batch_call(b->batch, "F_GETFD", SYS_fcntl, t->fd, F_GETFD);
-	batch_may_fail(b->batch, flags);
-	saved = batch_call(b->batch, "F_DUPFD of what is in the way", SYS_fcntl, t->fd, F_DUPFD_CLOEXEC, aside);
-	batch_may_fail(b->batch, saved);
-	add_fetched(b, epfd, keeper_fd, t);
-	batch_call(b->batch, "close", SYS_close, t->fd);
-	put_back = batch_call(b->batch, "dup2 back", SYS_dup2, 0, t->fd);
-	batch_use(b->batch, put_back, 0, saved);
-	batch_may_fail(b->batch, put_back);
-	put_back = batch_call(b->batch, "F_SETFD", SYS_fcntl, t->fd, F_SETFD, 0);
-	batch_use(b->batch, put_back, 2, flags);
-	batch_may_fail(b->batch, put_back);
-	put_back = batch_call(b->batch, "close", SYS_close, 0);
-	batch_use(b->batch, put_back, 0, saved);
-	batch_may_fail(b->batch, put_back);
+	flags = batch_call(b, "F_GETFD", SYS_fcntl, t->fd, F_GETFD);
+	batch_may_fail(b, flags);
+	saved = batch_call(b, "F_DUPFD of what is in the way", SYS_fcntl, t->fd, F_DUPFD_CLOEXEC, aside);
+	batch_may_fail(b, saved);
+	add_fetched(f, keeper_fd, t);
+	batch_call(b, "close", SYS_close, t->fd);
+	put_back = batch_call(b, "dup2 back", SYS_dup2, 0, t->fd);
+	batch_use(b, put_back, 0, saved);
+	batch_may_fail(b, put_back);
+	put_back = batch_call(b, "F_SETFD", SYS_fcntl, t->fd, F_SETFD, 0);
+	batch_use(b, put_back, 2, flags);
+	batch_may_fail(b, put_back);
+	put_back = batch_call(b, "close", SYS_close, 0);
+	batch_use(b, put_back, 0, saved);
+	batch_may_fail(b, put_back);
 	return 0;
 }
 
-static bool stands_there(const struct build *b, const struct epoll_target *t)
+static int add(const struct filling *f, const struct epoll_target *t)
 {
-	const struct descriptors_state *s = descriptors_of(b->restore, b->process->id);
-
-	for (size_t i = 0; s && i < s->n; i++)
-		if (s->list[i].fd == t->fd)
-			return s->list[i].file == t->file;
-	return false;
-}
-
-static int add(struct build *b, int epfd, const struct epoll_target *t)
-{
+	const struct descriptor *now = f->table ? descriptor_at(f->table, t->fd) : NULL;
 	int keeper_fd;
 
-	if (stands_there(b, t)) {
-		ctl_add(b, epfd, t);
+	if (now && now->file == t->file) {
+		ctl_add(f->b, f->epfd, t);
 		return 0;
 	}
-	keeper_fd = restore_file(b->restore, t->file);
-	return keeper_fd < 0 ? keeper_fd : add_displacing(b, epfd, t, keeper_fd);
+	keeper_fd = restore_file(f->b->restore, t->file);
+	return keeper_fd < 0 ? keeper_fd : add_displacing(f, t, keeper_fd);
 }
 
 /* One-shot, and fired: no event is left but the flags. */
@@ -290,19 +257,19 @@ static enum pass pass_of(const struct restore *r, const struct epoll_state *s, c
 #define ANYTHING (EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDNORM | EPOLLWRNORM | EPOLLRDHUP)
 
 /* It is added for anything, so that it fires at once: only firing turns it off. */
-static int add_spent(struct build *b, int epfd, const struct epoll_target *t)
+static int add_spent(const struct filling *f, const struct epoll_target *t)
 {
 	struct epoll_target awake = *t;
-	struct pollfd p = { .fd = restore_file(b->restore, t->file), .events = POLLIN | POLLOUT | POLLPRI };
+	struct pollfd p = { .fd = restore_file(f->b->restore, t->file), .events = POLLIN | POLLOUT | POLLPRI };
 
 	if (p.fd < 0)
 		return p.fd;
 	if (poll(&p, 1, 0) != 1)
-		changed(b->ps, BLAME(.pid = b->process->vpid, .object = "epoll"),
+		changed(f->b->ps, BLAME(.pid = f->b->process->vpid, .object = "epoll"),
 			"a one-shot target (descriptor %d) that has fired will report errors and hang-ups", (int)t->fd);
 	else
 		awake.events |= ANYTHING;
-	return add(b, epfd, &awake);
+	return add(f, &awake);
 }
 
 /* What is ready now was so before, and was reported: taken out of the list of the ready. */
@@ -317,6 +284,7 @@ static void drain(struct build *b, int epfd, size_t n)
 static int epoll_attach(struct build *b, const struct record *rec, const struct file_state *file, int fd)
 {
 	const struct epoll_state *s = rec->state;
+	const struct filling f = filling_of(b, fd);
 
 	/* Order does not show: the kernel keeps targets in a tree. */
 	for (enum pass pass = PASS_SPENT; pass <= PASS_REST; pass++) {
@@ -327,7 +295,7 @@ static int epoll_attach(struct build *b, const struct record *rec, const struct 
 
 			if (pass_of(b->restore, s, &s->targets[i]) != pass)
 				continue;
-			err = pass == PASS_SPENT ? add_spent(b, fd, &s->targets[i]) : add(b, fd, &s->targets[i]);
+			err = pass == PASS_SPENT ? add_spent(&f, &s->targets[i]) : add(&f, &s->targets[i]);
 			if (err)
 				return err;
 			n++;

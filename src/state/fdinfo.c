@@ -26,6 +26,21 @@ int fdinfo_parse(const char *text, struct file_look *f)
 	return 0;
 }
 
+/* A line alone: in a text of thousands of lines, sscanf and strstr would read on to its end for each. */
+struct line {
+	char s[1024];
+};
+
+static struct line line_of(const char *at)
+{
+	struct line line;
+	size_t size = MIN((size_t)(strchrnul(at, '\n') - at), sizeof(line.s) - 1);
+
+	memcpy(line.s, at, size);
+	line.s[size] = '\0';
+	return line;
+}
+
 const char *fdinfo_next(const char **at, const char *key)
 {
 	const char *value = proc_value(*at, key);
@@ -56,9 +71,10 @@ int fdinfo_lock_parse(const char *value, struct fdinfo_lock *out)
 {
 	char end[24];
 	long long start, last;
+	const struct line line = line_of(value);
 
 	*out = (struct fdinfo_lock){ 0 };
-	if (sscanf(value, "%*d: %7s %11s %7s %d %*s %lld %23s", out->class, out->state, out->mode, &out->pid, &start,
+	if (sscanf(line.s, "%*d: %7s %11s %7s %d %*s %lld %23s", out->class, out->state, out->mode, &out->pid, &start,
 		    end) != 6)
 		return -EBADMSG;
 	out->start = start;
@@ -83,8 +99,10 @@ bool fdinfo_has_write_lease(const char *text)
 
 int fdinfo_epoll_parse(const char *value, struct fdinfo_epoll *out)
 {
+	const struct line line = line_of(value);
+
 	*out = (struct fdinfo_epoll){ 0 };
-	if (sscanf(value, "%d events: %" SCNx32 " data: %" SCNx64 " pos:%*d ino:%" SCNx64, &out->fd, &out->events,
+	if (sscanf(line.s, "%d events: %" SCNx32 " data: %" SCNx64 " pos:%*d ino:%" SCNx64, &out->fd, &out->events,
 		    &out->data, &out->ino) < 3)
 		return -EBADMSG;
 	return 0;
@@ -117,14 +135,12 @@ int fdinfo_timer_parse(const char *text, struct fdinfo_timer *out)
 		       : 0;
 }
 
-/* The number behind "name:" on this line. */
+/* The number behind "name:". */
 static bool line_hex(const char *line, const char *name, uint64_t *out)
 {
-	const char *end = strchrnul(line, '\n'), *at = strstr(line, name);
+	const char *at = strstr(line, name);
 
-	if (!at || at >= end)
-		return false;
-	return sscanf(at + strlen(name), "%" SCNx64, out) == 1;
+	return at && sscanf(at + strlen(name), "%" SCNx64, out) == 1;
 }
 
 static int handle_parse(const char *line, struct fdinfo_mark *out)
@@ -149,29 +165,30 @@ static int handle_parse(const char *line, struct fdinfo_mark *out)
 /* sdev is the kernel's own form of a device number: 12 bits and 20. */
 int fdinfo_mark_parse(const char *value, struct fdinfo_mark *out)
 {
+	const struct line line = line_of(value);
 	uint64_t wd = 0, mask, ignored = 0, flags, mount, sdev;
 
 	*out = (struct fdinfo_mark){ 0 };
-	if (!line_hex(value, "mask:", &mask))
+	if (!line_hex(line.s, "mask:", &mask))
 		return -EBADMSG;
-	line_hex(value, "wd:", &wd);
-	line_hex(value, "ignored_mask:", &ignored);
+	line_hex(line.s, "wd:", &wd);
+	line_hex(line.s, "ignored_mask:", &ignored);
 	out->wd = (int64_t)wd;
 	out->mask = (uint32_t)mask;
 	out->ignored_mask = (uint32_t)ignored;
-	out->mark_flags = line_hex(value, "mflags:", &flags) ? (uint32_t)flags : 0;
-	if (line_hex(value, "mnt_id:", &mount)) {
+	out->mark_flags = line_hex(line.s, "mflags:", &flags) ? (uint32_t)flags : 0;
+	if (line_hex(line.s, "mnt_id:", &mount)) {
 		out->on = MARK_MOUNT;
 		out->mount = (int)mount;
 		return 0;
 	}
-	if (!line_hex(value, "sdev:", &sdev))
+	if (!line_hex(line.s, "sdev:", &sdev))
 		return -EBADMSG;
-	if (!line_hex(value, "ino:", &out->ino))
+	if (!line_hex(line.s, "ino:", &out->ino))
 		out->on = MARK_FILE_SYSTEM;
 	out->major = (uint32_t)(sdev >> 20);
 	out->minor = (uint32_t)(sdev & 0xfffff);
-	return handle_parse(value, out);
+	return handle_parse(line.s, out);
 }
 
 int fdinfo_fanotify_parse(const char *text, uint32_t *flags, uint32_t *event_flags)

@@ -48,7 +48,9 @@ int file_settle(int fd, const struct file_state *file);
  * it: what must not be left half done. The caller waits. fn may only make system calls. Returns what fn
  * returned. */
 int call_in_child(int (*fn)(void *arg), void *arg);
-/* The same, in the pid namespace that the descriptor ns names: there the kernel tells its numbers. */
+/* The same with a descriptor table of its own, which begins as this process's. */
+int call_with_own_descriptors(int (*fn)(void *arg), void *arg);
+/* As call_in_child, in the pid namespace that the descriptor ns names: there the kernel tells its numbers. */
 int call_in_pid_ns(int ns, int (*fn)(void *arg), void *arg);
 
 /* fdinfo of a descriptor in the keeper, read again. */

@@ -231,6 +231,57 @@ static int epoll_many_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Of three numbers one stands for what was registered, one for another eventfd since, and one for another that was registered too. */
+enum { REUSED = 150 };
+static int number[REUSED], meant[REUSED];
+
+static int epoll_many_reused_make(struct maker_ctx *ctx)
+{
+	ep = epoll_create1(0);
+	for (int i = 0; i < REUSED; i++) {
+		int other;
+
+		number[i] = meant[i] = eventfd(0, 0);
+		TRY(add(ep, number[i], EPOLLIN, (uint64_t)i));
+		if (i % 3 == 0)
+			continue;
+		meant[i] = dup(number[i]);
+		other = eventfd(0, 0);
+		CHECK(meant[i] >= 0 && dup2(other, number[i]) >= 0 && !close(other));
+		if (i % 3 == 2)
+			TRY(add(ep, number[i], EPOLLIN, (uint64_t)i + REUSED));
+	}
+	return 0;
+}
+
+/* How many entries tell of this one alone, and with what. */
+static int told_of(int f, uint64_t *data)
+{
+	uint64_t count = 1;
+	uint32_t events;
+	int n = -1;
+
+	if (write(f, &count, sizeof(count)) == sizeof(count))
+		n = wait_one(ep, &events, data);
+	return read(f, &count, sizeof(count)) == sizeof(count) ? n : -1;
+}
+
+static int epoll_many_reused_use(struct maker_ctx *ctx)
+{
+	uint64_t data;
+
+	for (int i = 0; i < REUSED; i++) {
+		SAME(told_of(meant[i], &data), 1);
+		SAME(data, i);
+		if (i % 3 == 0)
+			continue;
+		SAME(told_of(number[i], &data), i % 3 - 1);
+		if (i % 3 == 2)
+			SAME(data, i + REUSED);
+	}
+	return 0;
+}
+
 /* One epoll of two processes. */
 static int epoll_kid(struct maker_ctx *ctx)
 {
@@ -309,6 +360,7 @@ const struct maker makers_epoll[] = {
 	ROW("closed", "registered under a number since closed", epoll_closed),
 	ROW("reused", "a number since used again", epoll_reused),
 	ROW("many", "two hundred entries", epoll_many),
+	ROW("many-reused", "numbers since used again, among many", epoll_many_reused),
 	ROW("shared", "an epoll of two processes", epoll_shared),
 	ROW("kinds", "entries of every kind", epoll_kinds),
 	{ 0 },
