@@ -28,7 +28,7 @@ TOP = os.path.dirname(HERE)
 sys.path.insert(0, HERE)
 import plot                                    # noqa: E402
 
-Load = collections.namedtuple("Load", "name title arguments rounds")
+Load = collections.namedtuple("Load", "name title arguments rounds program", defaults=["bench-workload"])
 LOADS = [
     Load("memory-64", "64 MiB", ["memory", "64"], 5),
     Load("memory-1024", "1 GiB", ["memory", "1024"], 5),
@@ -173,7 +173,7 @@ def one_round(tool, load, options):
     work = tempfile.mkdtemp(prefix="spore-bench-", dir=options.work)
     image, pid = os.path.join(work, "image"), 0
     try:
-        p = subprocess.Popen([os.path.join(options.build, "bench/bench-workload"), *load.arguments], cwd=work, start_new_session=True,
+        p = subprocess.Popen([os.path.join(options.build, "bench", load.program), *load.arguments], cwd=work, start_new_session=True,
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         pid = p.pid
         before, _ = wait_for(os.path.join(work, "ready"), pid)

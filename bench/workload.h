@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,39 @@ static inline uint64_t sum(const uint64_t *words, size_t size)
 	for (size_t i = 0; i < size / sizeof(*words); i++)
 		s = s * 3 + words[i];
 	return s;
+}
+
+/* `new` renamed: a reader finds all of it or nothing. */
+static inline void tell(const char *name, uint64_t checksum)
+{
+	FILE *f = fopen("new", "w");
+
+	if (!f || fprintf(f, "%016llx %.6f\n", (unsigned long long)checksum, now(CLOCK_REALTIME)) < 0 ||
+		fclose(f) < 0 || rename("new", name) < 0)
+		die(name);
+}
+
+static inline void wait_go(void)
+{
+	while (access("go", F_OK) < 0)
+		nanosleep(&(struct timespec){ 0, 500000 }, NULL);
+}
+
+static inline void get(int fd, void *p, size_t size)
+{
+	if (read(fd, p, size) != (ssize_t)size)
+		exit(0); /* the parent has died */
+}
+
+static inline uint64_t get_sums(int fd, unsigned long n)
+{
+	uint64_t one, total = 0;
+
+	for (unsigned long i = 0; i < n; i++) {
+		get(fd, &one, sizeof(one));
+		total += one;
+	}
+	return total;
 }
 
 /* A small process's memory: mappings that the kernel cannot merge, and pages that only it has. */
