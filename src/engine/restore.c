@@ -238,7 +238,7 @@ static int prepare(struct restored *t, int dir_fd, const struct engine_events *e
 	if (!t->tree)
 		return failed(r->ps, NULL, -EBADMSG, "the image is damaged: nothing in it says what tree it is of");
 	r->made = calloc(r->image->n_records + 1, sizeof(*r->made));
-	if (!r->made)
+	if (!r->made || restore_find_uses(r) < 0)
 		return failed(r->ps, NULL, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < r->image->n_records; i++)
 		r->made[i].fd[0] = r->made[i].fd[1] = -1;
@@ -471,6 +471,8 @@ static void close_made(struct restore *r)
 	}
 	free(r->made);
 	r->made = NULL;
+	free(r->uses);
+	r->uses = NULL;
 }
 
 static void kill_tree(struct restored *t)

@@ -108,6 +108,8 @@ struct restore {
 	int terminal;
 	int64_t clock_shift_ns; /* what the tree's CLOCK_MONOTONIC lost: 0 in a time namespace; else new minus old. Added to absolute monotonic times */
 	struct made *made;	    /* see restore_made() */
+	const struct record **uses; /* see restore_uses() */
+	size_t n_uses;
 	struct mapped_file *mapped; /* backings opened for mapping: memory_fetch.c */
 	size_t n_mapped;
 	struct own_facts own; /* what is the same for every process, read once */
@@ -222,6 +224,10 @@ struct made {
 };
 struct made *restore_made(struct restore *r, object_id id);
 struct made *restore_made_of(struct restore *r, const void *state); /* the record whose state it is; NULL: none */
+/* The open file descriptions (kind "file") that stand on a backing, in the order of the image. */
+const struct record *const *restore_uses(const struct restore *r, object_id backing, size_t *n);
+/* Finds those of all; r->image is there. 0 or -ENOMEM. */
+int restore_find_uses(struct restore *r);
 /* Opens a path of the tree's root directory in the keeper (openat2, RESOLVE_IN_ROOT). */
 int restore_open(const struct restore *r, const char *path, uint64_t flags, uint64_t mode);
 /* The keeper's descriptor of an open file description (kind "file"), opened when first asked for. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,6 +54,48 @@ struct made *restore_made_of(struct restore *r, const void *state)
 		if (r->image->records[i].state == state)
 			return &r->made[i];
 	return NULL;
+}
+
+static object_id backing_of(const struct record *file)
+{
+	return ((const struct file_state *)file->state)->backing;
+}
+
+static int by_backing(const void *a, const void *b)
+{
+	const struct record *x = *(const struct record *const *)a, *y = *(const struct record *const *)b;
+	object_id p = backing_of(x), q = backing_of(y);
+
+	return p != q ? (p < q ? -1 : 1) : (x > y) - (x < y);
+}
+
+int restore_find_uses(struct restore *r)
+{
+	r->uses = calloc(r->image->n_records + 1, sizeof(*r->uses));
+	if (!r->uses)
+		return -ENOMEM;
+	for (size_t i = 0; i < r->image->n_records; i++)
+		if (!strcmp(r->image->records[i].kind->name, "file"))
+			r->uses[r->n_uses++] = &r->image->records[i];
+	qsort(r->uses, r->n_uses, sizeof(*r->uses), by_backing);
+	return 0;
+}
+
+const struct record *const *restore_uses(const struct restore *r, object_id backing, size_t *n)
+{
+	size_t low = 0, high = r->n_uses;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (backing_of(r->uses[middle]) < backing)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (*n = 0; low + *n < r->n_uses && backing_of(r->uses[low + *n]) == backing;)
+		++*n;
+	return r->uses + low;
 }
 
 int restore_open(const struct restore *r, const char *path, uint64_t flags, uint64_t mode)

@@ -168,7 +168,7 @@ static int open_one(int queue, const char *name, const struct file_state *file)
 static int open_descriptions(struct restore *r, const struct record *rec, const char *name, struct made *made)
 {
 	size_t n;
-	const struct record *files = image_records(r->image, &component_file.kind, &n);
+	const struct record *const *files = restore_uses(r, rec->id, &n);
 	struct opened *o = malloc(sizeof(*o) + n * sizeof(o->list[0]));
 
 	if (!o)
@@ -176,13 +176,11 @@ static int open_descriptions(struct restore *r, const struct record *rec, const 
 	o->n = 0;
 	made->data = o;
 	for (size_t i = 0; i < n; i++) {
-		const struct file_state *file = files[i].state;
-		int fd = file->backing == rec->id ? open_one(made->fd[0], name, file) : 0;
+		const struct file_state *file = files[i]->state;
+		int fd = open_one(made->fd[0], name, file);
 
 		if (fd < 0)
 			return fd;
-		if (file->backing != rec->id)
-			continue;
 		o->list[o->n].file = file;
 		o->list[o->n++].fd = fd;
 	}

@@ -340,14 +340,11 @@ static int pipe_open(struct restore *r, const struct record *rec, const struct f
 static bool has_packets(const struct restore *r, object_id id, const struct pipe_state *s)
 {
 	size_t n;
-	const struct record *files = image_records(r->image, &component_file.kind, &n);
+	const struct record *const *files = restore_uses(r, id, &n);
 
-	for (size_t i = 0; i < n; i++) {
-		const struct file_state *file = files[i].state;
-
-		if (file->backing == id && file->flags & O_DIRECT)
+	for (size_t i = 0; i < n; i++)
+		if (((const struct file_state *)files[i]->state)->flags & O_DIRECT)
 			return true;
-	}
 	return s->packets;
 }
 

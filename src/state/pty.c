@@ -264,12 +264,9 @@ int pty_allocate(struct restore *r, const char *ptmx, uint64_t index, uint64_t f
 static uint64_t master_flags(const struct restore *r, object_id id)
 {
 	size_t n;
-	const struct record *files = image_records(r->image, &component_file.kind, &n);
+	const struct record *const *files = restore_uses(r, id, &n);
 
-	for (size_t i = 0; i < n; i++)
-		if (((const struct file_state *)files[i].state)->backing == id)
-			return ((const struct file_state *)files[i].state)->flags;
-	return O_RDWR;
+	return n ? ((const struct file_state *)files[0]->state)->flags : O_RDWR;
 }
 
 int pty_restore_master(struct restore *r, const struct record *rec, uint64_t flags)

@@ -170,12 +170,12 @@ static bool is_tmpfile(uint64_t flags)
 static uint64_t creation_flags(const struct restore *r, object_id id)
 {
 	size_t n;
-	const struct record *files = image_records(r->image, &component_file.kind, &n);
+	const struct record *const *files = restore_uses(r, id, &n);
 
 	for (size_t i = 0; i < n; i++) {
-		const struct file_state *file = files[i].state;
+		const struct file_state *file = files[i]->state;
 
-		if (file->backing == id && is_tmpfile(file->flags))
+		if (is_tmpfile(file->flags))
 			return file->flags & ~(uint64_t)O_ASYNC;
 	}
 	return O_RDWR;
@@ -197,13 +197,13 @@ struct nameless {
 static struct nameless *nameless_new(const struct restore *r, object_id id)
 {
 	size_t n;
-	const struct record *files = image_records(r->image, &component_file.kind, &n);
+	const struct record *const *files = restore_uses(r, id, &n);
 	struct nameless *held = calloc(1, sizeof(*held) + n * sizeof(*held->opened));
 
 	for (size_t i = 0; held && i < n; i++) {
-		const struct file_state *file = files[i].state;
+		const struct file_state *file = files[i]->state;
 
-		if (file->backing == id && file->flags & O_NOFOLLOW && !is_tmpfile(file->flags)) {
+		if (file->flags & O_NOFOLLOW && !is_tmpfile(file->flags)) {
 			held->opened[held->n].flags = file->flags;
 			held->opened[held->n++].fd = -1;
 		}
