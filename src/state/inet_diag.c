@@ -110,12 +110,16 @@ int inet_diag_read(int pid, struct inet_diags *out)
 		err = dump(pid, AF_INET6, out);
 	if (!err && out->n)
 		qsort(out->list, out->n, sizeof(*out->list), compare);
+	for (size_t i = 0; i < out->n && !err; i++)
+		if (out->list[i].ino)
+			err = map_add(&out->inodes, &out->list[i].ino, sizeof(out->list[i].ino), &out->list[i]);
 	return err;
 }
 
 void inet_diag_free(struct inet_diags *d)
 {
 	free(d->list);
+	map_free(&d->inodes);
 	*d = (struct inet_diags){ 0 };
 }
 
@@ -129,11 +133,13 @@ const struct inet_diag *inet_diag_find(
 
 const struct inet_diag *inet_diag_of(const struct inet_diags *d, uint64_t ino)
 {
-	for (size_t i = 0; ino && i < d->n; i++)
-		if (d->list[i].ino == ino)
-			return &d->list[i];
-	return NULL;
+	const uint32_t key = (uint32_t)ino;
+
+	return ino ? map_find(&d->inodes, &key, sizeof(key)) : NULL;
 }
+
+/* --- what a program has closed
+ * ------------------------------------------------------------------------------------------------ */
 
 static int no_answer(void *arg, const struct nlmsghdr *h)
 {
@@ -156,6 +162,39 @@ static int destroy(int pid, const struct inet_diag *d)
 	return sock_diag_ask(pid, &ask, sizeof(ask), no_answer, NULL);
 }
 
+static void put_address(uint32_t ip[4], uint16_t *port, const union inet_sockaddr *a)
+{
+	*port = a->v4.sin_port;
+	if (a->any.sa_family == AF_INET6)
+		memcpy(ip, &a->v6.sin6_addr, sizeof(a->v6.sin6_addr));
+	else
+		memcpy(ip, &a->v4.sin_addr, sizeof(a->v4.sin_addr));
+}
+
+/* One connection, which the kernel finds by its addresses: nobody else's are gone through. It falls back on a listening socket. */
+static int ask_for_one(
+	int pid, const union inet_sockaddr *local, const union inet_sockaddr *peer, struct inet_diags *out)
+{
+	struct {
+		struct nlmsghdr h;
+		struct inet_diag_req_v2 r;
+	} ask = {
+		.h = { .nlmsg_len = sizeof(ask),
+			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK },
+		.r = { .sdiag_family = (uint8_t)local->any.sa_family,
+			.sdiag_protocol = IPPROTO_TCP,
+			.idiag_states = ~0u,
+			.id.idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE } },
+	};
+	int err;
+
+	put_address(ask.r.id.idiag_src, &ask.r.id.idiag_sport, local);
+	put_address(ask.r.id.idiag_dst, &ask.r.id.idiag_dport, peer);
+	err = sock_diag_ask(pid, &ask, sizeof(ask), add, out);
+	return err == -ENOENT ? 0 : err;
+}
+
 int inet_diag_clear(int pid, const union inet_sockaddr *local, const union inet_sockaddr *peer)
 {
 	const uint32_t left = peer ? STATE(STATE_FIN_WAIT1) | STATE(STATE_FIN_WAIT2) | STATE(STATE_TIME_WAIT) |
@@ -163,7 +202,7 @@ int inet_diag_clear(int pid, const union inet_sockaddr *local, const union inet_
 				   : STATE(STATE_TIME_WAIT);
 	_cleanup_(inet_diag_free)
 	struct inet_diags all = { 0 };
-	int err = inet_diag_read(pid, &all), n = 0;
+	int err = peer ? ask_for_one(pid, local, peer, &all) : inet_diag_read(pid, &all), n = 0;
 
 	for (size_t i = 0; i < all.n && !err; i++) {
 		const struct inet_diag *d = &all.list[i];

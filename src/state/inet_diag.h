@@ -2,6 +2,7 @@
 /* What sock_diag(7) tells of TCP sockets, those without a descriptor too: net/ipv4/inet_diag.c, net/ipv4/tcp_diag.c. */
 #pragma once
 
+#include "base/map.h"
 #include "state/inet.h"
 
 struct inet_diag {
@@ -18,6 +19,7 @@ struct inet_diag {
 struct inet_diags {
 	struct inet_diag *list; /* by both addresses: see inet_diag_find */
 	size_t n, room;
+	struct map inodes;
 };
 
 /* Of the network namespace of process pid. 0 or negative errno. */
