@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Unix sockets: what the files of this component share. unix.c captures, unix_restore.c connects, unix_fill.c fills. */
+/* Unix sockets: what the files of this component share. unix.c captures, unix_restore.c connects (unix_connect.h says how), unix_fill.c fills. */
 #pragma once
 
+#include "base/map.h"
 #include "state/files.h"
 #include "state/socket_options.h"
 #include "state/sockets.h"
@@ -83,7 +84,7 @@ struct unix_name_text unix_name_text(const struct blob *name);
 int unix_bind(struct restore *r, int fd, const struct blob *name, const struct unix_state *state, int hidden, int *dir);
 int unix_hidden_directory(void);
 
-/* --- unix_restore.c: whom they are connected with */
+/* --- unix_restore.c: whom they are connected with; see unix_connect.h */
 
 struct unix_made {
 	const struct unix_state *state;
@@ -92,14 +93,18 @@ struct unix_made {
 	int other; /* the end of a connection whose other owner is not in the tree; -1 */
 	int dir;   /* of a listener that is to be connected to: the directory of its file; -1 */
 	bool connected;
-	struct unix_identity dialler; /* of one that is not accepted yet */
+	const struct new_process *holder; /* the first that has it; known if anything waits to be accepted */
+	struct unix_identity dialler;	  /* of one that is not accepted yet */
+	struct unix_made *sender;	  /* of datagrams without a name: who is connected to it and has none */
 };
 
 struct unix_all {
 	struct restore *r;
 	struct record *recs;
+	struct unix_made **made; /* of each record */
 	size_t n;
-	int hidden; /* a directory that nobody sees */
+	struct map names; /* datagram sockets by name: the first of each */
+	int hidden;	  /* a directory that nobody sees */
 };
 
 /* What belongs to a record, made when first asked for. NULL: no such record, or out of memory. */
@@ -136,5 +141,5 @@ int unix_call_fetch(struct unix_call *call);
 int unix_call_now(struct restore *r, struct unix_call *call);
 
 /* --- unix_fill.c: what is in their queues, and how they are left */
-int unix_fill_all(const struct unix_all *all);
+int unix_fill_all(struct unix_all *all);
 int unix_finish_all(const struct unix_all *all);

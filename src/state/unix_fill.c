@@ -21,11 +21,6 @@
 #define MAX_FILES 253 /* SCM_MAX_FD */
 #define PLENTY	  (1 << 29)
 
-static struct unix_made *made_at(const struct unix_all *all, size_t i)
-{
-	return unix_made(all->r, all->recs[i].id);
-}
-
 static int cannot(const struct unix_all *all, const struct unix_state *s, int err, const char *what)
 {
 	return failed(all->r->ps, BLAME(.object = unix_name_text(s->name.size ? &s->name : &s->peer_name).s), err,
@@ -181,27 +176,23 @@ static int address_of(const struct unix_made *m, struct sockaddr_un *a, socklen_
 	return 0;
 }
 
-static struct unix_made *sender_named(const struct unix_all *all, const struct blob *name)
+/* Whose name a message tells, and who is connected with its receiver and has none: the first of each. */
+static int find_senders(struct unix_all *all)
 {
 	for (size_t i = 0; i < all->n; i++) {
-		struct unix_made *m = made_at(all, i);
+		struct unix_made *m = all->made[i];
+		const struct blob *name = &m->state->name;
+		struct unix_made *to = m->state->peer ? unix_made(all->r, m->state->peer) : NULL;
 
-		if (m->state->type == SOCK_DGRAM && unix_same_name(&m->state->name, name))
-			return m;
+		if (m->state->type != SOCK_DGRAM)
+			continue;
+		if (!name->size && to && !to->sender)
+			to->sender = m;
+		if (name->size && !map_find(&all->names, name->data, name->size) &&
+			map_add(&all->names, name->data, name->size, m) < 0)
+			return -ENOMEM;
 	}
-	return NULL;
-}
-
-static struct unix_made *sender_without_name(const struct unix_all *all, const struct unix_made *to)
-{
-	for (size_t i = 0; i < all->n; i++) {
-		struct unix_made *m = made_at(all, i);
-
-		if (m->state->type == SOCK_DGRAM && !m->state->name.size && m->state->peer &&
-			unix_made(all->r, m->state->peer) == to)
-			return m;
-	}
-	return NULL;
+	return 0;
 }
 
 static bool is_twin(const struct unix_all *all, const struct unix_made *m, const struct unix_made *of)
@@ -223,7 +214,8 @@ static int open_sender(const struct unix_all *all, const struct blob *name)
 
 static int fill_one(const struct unix_all *all, struct unix_made *m, const struct unix_message *message)
 {
-	struct unix_made *by = message->from.size ? sender_named(all, &message->from) : sender_without_name(all, m);
+	const struct blob *from = &message->from;
+	struct unix_made *by = from->size ? map_find(&all->names, from->data, from->size) : m->sender;
 	_cleanup_fd_ int opened = -1, file = -1;
 	struct sending s = { .all = all, .to = m->fd, .fd = by ? by->fd : m->other };
 	struct sockaddr_un a;
@@ -309,7 +301,7 @@ static int each(const struct unix_all *all, bool datagrams, const char *what,
 	int (*fn)(const struct unix_all *all, struct unix_made *m))
 {
 	for (size_t i = 0; i < all->n; i++) {
-		struct unix_made *m = made_at(all, i);
+		struct unix_made *m = all->made[i];
 		int err = (m->state->type == SOCK_DGRAM) == datagrams ? fn(all, m) : 0;
 
 		if (err)
@@ -318,9 +310,12 @@ static int each(const struct unix_all *all, bool datagrams, const char *what,
 	return 0;
 }
 
-int unix_fill_all(const struct unix_all *all)
+int unix_fill_all(struct unix_all *all)
 {
-	int err = each(all, true, "cannot be connected again", reconnect);
+	int err = find_senders(all);
+
+	if (!err)
+		err = each(all, true, "cannot be connected again", reconnect);
 
 	if (!err)
 		err = each(all, true, "cannot have its queue filled again", fill_datagrams);
