@@ -45,7 +45,7 @@ GROUPS = {
     "sigaltstack": "signal thread", "itimers": "timer", "posix_timers": "timer", "pending": "signal", "shared_pending": "signal",
     "fs": "task", "directory": "fs file", "dev_tty": "pty_jobs", "controlling_terminal": "pty_jobs session", "device": "file",
     "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped mqueue", "continued": "task",
-    "inotify": "watch", "fanotify": "watch", "watched": "watch", "namespace_file": "pseudo",
+    "inotify": "watch", "fanotify": "fanotify", "watched": "watch", "namespace_file": "pseudo",
     "semaphore_undo": "sysv_sem", "ipc_limits": "sysv_msg",
 }
 
