@@ -214,6 +214,7 @@ int sockets_find(struct capture *c)
 
 	if (!s)
 		return -ENOMEM;
+	pthread_mutex_init(&s->view_lock, NULL);
 	c->descriptions->sockets = s;
 	err = collect(c);
 	if (err || !s->n)
@@ -240,6 +241,20 @@ int sockets_find(struct capture *c)
 	return 0;
 }
 
+int sockets_view(struct capture *c, struct socket_view **out)
+{
+	struct sockets *s = c->descriptions->sockets;
+	int err;
+
+	pthread_mutex_lock(&s->view_lock);
+	if (!s->view && !s->view_error)
+		s->view_error = socket_view_open(c->kernel, &s->view);
+	*out = s->view;
+	err = s->view_error;
+	pthread_mutex_unlock(&s->view_lock);
+	return err;
+}
+
 void sockets_free(struct sockets *s)
 {
 	if (!s)
@@ -257,6 +272,8 @@ void sockets_free(struct sockets *s)
 		socket_queue_free(&s->list[i].queue);
 	}
 	free(s->list);
+	socket_view_free(s->view);
+	pthread_mutex_destroy(&s->view_lock);
 	unix_diag_free(&s->diags);
 	inet_diag_free(&s->inet);
 	free(s);

@@ -9,6 +9,7 @@
 #include "object/descriptions.h"
 #include "state/inet_diag.h"
 #include "state/sock_diag.h"
+#include "state/socket_view.h"
 #include "state/socket_queue.h"
 
 struct socket_look {
@@ -29,6 +30,9 @@ struct sockets {
 	struct inet_diags inet;	  /* if there is a TCP socket */
 	struct socket_look *list; /* by inode */
 	size_t n, room;
+	pthread_mutex_t view_lock;
+	struct socket_view *view; /* opened when it is first asked for */
+	int view_error;
 };
 
 /* Once every process's descriptors are known: fills c->descriptions->sockets and description->family, and adds what is in flight to the descriptions. */
@@ -37,3 +41,5 @@ void sockets_free(struct sockets *s);					     /* takes NULL */
 struct socket_look *socket_find(const struct descriptions *d, uint64_t ino); /* NULL: none of the tree's */
 /* Reads the queue, if that was not done yet. */
 int socket_read_queue(struct capture *c, struct socket_look *s);
+/* For what cannot be asked for. Negative errno where it cannot be had. */
+int sockets_view(struct capture *c, struct socket_view **out);

@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 
 #include "base/cleanup.h"
+#include "state/inet_errors.h"
 #include "state/inet_packet.h"
 #include "state/inet_queue.h"
 
@@ -26,6 +27,7 @@ struct udp_state {
 	struct inet_message *messages;
 	size_t n_messages;
 	struct udp_level udp;
+	struct inet_errors errors;
 };
 
 static const struct field udp_fields[] = {
@@ -34,6 +36,7 @@ static const struct field udp_fields[] = {
 	FIELD_UINT(struct udp_state, shutdown, "shutdown", "bit 0: receiving, bit 1: sending"),
 	FIELD_LIST(struct udp_state, messages, n_messages, "messages", inet_message_fields, "unread, in their order"),
 	FIELD_STRUCT(struct udp_state, udp, "udp", udp_level_fields, "of level SOL_UDP or SOL_UDPLITE"),
+	FIELD_STRUCT(struct udp_state, errors, "errors", inet_errors_fields, "errors not told yet"),
 	FIELD_END,
 };
 
@@ -51,14 +54,10 @@ static const struct option_level *level_of(const struct inet_state *s)
 
 /* --- checkpoint ------------------------------------------------------------------------------------------------------------------ */
 
-static int check_queues(struct capture *c, const struct file_look *f, int fd)
+static int check_unsent(struct capture *c, const struct file_look *f, int fd)
 {
-	struct pollfd p = { .fd = fd };
 	int unsent = 0;
 
-	if (poll(&p, 1, 0) == 1 && p.revents & POLLERR)
-		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program see it"),
-			"an error (SO_ERROR, or in its error queue) that was not told yet");
 	if (ioctl(fd, SIOCOUTQ, &unsent) == 0 && unsent)
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program send it"),
 			"a datagram that is not complete yet (UDP_CORK, MSG_MORE) cannot be read");
@@ -92,20 +91,24 @@ static int udp_capture(struct capture *c, const struct file_look *f, void *state
 {
 	struct udp_state *s = state;
 	int fd = file_dup(c, f), err;
-	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP }, in = { .fd = fd, .events = POLLIN };
 
 	if (fd < 0)
 		return fd;
 	err = inet_capture(c, f, fd, &s->inet);
 	if (!err)
-		err = check_queues(c, f, fd);
+		err = check_unsent(c, f, fd);
 	if (err)
 		return err;
 	options_read(fd, level_of(&s->inet)->list, level_of(&s->inet)->n, &s->udp);
 	s->connected = s->inet.peer.ip;
 	if (poll(&p, 1, 0) == 1)
 		s->shutdown = p.revents & POLLHUP ? 3 : p.revents & POLLRDHUP ? 1 : 0;
-	return c->writer && !image_is_trial(c->writer) ? capture_queue(c, f, fd, s) : 0;
+	err = inet_errors_capture(c, f, fd, &s->inet, &s->errors);
+	if (err > 0 && s->errors.error && poll(&in, 1, 0) == 1 && in.revents & POLLIN)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
+			"an error (SO_ERROR) that is to be told before what is in its queue");
+	return err >= 0 && c->writer && !image_is_trial(c->writer) ? capture_queue(c, f, fd, s) : MIN(err, 0);
 }
 
 /* --- restore ----------------------------------------------------------------------------------------------------------------------- */
@@ -117,7 +120,7 @@ static int udp_validate(struct restore *r, const struct record *rec)
 	if (s->inet.type != SOCK_DGRAM || (s->inet.protocol != IPPROTO_UDP && s->inet.protocol != IPPROTO_UDPLITE) ||
 		(s->connected && !s->inet.peer.ip) || s->shutdown > 3)
 		return failed(r->ps, BLAME(.object = "udp"), -EBADMSG, "the image has an impossible UDP socket");
-	return inet_validate(r, &s->inet);
+	return MIN(inet_errors_validate(r, &s->inet, &s->errors), inet_validate(r, &s->inet));
 }
 
 static int udp_open(struct restore *r, const struct record *rec, const struct file_state *file)
@@ -255,7 +258,10 @@ static int make(struct restore *r, struct inet_made *m)
 	what = options_write(m->fd, level_of(&s->inet)->list, level_of(&s->inet)->n, &s->udp, OPTION_LATE);
 	if (what)
 		return failed(r->ps, BLAME(.object = name.s), -errno, "a socket option cannot be set (%s): %m", what);
-	return inet_settle(r, m->fd, &s->inet, m->file);
+	err = inet_errors_make(r, m->fd, &s->inet, &s->errors);
+	if (!err)
+		err = inet_settle(r, m->fd, &s->inet, m->file);
+	return err ? err : inet_errors_queue(r, m->fd, &s->errors);
 }
 
 static int by_order(const void *a, const void *b)

@@ -3,6 +3,8 @@
 
 #include "inet.h"
 
+#include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
 #include <net/if.h>
 #include <netinet/udp.h>
 
@@ -308,13 +310,92 @@ static int unreachable_make(struct maker_ctx *ctx)
 	TRY(sockets_make(ctx));
 	close(server);
 	SAME(send(clients[1], "x", 1, 0), 1);
-	CHECK(poll_now(clients[1], 0) & POLLERR);
+	CHECK(UNTIL(poll_now(clients[1], 0) & POLLERR));
 	return 0;
 }
 
 static int unreachable_use(struct maker_ctx *ctx)
 {
 	SAME(level_option(clients[1], SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+	SAME(level_option(clients[1], SOL_SOCKET, SO_ERROR), 0);
+	SAME(send(clients[1], "x", 1, 0), 1);
+	SAME(recv(clients[1], ctx->path, 1, 0), -1);
+	SAME(errno, ECONNREFUSED);
+	return 0;
+}
+
+/* The error queue: two entries, of which SO_ERROR has told, or not. arg: TOLD. */
+enum { TOLD = 64 };
+
+static int queued_error_make(struct maker_ctx *ctx)
+{
+	int six = (ctx->arg & 3) == OVER_V6;
+
+	TRY(sockets_make(ctx));
+	close(server);
+	SAME(setsockopt(clients[1], six ? SOL_IPV6 : SOL_IP, six ? IPV6_RECVERR : IP_RECVERR, &(int){ 1 }, sizeof(int)), 0);
+	SAME(send(clients[1], "first", 5, 0), 5);
+	CHECK(UNTIL(poll_now(clients[1], 0) & POLLERR));
+	SAME(level_option(clients[1], SOL_SOCKET, SO_ERROR), ECONNREFUSED);
+	SAME(send(clients[1], "second", 6, 0), 6);
+	if (ctx->arg & TOLD)
+		CHECK(UNTIL(level_option(clients[1], SOL_SOCKET, SO_ERROR) == ECONNREFUSED));
+	nap(20);
+	return 0;
+}
+
+static int next_error(int fd, const char *text, int six)
+{
+	union {
+		char bytes[512];
+		struct cmsghdr align;
+	} control;
+	char data[64];
+	struct iovec iov = { data, sizeof(data) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
+	const struct sock_extended_err *e;
+
+	SAME(recvmsg(fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT), strlen(text));
+	CHECK(!memcmp(data, text, strlen(text)));
+	CHECK(CMSG_FIRSTHDR(&msg));
+	e = (const void *)CMSG_DATA(CMSG_FIRSTHDR(&msg));
+	SAME(e->ee_errno, ECONNREFUSED);
+	SAME(e->ee_origin, six ? SO_EE_ORIGIN_ICMP6 : SO_EE_ORIGIN_ICMP);
+	SAME(e->ee_type, six ? 1 : 3);
+	SAME(e->ee_code, six ? 4 : 3);
+	SAME(SO_EE_OFFENDER(e)->sa_family, six ? AF_INET6 : AF_INET);
+	return 0;
+}
+
+static int queued_error_use(struct maker_ctx *ctx)
+{
+	int six = (ctx->arg & 3) == OVER_V6;
+
+	SAME(level_option(clients[1], SOL_SOCKET, SO_ERROR), ctx->arg & TOLD ? 0 : ECONNREFUSED);
+	TRY(next_error(clients[1], "first", six));
+	TRY(next_error(clients[1], "second", six));
+	SAME(recv(clients[1], ctx->path, 1, MSG_ERRQUEUE | MSG_DONTWAIT), -1);
+	SAME(errno, EAGAIN);
+	return 0;
+}
+
+/* An entry that no message makes: when a datagram was sent. */
+static int local_error_make(struct maker_ctx *ctx)
+{
+	int how = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
+
+	TRY(sockets_make(ctx));
+	SAME(setsockopt(clients[1], SOL_SOCKET, SO_TIMESTAMPING, &how, sizeof(how)), 0);
+	TRY(says(clients[1], "x"));
+	CHECK(UNTIL(poll_now(clients[1], 0) & POLLERR));
+	return 0;
+}
+
+static int local_error_use(struct maker_ctx *ctx)
+{
+	CHECK(poll_now(clients[1], 0) & POLLERR);
 	return 0;
 }
 
@@ -339,7 +420,14 @@ const struct maker makers_udp[] = {
 	MADE("shut-both", "shut both ways", shut, OVER_V4 | SHUT_RDWR << 8),
 	{ "corked", "a datagram that is not complete", corked_make, corked_use, MAKER_MUST_REFUSE, OVER_V4,
 		"not complete" },
-	{ "unreachable", "an error not told yet", unreachable_make, unreachable_use, MAKER_MUST_REFUSE, OVER_V4,
+	MADE("unreachable", "an error not told yet", unreachable, OVER_V4),
+	MADE("unreachable-v6", "the same of IPv6", unreachable, OVER_V6),
+	MADE("unreachable-mapped", "of IPv4 in IPv6", unreachable, OVER_MAPPED),
+	MADE("unreachable-lite", "of UDP-Lite", unreachable, OVER_V4 | LITE),
+	MADE("error-queue", "two entries of the error queue", queued_error, OVER_V4),
+	MADE("error-queue-v6", "the same of IPv6", queued_error, OVER_V6),
+	MADE("error-queue-told", "what SO_ERROR has told is still in the queue", queued_error, OVER_V4 | TOLD),
+	{ "error-local", "one of our own kernel", local_error_make, local_error_use, MAKER_MUST_REFUSE, OVER_V4,
 		"an error" },
 	{ 0 },
 };

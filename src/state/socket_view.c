@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "state/socket_view.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "arch/x86_64/kernel_layout.h"
+#include "base/cleanup.h"
+#include "base/macro.h"
+#include "kernel/peek.h"
+
+#define MOST_BUFFERS (1u << 16)
+#define MOST_FRAGS   64
+#define ONE_LOOK     4096
+
+struct socket_view {
+	struct kernel_peek *kernel;
+	uint64_t vmemmap, page_offset;
+};
+
+static int agrees(struct socket_view *v);
+
+/* A variable of the kernel; -ENOENT: it has none of that name, -EPERM: it does not tell where. */
+static int find_symbol(const char *name, uint64_t *address)
+{
+	_cleanup_file_ FILE *list = fopen("/proc/kallsyms", "re");
+	char line[256], found[128];
+	unsigned long at;
+
+	if (!list)
+		return -EPERM;
+	while (fgets(line, sizeof(line), list))
+		if (strstr(line, name) && sscanf(line, "%lx %*c %127s", &at, found) == 2 && !strcmp(found, name)) {
+			*address = at;
+			return at ? 0 : -EPERM;
+		}
+	return -ENOENT;
+}
+
+static int base_of(struct socket_view *v, const char *symbol, uint64_t usual, uint64_t *base)
+{
+	uint64_t at = 0;
+	int err = find_symbol(symbol, &at);
+
+	*base = usual;
+	return err == -ENOENT ? 0 : err ? err : kernel_peek_bytes(v->kernel, at, base, sizeof(*base));
+}
+
+int socket_view_open(struct kernel_peek *kernel, struct socket_view **out)
+{
+	struct socket_view *v = kernel ? calloc(1, sizeof(*v)) : NULL;
+	int err;
+
+	if (!v)
+		return kernel ? -ENOMEM : -EOPNOTSUPP;
+	v->kernel = kernel;
+	err = base_of(v, KERNEL_VMEMMAP_SYMBOL, KERNEL_VMEMMAP, &v->vmemmap);
+	if (!err)
+		err = base_of(v, KERNEL_PAGE_OFFSET_SYMBOL, KERNEL_PAGE_OFFSET, &v->page_offset);
+	if (!err)
+		err = agrees(v);
+	if (err)
+		free(v);
+	else
+		*out = v;
+	return err;
+}
+
+void socket_view_free(struct socket_view *v)
+{
+	free(v);
+}
+
+/* A member's value, of at most 8 bytes. */
+static int get(struct socket_view *v, uint64_t at, const char *type, const char *member, uint64_t *value)
+{
+	return kernel_peek_member(v->kernel, at, type, member, value);
+}
+
+static int offset_of(struct socket_view *v, const char *type, const char *member, uint64_t *offset)
+{
+	return kernel_peek_address(v->kernel, 0, type, member, offset);
+}
+
+int socket_view_find(struct socket_view *v, int fd, uint64_t *sock)
+{
+	uint64_t file = 0, at = 0;
+	int err = kernel_peek_file(v->kernel, fd, &file, &at);
+
+	return err ? err : get(v, at, "socket", "sk", sock);
+}
+
+int socket_view_errors(struct socket_view *v, uint64_t sock, struct socket_errors *out)
+{
+	uint64_t now = 0, soft = 0, queue = 0, queued = 0;
+	int err = get(v, sock, "sock", "sk_err", &now);
+
+	if (!err)
+		err = get(v, sock, "sock", "sk_err_soft", &soft);
+	if (!err)
+		err = kernel_peek_address(v->kernel, sock, "sock", "sk_error_queue", &queue);
+	if (!err)
+		err = get(v, queue, "sk_buff_head", "qlen", &queued);
+	*out = (struct socket_errors){ .now = (uint32_t)now, .soft = (uint32_t)soft, .queued = (uint32_t)queued };
+	return err;
+}
+
+/* --- buffers -------------------------------------------------------------------------------------------------------------------------- */
+
+struct part {
+	uint64_t at, size;
+};
+
+static uint64_t page_memory(const struct socket_view *v, uint64_t page)
+{
+	return v->page_offset + (page - v->vmemmap) / KERNEL_STRUCT_PAGE * KERNEL_PAGE;
+}
+
+static int read_part(struct socket_view *v, const struct part *p, uint8_t *to)
+{
+	int err = 0;
+
+	for (uint64_t done = 0; done < p->size && !err;) {
+		uint64_t n = MIN(p->size - done, (uint64_t)ONE_LOOK);
+
+		err = kernel_peek_bytes(v->kernel, p->at + done, to + done, n);
+		done += n;
+	}
+	return err;
+}
+
+/* What of it lies in pages of their own: an array of struct skb_frag, of a page's address and two numbers of 4 bytes. */
+static int find_fragments(struct socket_view *v, uint64_t shared, struct part *parts, size_t *n)
+{
+	uint64_t list = 0, page = 0, count = 0, at = 0, at_size = 0, at_offset = 0, offset = 0;
+	int err = get(v, shared, "skb_shared_info", "nr_frags", &count);
+
+	if (!err)
+		err = get(v, shared, "skb_shared_info", "frag_list", &list);
+	if (!err)
+		err = kernel_peek_address(v->kernel, shared, "skb_shared_info", "frags", &at);
+	if (!err)
+		err = offset_of(v, "skb_frag", "len", &at_size);
+	if (!err)
+		err = offset_of(v, "skb_frag", "offset", &at_offset);
+	if (err || list || count + *n > MOST_FRAGS)
+		return err ? err : -ENOTSUP;
+	for (uint64_t i = 0; i < count && !err; i++, at += MAX(at_size, at_offset) + sizeof(uint32_t)) {
+		err = kernel_peek_bytes(v->kernel, at, &page, sizeof(page));
+		if (!err)
+			err = get(v, at, "skb_frag", "len", &parts[*n].size);
+		if (!err)
+			err = get(v, at, "skb_frag", "offset", &offset);
+		if (page & 1)
+			return -ENOTSUP; /* memory of a device */
+		parts[(*n)++].at = page_memory(v, page) + offset;
+	}
+	return err;
+}
+
+static int read_data(struct socket_view *v, uint64_t skb, bool headers, struct socket_buffer *out)
+{
+	uint64_t length = 0, paged = 0, end = 0, head = 0, data = 0, network = 0;
+	struct part parts[MOST_FRAGS];
+	size_t n = 1, total = 0;
+	int err = get(v, skb, "sk_buff", "len", &length);
+
+	if (!err)
+		err = get(v, skb, "sk_buff", "data_len", &paged);
+	if (!err)
+		err = get(v, skb, "sk_buff", "end", &end);
+	if (!err)
+		err = get(v, skb, "sk_buff", "network_header", &network);
+	if (!err)
+		err = get(v, skb, "sk_buff", "head", &head);
+	if (!err)
+		err = get(v, skb, "sk_buff", "data", &data);
+	if (err)
+		return err;
+	if (paged > length || length > 64u << 20)
+		return -EAGAIN;
+	parts[0] = (struct part){ data, length - paged };
+	if (headers && network != UINT16_MAX && head + network <= data)
+		parts[0] = (struct part){ head + network, length - paged + data - head - network };
+	if (paged)
+		err = find_fragments(v, head + end, parts, &n);
+	for (size_t i = 0; i < n && !err; i++)
+		out->size += parts[i].size;
+	out->data = err ? NULL : malloc(out->size ? out->size : 1);
+	if (!err && !out->data)
+		err = -ENOMEM;
+	for (size_t i = 0; i < n && !err; total += parts[i++].size)
+		err = read_part(v, &parts[i], out->data + total);
+	return err;
+}
+
+static int add_buffer(struct socket_view *v, uint64_t skb, bool headers, struct socket_buffers *out)
+{
+	struct socket_buffer *grown = reallocarray(out->list, out->n + 1, sizeof(*grown)), *b;
+	uint64_t cb = 0;
+	int err;
+
+	if (!grown)
+		return -ENOMEM;
+	out->list = grown;
+	b = &grown[out->n++];
+	*b = (struct socket_buffer){ .address = skb };
+	err = kernel_peek_address(v->kernel, skb, "sk_buff", "cb", &cb);
+	if (!err)
+		err = kernel_peek_bytes(v->kernel, cb, b->cb, sizeof(b->cb));
+	if (!err)
+		err = get(v, skb, "sk_buff", "sk", &b->sock);
+	return err ? err : read_data(v, skb, headers, b);
+}
+
+int socket_view_queue(
+	struct socket_view *v, uint64_t sock, enum socket_view_queue which, bool headers, struct socket_buffers *out)
+{
+	uint64_t queue = 0, at = 0, length = 0;
+	int err = kernel_peek_address(
+		v->kernel, sock, "sock", which == QUEUE_ERRORS ? "sk_error_queue" : "sk_receive_queue", &queue);
+
+	if (!err)
+		err = get(v, queue, "sk_buff_head", "qlen", &length);
+	if (!err)
+		err = get(v, queue, "sk_buff_head", "next", &at);
+	while (!err && at != queue && out->n <= MIN(length, MOST_BUFFERS)) {
+		err = add_buffer(v, at, headers, out);
+		if (!err)
+			err = get(v, at, "sk_buff", "next", &at);
+	}
+	return err ? err : out->n == length ? 0 : -EAGAIN;
+}
+
+struct sock_extended_err socket_view_error_of(struct socket_view *v, const struct socket_buffer *b)
+{
+	struct sock_extended_err ee = { .ee_origin = SO_EE_ORIGIN_NONE };
+	uint64_t offset = 0;
+
+	if (!offset_of(v, "sock_exterr_skb", "ee", &offset) && offset + sizeof(ee) <= sizeof(b->cb))
+		memcpy(&ee, b->cb + offset, sizeof(ee));
+	return ee;
+}
+
+void socket_buffers_free(struct socket_buffers *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		free(b->list[i].data);
+	free(b->list);
+	*b = (struct socket_buffers){ 0 };
+}
+
+/* Kernels differ: is what is read what was sent? A message that has both a head and pages. */
+static int agrees(struct socket_view *v)
+{
+	enum { SIZE = 20000 };
+	_cleanup_free_ uint8_t *sent = malloc(SIZE);
+	struct socket_buffers seen = { 0 };
+	uint64_t sock;
+	int pair[2], err;
+
+	if (!sent || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < SIZE; i++)
+		sent[i] = (uint8_t)(i * 31 + i / 251);
+	err = send(pair[0], sent, SIZE, MSG_DONTWAIT) == SIZE ? socket_view_find(v, pair[1], &sock) : -ENOTSUP;
+	if (!err)
+		err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &seen);
+	if (!err && (seen.n != 1 || seen.list[0].size != SIZE || memcmp(seen.list[0].data, sent, SIZE) != 0))
+		err = -ENOTSUP;
+	socket_buffers_free(&seen);
+	close(pair[0]);
+	close(pair[1]);
+	return err;
+}
