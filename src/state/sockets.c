@@ -12,6 +12,7 @@
 #include "state/fdinfo.h"
 #include "state/files.h"
 #include "state/tcp_look.h"
+#include "state/unix_early.h"
 
 static int number_of(int fd, int option)
 {
@@ -122,12 +123,32 @@ static int own_pid_ns(const struct capture *c, int *out)
 	return *out < 0 ? -errno : 0;
 }
 
+static int find_in_flight(struct capture *c, const struct file_look *f, const struct socket_queue *q,
+	struct file_look **list, size_t *n_list)
+{
+	size_t n = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < q->n; i++)
+		n += q->list[i].n_fds;
+	*list = calloc(n + 1, sizeof(**list));
+	if (!*list)
+		return -ENOMEM;
+	for (size_t i = 0; i < q->n; i++)
+		for (size_t k = 0; k < q->list[i].n_fds; k++)
+			(*list)[(*n_list)++] = (struct file_look){
+				.process = f->process, .fd = q->list[i].fds[k], .dup = -1, .carrier = f
+			};
+	for (size_t i = 0; i < *n_list && !err; i++)
+		err = add_in_flight(c, &(*list)[i]);
+	return err;
+}
+
 static int read_queue(struct capture *c, struct socket_look *s)
 {
 	struct file_look *f = (struct file_look *)s->description->look;
 	_cleanup_fd_ int ns = -1;
 	int fd = file_dup(c, f), err = own_pid_ns(c, &ns);
-	size_t n = 0;
 
 	if (fd < 0 || err)
 		return fd < 0 ? fd : err;
@@ -138,22 +159,21 @@ static int read_queue(struct capture *c, struct socket_look *s)
 		return refused(c->ps, BLAME_FILE(f), "an error (SO_ERROR) is to be told before what is in its queue");
 	if (err)
 		return failed(c->ps, BLAME_FILE(f), err, "its queue cannot be read: %s", strerror(-err));
-	for (size_t i = 0; i < s->queue.n; i++)
-		n += s->queue.list[i].n_fds;
-	s->in_flight = calloc(n + 1, sizeof(*s->in_flight));
-	if (!s->in_flight)
-		return -ENOMEM;
-	for (size_t i = 0; i < s->queue.n; i++)
-		for (size_t k = 0; k < s->queue.list[i].n_fds; k++)
-			s->in_flight[s->n_in_flight++] = (struct file_look){
-				.process = f->process, .fd = s->queue.list[i].fds[k], .dup = -1, .carrier = f
-			};
-	for (size_t i = 0; i < s->n_in_flight; i++) {
-		err = add_in_flight(c, &s->in_flight[i]);
-		if (err)
-			return err;
-	}
-	return 0;
+	return find_in_flight(c, f, &s->queue, &s->in_flight, &s->n_in_flight);
+}
+
+int socket_read_early(struct capture *c, struct socket_look *s)
+{
+	struct file_look *f = (struct file_look *)s->description->look;
+	int fd = file_dup(c, f), err = fd < 0 ? fd : unix_early_read(c, fd, &s->early);
+
+	if (err == -ENOENT)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program that listens accept it"),
+			"a descriptor that nobody else has was sent on it, a connection that is not accepted yet");
+	if (err)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program that listens accept it"),
+			"what was sent on a connection that is not accepted yet cannot be read");
+	return find_in_flight(c, f, &s->early, &s->early_flight, &s->n_early_flight);
 }
 
 int socket_read_queue(struct capture *c, struct socket_look *s)
@@ -268,8 +288,15 @@ void sockets_free(struct sockets *s)
 			close_fd(&f->dup);
 		}
 		free(s->list[i].in_flight);
+		for (size_t k = 0; k < s->list[i].n_early_flight; k++) {
+			free(s->list[i].early_flight[k].link);
+			free(s->list[i].early_flight[k].info);
+			close_fd(&s->list[i].early_flight[k].dup);
+		}
+		free(s->list[i].early_flight);
 		tcp_look_free(s->list[i].tcp);
 		socket_queue_free(&s->list[i].queue);
+		socket_queue_free(&s->list[i].early);
 	}
 	free(s->list);
 	socket_view_free(s->view);

@@ -21,6 +21,9 @@ struct socket_look {
 	struct file_look *in_flight;  /* one for each descriptor in the queue, in order */
 	size_t n_in_flight;
 	bool is_read;
+	struct socket_queue early;	/* AF_UNIX: what it sent and nobody has accepted yet */
+	struct file_look *early_flight; /* as in_flight */
+	size_t n_early_flight;
 	struct tcp_look *tcp; /* TCP: state/tcp_look.h */
 	bool waits;	      /* connected to a listener of the tree, which has not accepted it yet */
 };
@@ -41,5 +44,7 @@ void sockets_free(struct sockets *s);					     /* takes NULL */
 struct socket_look *socket_find(const struct descriptions *d, uint64_t ino); /* NULL: none of the tree's */
 /* Reads the queue, if that was not done yet. */
 int socket_read_queue(struct capture *c, struct socket_look *s);
+/* Fills `early`. 0; it may have been refused. */
+int socket_read_early(struct capture *c, struct socket_look *s);
 /* For what cannot be asked for. Negative errno where it cannot be had. */
 int sockets_view(struct capture *c, struct socket_view **out);

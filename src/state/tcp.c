@@ -20,6 +20,7 @@
 static const struct field waiting_fields[] = {
 	FIELD_REF(struct tcp_waiting, socket, "socket", "tcp", REF_LATE, "who connected; absent: it was closed since"),
 	FIELD_STRUCT(struct tcp_waiting, from, "from", inet_address_fields, "the address of one that was closed"),
+	FIELD_BLOB(struct tcp_waiting, sent, "sent", "what one that was closed had sent"),
 	FIELD_END,
 };
 
@@ -173,8 +174,10 @@ static struct socket_look *client_of(struct capture *c, const struct inet_diag *
 	return d && d->ino ? socket_find(c->descriptions, d->ino) : NULL;
 }
 
-static int add_waiting(struct capture *c, const struct file_look *f, const struct inet_diag *child, struct tcp_state *s)
+static int add_waiting(struct capture *c, const struct file_look *f, const struct tcp_look *t,
+	const struct inet_diag *child, struct tcp_state *s)
 {
+	struct tcp_early *early = tcp_early_of(t, child);
 	struct socket_look *client = client_of(c, child);
 	struct tcp_waiting *w = &s->waiting[s->n_waiting];
 	struct inet_text from = inet_text(&child->peer);
@@ -183,13 +186,17 @@ static int add_waiting(struct capture *c, const struct file_look *f, const struc
 	if ((!client && other && other->ino) || (!client && !inet_is_local(c->tree->root_pid, &child->peer)))
 		return changed(c->ps, BLAME_FILE(f),
 			"a connection from %s, outside the tree, that it has not accepted yet will be gone", from.s);
-	if (child->rqueue > (child->state == STATE_CLOSE_WAIT))
+	if (tcp_sent_early(child) && (!early || (!client && child->state != STATE_CLOSE_WAIT)))
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program accept it"),
 			"what was sent on a connection from %s that is not accepted yet cannot be read", from.s);
 	if (client)
 		w->socket = backing_id(c, client->description->look);
 	else if (inet_to_text(&child->peer, &w->from) < 0)
 		return -ENOMEM;
+	if (!client && early) {
+		w->sent = early->data;
+		early->data = (struct blob){ 0 };
+	}
 	s->n_waiting++;
 	return 0;
 }
@@ -216,7 +223,7 @@ static int capture_waiting(struct capture *c, const struct file_look *f, const s
 	}
 	qsort(list, n, sizeof(*list), by_age);
 	for (size_t i = 0; i < n && !err; i++)
-		err = add_waiting(c, f, list[i], s);
+		err = add_waiting(c, f, t, list[i], s);
 	return err;
 }
 

@@ -34,7 +34,8 @@ enum tcp_relation {
 /* A connection in a listener's backlog. */
 struct tcp_waiting {
 	object_id socket;	  /* who connected; 0: it was closed since */
-	struct inet_address from; /* of one that was closed */
+	struct inet_address from; /* of one that was closed, */
+	struct blob sent;	  /* and what it had sent */
 };
 
 struct tcp_state {

@@ -174,6 +174,8 @@ int tcp_look(struct capture *c)
 		err = each(c, "", find);
 	if (!err && c->writer && !image_is_trial(c->writer))
 		err = each(c, "its queues cannot be read", queues);
+	if (!err && c->writer)
+		err = each(c, "", tcp_read_early);
 	return err;
 }
 
@@ -181,6 +183,9 @@ void tcp_look_free(struct tcp_look *t)
 {
 	if (!t)
 		return;
+	for (size_t i = 0; i < t->n_early; i++)
+		free(t->early[i].data.data);
+	free(t->early);
 	free(t->unread.data);
 	free(t->unsent.data);
 	free(t);

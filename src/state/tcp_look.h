@@ -7,6 +7,12 @@
 #include "state/sockets.h"
 #include "state/tcp.h"
 
+/* What was sent on a connection that a listener has not accepted yet. */
+struct tcp_early {
+	const struct inet_diag *child;
+	struct blob data; /* of a client that was closed; a client of the tree has it in its `unsent` */
+};
+
 struct tcp_look {
 	struct tcp_info info;
 	uint32_t info_rcv_wnd;		 /* tcpi_rcv_wnd, which follows since 6.2 */
@@ -19,6 +25,8 @@ struct tcp_look {
 	int mark;		    /* where in unread the byte out of band is; -1: none */
 	bool mark_taken;
 	uint32_t snd_wnd, rcv_wnd;
+	struct tcp_early *early; /* of a listener */
+	size_t n_early;
 };
 
 _Static_assert(
@@ -28,6 +36,10 @@ int tcp_look(struct capture *c);
 bool tcp_fin_received(const struct tcp_look *t);
 /* Its peer was closed, but not before it had written what has not come yet. */
 bool tcp_peer_sends_on(const struct tcp_look *t);
+/* tcp_early.c: of a listener; NULL: it could not be read. */
+int tcp_read_early(struct capture *c, struct socket_look *s);
+bool tcp_sent_early(const struct inet_diag *child);
+struct tcp_early *tcp_early_of(const struct tcp_look *listener, const struct inet_diag *child);
 void tcp_look_free(struct tcp_look *t); /* takes NULL */
 
 /* tcp_queue.c: what has come to it, and is not read. -ENOTSUP: this kernel does not show what is behind a byte out of band. */

@@ -192,6 +192,7 @@ static int dial(struct restore *r, const struct tcp_end *e, bool wait)
 static int dial_waiting(struct restore *r, const struct tcp_end *listener, const struct tcp_waiting *w)
 {
 	struct inet_made *m = w->socket ? inet_made(r, w->socket) : NULL;
+	const struct tcp_state closed = { .unsent = w->sent };
 	_cleanup_fd_ int own = -1;
 	struct tcp_end e;
 	int err;
@@ -212,7 +213,9 @@ static int dial_waiting(struct restore *r, const struct tcp_end *listener, const
 	}
 	if (!err)
 		err = dial(r, &e, true);
-	if (!err && m)
+	if (!err && !m)
+		e.s = &closed;
+	if (!err)
 		err = tcp_end_send_unsent(&e);
 	if (!err && m)
 		err = tcp_end_shut(&e, true);

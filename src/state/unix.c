@@ -4,6 +4,7 @@
  * lies in a queue is part of the receiver; what a socket has sent lies in its peer's.
  */
 #include "state/unix.h"
+#include "state/unix_early.h"
 
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -34,18 +35,19 @@ static const struct field message_fields[] = {
 	FIELD_END,
 };
 
-static const struct field waiting_fields[] = {
-	FIELD_REF(
-		struct unix_waiting, socket, "socket", "unix", REF_LATE, "who connected; absent: it was closed since"),
-	FIELD_END,
-};
-
 static const struct field identity_fields[] = {
 	FIELD_BOOL(struct unix_identity, known, "known", "SO_PEERCRED tells of somebody"),
 	FIELD_INT(struct unix_identity, pid, "pid", "in the tree's pid namespace"),
 	FIELD_UINT(struct unix_identity, uid, "uid", "effective user"),
 	FIELD_UINT(struct unix_identity, gid, "gid", "effective group"),
 	FIELD_UINTS(struct unix_identity, groups, n_groups, "groups", SHOW_DECIMAL, "SO_PEERGROUPS"),
+	FIELD_END,
+};
+
+static const struct field waiting_fields[] = {
+	FIELD_REF(
+		struct unix_waiting, socket, "socket", "unix", REF_LATE, "who connected; absent: it was closed since"),
+	FIELD_LIST(struct unix_waiting, sent, n_sent, "sent", message_fields, "what one that was closed had sent"),
 	FIELD_END,
 };
 
@@ -77,6 +79,8 @@ static const struct field unix_fields[] = {
 	FIELD_UINT(struct unix_state, shutdown, "shutdown", "bit 0: receiving, bit 1: sending"),
 	FIELD_BOOL(struct unix_state, reset, "reset", "SO_ERROR is ECONNRESET, and was not yet told"),
 	FIELD_LIST(struct unix_state, messages, n_messages, "messages", message_fields, "unread, in their order"),
+	FIELD_LIST(struct unix_state, sent, n_sent, "sent", message_fields,
+		"what it sent to a listener that has not accepted it yet"),
 	FIELD_STRUCT(struct unix_state, options, "options", socket_options_fields, "of level SOL_SOCKET"),
 	FIELD_END,
 };
@@ -189,57 +193,6 @@ static int cut_off(struct capture *c, const struct file_look *f, const char *wha
 	return changed(c->ps, BLAME_FILE(f), "%s", what);
 }
 
-/* --- not yet accepted -------------------------------------------------------------------------------------------------------- */
-
-static bool lost_data(const struct capture *c)
-{
-	const struct unix_diags *all = &c->descriptions->sockets->diags;
-
-	for (size_t i = 0; i < all->n && !all->list[i].ino; i++)
-		if (all->list[i].has_peer && !all->list[i].peer && all->list[i].queue)
-			return true;
-	return false;
-}
-
-static int capture_waiting(
-	struct capture *c, const struct file_look *f, const struct unix_diag *d, struct unix_state *s)
-{
-	s->backlog = d->backlog;
-	s->waiting = calloc(d->n_waiting + 1, sizeof(*s->waiting));
-	if (!s->waiting)
-		return -ENOMEM;
-	for (size_t i = 0; i < d->n_waiting; i++) {
-		const struct socket_look *who = socket_find(c->descriptions, d->waiting[i]);
-
-		if (!d->waiting[i] && lost_data(c))
-			return refused(c->ps, BLAME_FILE(f, .remedy = "let the program accept it"),
-				"what a client sent that has closed its connection before that was accepted cannot be "
-				"read");
-		if (d->waiting[i] && !who) {
-			int err = cut_off(
-				c, f, "a connection from outside the tree that it has not accepted yet will be gone");
-
-			if (err)
-				return err;
-			continue;
-		}
-		s->waiting[s->n_waiting++].socket = who ? backing_id(c, who->description->look) : 0;
-	}
-	return 0;
-}
-
-/* It lies in a socket that nobody has a descriptor of. */
-static int check_sent(struct capture *c, const struct file_look *f, int fd)
-{
-	int sent = 0;
-
-	if (ioctl(fd, SIOCOUTQ, &sent) < 0)
-		return -errno;
-	return sent ? refused(c->ps, BLAME_FILE(f, .remedy = "let the program that listens accept it"),
-			      "what was sent on a connection that is not accepted yet cannot be read")
-		    : 0;
-}
-
 /* --- the queue ---------------------------------------------------------------------------------------------------------------- */
 
 static int copy_blob(struct blob *to, const void *data, size_t size)
@@ -286,6 +239,34 @@ static int copy_message(
 	return err;
 }
 
+static int copy_queue(struct capture *c, const struct socket_queue *q, struct file_look *files,
+	struct unix_message **list, size_t *n)
+{
+	int err = 0;
+
+	*list = calloc(q->n + 1, sizeof(**list));
+	if (!*list)
+		return -ENOMEM;
+	for (size_t i = 0; i < q->n && !err; i++) {
+		err = copy_message(c, &q->list[i], files, &(*list)[(*n)++]);
+		files += q->list[i].n_fds;
+	}
+	return err;
+}
+
+/* It lies in a socket that nobody has a descriptor of. */
+static int capture_sent(struct capture *c, int fd, struct socket_look *own, struct unix_state *s)
+{
+	int sent = 0, err;
+
+	if (ioctl(fd, SIOCOUTQ, &sent) < 0)
+		return -errno;
+	if (!sent || !c->writer)
+		return 0;
+	err = socket_read_early(c, own);
+	return err ? err : copy_queue(c, &own->early, own->early_flight, &s->sent, &s->n_sent);
+}
+
 /* What these messages take of a sender's buffer. */
 static int room_taken(const struct socket_queue *q, int type)
 {
@@ -324,7 +305,6 @@ static bool hides_messages(struct capture *c, const struct socket_look *own)
 
 static int capture_queue(struct capture *c, struct socket_look *own, struct unix_state *s)
 {
-	size_t in_flight = 0;
 	int err;
 
 	if (!c->writer || s->state == UNIX_LISTENS)
@@ -336,16 +316,57 @@ static int capture_queue(struct capture *c, struct socket_look *own, struct unix
 		return refused(c->ps, BLAME_FILE(own->description->look, .remedy = "let the program read it"),
 			"an empty message in its queue, which was looked at before (MSG_PEEK), cannot be told from "
 			"none");
-	s->messages = calloc(own->queue.n + 1, sizeof(*s->messages));
-	if (!s->messages)
-		return -ENOMEM;
-	for (size_t i = 0; i < own->queue.n && !err; i++) {
-		const struct queue_message *m = &own->queue.list[i];
+	return copy_queue(c, &own->queue, own->in_flight, &s->messages, &s->n_messages);
+}
 
-		err = copy_message(c, m, &own->in_flight[in_flight], &s->messages[s->n_messages++]);
-		in_flight += m->n_fds;
-	}
+/* --- not yet accepted -------------------------------------------------------------------------------------------------------- */
+
+/* Nobody has its end any more; but what it sent is there to be read. */
+static int capture_closed(
+	struct capture *c, const struct file_look *f, int fd, size_t i, size_t n, struct unix_waiting *w)
+{
+	struct socket_queue q = { 0 };
+	int err = c->writer ? unix_early_read_waiting(c, fd, i, n, &q) : 0;
+
+	for (size_t k = 0; k < q.n && !err; k++)
+		if (q.list[k].n_fds)
+			err = -ENOTSUP;
+	if (err)
+		err = refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program accept it"),
+			"what a client sent that has closed its connection before that was accepted cannot be read");
+	else
+		err = copy_queue(c, &q, NULL, &w->sent, &w->n_sent);
+	socket_queue_free(&q);
 	return err;
+}
+
+static int capture_waiting(
+	struct capture *c, const struct file_look *f, int fd, const struct unix_diag *d, struct unix_state *s)
+{
+	s->backlog = d->backlog;
+	s->waiting = calloc(d->n_waiting + 1, sizeof(*s->waiting));
+	if (!s->waiting)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->n_waiting; i++) {
+		const struct socket_look *who = socket_find(c->descriptions, d->waiting[i]);
+
+		if (d->waiting[i] && !who) {
+			int err = cut_off(
+				c, f, "a connection from outside the tree that it has not accepted yet will be gone");
+
+			if (err)
+				return err;
+			continue;
+		}
+		if (!who) {
+			int err = capture_closed(c, f, fd, i, d->n_waiting, &s->waiting[s->n_waiting]);
+
+			if (err)
+				return err;
+		}
+		s->waiting[s->n_waiting++].socket = who ? backing_id(c, who->description->look) : 0;
+	}
+	return 0;
 }
 
 /* --- all ------------------------------------------------------------------------------------------------------------------------ */
@@ -364,13 +385,13 @@ static int capture_connection(
 		return refused(c->ps, BLAME_FILE(f), "an error (SO_ERROR) of a datagram socket that was not told yet");
 	switch (s->state) {
 	case UNIX_LISTENS:
-		return capture_waiting(c, f, own->diag, s);
+		return capture_waiting(c, f, fd, own->diag, s);
 	case UNIX_CONNECTED:
 		peer = socket_find(c->descriptions, own->diag->peer);
 		s->peer = backing_id(c, peer->description->look);
 		return 0;
 	case UNIX_WAITS:
-		return check_sent(c, f, fd);
+		return capture_sent(c, fd, own, s);
 	case UNIX_PEER_OUTSIDE:
 		err = cut_off(c, f,
 			"its peer is outside the tree: it will come back hung up, with what it was sent still to be "

@@ -26,7 +26,9 @@ struct unix_message {
 };
 
 struct unix_waiting {
-	object_id socket; /* 0: it was closed since */
+	object_id socket;	   /* 0: it was closed since, */
+	struct unix_message *sent; /* having sent this */
+	size_t n_sent;
 };
 
 /* Whom SO_PEERCRED and SO_PEERGROUPS name. */
@@ -59,6 +61,8 @@ struct unix_state {
 	bool reset; /* SO_ERROR: ECONNRESET, not told yet */
 	struct unix_message *messages;
 	size_t n_messages;
+	struct unix_message *sent; /* to a listener that has not accepted it yet */
+	size_t n_sent;
 	struct socket_options options;
 };
 
@@ -123,7 +127,8 @@ struct unix_call {
 	const char *name; /* name_size bytes */
 	size_t name_size;
 	const struct msghdr *message; /* SEND */
-	bool for_a_moment;	      /* CONNECT: the socket is closed at once */
+	bool for_a_moment;	      /* CONNECT: the socket is closed at once, */
+	const struct unix_waiting *waiting; /* after it has sent what that says */
 	struct new_process *by;	      /* out: who makes it; NULL: it was made at once */
 	int pair[2];		      /* out */
 	int *remote_pair;	      /* of unix_calls_run: where the answer will be */
@@ -141,5 +146,8 @@ int unix_call_fetch(struct unix_call *call);
 int unix_call_now(struct restore *r, struct unix_call *call);
 
 /* --- unix_fill.c: what is in their queues, and how they are left */
+
+/* What fd sends to whoever will accept it. */
+int unix_send_early(const struct unix_all *all, int fd, bool stream, const struct unix_message *list, size_t n);
 int unix_fill_all(struct unix_all *all);
 int unix_finish_all(const struct unix_all *all);

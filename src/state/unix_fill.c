@@ -138,6 +138,18 @@ static void make_room(int fd)
 
 /* --- streams ------------------------------------------------------------------------------------------------------------------- */
 
+int unix_send_early(const struct unix_all *all, int fd, bool stream, const struct unix_message *list, size_t n)
+{
+	struct sending s = { .all = all, .fd = fd, .to = -1, .stream = stream };
+	int err = 0;
+
+	if (n)
+		make_room(fd);
+	for (size_t i = 0; i < n && !err; i++)
+		err = list[i].mark ? -EBADMSG : send_message(&s, &list[i]);
+	return err;
+}
+
 static int fill_stream(const struct unix_all *all, struct unix_made *m)
 {
 	struct unix_made *peer = m->state->peer ? unix_made(all->r, m->state->peer) : NULL;
@@ -149,7 +161,7 @@ static int fill_stream(const struct unix_all *all, struct unix_made *m)
 		make_room(s.fd);
 	for (size_t i = 0; i < m->state->n_messages && !err; i++)
 		err = send_message(&s, &m->state->messages[i]);
-	return err;
+	return err ? err : unix_send_early(all, m->fd, s.stream, m->state->sent, m->state->n_sent);
 }
 
 /* --- datagrams ------------------------------------------------------------------------------------------------------------------- */

@@ -70,6 +70,7 @@ int unix_knock_all(struct connecting *c)
 		call = unix_add_call(c, UNIX_CALL_CONNECT, client ? dialler(c->all.r, client) : NULL);
 		call->fd = client ? client->fd : socket_in(c->all.r->root_pid, AF_UNIX, (int)s->type, 0);
 		call->for_a_moment = !client;
+		call->waiting = client ? NULL : &s->waiting[c->knock];
 		if (call->fd < 0)
 			return call->fd;
 		unix_set_target(call, m->dir, &s->name);

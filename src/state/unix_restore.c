@@ -132,10 +132,15 @@ static int made_at_once(void *arg, struct unix_call *call)
 {
 	struct connecting *c = arg;
 	const struct called *called = &c->called[call - c->calls];
+	int err = 0, type = 0;
+	socklen_t size = sizeof(type);
 
+	if (call->waiting && !getsockopt(call->fd, SOL_SOCKET, SO_TYPE, &type, &size))
+		err = unix_send_early(
+			&c->all, call->fd, type == SOCK_STREAM, call->waiting->sent, call->waiting->n_sent);
 	if (call->for_a_moment)
 		close_fd(&call->fd);
-	return called->dial ? unix_accept_one(c, called) : 0;
+	return err ? err : called->dial ? unix_accept_one(c, called) : 0;
 }
 
 static int run(struct connecting *c, struct callers *callers)

@@ -9,6 +9,7 @@
 
 static int fds[8] = { -1, -1, -1, -1, -1, -1, -1, -1 }, listener = -1;
 static union address here, there, names[8];
+static long said, said_last;
 
 static int serve(int over)
 {
@@ -324,18 +325,108 @@ static int full_use(struct maker_ctx *ctx)
 
 /* What was sent already lies where nobody can look. */
 
+static int dial_early(int i, int over)
+{
+	nap(3); /* in that order */
+	fds[i] = client_of(over, SOCK_STREAM, 0, &here, &there);
+	CHECK(fds[i] >= 0);
+	CHECK(!connect(fds[i], &there.any, size_of(&there)));
+	return 0;
+}
+
+/* Said before it is accepted: a word; a word by one that has shut; by one that was closed; by one that says more later. */
 static int said_make(struct maker_ctx *ctx)
 {
+	int over = (int)ctx->arg;
+
 	TRY(listening_make(ctx));
-	fds[0] = client_of(OVER_V4, SOCK_STREAM, 0, &here, &there);
-	CHECK(!connect(fds[0], &there.any, size_of(&there)));
-	return says(fds[0], "early");
+	for (int i = 0; i < 4; i++)
+		TRY(dial_early(i, over));
+	TRY(says(fds[0], "early"));
+	TRY(says(fds[1], "shut"));
+	CHECK(!shutdown(fds[1], SHUT_WR));
+	TRY(says(fds[2], "closed"));
+	close(fds[2]);
+	TRY(says(fds[3], "one "));
+	return says(fds[3], "two");
 }
 
 static int said_use(struct maker_ctx *ctx)
 {
-	fds[1] = accept(listener, NULL, NULL);
-	return hears(fds[1], "early");
+	static const char *const texts[] = { "early", "shut", "closed", "one two" };
+
+	for (int i = 0; i < 4; i++) {
+		int fd = accept(listener, NULL, NULL);
+
+		CHECK(fd >= 0);
+		TRY(hears_soon(fd, texts[i]));
+		if (i == 1 || i == 2)
+			TRY(hangs_up(fd));
+		else
+			TRY(talk(fd, fds[i]));
+		close(fd);
+	}
+	return 0;
+}
+
+/* As much as goes into it: some of that has not come. */
+static int said_all_make(struct maker_ctx *ctx)
+{
+	static char chunk[4096];
+
+	TRY(listening_make(ctx));
+	TRY(dial_early(0, (int)ctx->arg));
+	CHECK(!fcntl(fds[0], F_SETFL, O_NONBLOCK));
+	for (said = 0;; said += PAGE) {
+		ssize_t n;
+
+		fill(chunk, sizeof(chunk), (uint64_t)said);
+		n = send(fds[0], chunk, sizeof(chunk), 0);
+		if (n != sizeof(chunk)) {
+			said_last = n < 0 ? 0 : n;
+			break;
+		}
+	}
+	CHECK(said > 64 << 10);
+	nap(50);
+	return 0;
+}
+
+static int said_all_use(struct maker_ctx *ctx)
+{
+	static char want[4096], got[4096];
+	int fd = accept(listener, NULL, NULL);
+
+	CHECK(fd >= 0);
+	for (long at = 0; at <= said; at += PAGE) {
+		ssize_t n = at == said ? said_last : PAGE;
+
+		fill(want, sizeof(want), (uint64_t)at);
+		SAME(n ? recv(fd, got, (size_t)n, MSG_WAITALL) : 0, n);
+		CHECK(!memcmp(want, got, (size_t)n));
+	}
+	CHECK(!fcntl(fds[0], F_SETFL, 0));
+	return talk(fd, fds[0]);
+}
+
+/* A byte out of band. */
+static int said_urgent_make(struct maker_ctx *ctx)
+{
+	TRY(listening_make(ctx));
+	TRY(dial_early(0, (int)ctx->arg));
+	TRY(says(fds[0], "early"));
+	SAME(send(fds[0], "!", 1, MSG_OOB), 1);
+	return 0;
+}
+
+static int said_urgent_use(struct maker_ctx *ctx)
+{
+	char c;
+	int fd = accept(listener, NULL, NULL);
+
+	TRY(hears_soon(fd, "early"));
+	SAME(recv(fd, &c, 1, MSG_OOB), 1);
+	return 0;
 }
 
 static int md5_make(struct maker_ctx *ctx)
@@ -379,8 +470,12 @@ const struct maker makers_tcp_listen[] = {
 	MADE("waiting-after", "one was accepted", waiting, 4),
 	MADE("waiting-mapped", "from IPv4 to IPv6", waiting, 8),
 	MADE("full", "one too many for the backlog: SYN_SENT", full, 0),
-	{ "waiting-said", "one has sent something", said_make, said_use, MAKER_MUST_REFUSE, OVER_V4,
-		"not accepted yet" },
+	MADE("waiting-said", "something was sent on them", said, OVER_V4),
+	MADE("waiting-said-v6", "the same of IPv6", said, OVER_V6),
+	MADE("waiting-said-mapped", "from IPv4 to IPv6", said, OVER_MAPPED),
+	MADE("waiting-said-all", "as much was sent as goes into it", said_all, OVER_V4),
+	{ "waiting-said-urgent", "a byte out of band was sent", said_urgent_make, said_urgent_use, MAKER_MUST_REFUSE,
+		OVER_V4, "not accepted yet" },
 	{ "md5", "segments signed by MD5", md5_make, md5_use, MAKER_MUST_REFUSE, OVER_V4, "MD5" },
 	{ 0 },
 };

@@ -275,20 +275,92 @@ static int kid_dials_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
-/* What is sent before it is accepted cannot be read. */
+/* What is sent before it is accepted: bytes, large ones, with credentials, with descriptors. arg: type. */
+
+static char large[100000];
+static int sent_pipes[2];
 
 static int sent_make(struct maker_ctx *ctx)
 {
-	ctx->arg = SOCK_STREAM;
+	const struct ucred creds = { getpid(), 4321, 8765 };
+	int pipes[2];
+
 	TRY(listening_make(ctx));
-	clients[0] = dialled(SOCK_STREAM, path);
-	return says(clients[0], "early");
+	clients[0] = dialled((int)ctx->arg, path);
+	CHECK(clients[0] >= 0);
+	CHECK(!pipe(pipes));
+	SAME(write(pipes[1], "through", 7), 7);
+	TRY(says(clients[0], "early"));
+	TRY(send_with(clients[0], "by another", NULL, 0, &creds));
+	TRY(send_with(clients[0], "with a pipe", (int[]){ pipes[0], clients[0] }, 2, NULL));
+	fill(large, sizeof(large), 5);
+	SAME(send(clients[0], large, sizeof(large), 0), sizeof(large));
+	sent_pipes[0] = pipes[0];
+	sent_pipes[1] = pipes[1];
+	return 0;
 }
 
 static int sent_use(struct maker_ctx *ctx)
 {
+	struct ucred creds = { 0 };
+	int on = 1, got[2];
+	char text[8] = "";
+
 	server = accept(listener, NULL, NULL);
-	return hears(server, "early");
+	CHECK(server >= 0);
+	CHECK(!setsockopt(server, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
+	SAME(recv(server, text, 5, 0), 5);
+	CHECK(!strcmp(text, "early"));
+	TRY(receive(server, "by another", 10, NULL, 0, &creds));
+	SAME(creds.uid, 4321);
+	SAME(creds.gid, 8765);
+	SAME(creds.pid, getpid());
+	TRY(receive(server, "with a pipe", 11, got, 2, NULL));
+	memset(text, 0, sizeof(text));
+	SAME(read(got[0], text, 7), 7);
+	CHECK(!strcmp(text, "through"));
+	TRY(is_named(got[1], true, path));
+	memset(large, 0, sizeof(large));
+	for (size_t n = 0; n < sizeof(large);) {
+		ssize_t r = recv(server, large + n, sizeof(large) - n, MSG_DONTWAIT);
+
+		CHECK(r > 0);
+		n += (size_t)r;
+	}
+	TRY(check_fill(large, sizeof(large), 5));
+	return ctx->arg == SOCK_STREAM ? talk(clients[0], server) : 0;
+}
+
+/* What cannot be carried: a byte out of band; a descriptor that nobody else has; that of a client which has closed since. arg: which. */
+
+enum { SENT_URGENT, SENT_ALONE, SENT_CLOSED, SENT_CLOSED_ALONE };
+
+static int sent_badly_make(struct maker_ctx *ctx)
+{
+	int which = (int)ctx->arg, fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+	ctx->arg = SOCK_STREAM;
+	TRY(listening_make(ctx));
+	clients[0] = dialled(SOCK_STREAM, path);
+	CHECK(clients[0] >= 0);
+	TRY(says(clients[0], "early"));
+	if (which == SENT_URGENT)
+		SAME(send(clients[0], "!", 1, MSG_OOB), 1);
+	if (which == SENT_ALONE || which == SENT_CLOSED_ALONE)
+		TRY(send_with(clients[0], "alone", &fd, 1, NULL));
+	if (which == SENT_CLOSED || which == SENT_CLOSED_ALONE)
+		close(clients[0]);
+	return close(fd);
+}
+
+static int sent_badly_use(struct maker_ctx *ctx)
+{
+	char text[8] = "";
+
+	server = accept(listener, NULL, NULL);
+	SAME(recv(server, text, 5, 0), 5);
+	CHECK(!strcmp(text, "early"));
+	return 0;
 }
 
 const struct maker makers_unix_listen[] = {
@@ -307,7 +379,14 @@ const struct maker makers_unix_listen[] = {
 	{ "backlog-seqpacket", "the same of seqpacket", backlog_make, backlog_use, 0, SOCK_SEQPACKET, NULL },
 	{ "full", "the backlog is full, and a task waits to connect", full_make, full_use, 0, 0, NULL },
 	{ "kid-dials", "not accepted yet, of a child with other ids", kid_dials_make, kid_dials_use, 0, 0, NULL },
-	{ "sent-early", "something was sent before it is accepted", sent_make, sent_use, MAKER_MUST_REFUSE, 0,
-		"not accepted yet" },
+	{ "sent-early", "something was sent before it is accepted", sent_make, sent_use, 0, SOCK_STREAM, NULL },
+	{ "sent-early-seqpacket", "the same of seqpacket", sent_make, sent_use, 0, SOCK_SEQPACKET, NULL },
+	{ "sent-early-urgent", "a byte out of band was", sent_badly_make, sent_badly_use, MAKER_MUST_REFUSE,
+		SENT_URGENT, "not accepted yet" },
+	{ "sent-early-alone", "a descriptor that nobody else has was", sent_badly_make, sent_badly_use,
+		MAKER_MUST_REFUSE, SENT_ALONE, "not accepted yet" },
+	{ "sent-early-closed", "its client has closed since", sent_badly_make, sent_badly_use, 0, SENT_CLOSED, NULL },
+	{ "sent-early-both", "the same with a descriptor", sent_badly_make, sent_badly_use, MAKER_MUST_REFUSE,
+		SENT_CLOSED_ALONE, "before that was accepted" },
 	{ 0 },
 };

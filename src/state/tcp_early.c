@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What was sent on TCP connections that are not accepted yet. It lies in sockets that nobody has a descriptor of; they hang on their listener, and are read from the
+ * kernel's memory: include/net/inet_connection_sock.h, include/net/request_sock.h, include/net/tcp.h. The client sends it again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "kernel/peek.h"
+#include "state/tcp_look.h"
+
+#define MOST_WAITING 65536
+
+/* The end of data counts as a byte. */
+static size_t sent_on(const struct inet_diag *child)
+{
+	return child->rqueue - (child->state == STATE_CLOSE_WAIT && child->rqueue);
+}
+
+bool tcp_sent_early(const struct inet_diag *child)
+{
+	return sent_on(child) > 0;
+}
+
+/* The client's address, as the connection that it made has it. */
+static int read_peer(struct capture *c, uint64_t sock, union inet_sockaddr *peer)
+{
+	uint64_t family = 0, port = 0, ip = 0, at = 0;
+	int err = kernel_peek_member(c->kernel, sock, "sock_common", "skc_family", &family);
+
+	*peer = (union inet_sockaddr){ .any.sa_family = (sa_family_t)family };
+	if (!err)
+		err = kernel_peek_member(c->kernel, sock, "sock_common", "skc_dport", &port);
+	peer->v4.sin_port = (in_port_t)port;
+	if (!err && family == AF_INET6) {
+		err = kernel_peek_address(c->kernel, sock, "sock_common", "skc_v6_daddr", &at);
+		return err ? err : kernel_peek_bytes(c->kernel, at, &peer->v6.sin6_addr, sizeof(peer->v6.sin6_addr));
+	}
+	if (!err)
+		err = kernel_peek_member(c->kernel, sock, "sock_common", "skc_daddr", &ip);
+	peer->v4.sin_addr.s_addr = (in_addr_t)ip;
+	return err;
+}
+
+/* From the first byte that was not read on; buffers may lie over each other. */
+static int join(struct capture *c, uint64_t sock, const struct socket_buffers *b, struct blob *out)
+{
+	uint64_t copied = 0, offset = 0;
+	uint32_t at, seq, skipped;
+	size_t size = 1;
+	int err = kernel_peek_member(c->kernel, sock, "tcp_sock", "copied_seq", &copied);
+
+	if (!err)
+		err = kernel_peek_address(c->kernel, 0, "tcp_skb_cb", "seq", &offset);
+	for (size_t i = 0; i < b->n; i++)
+		size += b->list[i].size;
+	out->data = err ? NULL : malloc(size);
+	if (err || !out->data)
+		return err ? err : -ENOMEM;
+	at = (uint32_t)copied;
+	for (size_t i = 0; i < b->n; i++) {
+		memcpy(&seq, b->list[i].cb + offset, sizeof(seq));
+		skipped = at - seq;
+		if ((int32_t)skipped < 0)
+			return -ENOTSUP;
+		if (skipped >= b->list[i].size)
+			continue;
+		memcpy(out->data + out->size, b->list[i].data + skipped, b->list[i].size - skipped);
+		out->size += b->list[i].size - skipped;
+		at = seq + (uint32_t)b->list[i].size;
+	}
+	return 0;
+}
+
+/* -ENOTSUP: a byte out of band is among it. */
+static int read_data(struct capture *c, struct socket_view *v, uint64_t sock, size_t expected, struct blob *out)
+{
+	struct socket_buffers b = { 0 };
+	uint64_t urgent = 0;
+	int err = kernel_peek_member(c->kernel, sock, "tcp_sock", "urg_data", &urgent);
+
+	if (!err && urgent)
+		err = -ENOTSUP;
+	if (!err)
+		err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
+	if (!err)
+		err = join(c, sock, &b, out);
+	socket_buffers_free(&b);
+	return err ? err : out->size == expected ? 0 : -EAGAIN;
+}
+
+/* Behind what has come follows what has not: of what was not acknowledged, the part behind what the other end has. */
+static int give_to_client(
+	struct capture *c, struct socket_view *v, uint64_t sock, struct socket_look *client, struct blob *data)
+{
+	_cleanup_fd_ int fd = description_dup(client->description);
+	struct tcp_look *t = client->tcp;
+	uint64_t own = 0, acked = 0, come = 0;
+	uint32_t overlap;
+	uint8_t *all;
+	int err = fd < 0 ? fd : tcp_read_under_way(fd, t, -1, NULL);
+
+	if (!err)
+		err = socket_view_find(v, fd, &own);
+	if (!err)
+		err = kernel_peek_member(c->kernel, own, "tcp_sock", "snd_una", &acked);
+	if (!err)
+		err = kernel_peek_member(c->kernel, sock, "tcp_sock", "rcv_nxt", &come);
+	overlap = (uint32_t)come - (uint32_t)acked;
+	if (err || overlap > t->unsent.size)
+		return err ? err : -EAGAIN;
+	all = realloc(data->data, data->size + t->unsent.size + 1);
+	if (!all)
+		return -ENOMEM;
+	data->data = all;
+	memcpy(all + data->size, t->unsent.data + overlap, t->unsent.size - overlap);
+	data->size += t->unsent.size - overlap;
+	return 0;
+}
+
+static const struct inet_diag *child_of(const struct inet_diags *all, const struct tcp_look *listener,
+	const union inet_sockaddr *peer)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		const struct inet_diag *d = &all->list[i];
+
+		if (!d->ino && inet_same(&d->peer, peer) && inet_port(&d->local) == inet_port(&listener->local))
+			return d;
+	}
+	return NULL;
+}
+
+static int add_early(struct capture *c, struct socket_view *v, struct tcp_look *listener, uint64_t sock)
+{
+	struct sockets *all = c->descriptions->sockets;
+	struct tcp_early *grown = reallocarray(listener->early, listener->n_early + 1, sizeof(*grown)), e = { 0 };
+	const struct inet_diag *child, *other;
+	struct socket_look *client;
+	union inet_sockaddr peer;
+	int err = grown ? read_peer(c, sock, &peer) : -ENOMEM;
+
+	if (grown)
+		listener->early = grown;
+	child = err ? NULL : child_of(&all->inet, listener, &peer);
+	if (!child || !sent_on(child))
+		return err;
+	e.child = child;
+	err = read_data(c, v, sock, sent_on(child), &e.data);
+	other = inet_diag_find(&all->inet, &child->peer, &child->local);
+	client = other && other->ino ? socket_find(c->descriptions, other->ino) : NULL;
+	if (!err && client && client->tcp && !image_is_trial(c->writer)) {
+		if (child->state != STATE_CLOSE_WAIT && client->tcp->unacked)
+			err = give_to_client(c, v, sock, client, &e.data);
+		if (!err) {
+			free(client->tcp->unsent.data);
+			client->tcp->unsent = e.data;
+			e.data = (struct blob){ 0 };
+		}
+	}
+	if (err)
+		free(e.data.data);
+	else
+		grown[listener->n_early++] = e;
+	return err;
+}
+
+/* 0 where it cannot be read, too: then it is refused where it is missed. */
+static int read_listener(struct capture *c, struct socket_look *s)
+{
+	_cleanup_fd_ int fd = description_dup(s->description);
+	struct socket_view *v = NULL;
+	uint64_t at = 0, sock = 0;
+	int err = fd < 0 ? fd : sockets_view(c, &v);
+
+	if (!err)
+		err = socket_view_find(v, fd, &sock);
+	if (!err)
+		err = kernel_peek_address(c->kernel, sock, "inet_connection_sock", "icsk_accept_queue", &at);
+	if (!err)
+		err = kernel_peek_member(c->kernel, at, "request_sock_queue", "rskq_accept_head", &at);
+	for (int n = 0; !err && at && n < MOST_WAITING; n++) {
+		err = kernel_peek_member(c->kernel, at, "request_sock", "sk", &sock);
+		if (!err)
+			add_early(c, v, s->tcp, sock);
+		if (!err)
+			err = kernel_peek_member(c->kernel, at, "request_sock", "dl_next", &at);
+	}
+	return 0;
+}
+
+int tcp_read_early(struct capture *c, struct socket_look *s)
+{
+	const struct inet_diags *all = &c->descriptions->sockets->inet;
+	bool any = false;
+
+	if (!s->tcp || s->tcp->info.tcpi_state != STATE_LISTEN || !s->tcp->info.tcpi_unacked)
+		return 0;
+	for (size_t i = 0; i < all->n; i++)
+		any |= !all->list[i].ino && sent_on(&all->list[i]) &&
+		       inet_port(&all->list[i].local) == inet_port(&s->tcp->local);
+	return any ? read_listener(c, s) : 0;
+}
+
+struct tcp_early *tcp_early_of(const struct tcp_look *listener, const struct inet_diag *child)
+{
+	for (size_t i = 0; i < listener->n_early; i++)
+		if (listener->early[i].child == child)
+			return &listener->early[i];
+	return NULL;
+}

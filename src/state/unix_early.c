@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* net/unix/af_unix.c; include/net/af_unix.h (struct unix_skb_parms), include/net/scm.h, include/linux/pid.h. */
+#include "state/unix_early.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "kernel/peek.h"
+
+#define MAX_RIGHTS 253	      /* SCM_MAX_FD */
+#define SIZEOF_UPID 16	      /* a number and a namespace */
+#define NOBODY	   UINT32_MAX /* nobody's credentials were noted */
+
+struct reading {
+	struct capture *c;
+	uint64_t level; /* how deep the tree's pid namespace is */
+	uint64_t at_pid, at_uid, at_gid, at_fp; /* in a buffer */
+};
+
+/* The number that the tree knows it by; 0: none. */
+static int number_of(const struct reading *r, uint64_t pid, pid_t *out)
+{
+	uint64_t level = 0, numbers = 0;
+	int32_t number = 0;
+	int err = kernel_peek_member(r->c->kernel, pid, "pid", "level", &level);
+
+	if (!err)
+		err = kernel_peek_address(r->c->kernel, pid, "pid", "numbers", &numbers);
+	if (!err && level >= r->level)
+		err = kernel_peek_bytes(r->c->kernel, numbers + r->level * SIZEOF_UPID, &number, sizeof(number));
+	*out = number;
+	return err;
+}
+
+/* A descriptor, in this process, of what the tree holds by that struct file. */
+static int dup_of(struct capture *c, uint64_t wanted)
+{
+	for (const struct description *d = c->descriptions->first; d; d = d->next) {
+		int fd = description_dup(d);
+		uint64_t file = 0, data;
+
+		if (fd < 0)
+			continue;
+		if (!kernel_peek_file(c->kernel, fd, &file, &data) && file == wanted)
+			return fd;
+		close(fd);
+	}
+	return -ENOENT;
+}
+
+static int read_files(struct capture *c, uint64_t fp, struct queue_message *m)
+{
+	uint64_t count = 0, at = 0, file;
+	int err = kernel_peek_member(c->kernel, fp, "scm_fp_list", "count", &count);
+
+	if (!err)
+		err = kernel_peek_address(c->kernel, fp, "scm_fp_list", "fp", &at);
+	if (err || count > MAX_RIGHTS)
+		return err ? err : -ENOTSUP;
+	m->fds = calloc(count + 1, sizeof(*m->fds));
+	if (!m->fds)
+		return -ENOMEM;
+	for (size_t i = 0; i < count && !err; i++) {
+		int fd;
+
+		err = kernel_peek_bytes(c->kernel, at + i * sizeof(file), &file, sizeof(file));
+		fd = err ? err : dup_of(c, file);
+		if (fd < 0)
+			return fd;
+		m->fds[m->n_fds++] = fd;
+	}
+	return err;
+}
+
+static int read_message(const struct reading *r, struct socket_buffer *b, struct queue_message *m)
+{
+	uint64_t pid, fp;
+	uint32_t uid, gid;
+	int err = 0;
+
+	memcpy(&pid, b->cb + r->at_pid, sizeof(pid));
+	memcpy(&fp, b->cb + r->at_fp, sizeof(fp));
+	memcpy(&uid, b->cb + r->at_uid, sizeof(uid));
+	memcpy(&gid, b->cb + r->at_gid, sizeof(gid));
+	*m = (struct queue_message){
+		.data = b->data, .size = b->size, .has_credentials = pid || uid != NOBODY, .uid = uid, .gid = gid
+	};
+	b->data = NULL;
+	if (pid)
+		err = number_of(r, pid, &m->pid);
+	return err || !fp ? err : read_files(r->c, fp, m);
+}
+
+/* How deep the tree is tells the one who dialled, who is of the tree. */
+static int check_end(struct reading *r, uint64_t sock)
+{
+	uint64_t dialler = 0, urgent = 0;
+	int err = kernel_peek_member(r->c->kernel, sock, "sock", "sk_peer_pid", &dialler);
+
+	if (!err && !dialler)
+		err = -ENOTSUP;
+	if (!err)
+		err = kernel_peek_member(r->c->kernel, dialler, "pid", "level", &r->level);
+	if (!err && !kernel_peek_member(r->c->kernel, sock, "unix_sock", "oob_skb", &urgent) && urgent)
+		err = -ENOTSUP;
+	return err;
+}
+
+static int find_parameters(struct reading *r)
+{
+	static const char type[] = "unix_skb_parms";
+	struct kernel_peek *k = r->c->kernel;
+	int err = kernel_peek_address(k, 0, type, "pid", &r->at_pid);
+
+	if (!err)
+		err = kernel_peek_address(k, 0, type, "uid", &r->at_uid);
+	if (!err)
+		err = kernel_peek_address(k, 0, type, "gid", &r->at_gid);
+	if (!err)
+		err = kernel_peek_address(k, 0, type, "fp", &r->at_fp);
+	return err ? err : MAX(r->at_pid, r->at_fp) + sizeof(uint64_t) > sizeof(((struct socket_buffer *)0)->cb) ? -ENOTSUP : 0;
+}
+
+static int read_end(struct capture *c, struct socket_view *v, uint64_t sock, struct socket_queue *out)
+{
+	struct reading r = { .c = c };
+	struct socket_buffers b = { 0 };
+	int err = sock ? find_parameters(&r) : -ENOTSUP;
+
+	if (!err)
+		err = check_end(&r, sock);
+	if (!err)
+		err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
+	out->list = err ? NULL : calloc(b.n + 1, sizeof(*out->list));
+	for (size_t i = 0; i < b.n && !err && out->list; i++)
+		err = read_message(&r, &b.list[i], &out->list[out->n++]);
+	socket_buffers_free(&b);
+	return !err && !out->list ? -ENOMEM : err;
+}
+
+int unix_early_read(struct capture *c, int fd, struct socket_queue *out)
+{
+	struct socket_view *v = NULL;
+	uint64_t own = 0, sock = 0;
+	int err = sockets_view(c, &v);
+
+	if (!err)
+		err = socket_view_find(v, fd, &own);
+	if (!err)
+		err = kernel_peek_member(c->kernel, own, "unix_sock", "peer", &sock);
+	return err ? err : read_end(c, v, sock, out);
+}
+
+/* A listener's queue is one of buffers that each belong to the end that is to be accepted. */
+int unix_early_read_waiting(struct capture *c, int listener, size_t i, size_t n, struct socket_queue *out)
+{
+	struct socket_buffers b = { 0 };
+	struct socket_view *v = NULL;
+	uint64_t own = 0;
+	int err = sockets_view(c, &v);
+
+	if (!err)
+		err = socket_view_find(v, listener, &own);
+	if (!err)
+		err = socket_view_queue(v, own, QUEUE_RECEIVED, false, &b);
+	if (!err)
+		err = b.n == n ? read_end(c, v, b.list[i].sock, out) : -EAGAIN;
+	socket_buffers_free(&b);
+	return err;
+}
