@@ -77,6 +77,15 @@ int search_children(struct search *s, struct process *p)
 	return r;
 }
 
+/* A worker of io_uring, or the thread that polls a ring: the kernel's own, which shows among the threads. It runs nothing of the program. */
+static bool is_io_worker(const struct process *p, pid_t tid)
+{
+	_cleanup_fd_ int task = procfs_open_task(p->pid, tid);
+	struct proc_stat st;
+
+	return task >= 0 && proc_stat_read(task, &st) == 0 && st.flags & (PF_IO_WORKER | PF_USER_WORKER);
+}
+
 int search_threads(struct process *p, size_t *n_new)
 {
 	_cleanup_free_ int *tids = NULL;
@@ -87,7 +96,8 @@ int search_threads(struct process *p, size_t *n_new)
 		return -ESRCH;
 	for (size_t pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < n; i++)
-			if ((tids[i] == p->pid) == (pass == 0) && !thread_of(p, tids[i])) {
+			if ((tids[i] == p->pid) == (pass == 0) && !thread_of(p, tids[i]) &&
+				(!pass || !is_io_worker(p, tids[i]))) {
 				r = thread_add(p, tids[i]);
 				if (r == -ENOMEM)
 					return r;

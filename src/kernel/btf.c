@@ -164,7 +164,7 @@ static bool is_struct(const struct btf_type *t)
 	return t && (BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT || BTF_INFO_KIND(t->info) == BTF_KIND_UNION);
 }
 
-static int find_member(const struct btf *b, const struct btf_type *t, const char *member, uint32_t bits, int depth,
+static int find_member(const struct btf *b, const struct btf_type *t, const char *member, uint32_t from, int depth,
 	struct member_place *out)
 {
 	const struct btf_member *m = (const void *)(t + 1);
@@ -172,16 +172,18 @@ static int find_member(const struct btf *b, const struct btf_type *t, const char
 	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info) && depth < DEPTH_MAX; i++) {
 		const char *name = name_of(b, m[i].name_off);
 		bool with_size = BTF_INFO_KFLAG(t->info);
-		uint32_t at = bits + (with_size ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset);
+		uint32_t bits, at = from + (with_size ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset);
 
 		if (!*name && is_struct(type_of(b, m[i].type)) &&
 			find_member(b, type_of(b, m[i].type), member, at, depth + 1, out) == 0)
 			return 0;
 		if (strcmp(name, member) != 0)
 			continue;
-		if (at % 8 || (with_size && BTF_MEMBER_BITFIELD_SIZE(m[i].offset)))
-			return -ENOENT;
-		*out = (struct member_place){ at / 8, (uint32_t)size_of(b, m[i].type) };
+		bits = with_size ? BTF_MEMBER_BITFIELD_SIZE(m[i].offset) : 0;
+		*out = (struct member_place){ .offset = at / 8,
+			.size = bits ? (at % 8 + bits + 7) / 8 : (uint32_t)size_of(b, m[i].type),
+			.bit = at % 8,
+			.bits = bits };
 		return 0;
 	}
 	return -ENOENT;

@@ -15,6 +15,7 @@ struct btf {
 
 struct member_place {
 	uint32_t offset, size; /* bytes */
+	uint32_t bit, bits;    /* of a bit field: where in these it begins, and how many; else 0 */
 };
 
 /* -ENOENT: the kernel was built without (CONFIG_DEBUG_INFO_BTF). */
@@ -23,5 +24,5 @@ int btf_read(struct btf *out);
 int btf_parse(uint8_t *bytes, size_t size, struct btf *out);
 void btf_free(struct btf *b);
 
-/* Of a structure or union; members of unnamed ones within it are its own. -ENOENT: there is no such, or it is a bit field. */
+/* Of a structure or union; members of unnamed ones within it are its own. -ENOENT: there is no such. */
 int btf_find(const struct btf *b, const char *type, const char *member, struct member_place *out);

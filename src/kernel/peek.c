@@ -41,7 +41,7 @@ struct kernel_peek {
 	struct btf btf;
 	int room_fd, words_fd, program_fd;
 	uint8_t *room; /* where the program copies to */
-	struct known_member known[64];
+	struct known_member known[128];
 	size_t n_known;
 };
 
@@ -220,7 +220,11 @@ static int look_at(struct kernel_peek *p, uint64_t address, const char *type, co
 	*value = 0;
 	if (r == 0 && (!m.size || m.size > sizeof(*value)))
 		r = -EOPNOTSUPP;
-	return r < 0 ? r : look(p, address + m.offset, value, m.size);
+	if (r == 0)
+		r = look(p, address + m.offset, value, m.size);
+	if (r == 0 && m.bits)
+		*value = *value >> m.bit & ((1ull << m.bits) - 1);
+	return r;
 }
 
 /* How far that processor's words lie behind what a structure says. */
@@ -311,14 +315,14 @@ int kernel_peek_file(struct kernel_peek *p, int fd, uint64_t *file, uint64_t *pr
 int kernel_peek_percpu(struct kernel_peek *p, uint64_t percpu, const char *type, const char *member, int64_t *sum)
 {
 	const long n = sysconf(_SC_NPROCESSORS_CONF);
-	struct member_place m;
+	struct member_place m = { .size = sizeof(int32_t) };
 	uint64_t offset;
 	int32_t value;
 	int r;
 
 	*sum = 0;
 	pthread_mutex_lock(&p->lock);
-	r = place(p, type, member, &m);
+	r = type ? place(p, type, member, &m) : 0;
 	if (r == 0 && m.size != sizeof(value))
 		r = -EOPNOTSUPP;
 	for (uint32_t cpu = 0; r == 0 && cpu < n; cpu++) {

@@ -23,5 +23,5 @@ int kernel_peek_bytes(struct kernel_peek *p, uint64_t address, void *bytes, size
 int kernel_peek_member(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *value);
 /* Where a member lies. */
 int kernel_peek_address(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *at);
-/* The sum of a member of 4 bytes over all processors; `percpu`: as a structure holds it. */
+/* The sum of a member of 4 bytes (type NULL: of the word itself) over all processors; `percpu`: as a structure holds it. */
 int kernel_peek_percpu(struct kernel_peek *p, uint64_t percpu, const char *type, const char *member, int64_t *sum);

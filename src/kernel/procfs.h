@@ -31,9 +31,11 @@ struct proc_stat { /* proc(5), /proc/PID/stat */
 	uint64_t start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end;
 	int exit_code;
 };
-#define PF_FORKNOEXEC 0x00000040
-#define PF_EXITING    0x00000004
-#define PF_KTHREAD    0x00200000
+#define PF_FORKNOEXEC  0x00000040
+#define PF_EXITING     0x00000004
+#define PF_KTHREAD     0x00200000
+#define PF_IO_WORKER   0x00000010
+#define PF_USER_WORKER 0x00004000
 int proc_stat_parse(const char *text, struct proc_stat *out);
 int proc_stat_read(int dir_fd, struct proc_stat *out);
 

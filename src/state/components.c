@@ -28,6 +28,7 @@
 	X(timerfd)                                                                                                     \
 	X(signalfd)                                                                                                    \
 	X(userfaultfd)                                                                                                 \
+	X(io_uring)                                                                                                    \
 	X(namespace_file)                                                                                              \
 	X(fanotify)                                                                                                    \
 	X(inotify)                                                                                                     \

@@ -9,12 +9,13 @@
 
 #include "base/cleanup.h"
 #include "object/descriptions.h"
+#include "state/io_uring.h"
 #include "state/regular.h"
 
 static bool may_be_mapped(const struct component *k)
 {
-	return k &&
-	       (k == &component_regular || k == &component_memfd || k == &component_shmem || k == &component_device);
+	return k && (k == &component_regular || k == &component_memfd || k == &component_shmem ||
+			    k == &component_device || k == &component_io_uring);
 }
 
 static int look_at_mapping(struct capture *c, int map_fd, struct file_look *f)

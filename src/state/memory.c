@@ -156,7 +156,7 @@ static const char *refused_mapping(const struct proc_map *m, uint32_t flags)
 {
 	if (is_special(m))
 		return NULL;
-	if (!strncmp(m->name, "anon_inode:", 11))
+	if (!strncmp(m->name, "anon_inode:", 11) && strcmp(m->name, "anon_inode:[io_uring]") != 0)
 		return m->name;
 	if (!strcmp(m->name, "/secretmem"))
 		return "memfd_secret memory";

@@ -84,8 +84,8 @@ static int map_area(struct build *b, struct fetched *f, const struct memory_stat
 	int flags = MAP_FIXED, fd = -1;
 	uint32_t op;
 
-	if (a->kind == AREA_AIO || a->kind == AREA_AIO_INHERITED) /* aio_make */
-		return 0;
+	if (a->kind == AREA_AIO || a->kind == AREA_AIO_INHERITED || memory_is_ring(b->restore, a))
+		return 0; /* when all else is mapped */
 	if (a->kind == AREA_ANON)
 		flags |= MAP_ANONYMOUS | (a->flags & AREA_DROPPABLE ? SPORE_MAP_DROPPABLE : MAP_PRIVATE);
 	else
@@ -252,6 +252,8 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 		r = memory_attach(b, m, NULL);
 	if (r == 0)
 		r = aio_make(b, m, NULL);
+	if (r == 0)
+		r = memory_map_rings(b, &f, m, NULL);
 	fill(b, m);
 	if (r == 0)
 		r = set_mm(b, &f, m, true);
@@ -368,6 +370,8 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 		r = memory_attach(b, m, parent);
 	if (r == 0)
 		r = aio_make(b, m, parent);
+	if (r == 0)
+		r = memory_map_rings(b, &f, m, parent);
 	fill(b, m);
 	if (r == 0)
 		r = set_mm(b, &f, m, m->exe != parent->exe);

@@ -28,6 +28,11 @@ int page_file_number(unsigned int file);
 /* The number in the task of a descriptor of that backing. */
 int fetch_backing(struct build *b, struct fetched *f, object_id backing, bool write);
 
+/* Is it a mapping of an io_uring? Those are mapped when all else is in place; parent: of whom it was forked, or NULL. */
+bool memory_is_ring(const struct restore *r, const struct memory_area *a);
+int memory_map_rings(
+	struct build *b, struct fetched *f, const struct memory_state *m, const struct memory_state *parent);
+
 /* Moves the kernel's pages to where the program knew them; by way of the free room behind our area when the two places overlap. */
 void move_vdso(struct build *b, const struct vdso_pieces *from, uint64_t to);
 uint64_t vdso_start(const struct memory_state *m); /* 0: it has none */

@@ -10,7 +10,6 @@ static const struct {
 	const char *link; /* how the link begins */
 	const char *what;
 } known[] = {
-	{ "anon_inode:[io_uring]", "an io_uring" },
 	{ "anon_inode:[perf_event]", "a perf event" },
 	{ "anon_inode:bpf", "a BPF object" },
 	{ "anon_inode:[bpf", "a BPF object" },

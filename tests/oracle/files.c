@@ -177,7 +177,9 @@ static void info_fact(
 {
 	static const char *const dropped[] = { "mnt_id:", "ino:", "lock:", "NSpid:" };
 	int wd;
-	unsigned mask, ignored;
+	unsigned mask, ignored, slot;
+	unsigned long ino;
+	char class[16];
 	const char *at;
 
 	for (size_t i = 0; i < ARRAY_SIZE(dropped); i++)
@@ -193,6 +195,9 @@ static void info_fact(
 		timerfd_fact(o, prefix, line);
 	} else if (!strncmp(line, "Pid:", 4)) {
 		pidfd_fact(o, prefix, line);
+	} else if (sscanf(line, " %u: %15[^[ :]:[%lu]", &slot, class, &ino) ==
+		   3) { /* a registered file of an io_uring */
+		fact(o, prefix, "fdinfo", "slot %u: %s #%lu", slot, class, (unsigned long)ordinal(&o->objects, 1, ino));
 	} else if (!strncmp(line, "eventfd-id:", 11)) {
 		fact(o, prefix, "fdinfo", "eventfd-id: #%lu",
 			(unsigned long)ordinal(&o->eventfds, strtoul(line + 11, NULL, 10), 0));

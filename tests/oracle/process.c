@@ -136,13 +136,13 @@ static void namespace_facts(struct oracle *o, const struct proc *p)
 
 static void status_facts(struct oracle *o, const struct proc *p)
 {
-	static const char *const lines[] = { "Threads", "ShdPnd", "SigIgn", "SigCgt", "VmLck", "THP_enabled",
-		"untag_mask" };
+	static const char *const lines[] = { "ShdPnd", "SigIgn", "SigCgt", "VmLck", "THP_enabled", "untag_mask" };
 	_free_ char *status = slurpf(NULL, "/proc/%d/status", p->pid);
 	char value[256], name[32];
 
 	if (!status)
 		return;
+	fact(o, p->prefix, "Threads", "%zu", (size_t)p->ntasks);
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
 		if (line_value(status, lines[i], value, sizeof(value)))
 			fact(o, p->prefix, lines[i], "%s", value);

@@ -67,6 +67,8 @@ static void learn_ids(struct oracle *o, const char *status, char *stat)
 	}
 }
 
+#define IO_WORKER 0x4010 /* PF_IO_WORKER, PF_USER_WORKER */
+
 static int add_tasks(struct oracle *o, struct proc *p)
 {
 	char path[64];
@@ -87,7 +89,10 @@ static int add_tasks(struct oracle *o, struct proc *p)
 			continue;
 		status = slurpf(NULL, "/proc/%d/task/%d/status", p->pid, tid);
 		stat = slurpf(NULL, "/proc/%d/task/%d/stat", p->pid, tid);
-		if (!status || !stat || !stat_field(stat, 6))
+		if (!status || !stat || !stat_field(stat, 9))
+			continue;
+		if (tid != p->pid &&
+			strtoul(stat_field(stat, 9), NULL, 10) & IO_WORKER) /* the kernel's own: they come and go */
 			continue;
 		p->tasks = reallocarray(p->tasks, p->ntasks + 1, sizeof(*p->tasks));
 		t = &p->tasks[p->ntasks++];

@@ -7,7 +7,6 @@
 #include "maker.h"
 
 #include <linux/bpf.h>
-#include <linux/io_uring.h>
 #include <linux/perf_event.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -21,32 +20,6 @@ static char *area;
 static int alive_use(struct maker_ctx *ctx)
 {
 	CHECK(fcntl(fd, F_GETFD) >= 0);
-	return 0;
-}
-
-/* Rings and contexts. */
-
-static struct io_uring_params ring;
-
-static int uring_make(struct maker_ctx *ctx)
-{
-	fd = (int)syscall(SYS_io_uring_setup, 8, &ring);
-	NEED(fd >= 0);
-	if (ctx->arg) {
-		area = mmap(
-			NULL, ring.sq_off.array + 8 * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
-		CHECK(area != MAP_FAILED);
-		CHECK(!close(fd)); /* held by the mapping alone */
-	}
-	return 0;
-}
-
-static int uring_use(struct maker_ctx *ctx)
-{
-	if (ctx->arg)
-		SAME(*(volatile uint32_t *)(area + ring.sq_off.ring_entries), 8);
-	else
-		SAME(syscall(SYS_io_uring_enter, fd, 0, 0, 0, NULL, 0), 0);
 	return 0;
 }
 
@@ -334,8 +307,6 @@ static int notify_make(struct maker_ctx *ctx)
 }
 
 const struct maker makers_refuse[] = {
-	REFUSED("io-uring", "an io_uring", uring_make, uring_use, 0, "io_uring"),
-	REFUSED("io-uring-mapped", "an io_uring held by its mapping alone", uring_make, uring_use, 1, "io_uring"),
 	{ "traced", "a child under ptrace", traced_make, traced_use, MAKER_MUST_REFUSE | MAKER_NO_STOP, 0, "trace" },
 	{ "traced-stopped", "a child stopped under ptrace", traced_make, traced_use, MAKER_MUST_REFUSE | MAKER_NO_STOP,
 		1, "trace" },

@@ -236,7 +236,7 @@ static int scope(const char *dir, const char *port)
 	struct sockaddr_in to = {
 		.sin_family = AF_INET, .sin_port = htons(atoi(port)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
 	};
-	struct io_uring_params params = { 0 };
+	struct io_uring_params params = { .flags = IORING_SETUP_SINGLE_ISSUER };
 	int ring = syscall(SYS_io_uring_setup, 4, &params);
 	int tcp = socket(AF_INET, SOCK_STREAM, 0);
 	char path[4096], byte;

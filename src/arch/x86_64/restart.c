@@ -41,6 +41,7 @@ static const struct timed_call {
 	{ SYS_semtimedop, 3, TIMESPEC, NO_ARGUMENT, true },
 	{ SYS_io_getevents, 4, TIMESPEC, NO_ARGUMENT, true },
 	{ SYS_io_pgetevents, 4, TIMESPEC, NO_ARGUMENT, true },
+	{ SYS_io_uring_enter, 0, NONE, NO_ARGUMENT, true },
 	{ SYS_select, 4, TIMEVAL, NO_ARGUMENT, true },
 	{ SYS_pselect6, 4, TIMESPEC, NO_ARGUMENT, true },
 	{ SYS_ppoll, 2, TIMESPEC, NO_ARGUMENT, true },
