@@ -98,17 +98,51 @@ static int add_memory(struct plan *plan, struct step *s, struct new_process *p)
 	return r < 0 ? r : memory_make_bare(&b, plan_memory(plan, p), &pieces);
 }
 
-static int make_memories(struct plan *plan, struct new_process **wave, size_t n)
+/* Those that share a table of descriptors take turns: each fetches what it maps and reads to the same numbers, and closes all of them. */
+static bool has_turn(const struct plan *plan, const struct new_process *p, object_id *tables, size_t *n)
 {
-	struct step s = { .plan = plan, .name = "memory" };
-	int r = 0;
+	object_id table;
 
-	for (size_t i = 0; r == 0 && i < n; i++)
-		if (!wave[i]->zombie && !birth_of(wave[i])->has_memory)
+	if (!descriptors_shared(plan->r, p->id))
+		return true;
+	table = descriptors_owner(plan->r, p->id);
+	for (size_t i = 0; i < *n; i++)
+		if (tables[i] == table)
+			return false;
+	tables[(*n)++] = table;
+	return true;
+}
+
+/* *left: some have yet to wait. */
+static int make_memories_once(struct plan *plan, struct new_process **wave, size_t n, bool *left)
+{
+	_cleanup_free_ object_id *tables = calloc(n + 1, sizeof(*tables));
+	struct step s = { .plan = plan, .name = "memory" };
+	size_t n_tables = 0;
+	int r = tables ? 0 : -ENOMEM;
+
+	*left = false;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (wave[i]->zombie || birth_of(wave[i])->has_memory)
+			continue;
+		if (has_turn(plan, wave[i], tables, &n_tables))
 			r = add_memory(plan, &s, wave[i]);
+		else
+			*left = true;
+	}
 	if (r < 0)
 		step_abandon(&s);
 	return r < 0 ? r : step_run(&s);
+}
+
+static int make_memories(struct plan *plan, struct new_process **wave, size_t n)
+{
+	bool left = true;
+	int r = 0;
+
+	while (r == 0 && left)
+		r = make_memories_once(plan, wave, n, &left);
+	return r;
 }
 
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
@@ -171,7 +205,7 @@ static bool is_in(struct new_process *const *wave, size_t n, const struct new_pr
 
 /*
  * Whoever is forked finds the batch that makes its memory in its slot when it is born, and runs it while its siblings are being born. Not a
- * stand-in's children, who come later, and not those who exec first.
+ * stand-in's children, who come later, not those who exec first, and not those who share a table of descriptors.
  */
 static int add_forked_memories(struct plan *plan, struct step *s, struct new_process **wave, size_t n)
 {
@@ -182,7 +216,7 @@ static int add_forked_memories(struct plan *plan, struct step *s, struct new_pro
 		const struct birth *b = birth_of(p);
 
 		if (p->parent && b->born && b->forked && !b->has_memory && !p->zombie && !b->stand_in &&
-			is_in(wave, n, b->creator))
+			is_in(wave, n, b->creator) && !descriptors_shared(plan->r, p->id))
 			r = add_memory(plan, s, p);
 	}
 	return r;

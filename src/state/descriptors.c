@@ -172,6 +172,13 @@ bool descriptors_shared(const struct restore *r, object_id process)
 	return s && s->shared_with;
 }
 
+object_id descriptors_owner(const struct restore *r, object_id process)
+{
+	const struct descriptors_state *s = table_of(r, descriptors_of(r, process));
+
+	return s ? s->of : 0;
+}
+
 int descriptors_max(const struct restore *r, object_id process)
 {
 	const struct descriptors_state *s = table_of(r, descriptors_of(r, process));

@@ -25,3 +25,5 @@ const struct descriptor *descriptor_at(const struct descriptors_state *s, uint64
 int descriptors_max(const struct restore *r, object_id process);
 /* Must the process be born with CLONE_FILES from its parent? */
 bool descriptors_shared(const struct restore *r, object_id process);
+/* The process that has the table which this one uses: itself, or the one that it shares it with in the end. 0: the image does not tell. */
+object_id descriptors_owner(const struct restore *r, object_id process);

@@ -739,6 +739,51 @@ static int shares_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Many with one descriptor table, and each with memory and a mapped file of its own. */
+
+enum { SHARERS = 8, SHARER_PAGES = 60 };
+
+static pid_t sharers[SHARERS];
+static int sharer;
+static char *sharer_memory, *sharer_file;
+
+static int sharer_make(struct maker_ctx *ctx)
+{
+	char name[16], text[100];
+	int f;
+
+	snprintf(name, sizeof(name), "sharer%d", sharer);
+	fill(text, sizeof(text), (uint64_t)sharer);
+	f = new_file(ctx, name, text, sizeof(text), O_RDONLY);
+	CHECK(f >= 0);
+	sharer_file = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, f, 0);
+	sharer_memory = mmap(NULL, SHARER_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(sharer_file != MAP_FAILED && sharer_memory != MAP_FAILED);
+	fill(sharer_memory, SHARER_PAGES * PAGE, (uint64_t)sharer + 100);
+	return close(f);
+}
+
+static int sharer_use(struct maker_ctx *ctx)
+{
+	TRY(check_fill(sharer_file, 100, (uint64_t)sharer));
+	return check_fill(sharer_memory, SHARER_PAGES * PAGE, (uint64_t)sharer + 100);
+}
+
+static int sharers_make(struct maker_ctx *ctx)
+{
+	for (sharer = 0; sharer < SHARERS; sharer++)
+		TRY(io_fork(ctx, CLONE_FILES, sharer_make, sharer_use, &sharers[sharer]));
+	return 0;
+}
+
+static int sharers_use(struct maker_ctx *ctx)
+{
+	let_go(&shared(ctx)->go);
+	for (int i = 0; i < SHARERS; i++)
+		TRY(reap_ok(sharers[i]));
+	return 0;
+}
+
 /* A child that tells of its end by another signal, or by none: arg is the signal. */
 
 static int exit_signal_make(struct maker_ctx *ctx)
@@ -861,6 +906,7 @@ const struct maker makers_task[] = {
 		MAKER_MUST_REFUSE, 0, "I/O context" },
 	{ "shares-files", "two processes with one descriptor table", shares_make, shares_use, MAKER_MAY_REFUSE,
 		CLONE_FILES },
+	{ "shares-files-many", "a parent and eight children with one descriptor table", sharers_make, sharers_use },
 	{ "shares-fs", "two processes with one directory and umask", shares_make, shares_use, MAKER_MAY_REFUSE,
 		CLONE_FS },
 	{ "shares-fs-nephew", "a child and one that it made for its parent, with one directory", fs_make, fs_use,
