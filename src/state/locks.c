@@ -81,13 +81,11 @@ static bool listed(
 	const struct locks_state *s, const struct process *p, const struct file_look *f, const struct fdinfo_lock *l)
 {
 	for (size_t i = 0; i < s->n; i++) {
-		const struct file_look *other = NULL;
+		const struct file_look *other;
 
 		if (s->list[i].class != LOCK_POSIX || s->list[i].start != l->start || s->list[i].length != l->length)
 			continue;
-		for (size_t k = 0; k < p->n_files && !other; k++)
-			if (p->files[k].fd == (int)s->list[i].fd)
-				other = &p->files[k];
+		other = process_file(p, (int)s->list[i].fd);
 		if (other && other->dev == f->dev && other->ino == f->ino)
 			return true;
 	}
