@@ -17,6 +17,9 @@ check: all
 bench: all
 	@BUILD=$(abspath $(BUILD)) bench/run.py $(ARGS)
 
+bench-descriptors: all
+	@BUILD=$(abspath $(BUILD)) bench/descriptors.py $(ARGS)
+
 # T=NAME for one of them; docs/trials.md
 trials: all
 	@BUILD=$(abspath $(BUILD)) tests/trials/run.py $(T)
@@ -27,4 +30,4 @@ install: all
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all demo check bench trials install clean
+.PHONY: all demo check bench bench-descriptors trials install clean
