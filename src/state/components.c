@@ -41,6 +41,7 @@
 	X(udp)                                                                                                         \
 	X(raw)                                                                                                         \
 	X(netlink)                                                                                                     \
+	X(packet)                                                                                                      \
 	X(unsupported) /* the last of the files: matches everything */                                                 \
 	X(shm)	       /* after pipe: writing to a fifo changes its times, which are set last */                       \
 	X(locks)                                                                                                       \

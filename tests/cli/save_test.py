@@ -235,9 +235,9 @@ def test_directories():
 
 def test_refusal():
     with scratch() as d:
-        p = outside(sys.executable, '-c', 'import socket, time; s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(); '
-                    'c = socket.create_connection(s.getsockname()); c.send(b"not accepted"); d = open("/dev/null"); time.sleep(100)')
-        wait_for(lambda: len(os.listdir(f'/proc/{p.pid}/fd')) >= 6)
+        p = outside(sys.executable, '-c', 'import socket, struct, time; s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM); '
+                    's.setsockopt(263, 5, struct.pack("4I", 4096, 2, 2048, 4)); d = open("/dev/null"); time.sleep(100)')
+        wait_for(lambda: os.path.realpath(f'/proc/{p.pid}/fd/4') == '/dev/null')
         for args in (['check', p.pid], ['checkpoint', p.pid, f'{d}/image']):
             r = spore(*args)
             check(r.returncode, 3, r.stderr)
@@ -249,8 +249,9 @@ def test_refusal():
 
 
 def test_a_refused_checkpoint_leaves_the_older_image():
-    script = ('import socket, sys, time\nprint("ready", flush=True); sys.stdin.readline()\n'
-              's = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)\nprint("open", flush=True); time.sleep(100)')
+    script = ('import socket, struct, sys, time\nprint("ready", flush=True); sys.stdin.readline()\n'
+              's = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)\n'
+              's.setsockopt(263, 5, struct.pack("4I", 4096, 2, 2048, 4))\nprint("open", flush=True); time.sleep(100)')
     with scratch() as d:
         p = outside(sys.executable, '-c', script, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         p.stdout.readline()
@@ -266,7 +267,8 @@ def test_a_refused_checkpoint_leaves_the_older_image():
 
 
 def test_check_lists_what_only_a_stop_shows():
-    script = ('import ctypes, socket, time; a, b = (socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) for _ in "ab"); '
+    script = ('import ctypes, socket, struct, time; a, b = (socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) for _ in "ab"); '
+              'any(s.setsockopt(263, 5, struct.pack("4I", 4096, 2, 2048, 4)) for s in (a, b)); '
               'ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); print("ready", flush=True); time.sleep(100)')     # PR_SET_DUMPABLE
     with scratch() as d:
         p = outside(sys.executable, '-c', script, stdout=subprocess.PIPE)

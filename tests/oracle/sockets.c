@@ -145,6 +145,8 @@ static void option_facts(struct oracle *o, const char *prefix, int dup, int doma
 		TCP_NOTSENT_LOWAT, TCP_SAVE_SYN, TCP_INQ, TCP_TX_DELAY, TCP_ULP, 44, 45, 46 /* RTO_MAX_MS and on */ };
 	static const int udp[] = { 1 /* CORK */, 10, 11 /* coverage */, 100 /* ENCAP */, 101, 102, 103 /* SEGMENT */,
 		104 };
+	static const int packet[] = { 8 /* AUXDATA */, 9, 10 /* VERSION */, 12, 14, 15, 17, 18 /* FANOUT */, 19, 20,
+		23 /* IGNORE_OUTGOING */ };
 
 	for (int option = 1; option < 90; option++)
 		if (!unsteady_option(option))
@@ -153,6 +155,8 @@ static void option_facts(struct oracle *o, const char *prefix, int dup, int doma
 		level_facts(o, prefix, dup, IPPROTO_IP, ip, ARRAY_SIZE(ip));
 	if (domain == AF_INET6)
 		level_facts(o, prefix, dup, IPPROTO_IPV6, ipv6, ARRAY_SIZE(ipv6));
+	if (domain == AF_PACKET)
+		level_facts(o, prefix, dup, 263 /* SOL_PACKET */, packet, ARRAY_SIZE(packet));
 	if (protocol == IPPROTO_TCP)
 		level_facts(o, prefix, dup, IPPROTO_TCP, tcp, ARRAY_SIZE(tcp));
 	if (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE)

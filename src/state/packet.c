@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Packet sockets: packet(7); net/packet/af_packet.c, net/packet/diag.c, tools/testing/selftests/net/psock_*. What has come and was not read is refused: no
+ * interface would bring it to this socket alone. A socket gets nothing before it is bound, which is done last.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
+#include <linux/packet_diag.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/cleanup.h"
+#include "state/sock_diag.h"
+#include "state/socket_base.h"
+
+#define SOL_PACKET_ 263
+#define ADDRESS_MAX 32
+#define NAMED_MAX   8 /* of an address given to PACKET_ADD_MEMBERSHIP */
+
+/* The version decides how large the reserve may be; all but the last need that there is no ring. */
+#define PACKET_OPTIONS(X)                                                                                              \
+	X(version, PACKET_VERSION, OPTION_INT, OPTION_LATE, "PACKET_VERSION")                                          \
+	X(auxdata, PACKET_AUXDATA, OPTION_INT, OPTION_LATE, "PACKET_AUXDATA")                                          \
+	X(origdev, PACKET_ORIGDEV, OPTION_INT, OPTION_LATE, "PACKET_ORIGDEV")                                          \
+	X(vnet_hdr, PACKET_VNET_HDR, OPTION_INT, OPTION_LATE, "PACKET_VNET_HDR")                                       \
+	X(reserve, PACKET_RESERVE, OPTION_INT, OPTION_LATE, "PACKET_RESERVE")                                          \
+	X(loss, PACKET_LOSS, OPTION_INT, OPTION_LATE, "PACKET_LOSS")                                                   \
+	X(timestamp, PACKET_TIMESTAMP, OPTION_INT, OPTION_LATE, "PACKET_TIMESTAMP")                                    \
+	X(tx_has_off, PACKET_TX_HAS_OFF, OPTION_INT, OPTION_LATE, "PACKET_TX_HAS_OFF")                                 \
+	X(qdisc_bypass, PACKET_QDISC_BYPASS, OPTION_INT, OPTION_LATE, "PACKET_QDISC_BYPASS")                           \
+	X(ignore_outgoing, PACKET_IGNORE_OUTGOING, OPTION_INT, OPTION_LATE, "PACKET_IGNORE_OUTGOING")
+
+#define MEMBER(member, ...) int64_t member;
+struct packet_level {
+	PACKET_OPTIONS(MEMBER)
+};
+
+struct packet_membership {
+	uint64_t type, count;
+	char *interface;
+	struct blob address;
+};
+
+struct packet_state {
+	struct socket_base base;
+	uint64_t protocol;
+	char *interface;
+	uint64_t copy_thresh, fanout;
+	struct packet_membership *memberships;
+	size_t n_memberships;
+	struct packet_level packet;
+};
+
+#define LEVEL_FIELD(member, name, shape, when, doc) FIELD_INT(struct packet_level, member, #member, doc),
+static const struct field level_fields[] = { PACKET_OPTIONS(LEVEL_FIELD) FIELD_END };
+#define LEVEL_ROW(...) SOCKET_OPTION_ROW(struct packet_level, SOL_PACKET_, __VA_ARGS__)
+static const struct socket_option list[] = { PACKET_OPTIONS(LEVEL_ROW) };
+
+static const struct field membership_fields[] = {
+	FIELD_UINT(struct packet_membership, type, "type", "PACKET_MR_*"),
+	FIELD_UINT(struct packet_membership, count, "count", "how often it was asked for"),
+	FIELD_STRING(struct packet_membership, interface, "interface", "of which interface"),
+	FIELD_BLOB(struct packet_membership, address, "address", "of the group, or its own"),
+	FIELD_END,
+};
+
+static const struct field packet_fields[] = {
+	FIELD_STRUCT(struct packet_state, base, "base", socket_base_fields, "what every socket has"),
+	FIELD_UINT(struct packet_state, protocol, "protocol", "sll_protocol, in the order of the host; 0: deaf"),
+	FIELD_STRING(struct packet_state, interface, "interface", "bound to this one; absent: to all"),
+	FIELD_UINT(struct packet_state, copy_thresh, "copy_thresh", "PACKET_COPY_THRESH"),
+	FIELD_UINT(struct packet_state, fanout, "fanout", "PACKET_FANOUT; 0: in no group"),
+	FIELD_LIST(struct packet_state, memberships, n_memberships, "memberships", membership_fields,
+		"PACKET_ADD_MEMBERSHIP"),
+	FIELD_STRUCT(struct packet_state, packet, "packet", level_fields, "of level SOL_PACKET"),
+	FIELD_END,
+};
+
+static bool packet_matches(const struct file_look *f)
+{
+	return f->description && f->description->family == AF_PACKET && !(f->flags & O_PATH);
+}
+
+/* --- checkpoint ------------------------------------------------------------------------------------------------------------------ */
+
+struct asking {
+	struct packet_state *s;
+	uint32_t ino;
+	int fd;
+	bool seen, ring;
+};
+
+/* In the socket's own network namespace. */
+static int interface_name(int fd, int index, char **name)
+{
+	struct ifreq r = { .ifr_ifindex = index };
+
+	if (index <= 0)
+		return index ? -ENODEV : 0;
+	if (ioctl(fd, SIOCGIFNAME, &r) < 0)
+		return -errno;
+	*name = strndup(r.ifr_name, sizeof(r.ifr_name));
+	return *name ? 0 : -ENOMEM;
+}
+
+static int read_memberships(struct asking *a, const struct rtattr *attribute)
+{
+	const struct packet_diag_mclist *m = RTA_DATA(attribute);
+	size_t n = RTA_PAYLOAD(attribute) / sizeof(*m);
+	int err = 0;
+
+	a->s->memberships = calloc(n + 1, sizeof(*a->s->memberships));
+	if (!a->s->memberships)
+		return -ENOMEM;
+	for (size_t i = 0; i < n && !err; i++) {
+		struct packet_membership *to = &a->s->memberships[a->s->n_memberships++];
+
+		to->type = m[i].pdmc_type;
+		to->count = m[i].pdmc_count;
+		to->address.size = MIN(m[i].pdmc_alen, ADDRESS_MAX);
+		to->address.data = malloc(ADDRESS_MAX);
+		if (!to->address.data)
+			return -ENOMEM;
+		memcpy(to->address.data, m[i].pdmc_addr, to->address.size);
+		err = interface_name(a->fd, (int)m[i].pdmc_index, &to->interface);
+	}
+	return err;
+}
+
+static int read_answer(void *arg, const struct nlmsghdr *h)
+{
+	struct asking *a = arg;
+	const struct packet_diag_msg *msg = NLMSG_DATA(h);
+	unsigned int left = (unsigned int)(h->nlmsg_len - NLMSG_LENGTH(sizeof(*msg)));
+	struct packet_diag_info info;
+	int err = 0;
+
+	if (msg->pdiag_ino != a->ino)
+		return 0;
+	a->seen = true;
+	for (const struct rtattr *at = (const void *)(msg + 1); RTA_OK(at, left) && !err; at = RTA_NEXT(at, left)) {
+		a->ring |= at->rta_type == PACKET_DIAG_RX_RING || at->rta_type == PACKET_DIAG_TX_RING;
+		if (at->rta_type == PACKET_DIAG_MCLIST)
+			err = read_memberships(a, at);
+		if (at->rta_type == PACKET_DIAG_INFO && RTA_PAYLOAD(at) >= sizeof(info)) {
+			memcpy(&info, RTA_DATA(at), sizeof(info));
+			a->s->copy_thresh = info.pdi_copy_thresh;
+		}
+	}
+	return err;
+}
+
+static int ask(struct capture *c, struct asking *a)
+{
+	struct {
+		struct nlmsghdr h;
+		struct packet_diag_req r;
+	} question = {
+		.h = { .nlmsg_len = sizeof(question),
+			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		.r = { .sdiag_family = AF_PACKET,
+			.pdiag_show = PACKET_SHOW_INFO | PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG },
+	};
+	int err = sock_diag_ask(c->tree->root_pid, &question, sizeof(question), read_answer, a);
+
+	return err ? err : a->seen ? 0 : -ENOENT;
+}
+
+static int refuse_unknown(struct capture *c, const struct file_look *f, const struct packet_state *s, const struct asking *a)
+{
+	if (a->ring)
+		return refused(c->ps, BLAME_FILE(f), "a packet socket with a ring (PACKET_RX_RING, PACKET_TX_RING)");
+	if (s->fanout && (s->fanout >> 16 & 0xff) >= PACKET_FANOUT_CBPF)
+		return refused(c->ps, BLAME_FILE(f), "a packet socket in a group that a BPF program divides (PACKET_FANOUT)");
+	for (size_t i = 0; i < s->n_memberships; i++)
+		if (s->memberships[i].address.size > NAMED_MAX)
+			return refused(c->ps, BLAME_FILE(f), "a membership with an address of more than 8 bytes");
+	return 0;
+}
+
+static int packet_capture(struct capture *c, const struct file_look *f, void *state)
+{
+	struct packet_state *s = state;
+	struct sockaddr_ll a = { 0 };
+	socklen_t size = sizeof(a), small = sizeof(int);
+	int fd = file_dup(c, f), fanout = 0, err;
+	struct asking asked = { .s = s, .ino = (uint32_t)f->ino, .fd = fd };
+
+	if (fd < 0)
+		return fd;
+	err = socket_base_capture(c, f, fd, &s->base);
+	if (err)
+		return err;
+	if (getsockname(fd, (struct sockaddr *)&a, &size) < 0)
+		return -errno;
+	s->protocol = ntohs(a.sll_protocol);
+	options_read(fd, list, ARRAY_SIZE(list), &s->packet);
+	if (getsockopt(fd, SOL_PACKET_, PACKET_FANOUT, &fanout, &small) == 0)
+		s->fanout = (uint32_t)fanout;
+	err = interface_name(fd, a.sll_ifindex, &s->interface);
+	if (!err)
+		err = ask(c, &asked);
+	if (err == -ENODEV)
+		return refused(c->ps, BLAME_FILE(f), "the interface of this packet socket is gone");
+	if (err)
+		return refused(c->ps, BLAME_FILE(f), "the kernel does not tell of this packet socket (CONFIG_PACKET_DIAG): %s",
+			strerror(-err));
+	return refuse_unknown(c, f, s, &asked);
+}
+
+/* --- restore ----------------------------------------------------------------------------------------------------------------------- */
+
+struct packet_made {
+	int fd;
+	const struct file_state *file;
+};
+
+static int packet_validate(struct restore *r, const struct record *rec)
+{
+	const struct packet_state *s = rec->state;
+
+	for (size_t i = 0; i < s->n_memberships; i++)
+		if (s->memberships[i].address.size > NAMED_MAX || s->memberships[i].count > 1024 ||
+			!s->memberships[i].interface)
+			return failed(r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has an impossible membership");
+	return 0;
+}
+
+static int packet_open(struct restore *r, const struct record *rec, const struct file_state *file)
+{
+	const struct packet_state *s = rec->state;
+	struct made *made = restore_made(r, rec->id);
+	struct packet_made *m;
+
+	if (!made)
+		return -ENOMEM;
+	if (made->data)
+		return failed(r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has a socket with two descriptions");
+	m = made->data = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	*m = (struct packet_made){ .fd = socket_base_open(r, AF_PACKET, &s->base), .file = file };
+	return m->fd;
+}
+
+static int index_of(int fd, const char *name)
+{
+	struct ifreq r = { 0 };
+
+	if (!name)
+		return 0;
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
+	return ioctl(fd, SIOCGIFINDEX, &r) < 0 ? -errno : r.ifr_ifindex;
+}
+
+static int join(int fd, const struct packet_membership *m)
+{
+	struct packet_mreq q = { .mr_type = (unsigned short)m->type, .mr_alen = (unsigned short)m->address.size };
+	int index = index_of(fd, m->interface), err = index < 0 ? index : 0;
+
+	q.mr_ifindex = index;
+	memcpy(q.mr_address, m->address.data, MIN(m->address.size, sizeof(q.mr_address)));
+	for (uint64_t i = 0; i < m->count && !err; i++)
+		if (setsockopt(fd, SOL_PACKET_, PACKET_ADD_MEMBERSHIP, &q, sizeof(q)) < 0)
+			err = -errno;
+	return err;
+}
+
+static int bind_again(int fd, const struct packet_state *s)
+{
+	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons((uint16_t)s->protocol) };
+	int fanout = (int)s->fanout;
+
+	a.sll_ifindex = index_of(fd, s->interface);
+	if (a.sll_ifindex < 0)
+		return a.sll_ifindex;
+	if ((a.sll_protocol || a.sll_ifindex) && bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return -errno;
+	return fanout && setsockopt(fd, SOL_PACKET_, PACKET_FANOUT, &fanout, sizeof(fanout)) < 0 ? -errno : 0;
+}
+
+static int packet_fill(struct restore *r, const struct record *rec)
+{
+	const struct packet_state *s = rec->state;
+	const struct packet_made *m = restore_made(r, rec->id)->data;
+	int thresh = (int)s->copy_thresh, err = 0;
+	const char *what;
+
+	if (!m)
+		return 0;
+	for (size_t i = 0; i < s->n_memberships && !err; i++)
+		err = join(m->fd, &s->memberships[i]);
+	if (err)
+		return failed(r->ps, BLAME(.object = "packet"), err, "its membership cannot be had again: %s", strerror(-err));
+	what = options_write(m->fd, list, ARRAY_SIZE(list), &s->packet, OPTION_LATE);
+	if (!what && thresh && setsockopt(m->fd, SOL_PACKET_, PACKET_COPY_THRESH, &thresh, sizeof(thresh)) < 0)
+		what = "PACKET_COPY_THRESH";
+	if (what)
+		return failed(r->ps, BLAME(.object = "packet"), -errno, "a socket option cannot be set (%s): %m", what);
+	err = socket_base_settle(r, m->fd, "packet", &s->base, m->file);
+	if (!err)
+		err = bind_again(m->fd, s);
+	return err ? failed(r->ps, BLAME(.object = s->interface ? s->interface : "packet"), err,
+			     "a packet socket cannot be bound to this interface: %s", strerror(-err))
+		   : 0;
+}
+
+const struct component component_packet = {
+	.kind = { .name = "packet",
+		.version = 1,
+		.size = sizeof(struct packet_state),
+		.fields = packet_fields,
+		.doc = "a packet socket",
+		.sources = "packet(7); net/packet/af_packet.c; tools/testing/selftests/net/psock_fanout.c" },
+	.scope = SCOPE_BACKING,
+	.matches = packet_matches,
+	.capture_file = packet_capture,
+	.validate = packet_validate,
+	.open = packet_open,
+	.fill = packet_fill,
+};
