@@ -221,11 +221,12 @@ static void look_at_settings(struct ring *g)
 		refuse(g, NULL, "that has lost submissions or completions");
 }
 
-static void look_at_ring(struct ring *g)
+static void look_at_ring(struct ring *g, bool stopped)
 {
-	struct users u;
+	struct users u = { 0 };
 
-	drain(g, &u);
+	if (stopped)
+		drain(g, &u);
 	if (!g->error && u.in_flight)
 		refuse(g, "wait until its requests have ended, or cancel them",
 			"with requests under way that do not end by themselves");
@@ -275,21 +276,43 @@ static void look_at_mappings(struct capture *c)
 	}
 }
 
-/* Every ring once, before anything is captured: requests that end meanwhile change other objects. */
-static int io_uring_look(struct capture *c)
+static struct file_look *next_ring(struct process *p, size_t *at)
 {
+	while (*at < p->n_files) {
+		struct file_look *f = &p->files[(*at)++];
+
+		if (io_uring_matches(f) && f->description->look == f)
+			return f;
+	}
+	return NULL;
+}
+
+static void look_at_rings(struct capture *c, bool stopped)
+{
+	const struct file_look *f;
 	struct ring g;
 
-	for (size_t i = 0; c->kernel && i < c->process->n_files; i++) {
-		const struct file_look *f = &c->process->files[i];
-
-		if (!io_uring_matches(f) || f->description->look != f)
-			continue;
+	for (size_t at = 0; (f = next_ring(c->process, &at));) {
 		ring_of(c, f, &g);
-		look_at_ring(&g);
+		look_at_ring(&g, stopped);
 	}
-	if (c->kernel)
+}
+
+/* Every ring once, before anything is captured: requests that end meanwhile change other objects. Of a tree that runs, what may change is not looked at. */
+static int io_uring_look(struct capture *c)
+{
+	struct capture running = *c;
+	size_t at = 0;
+
+	if (c->kernel) {
+		look_at_rings(c, true);
 		look_at_mappings(c);
+	} else if (next_ring(c->process, &at)) {
+		running.kernel = kernel_peek_new();
+		if (running.kernel)
+			look_at_rings(&running, false);
+		kernel_peek_free(running.kernel);
+	}
 	return 0;
 }
 
