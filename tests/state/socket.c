@@ -77,14 +77,16 @@ static int gets(int at, const char *text, size_t header)
 	return 0;
 }
 
-/* How often this membership is held, by the kernel's account; -1. */
+/* How often this membership is held, by the kernel's account; of type COPY_THRESH: that. -1: not at all. */
+enum { COPY_THRESH = -1 };
+
 static int held(int at, int type)
 {
 	struct {
 		struct nlmsghdr h;
 		struct packet_diag_req r;
 	} ask = { .h = { sizeof(ask), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0 },
-		.r = { .sdiag_family = AF_PACKET, .pdiag_show = PACKET_SHOW_MCLIST } };
+		.r = { .sdiag_family = AF_PACKET, .pdiag_show = PACKET_SHOW_INFO | PACKET_SHOW_MCLIST } };
 	int netlink = socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG), count = -1;
 	static char answer[1 << 16];
 	bool more = netlink >= 0 && send(netlink, &ask, sizeof(ask), 0) > 0;
@@ -104,12 +106,15 @@ static int held(int at, int type)
 				break;
 			}
 			for (struct rtattr *r = (void *)(m + 1); m->pdiag_ino == st.st_ino && RTA_OK(r, left);
-				r = RTA_NEXT(r, left))
+				r = RTA_NEXT(r, left)) {
+				if (r->rta_type == PACKET_DIAG_INFO && type == COPY_THRESH)
+					count = (int)((struct packet_diag_info *)RTA_DATA(r))->pdi_copy_thresh;
 				for (size_t i = 0; r->rta_type == PACKET_DIAG_MCLIST &&
 						   i < RTA_PAYLOAD(r) / sizeof(struct packet_diag_mclist);
 					i++)
 					if (((struct packet_diag_mclist *)RTA_DATA(r))[i].pdmc_type == type)
 						count = (int)((struct packet_diag_mclist *)RTA_DATA(r))[i].pdmc_count;
+			}
 		}
 	}
 	close(netlink);
@@ -169,6 +174,7 @@ static int options_use(struct maker_ctx *ctx)
 	SAME(get(fd, PACKET_AUXDATA), 1);
 	SAME(get(fd, PACKET_RESERVE), 48);
 	SAME(get(fd, PACKET_VERSION), TPACKET_V2);
+	SAME(held(fd, COPY_THRESH), 99);
 	SAME(held(fd, PACKET_MR_ALLMULTI), 2);
 	SAME(held(fd, PACKET_MR_MULTICAST), 1);
 	SAME(protocol_of(fd), nobodys);
