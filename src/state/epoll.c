@@ -153,12 +153,12 @@ static int epoll_validate(struct restore *r, const struct record *rec)
  * file there: for a moment, if the number is otherwise used or free in this process. A copy of what stands at
  * the number is kept above all others.
  */
-static void ctl_add(struct build *b, int epfd, const struct epoll_target *t)
+static uint32_t ctl_add(struct build *b, int epfd, const struct epoll_target *t)
 {
 	struct epoll_event event = { .events = (uint32_t)t->events, .data.u64 = t->data };
 	struct remote_addr at = batch_copy(b->batch, &event, sizeof(event));
 
-	batch_call(b->batch, "EPOLL_CTL_ADD", SYS_epoll_ctl, (uint64_t)epfd, EPOLL_CTL_ADD, t->fd, at.v);
+	return batch_call(b->batch, "EPOLL_CTL_ADD", SYS_epoll_ctl, (uint64_t)epfd, EPOLL_CTL_ADD, t->fd, at.v);
 }
 
 /* An epoll being filled, from inside a task that has it. */
@@ -180,17 +180,26 @@ static struct filling filling_of(struct build *b, int epfd)
 	return f;
 }
 
-static void add_fetched(const struct filling *f, int keeper_fd, const struct epoll_target *t)
+/* saved: the copy of what stood at the number. That may be the epoll itself. */
+static void ctl_add_beside(const struct filling *f, const struct epoll_target *t, uint32_t saved)
+{
+	uint32_t op = ctl_add(f->b, f->epfd, t);
+
+	if ((uint64_t)f->epfd == t->fd)
+		batch_use(f->b->batch, op, 0, saved);
+}
+
+static void add_fetched(const struct filling *f, int keeper_fd, const struct epoll_target *t, uint32_t saved)
 {
 	struct batch *b = f->b->batch;
 	uint32_t fetched = build_fetch(f->b, "fetching an epoll target", keeper_fd);
 
 	if (f->arrival == t->fd) {
-		ctl_add(f->b, f->epfd, t);
+		ctl_add_beside(f, t, saved);
 		return;
 	}
 	batch_use(b, batch_call(b, "dup3 of an epoll target", SYS_dup3, 0, t->fd, O_CLOEXEC), 0, fetched);
-	ctl_add(f->b, f->epfd, t);
+	ctl_add_beside(f, t, saved);
 	batch_use(b, batch_call(b, "close", SYS_close, 0), 0, fetched);
 }
 
@@ -205,7 +214,7 @@ static int add_displacing(const struct filling *f, const struct epoll_target *t,
 	batch_may_fail(b, flags);
 	saved = batch_call(b, "F_DUPFD of what is in the way", SYS_fcntl, t->fd, F_DUPFD_CLOEXEC, aside);
 	batch_may_fail(b, saved);
-	add_fetched(f, keeper_fd, t);
+	add_fetched(f, keeper_fd, t, saved);
 	batch_call(b, "close", SYS_close, t->fd);
 	put_back = batch_call(b, "dup2 back", SYS_dup2, 0, t->fd);
 	batch_use(b, put_back, 0, saved);

@@ -207,6 +207,18 @@ static int epoll_reused_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The number is the epoll's own since. */
+static int epoll_moved_make(struct maker_ctx *ctx)
+{
+	int number;
+
+	TRY(epoll_closed_make(ctx));
+	number = dup(ep);
+	CHECK(!close(ep));
+	ep = number;
+	return 0;
+}
+
 static int epoll_many_make(struct maker_ctx *ctx)
 {
 	ep = epoll_create1(0);
@@ -358,6 +370,7 @@ const struct maker makers_epoll[] = {
 	ROW("busy-poll", "one that polls the network", epoll_busy),
 	ROW("nested", "three, one inside the other", epoll_nested),
 	ROW("closed", "registered under a number since closed", epoll_closed),
+	{ "closed-own", "which is now the epoll's own, and its only one", epoll_moved_make, epoll_closed_use },
 	ROW("reused", "a number since used again", epoll_reused),
 	ROW("many", "two hundred entries", epoll_many),
 	ROW("many-reused", "numbers since used again, among many", epoll_many_reused),
