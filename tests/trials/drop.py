@@ -44,6 +44,7 @@ GROUPS = {
     "sigaltstack": "signal thread", "itimers": "timer", "posix_timers": "timer", "pending": "signal", "shared_pending": "signal",
     "fs": "task", "directory": "fs file", "dev_tty": "pty_jobs", "controlling_terminal": "pty_jobs session", "device": "file",
     "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped", "continued": "task",
+    "tree": "name session", "core_scheduling": "thread", "ended_scheduling": "task limit thread", "io_context": "thread attributes",
 }
 
 
@@ -117,7 +118,7 @@ class Drops:
             else:
                 seen[group] = seen.get(group, 0) + 1
                 others.append((seen[group], seconds, mode, maker))
-        return own + [(mode, maker) for _, _, mode, maker in sorted(others)][:MOST]
+        return own, [(mode, maker) for _, _, mode, maker in sorted(others)][:MOST]
 
     def cli(self, name, field):
         build, mark = self.trial.options.build, os.urandom(8).hex()
@@ -131,13 +132,20 @@ class Drops:
 
     def noticed(self, field, log):
         """The maker that fails without the field, twice: once may be the machine's mood."""
+        own, others = self.candidates(field)
+        return self.by_makers(field, own, log) or self.by_cli(field, log) or self.by_makers(field, others, log)
+
+    def by_cli(self, field, log):
         for name in CLI.get(field.split(".")[0], []):
             failed = self.cli(name, field)
             failed = failed and failed & self.cli(name, field) - self.cli(name, "")     # "": no field is called so
             if failed:
                 log(f"{field}: cli {name}: {', '.join(sorted(failed))}")
                 return f"cli {name}"
-        for mode, maker in self.candidates(field):
+        return None
+
+    def by_makers(self, field, candidates, log):
+        for mode, maker in candidates:
             outs = []
             while len(outs) < 2:
                 p = self.makers(["--mode", mode, "-q", "--tmp", self.trial.work, maker], {"SPORE_TEST_DROP": field})
