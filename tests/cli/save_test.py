@@ -9,7 +9,7 @@ import sys
 import time
 
 import harness
-from harness import SPORE, Container, alive, check, check_in, scratch, spore, wait_for
+from harness import SPORE, Container, alive, check, check_in, named, scratch, spore, wait_for
 
 COUNTER = 'i=0; while :; do i=$((i+1)); echo $i >> {d}/count; sleep 0.02; done'
 
@@ -108,16 +108,16 @@ def test_streams_are_those_of_the_restoring_command():
 
 def test_container_by_name():
     with scratch() as d:
-        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', 'save-test']):
+        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', named('save-test')]):
             wait_for(lambda: count(d) > 2)
-            r = spore('checkpoint', 'save-test', f'{d}/image')
+            r = spore('checkpoint', named('save-test'), f'{d}/image')
             check(r.returncode, 0, r.stderr)
-            found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'save-test']
+            found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == named('save-test')]
             check(found[0]['last_checkpoint'] is not None, True)
         r = spore('restore', '-d', f'{d}/image')
         check(r.returncode, 0, r.stderr)
         pid = int(r.stdout)
-        found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'save-test']
+        found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == named('save-test')]
         check([(e['pid'], e['restored']) for e in found], [(pid, True)])
         before = count(d)
         wait_for(lambda: count(d) > before, what='the restored container goes on')
@@ -127,9 +127,9 @@ def test_container_by_name():
 def test_network_and_pids_of_a_container():
     """Its own network, without a name, is made again; and that its pids count in a namespace of its own is told."""
     with scratch() as d:
-        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', 'save-net', '--net', 'none']):
+        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', named('save-net'), '--net', 'none']):
             wait_for(lambda: count(d) > 2)
-            r = spore('checkpoint', 'save-net', f'{d}/image')
+            r = spore('checkpoint', named('save-net'), f'{d}/image')
             check(r.returncode, 0, r.stderr)
         r = spore('restore', '-d', '--json', f'{d}/image')
         check(r.returncode, 0, r.stderr)
@@ -141,21 +141,21 @@ def test_network_and_pids_of_a_container():
 
 def test_isolation():
     with scratch() as d:
-        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', 'isolate-test']):
+        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', named('isolate-test')]):
             wait_for(lambda: count(d) > 2)
-            check(spore('isolate', 'isolate-test').returncode, 0)
+            check(spore('isolate', named('isolate-test')).returncode, 0)
             check_in('isolated', [e['state'] for e in json.loads(spore('list', '--json').stdout)
-                                  if e['name'] == 'isolate-test'])
+                                  if e['name'] == named('isolate-test')])
             before = count(d)
-            r = spore('isolate', 'isolate-test')
+            r = spore('isolate', named('isolate-test'))
             check(r.returncode, 1)
             check_in('isolated already', r.stderr)
-            check(spore('checkpoint', 'isolate-test', f'{d}/one').returncode, 0)
-            check(spore('checkpoint', 'isolate-test', f'{d}/two').returncode, 0)
+            check(spore('checkpoint', named('isolate-test'), f'{d}/one').returncode, 0)
+            check(spore('checkpoint', named('isolate-test'), f'{d}/two').returncode, 0)
             check(count(d), before)
-            check(spore('unisolate', 'isolate-test').returncode, 0)
+            check(spore('unisolate', named('isolate-test')).returncode, 0)
             wait_for(lambda: count(d) > before)
-            r = spore('unisolate', 'isolate-test')
+            r = spore('unisolate', named('isolate-test'))
             check(r.returncode, 1)
             check_in('not isolated', r.stderr)
         r = spore('restore', '-d', '--isolated', f'{d}/one')
@@ -548,10 +548,10 @@ def test_output_that_cannot_be_written_is_a_failure():
 def test_terminal_moves():
     from on_terminal import OnTerminal
     with scratch() as d:
-        one = OnTerminal(SPORE, 'run', '--name', 'terminal-test', '--', 'bash', '--norc', '-i')
+        one = OnTerminal(SPORE, 'run', '--name', named('terminal-test'), '--', 'bash', '--norc', '-i')
         one.send('PS1=; x=kept; echo ready-$((1+1))\r')
         one.expect('ready-2')
-        r = spore('checkpoint', '--kill', 'terminal-test', f'{d}/image')
+        r = spore('checkpoint', '--kill', named('terminal-test'), f'{d}/image')
         check(r.returncode, 0, r.stderr)
         one.wait()
         two = OnTerminal(SPORE, 'restore', f'{d}/image')
