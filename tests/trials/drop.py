@@ -44,7 +44,7 @@ GROUPS = {
     "sigaltstack": "signal thread", "itimers": "timer", "posix_timers": "timer", "pending": "signal", "shared_pending": "signal",
     "fs": "task", "directory": "fs file", "dev_tty": "pty_jobs", "controlling_terminal": "pty_jobs session", "device": "file",
     "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped", "continued": "task",
-    "tree": "name session", "core_scheduling": "thread", "ended_scheduling": "task limit thread", "io_context": "thread attributes",
+    "tree": "name", "core_scheduling": "thread", "ended_scheduling": "task limit thread", "io_context": "thread attributes",
 }
 
 
