@@ -20,7 +20,7 @@ import threading
 from harness import Failure, Skip, kill_all, pids_with
 
 # What only the command shows: containers, and streams that belong to the outside.
-CLI = {"tree": ["container", "run", "save", "moved"], "external": ["save", "run"], "regular": ["files"]}
+CLI = {"tree": ["container", "run", "save", "moved"], "external": ["save", "run"], "regular": ["files"], "memory": ["save"]}
 # The maker that makes a field worth carrying, where some machines cannot: if it is skipped, the field is not judged.
 NEEDS = {
     "memory.areas.name": "advice/named", "thread_attributes.io_flusher": "attributes/io-flusher", "scheduling.util_min": "limit/clamp",
