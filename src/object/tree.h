@@ -95,6 +95,7 @@ struct tree {
 	/* Of the root, read by the first look at a process that compares with it. 0: not read yet, or none. */
 	_Atomic(uint64_t) namespaces[10];
 	_Atomic(uint64_t) cgroups; /* a hash of them */
+	_Atomic(bool) unlabeled; /* no security module gives labels here */
 	bool moved; /* a restore gave it a pid namespace and a /proc of its own; all else is the host's */
 	struct container_entry *container; /* of the root, when `spore run` or a restore made it; NULL */
 };
