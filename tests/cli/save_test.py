@@ -106,6 +106,43 @@ def test_streams_are_those_of_the_restoring_command():
         check((r.returncode, r.stdout, r.stderr), (0, 'second two\n', 'bye\n'))
 
 
+SHARING = """
+import mmap, os, time
+m = mmap.mmap(-1, 16 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+m.write(b'x' * (16 << 20))
+if os.fork() and os.fork():
+    m[:8 << 20] = b'y' * (8 << 20)
+    open('ready', 'w').close()
+while True:
+    time.sleep(60)
+"""
+
+
+def private_kib(pid):
+    with open(f'/proc/{pid}/smaps_rollup') as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith('Private_Dirty:'))
+
+
+def test_what_is_shared_since_a_fork_stays_shared():
+    """With the parent, and between its children alone: a checkpoint gives nobody pages of its own, and finds the same the next time."""
+    with scratch() as d:
+        p = outside(sys.executable, '-c', SHARING, cwd=d)
+        wait_for(lambda: os.path.exists(f'{d}/ready'))
+        tree = [p.pid] + harness.children(p.pid)
+        check(len(tree), 3)
+        before, pages = [private_kib(pid) for pid in tree], []
+        for image in 'one', 'two':
+            r = spore('checkpoint', '--json', p.pid, f'{d}/{image}')
+            check(r.returncode, 0, r.stderr)
+            pages.append(json.loads(r.stdout)['pages'])
+            for pid, kib in zip(tree, before):
+                check(private_kib(pid) - kib < 1024, True, f'{kib} KiB of {pid} its own before, {private_kib(pid)} after')
+        check(abs(pages[0] - pages[1]) < 64, True, f'pages saved: {pages}')
+        for pid in tree[1:]:
+            os.kill(pid, 9)
+        end(p)
+
+
 def test_container_by_name():
     with scratch() as d:
         with Container('sh', '-c', COUNTER.format(d=d), options=['--name', named('save-test')]):
