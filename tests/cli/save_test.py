@@ -2,6 +2,7 @@
 """spore checkpoint, restore, isolate, unisolate, check, inspect, verify"""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -440,6 +441,31 @@ def test_in_a_pid_namespace_of_another():
             status, said = unshared(f'{SPORE} {command}; exit $?')
             check(status, 1, said)
             check_in('/proc shows the processes of another pid namespace; mount', said)
+
+
+def numbers_in_namespaces(pid):
+    with open(f'/proc/{pid}/status') as f:
+        return [int(n) for n in re.search(r'^NSpid:(.*)', f.read(), re.M)[1].split()]
+
+
+def test_a_pid_namespace_without_a_container():
+    with scratch() as d:
+        script = f'sleep 1000 & echo $! > {d}/kid; wait'
+        p = subprocess.Popen(['unshare', '-f', '-p', 'sh', '-c', script], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, start_new_session=True)
+        kid = int(wait_for(lambda: os.path.exists(f'{d}/kid') and open(f'{d}/kid').read(), what='the child'))
+        pid = int(open(f'/proc/{p.pid}/task/{p.pid}/children').read())
+        for turn in range(2):
+            r = spore('checkpoint', '--kill', pid, f'{d}/{turn}')
+            check(r.returncode, 0, r.stderr)
+            r = spore('restore', '-d', f'{d}/{turn}')
+            check(r.returncode, 0, r.stderr)
+            pid = int(r.stdout)
+            check(numbers_in_namespaces(pid), [pid, 1])
+            below = int(open(f'/proc/{pid}/task/{pid}/children').read())
+            check(numbers_in_namespaces(below), [below, kid])
+        kill_restored(pid)
+        p.wait()
 
 
 def test_a_kernel_thread_is_refused():
