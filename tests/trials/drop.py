@@ -25,13 +25,14 @@ CLI = {"tree": ["container", "run", "save", "moved"], "external": ["save", "run"
 # The maker that makes a field worth carrying, where some machines cannot: if it is skipped, the field is not judged.
 NEEDS = {
     "memory.areas.name": "advice/named", "thread_attributes.io_flusher": "attributes/io-flusher", "scheduling.util_min": "limit/clamp",
-    "scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "x86/cpuid", "x86_process.of": "x86/tiles", "core_scheduling.of": "thread/core-cookie", "core_scheduling.group": "thread/core-cookie", "iopl.of": "x86/iopl", "iopl.level": "x86/iopl",
+    "scheduling.util_max": "limit/clamp", "ended_scheduling.util_min": "limit/clamp", "ended_scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "x86/cpuid", "x86_process.of": "x86/tiles", "core_scheduling.of": "thread/core-cookie", "core_scheduling.group": "thread/core-cookie", "iopl.of": "x86/iopl", "iopl.level": "x86/iopl",
     "thread_attributes.store_bypass": "attributes/speculation", "thread_attributes.indirect_branch": "attributes/indirect-branch",
     "thread_attributes.l1d_flush": "attributes/l1d-flush", "x86_process.xfeatures": "x86/tiles",
 }
 # What no test on one machine can tell: contents of files stand in the first page file as long as they are saved by one writer; that
 # a thread may run on every CPU matters where there are others.
-UNTOLD = {"memfd.extents.file", "shmem.extents.file", "regular.extents.file", "shm.extents.file", "scheduling.any_cpu"}
+UNTOLD = {"memfd.extents.file", "shmem.extents.file", "regular.extents.file", "shm.extents.file", "scheduling.any_cpu",
+    "ended_scheduling.any_cpu"}
 HERE = os.path.dirname(os.path.abspath(__file__))
 MAKERS = os.path.join(HERE, "../state/run.py")
 JOBS = 4
