@@ -25,10 +25,12 @@ static int read_starttime(pid_t pid, uint64_t *out, bool *ended)
 	_cleanup_free_ char *text = NULL;
 	char path[64], *after, state;
 	long n_threads;
+	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (file_read_all(AT_FDCWD, path, &text, NULL) < 0)
-		return -ESRCH;
+	r = file_read_all(AT_FDCWD, path, &text, NULL);
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
 	after = strrchr(text, ')'); /* the name may hold anything, also a bracket */
 	if (!after || sscanf(after + 1,
 			      " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld %*d %" SCNu64,

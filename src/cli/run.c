@@ -208,6 +208,25 @@ static void first_process(const struct run_options *o, int go_fd, int failure_fd
 /* --- in spore run
  * ------------------------------------------------------------------------------------------------- */
 
+static bool name_is_taken(const char *name, struct container_entry *other)
+{
+	bool taken = container_find_name(name, other) == 0;
+
+	if (taken)
+		container_spec_free(&other->spec);
+	return taken;
+}
+
+/* Of our pid: a container of an earlier process of that number may still run. */
+static void choose_name(char *name, size_t size)
+{
+	struct container_entry other = { 0 };
+
+	snprintf(name, size, "run-%d", (int)getpid());
+	for (int i = 2; name_is_taken(name, &other); i++)
+		snprintf(name, size, "run-%d-%d", (int)getpid(), i);
+}
+
 static int prepare(struct run_options *o, struct problems *ps)
 {
 	struct container_spec *spec = &o->entry.spec;
@@ -215,12 +234,10 @@ static int prepare(struct run_options *o, struct problems *ps)
 	int r;
 
 	if (!o->entry.name[0])
-		snprintf(o->entry.name, sizeof(o->entry.name), "run-%d", (int)getpid());
-	if (container_find_name(o->entry.name, &other) == 0) {
-		container_spec_free(&other.spec);
+		choose_name(o->entry.name, sizeof(o->entry.name));
+	if (name_is_taken(o->entry.name, &other))
 		return failed(ps, BLAME(.pid = other.pid, .process = o->entry.name, .remedy = "choose another name"),
 			-EEXIST, "a container of that name runs already");
-	}
 	spec->name = strdup(o->entry.name);
 	spec->time_ns = access("/proc/self/ns/time", F_OK) == 0;
 	if (spec->init && container_init_path(o->init_path, sizeof(o->init_path)) < 0)

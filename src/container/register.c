@@ -142,12 +142,15 @@ static int open_locked(void)
 {
 	int fd = run_dir_open();
 
-	if (fd >= 0 && flock(fd, LOCK_EX) < 0) {
-		int r = -errno;
+	if (fd < 0)
+		return fd;
+	while (flock(fd, LOCK_EX) < 0)
+		if (errno != EINTR) {
+			int r = -errno;
 
-		close(fd);
-		return r;
-	}
+			close(fd);
+			return r;
+		}
 	return fd;
 }
 
@@ -176,8 +179,8 @@ static int write_entry(int dir, const struct container_entry *e)
 	return file_replace(dir, path, text);
 }
 
-/* 1: an entry of a living process; 0: gone (and dropped); or of another pid namespace, which this one cannot
- * judge. */
+/* 1: an entry of a living process; 0: gone (and dropped); or of another pid namespace, which this one cannot judge. What cannot be read is an
+ * error: who is not known to be gone is not dropped. */
 static int load_entry(int dir, const char *path, struct container_entry *out)
 {
 	_cleanup_(container_entry_free)
@@ -189,10 +192,13 @@ static int load_entry(int dir, const char *path, struct container_entry *out)
 	if (r < 0)
 		return r;
 	parse_entry(text, &e, &ns);
-	process_pid_namespace(getpid(), &own);
-	if (ns != own)
-		return 0;
-	if (process_starttime(e.pid, &start) < 0 || start != e.starttime) {
+	r = process_pid_namespace(getpid(), &own);
+	if (r < 0 || ns != own)
+		return r;
+	r = process_starttime(e.pid, &start);
+	if (r < 0 && r != -ESRCH)
+		return r;
+	if (r < 0 || start != e.starttime) {
 		unlinkat(dir, path, 0);
 		container_remove_cgroup(&e.spec);
 		return 0;
@@ -213,34 +219,43 @@ int container_register(const struct container_entry *entry, struct problems *ps)
 	return 0;
 }
 
+/* 0, or negative errno. */
+static int list_add(int dir, const char *path, struct container_entry **list, size_t *n)
+{
+	struct container_entry e, *grown;
+	int r = load_entry(dir, path, &e);
+
+	if (r <= 0)
+		return r == -ENOENT ? 0 : r;
+	grown = reallocarray(*list, *n + 1, sizeof(**list));
+	if (!grown) {
+		container_entry_free(&e);
+		return -ENOMEM;
+	}
+	*list = grown;
+	(*list)[(*n)++] = e;
+	return 0;
+}
+
 static int list_locked(int dir, struct container_entry **list, size_t *n)
 {
 	_cleanup_dir_ DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	struct container_entry *l = NULL;
-	size_t used = 0;
+	int r = d ? 0 : -errno;
 
-	if (!d)
-		return -errno;
-	for (struct dirent *de = readdir(d); de; de = readdir(d)) {
+	*list = NULL;
+	*n = 0;
+	for (struct dirent *de; r == 0 && (de = readdir(d));) {
 		const char *suffix = strrchr(de->d_name, '.');
-		struct container_entry e, *grown;
 
-		if (de->d_name[0] == '.' || !suffix || strcmp(suffix, ENTRY_SUFFIX))
-			continue;
-		if (load_entry(dir, de->d_name, &e) != 1)
-			continue;
-		grown = reallocarray(l, used + 1, sizeof(*l));
-		if (!grown) {
-			container_entry_free(&e);
-			container_list_free(l, used);
-			return -ENOMEM;
-		}
-		l = grown;
-		l[used++] = e;
+		if (de->d_name[0] != '.' && suffix && strcmp(suffix, ENTRY_SUFFIX) == 0)
+			r = list_add(dir, de->d_name, list, n);
 	}
-	*list = l;
-	*n = used;
-	return 0;
+	if (r < 0) {
+		container_list_free(*list, *n);
+		*list = NULL;
+		*n = 0;
+	}
+	return r;
 }
 
 int container_list(struct container_entry **list, size_t *n)

@@ -36,6 +36,7 @@ struct pass {
 	struct kernel_peek *kernel;
 	int (*fn)(struct pass *pass, size_t process);
 	int (*thread_fn)(struct pass *pass, struct thread *th);
+	_Atomic(size_t) next; /* process of a pass of anybody's */
 };
 
 static int pass_of_worker(unsigned int worker, void *arg)
@@ -60,7 +61,30 @@ static int pass_run(struct pass *pass, int (*fn)(struct pass *pass, size_t proce
 	return workers_each(pass->c->workers, pass_of_worker, pass);
 }
 
-/* What is not asked by ptrace is anybody's: so a process of many threads is not one worker's alone. Leaders are done with their processes. */
+/* What is not asked by ptrace is anybody's: of processes, whichever worker's comes first. */
+static int pass_of_any(unsigned int worker, void *arg)
+{
+	struct pass *pass = arg;
+	size_t n = pass->c->tree->n_processes;
+	int error = 0;
+
+	for (size_t i; (i = pass->next++) < n;) {
+		int r = pass->fn(pass, i);
+
+		if (r < 0 && !error)
+			error = r;
+	}
+	return error;
+}
+
+static int pass_run_any(struct pass *pass, int (*fn)(struct pass *pass, size_t process))
+{
+	pass->fn = fn;
+	pass->next = 0;
+	return workers_each(pass->c->workers, pass_of_any, pass);
+}
+
+/* Of threads, each worker's share: so a process of many is not one worker's alone. Leaders are done with their processes. */
 static int threads_of_worker(unsigned int worker, void *arg)
 {
 	struct pass *pass = arg;
@@ -119,7 +143,7 @@ static int files_of_tree(struct pass *pass)
 	int r = descriptions_new(pass->c->tree, &pass->descriptions);
 
 	if (r == 0)
-		r = pass_run(pass, look_at_files);
+		r = pass_run_any(pass, look_at_files);
 	c.descriptions = pass->descriptions;
 	return r == 0 ? files_look_done(&c) : r;
 }
@@ -204,7 +228,7 @@ static int identify_process(struct pass *pass, size_t index)
 int capture_identify(struct capturing *c, struct identities *ids)
 {
 	struct pass pass = { .c = c, .ids = ids };
-	int r = pass_run(&pass, identify_process);
+	int r = pass_run_any(&pass, identify_process);
 	struct tree *t = c->tree;
 
 	if (r == 0)
@@ -242,15 +266,33 @@ static int look_thread(struct pass *pass, struct thread *th)
 	return 0;
 }
 
-static int look_at_tree(struct pass *pass)
+/* Those of the tree as a whole take long, and are few: divided among the workers, one by one. */
+static void look_at_whole(struct pass *pass, unsigned int worker)
 {
 	struct capture c = capture_of(pass, pass->c->tree->processes[0]);
-	int r;
+	size_t turn = 0;
 
 	for (size_t i = 0; components[i]; i++)
-		if (components[i]->look && components[i]->scope == SCOPE_TREE)
+		if (components[i]->look && components[i]->scope == SCOPE_TREE &&
+			turn++ % workers_count(pass->c->workers) == worker)
 			components[i]->look(&c);
-	r = pass_run(pass, look_process);
+}
+
+static int look_of_worker(unsigned int worker, void *arg)
+{
+	struct pass *pass = arg;
+
+	look_at_whole(pass, worker);
+	return pass_of_any(worker, pass);
+}
+
+static int look_at_tree(struct pass *pass)
+{
+	int r;
+
+	pass->fn = look_process;
+	pass->next = 0;
+	r = workers_each(pass->c->workers, look_of_worker, pass);
 	return r < 0 ? r : pass_run_threads(pass, look_thread);
 }
 
@@ -532,7 +574,7 @@ static int capture_all(struct pass *pass)
 	if (r == 0)
 		r = image_is_trial(pass->c->writer) ? 0 : pages_copy(pass->c, pass->plans);
 	if (r == 0)
-		r = pass_run(pass, add_memory_record);
+		r = pass_run_any(pass, add_memory_record);
 	return r;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/process.h"
 #include "engine/capture.h"
 #include "container/container.h"
 #include "engine/halt.h"
@@ -82,24 +83,32 @@ pid_t engine_root(const struct engine *e)
 }
 
 /* What the root is known as, if spore made it: the namespaces that it then has are no obstacle. */
-static void find_container(struct tree *t)
+static int find_container(struct tree *t, struct problems *ps)
 {
 	struct container_entry *entry;
+	int r;
 
 	if (t->container || !t->root_pid)
-		return;
+		return 0;
 	entry = calloc(1, sizeof(*entry));
-	if (entry && container_find(t->root_pid, entry) == 0 && !entry->spec.pids_only) {
+	r = entry ? container_find(t->root_pid, entry) : -ENOMEM;
+	if (r == 0 && !entry->spec.pids_only) {
 		t->container = entry;
-		return;
+		return 0;
 	}
-	if (entry)
+	if (r == 0)
 		container_spec_free(&entry->spec);
-	if (entry && container_find_moved(t->root_pid, entry) == 0) {
+	if (r == 0 || r == -ENOENT)
+		r = container_find_moved(t->root_pid, entry);
+	if (r == 0) {
 		t->moved = true;
 		container_spec_free(&entry->spec);
 	}
 	free(entry);
+	if (r < 0 && r != -ENOENT)
+		return failed(ps, BLAME(.pid = t->root_pid, .object = RUN_DIR), r, "whether it is a container cannot be told: %s",
+			strerror(-r));
+	return 0;
 }
 
 static struct capturing capturing_of(struct engine *e, struct tree *t, struct problems *ps)
@@ -125,8 +134,10 @@ int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t tim
 	e->root = e->tree->processes[0]->pid;
 	if (!e->tree->root_pid)
 		e->tree->root_pid = e->root;
-	find_container(e->tree);
-	return 0;
+	r = find_container(e->tree, ps);
+	if (r < 0)
+		drop_tree(e);
+	return r;
 }
 
 int engine_unisolate(struct engine *e, struct problems *ps)
@@ -154,9 +165,10 @@ static int look(struct engine *e, pid_t pid, const char *cgroup, struct problems
 	if (r == 0) {
 		if (!t->root_pid)
 			t->root_pid = t->processes[0]->pid;
-		find_container(t);
+		r = find_container(t, ps);
 		c = capturing_of(e, t, ps);
-		r = capture_look(&c);
+		if (r == 0)
+			r = capture_look(&c);
 	}
 	tree_free(t);
 	return r;

@@ -101,11 +101,18 @@ static void child_main(const struct first *f, struct report *report)
 	_exit(127);
 }
 
+static uint64_t clone_flags(const struct first *f)
+{
+	if (f->container)
+		return container_clone_flags(f->container);
+	return f->new_pid_namespace ? CLONE_NEWPID : 0;
+}
+
 static pid_t clone_child(const struct first *f, struct report *report)
 {
 	pid_t number = f->moving ? 0 : f->number; /* 1, of itself */
 	struct clone_args args = {
-		.flags = f->container ? container_clone_flags(f->container) : 0,
+		.flags = clone_flags(f),
 		.exit_signal = SIGCHLD,
 		.set_tid = number ? (uintptr_t)&number : 0,
 		.set_tid_size = number ? 1 : 0,

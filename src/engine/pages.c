@@ -61,7 +61,7 @@ static int cut_ranges(struct page_ranges *r)
 				cut.room = cut.room ? 2 * cut.room : r->n + 64;
 			}
 			cut.list[cut.n++] = (struct page_range){ r->list[i].start + done * PAGE_SIZE,
-				MIN(r->list[i].pages - done, (uint64_t)ITEM_PAGES) };
+				MIN(r->list[i].pages - done, (uint64_t)ITEM_PAGES), r->list[i].shared };
 		}
 	free(r->list);
 	*r = cut;

@@ -167,6 +167,7 @@ static int start_first(struct restored *t)
 	f.personality = memory_personality(plan_memory(&t->plan, r->processes[0]));
 	f.keeper_fd = t->keeper_fd;
 	f.seed_fd = t->seed_fd;
+	f.new_pid_namespace = t->tree->own_pid_namespace;
 	f.container = t->tree->container || t->plan.move.moves ? &t->container : NULL;
 	if (t->plan.move.moves) {
 		f.moving = &moving;

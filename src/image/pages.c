@@ -64,11 +64,11 @@ int page_writer_open(struct image_writer *w, struct page_writer **out)
 	return p->error;
 }
 
-/* A step grows with the file and, lest what several writers reserve beyond their need be what fills the disk,
- * shrinks with its free room. */
+/* A step grows with the file, by little, since on tmpfs what is reserved beyond the need is made and removed again; and, lest what several writers
+ * reserve so be what fills the disk, it shrinks with its free room. */
 static uint64_t reserve_step(const struct page_writer *p)
 {
-	uint64_t step = MAX(p->reserved, RESERVE_LEAST);
+	uint64_t step = MAX(p->reserved / 8, RESERVE_LEAST);
 	struct statfs fs;
 
 	if (fstatfs(p->fd, &fs) < 0)

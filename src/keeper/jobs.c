@@ -142,7 +142,8 @@ void isolation_end(struct keeper *k)
 	close_fd(&fd);
 	if (k->engine)
 		engine_thread_end_engine(k);
-	malloc_trim(0);
+	if (k->child) /* it stays on, as a parent */
+		malloc_trim(0);
 }
 
 static void after_restore(struct keeper *k, struct job *j)

@@ -165,12 +165,20 @@ int proc_maps_parse(const char *text, bool with_flags, struct proc_maps *out)
 	return r;
 }
 
+/* What smaps says of some 80 mappings. It is long, but not kept: room from the heap would be of new pages each time. */
+#define READ_ROOM (64 * 1024)
+
 static int read_maps(int dir_fd, const char *name, bool with_flags, struct proc_maps *out)
 {
-	_cleanup_free_ char *text = NULL;
-	int r = procfs_read(dir_fd, name, &text, NULL);
+	char room[READ_ROOM];
+	struct proc_text read;
+	int r = procfs_read_into(dir_fd, name, room, sizeof(room), &read);
 
-	return text ? proc_maps_parse(text, with_flags, out) : r;
+	if (r == 0) {
+		r = proc_maps_parse(read.text, with_flags, out);
+		free(read.heap);
+	}
+	return r;
 }
 
 int proc_maps_read(int dir_fd, struct proc_maps *out)

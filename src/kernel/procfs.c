@@ -13,42 +13,65 @@
 #include "base/cleanup.h"
 #include "base/macro.h"
 
-/* Above the few pages that the longest usual ones have: each read of a rest less than a page costs the kernel another walk. */
-#define READ_ROOM 32768
+#define READ_ROOM 16384
 
 /* Files of /proc have no size: each is read on until it ends. */
-int procfs_read(int dir_fd, const char *name, char **text, size_t *size)
+static int read_on(int fd, char *room, size_t size, struct proc_text *out)
 {
-	_cleanup_fd_ int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
-	_cleanup_free_ char *buf = NULL;
-	size_t used = 0, room = READ_ROOM;
+	_cleanup_free_ char *heap = NULL;
+	char *to = room;
+	size_t used = 0;
 
-	if (fd < 0)
-		return -errno;
-	buf = malloc(room + 1);
-	while (buf) {
-		ssize_t n = read(fd, buf + used, room - used);
+	for (;;) {
+		ssize_t n = read(fd, to + used, size - used - 1);
 
 		if (n < 0)
 			return -errno;
 		used += (size_t)n;
-		if (n == 0) {
-			buf[used] = '\0';
-			*text = take_ptr(buf);
-			if (size)
-				*size = used;
-			return 0;
-		}
-		if (used == room) {
-			char *grown = realloc(buf, 2 * room + 1);
+		if (n == 0)
+			break;
+		if (used == size - 1) {
+			char *grown = realloc(heap, 2 * size);
 
 			if (!grown)
 				return -ENOMEM;
-			buf = grown;
-			room *= 2;
+			if (!heap)
+				memcpy(grown, room, used);
+			to = heap = grown;
+			size *= 2;
 		}
 	}
-	return -ENOMEM;
+	to[used] = '\0';
+	*out = (struct proc_text){ .text = to, .size = used, .heap = take_ptr(heap) };
+	return 0;
+}
+
+int procfs_read_into(int dir_fd, const char *name, char *room, size_t size, struct proc_text *out)
+{
+	_cleanup_fd_ int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : read_on(fd, room, size, out);
+}
+
+/* On the stack first: most of these files are short, and many are kept. */
+int procfs_read(int dir_fd, const char *name, char **text, size_t *size)
+{
+	char room[READ_ROOM];
+	struct proc_text read;
+	int r = procfs_read_into(dir_fd, name, room, sizeof(room), &read);
+
+	if (r < 0)
+		return r;
+	if (!read.heap) {
+		read.heap = malloc(read.size + 1);
+		if (!read.heap)
+			return -ENOMEM;
+		memcpy(read.heap, read.text, read.size + 1);
+	}
+	*text = read.heap;
+	if (size)
+		*size = read.size;
+	return 0;
 }
 
 int procfs_link(int dir_fd, const char *name, char **target)
@@ -384,38 +407,52 @@ static int compare_ints(const void *a, const void *b)
 	return *(const int *)a < *(const int *)b ? -1 : *(const int *)a > *(const int *)b;
 }
 
-int procfs_numbers(int dir_fd, const char *name, int **numbers, size_t *n)
+static int add_number(int **list, size_t *n, int number)
+{
+	size_t room = *n ? 2 * *n : 16;
+	int *grown;
+
+	if (*n == 0 || (*n >= 16 && !(*n & (*n - 1)))) {
+		grown = reallocarray(*list, room, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		*list = grown;
+	}
+	(*list)[(*n)++] = number;
+	return 0;
+}
+
+/* Not by readdir: what that allocates, and asks, for a directory costs more than reading a short one. */
+int procfs_numbers_of(int fd, int **numbers, size_t *n)
 {
 	_cleanup_free_ int *list = NULL;
-	_cleanup_dir_ DIR *dir = NULL;
-	size_t used = 0, room = 0;
-	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_Alignas(struct dirent64) char room[READ_ROOM];
+	size_t used = 0;
+	ssize_t got;
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
-	for (struct dirent *e; (e = readdir(dir));) {
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
-		if (used == room) {
-			int *grown = reallocarray(list, room ? 2 * room : 16, sizeof(*list));
+	while ((got = getdents64(fd, room, sizeof(room))) > 0)
+		for (ssize_t at = 0; at < got;) {
+			const struct dirent64 *e = (const struct dirent64 *)(room + at);
+			int r = isdigit((unsigned char)e->d_name[0]) ? add_number(&list, &used, atoi(e->d_name)) : 0;
 
-			if (!grown)
-				return -ENOMEM;
-			list = grown;
-			room = room ? 2 * room : 16;
+			if (r < 0)
+				return r;
+			at += e->d_reclen;
 		}
-		list[used++] = atoi(e->d_name);
-	}
+	if (got < 0)
+		return -errno;
 	if (used)
 		qsort(list, used, sizeof(*list), compare_ints);
 	*numbers = take_ptr(list);
 	*n = used;
 	return 0;
+}
+
+int procfs_numbers(int dir_fd, const char *name, int **numbers, size_t *n)
+{
+	_cleanup_fd_ int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : procfs_numbers_of(fd, numbers, n);
 }
 
 int procfs_parents(int proc_fd, struct proc_parent **list, size_t *n)

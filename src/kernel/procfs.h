@@ -9,6 +9,13 @@
 
 /* Reads a whole file below dir_fd into an allocated, NUL-terminated buffer. 0 or negative errno. */
 int procfs_read(int dir_fd, const char *name, char **text, size_t *size);
+/* The same for a text that is not kept: into the caller's room, or where that is too small, to the heap. free() heap. */
+struct proc_text {
+	const char *text;
+	size_t size;
+	char *heap; /* NULL: it is in the room */
+};
+int procfs_read_into(int dir_fd, const char *name, char *room, size_t size, struct proc_text *out);
 /* Reads a link's text into an allocated string. */
 int procfs_link(int dir_fd, const char *name, char **target);
 /* O_PATH descriptor of /proc/PID, /proc/PID/task/TID */
@@ -85,6 +92,7 @@ void proc_maps_free(struct proc_maps *maps);
 
 /* Numbers of a directory such as /proc/PID/task or /proc/PID/fd, sorted. */
 int procfs_numbers(int dir_fd, const char *name, int **numbers, size_t *n);
+int procfs_numbers_of(int fd, int **numbers, size_t *n); /* of one that is open, and at its start */
 
 /* Every process of a /proc directory with its parent (0: none, or in another pid namespace), as one pass over it finds them. */
 struct proc_parent {

@@ -23,10 +23,17 @@ static int ended_scheduling_capture(struct capture *c, const struct batch *b, vo
 	return scheduling_read(c, p->pid, s);
 }
 
+/* The end of a deadline task clears its budget, and leaves its policy: any budget will do for as long as it lives. */
 static int ended_scheduling_identity(struct build *b, const void *state)
 {
-	scheduling_build_affinity(b, state);
-	scheduling_build_policy(b->batch, state);
+	struct scheduling_state s = *(const struct scheduling_state *)state;
+
+	if (s.policy == POLICY_DEADLINE) {
+		s.runtime = 1000000;
+		s.deadline = s.period = 1000000000;
+	}
+	scheduling_build_affinity(b, &s);
+	scheduling_build_policy(b->batch, &s);
 	return 0;
 }
 

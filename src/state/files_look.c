@@ -106,7 +106,7 @@ int files_look(struct capture *c)
 	if (fd_dir < 0 || info_dir < 0)
 		err = -errno;
 	else
-		err = procfs_numbers(base, "fd", &numbers, &n);
+		err = procfs_numbers_of(fd_dir, &numbers, &n);
 	if (err)
 		return err == -ENOENT || err == -ESRCH ? 0
 						       : failed(c->ps, BLAME_PROCESS(p), err,

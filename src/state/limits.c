@@ -98,16 +98,12 @@ static int limits_capture(struct capture *c, const struct batch *b, void *scratc
 {
 	const struct limits_scratch *got = scratch;
 	struct limits_state *s = state;
-	_cleanup_fd_ int dir = -1;
 	long adj, filter;
-	int r;
+	int r = read_number(c->process->living_fd, "oom_score_adj", 10, &adj);
 
 	s->of = c->process->id;
-	/* By the number of a thread that lives: /proc/PID of a leader that has ended knows no memory. */
-	dir = procfs_open_pid(c->thread->tid);
-	r = dir < 0 ? dir : read_number(dir, "oom_score_adj", 10, &adj);
 	if (r == 0)
-		r = read_number(dir, "coredump_filter", 16, &filter);
+		r = read_number(c->process->living_fd, "coredump_filter", 16, &filter);
 	if (r < 0)
 		return failed(c->ps, BLAME_PROCESS(c->process), r, "cannot read oom_score_adj or coredump_filter");
 	s->oom_score_adj = (int16_t)adj;

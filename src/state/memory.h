@@ -55,6 +55,7 @@ struct page_run {
 struct page_range {
 	uint64_t start;
 	uint64_t pages;
+	bool shared; /* of what is to be saved: another process has them too, since a fork. Not in the image */
 };
 
 struct memory_state {

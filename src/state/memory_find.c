@@ -22,13 +22,13 @@
 #define PM_EXCLUSIVE (1ull << 56) /* mapped by nobody else */
 #define PM_FRAME     ((1ull << 55) - 1)
 
-/* Joins neighbours. */
-static int add(struct page_ranges *r, uint64_t start, uint64_t pages)
+/* Joins neighbours that are alike. */
+static int add_range(struct page_ranges *r, struct page_range new)
 {
 	struct page_range *last = r->n ? &r->list[r->n - 1] : NULL;
 
-	if (last && last->start + last->pages * PAGE_SIZE == start) {
-		last->pages += pages;
+	if (last && last->start + last->pages * PAGE_SIZE == new.start && last->shared == new.shared) {
+		last->pages += new.pages;
 		return 0;
 	}
 	if (!r->list || r->n == r->room) {
@@ -39,8 +39,13 @@ static int add(struct page_ranges *r, uint64_t start, uint64_t pages)
 		r->list = grown;
 		r->room = r->room ? 2 * r->room : 32;
 	}
-	r->list[r->n++] = (struct page_range){ start, pages };
+	r->list[r->n++] = new;
 	return 0;
+}
+
+static int add(struct page_ranges *r, uint64_t start, uint64_t pages)
+{
+	return add_range(r, (struct page_range){ .start = start, .pages = pages });
 }
 
 /* -EINVAL, -ENOTTY: this kernel does not know the call or a category. */
@@ -175,6 +180,7 @@ static void find_forked(const struct process *p, const struct memory_state *s, b
 /* Entries of the page map, read for a stretch of addresses at a time. */
 struct window {
 	int own_fd, parent_fd;
+	bool inherits; /* the area at hand is one of the parent's too */
 	uint64_t start, pages;
 	uint64_t own[WINDOW], parent[WINDOW];
 };
@@ -189,18 +195,24 @@ static uint64_t window_end(const struct page_ranges *present, size_t at, uint64_
 	return MIN(end, start + WINDOW * PAGE_SIZE);
 }
 
+/* Has another process the page too? */
+static bool is_shared(uint64_t entry)
+{
+	return (entry & (PM_PRESENT | PM_FILE | PM_EXCLUSIVE)) == PM_PRESENT;
+}
+
 /* The parent's are of interest only where somebody else has a page too. */
 static int window_read(struct window *w, uint64_t start, uint64_t end)
 {
-	bool alone = true;
+	bool needed = false;
 	int r;
 
 	w->start = start;
 	w->pages = (end - start) / PAGE_SIZE;
 	r = read_entries(w->own_fd, start, w->pages, w->own);
-	for (uint64_t i = 0; r == 0 && i < w->pages; i++)
-		alone &= (w->own[i] & (PM_PRESENT | PM_EXCLUSIVE)) != PM_PRESENT;
-	if (alone)
+	for (uint64_t i = 0; r == 0 && i < w->pages && w->parent_fd >= 0; i++)
+		needed |= is_shared(w->own[i]);
+	if (!needed)
 		memset(w->parent, 0, w->pages * sizeof(w->parent[0]));
 	else if (r == 0)
 		r = read_entries(w->parent_fd, start, w->pages, w->parent);
@@ -212,7 +224,10 @@ static uint64_t frame_of(uint64_t entry)
 	return (entry & PM_PRESENT) && !(entry & PM_FILE) ? entry & PM_FRAME : 0;
 }
 
-/* Pages [start, end) of one range of those present: those whose frame the parent has at the same address are shared by fork. */
+/*
+ * Pages [start, end) of one range of those present: those whose frame the parent has at the same address are shared by fork with it. Others may be with its
+ * other children.
+ */
 static int split_shared(struct memory_plan *plan, struct window *w, const struct page_ranges *present, size_t at,
 	uint64_t start, uint64_t end)
 {
@@ -227,7 +242,10 @@ static int split_shared(struct memory_plan *plan, struct window *w, const struct
 			return r;
 		i = (start - w->start) / PAGE_SIZE;
 		frame = frame_of(w->own[i]);
-		r = add(frame && frame == frame_of(w->parent[i]) ? &plan->inherited : &plan->present, start, 1);
+		if (w->inherits && frame && frame == frame_of(w->parent[i]))
+			r = add(&plan->inherited, start, 1);
+		else
+			r = add_range(&plan->present, (struct page_range){ start, 1, is_shared(w->own[i]) });
 	}
 	return r;
 }
@@ -252,7 +270,7 @@ static int divide(struct memory_plan *plan, const struct memory_area *a, const s
 }
 
 static int divide_all(struct memory_plan *plan, const struct page_ranges *present, const struct page_ranges *guards,
-	const bool *forked, struct window *w)
+	const bool *forked, bool has_children, struct window *w)
 {
 	size_t at_present = 0, at_guard = 0;
 	int r = 0;
@@ -262,11 +280,20 @@ static int divide_all(struct memory_plan *plan, const struct page_ranges *presen
 
 		if (!holds_own_pages(a))
 			continue;
-		r = divide(plan, a, present, &at_present, &plan->present, forked[i] ? w : NULL);
+		w->inherits = forked[i];
+		r = divide(plan, a, present, &at_present, &plan->present, forked[i] || has_children ? w : NULL);
 		if (r == 0)
 			r = divide(plan, a, guards, &at_guard, &plan->guards, NULL);
 	}
 	return r;
+}
+
+static bool has_forked(const struct tree *t, const struct process *p)
+{
+	for (size_t i = 0; i < t->n_processes; i++)
+		if (t->processes[i]->parent == p && t->processes[i]->stat.flags & PF_FORKNOEXEC)
+			return true;
+	return false;
 }
 
 int memory_find_pages(struct capture *c, struct memory_plan *plan)
@@ -284,7 +311,7 @@ int memory_find_pages(struct capture *c, struct memory_plan *plan)
 	if (r == 0 && plan->state.n_areas)
 		r = find_present(own, &plan->state, &present, &guards);
 	if (r == 0)
-		r = divide_all(plan, &present, &guards, forked, &w);
+		r = divide_all(plan, &present, &guards, forked, has_forked(c->tree, c->process), &w);
 	free(present.list);
 	free(guards.list);
 	return r;

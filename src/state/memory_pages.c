@@ -50,6 +50,7 @@ struct gather {
 	uint64_t pages;
 	struct iovec from[PAGE_BLOCK];
 	size_t n_from;
+	bool shared;
 };
 
 /* Fills the buffer from *at in the ranges on; *at and *done move. */
@@ -57,7 +58,8 @@ static void gather_next(struct gather *g, const struct page_range *ranges, size_
 {
 	g->pages = 0;
 	g->n_from = 0;
-	while (*at < n && g->pages < PAGE_BLOCK) {
+	g->shared = ranges[*at].shared;
+	while (*at < n && g->pages < PAGE_BLOCK && ranges[*at].shared == g->shared) {
 		uint64_t start = ranges[*at].start + *done * PAGE_SIZE;
 		uint64_t pages = MIN(ranges[*at].pages - *done, (uint64_t)PAGE_BLOCK - g->pages);
 
@@ -101,10 +103,10 @@ static int gather_save(struct gather *g, struct page_writer *w, struct page_runs
 }
 
 /*
- * What the program itself may not read (PROT_NONE, write only on processors that have it), process_vm_readv may not
- * either; /proc/PID/mem may. mem: opened when first needed.
+ * By /proc/PID/mem, opened when first needed. It may read what the program itself, and so process_vm_readv, may not (PROT_NONE, write only on processors that
+ * have it). And it leaves shared what is shared since a fork: process_vm_readv pins pages, for which the kernel gives the process copies of its own.
  */
-static int gather_forced(struct gather *g, pid_t pid, int *mem)
+static int gather_by_mem(struct gather *g, pid_t pid, int *mem)
 {
 	uint8_t *to = g->buffer;
 
@@ -134,11 +136,14 @@ static int gather_forced(struct gather *g, pid_t pid, int *mem)
 static int gather_read(struct gather *g, pid_t pid, int *mem)
 {
 	struct iovec to = { g->buffer, g->pages * PAGE_SIZE };
-	ssize_t got = process_vm_readv(pid, &to, 1, g->from, g->n_from, 0);
+	ssize_t got;
 
+	if (g->shared)
+		return gather_by_mem(g, pid, mem);
+	got = process_vm_readv(pid, &to, 1, g->from, g->n_from, 0);
 	if (got == (ssize_t)to.iov_len)
 		return 0;
-	return got < 0 && errno != EFAULT ? -errno : gather_forced(g, pid, mem);
+	return got < 0 && errno != EFAULT ? -errno : gather_by_mem(g, pid, mem);
 }
 
 int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer,

@@ -86,8 +86,8 @@ static void look_at_root(struct capture *c, int self_fd)
 		if (k->must_equal) {
 			if (its && its != ns_of(owner_alive(c->process)->proc_fd, k->must_equal))
 				refuse_ns(c, k, "its children would be born into another than its own");
-		} else if (its && its != ns_of(self_fd, k->name) && !may_differ_from_host(c->tree, k)) {
-			refuse_ns(c, k, "it is neither the host's nor one that spore made");
+		} else if (its != ns_of(self_fd, k->name) && !may_differ_from_host(c->tree, k)) {
+			refuse_ns(c, k, its ? "it is neither the host's nor one that spore made" : "it cannot be told");
 		}
 	}
 }

@@ -317,18 +317,26 @@ static int give_node(struct restore *r, const struct pty_state *s, int slave)
 		       : 0;
 }
 
-/* ^S does what it did, if it is still what stops. */
-static void stop_output(int master, const struct terminal_modes *m)
+/* ^S does what it did, if it is still what stops. A worker of the kernel brings it to the slave, and a look at the slave does. */
+static int stop_output(int master, int slave, const struct terminal_modes *m)
 {
 	struct terminal_modes with = *m;
 	uint8_t stop = 023;
+	int err = -ETIMEDOUT;
 
 	with.iflag |= IXON;
 	with.cc[VSTOP] = stop;
 	ioctl(master, TERMINAL_SET, &with);
-	if (write(master, &stop, 1) == 1)
-		poll(&(struct pollfd){ .fd = master }, 1, 1);
+	if (write(master, &stop, 1) != 1)
+		err = -errno;
+	for (int n = 0; err == -ETIMEDOUT && n < 1000; n++) {
+		if (!poll_says(slave, POLLOUT, POLLOUT))
+			err = 0;
+		else
+			usleep(1000);
+	}
 	ioctl(master, TERMINAL_SET, m);
+	return err;
 }
 
 static int set_modes(int master, int slave, const struct pty_state *s, const struct terminal_modes *modes)
@@ -365,7 +373,7 @@ static int fill(struct restore *r, const struct record *rec, const struct pty_st
 	if (!err)
 		err = pty_queues_write(master, slave, &s->output, &s->input, &modes);
 	if (!err && s->stopped && !s->held)
-		stop_output(master, &modes);
+		err = stop_output(master, slave, &modes);
 	if (!err)
 		err = set_modes(master, slave, s, &modes);
 	if (!err && s->held)

@@ -19,13 +19,16 @@
 #include "kernel/sched.h"
 #include "state/owner.h"
 
-#define POLICY_DEADLINE 6
 #define POLICY_EXT	7
 #define AFFINITY_WORDS	16 /* as many CPUs as CPU_SETSIZE */
 
 static const struct field scheduling_fields[] = {
 	FIELD_REF(struct scheduling_state, of, "of", "thread", REF_STRONG, "the thread"),
 	SCHEDULING_FIELDS,
+	FIELD_HEX(struct scheduling_state, flags, "flags", "other flags of sched_getattr"),
+	FIELD_UINT(struct scheduling_state, runtime, "runtime_ns", "SCHED_DEADLINE"),
+	FIELD_UINT(struct scheduling_state, deadline, "deadline_ns", "SCHED_DEADLINE"),
+	FIELD_UINT(struct scheduling_state, period, "period_ns", "SCHED_DEADLINE"),
 	FIELD_UINT(struct scheduling_state, ioprio, "ioprio", "ioprio_get(2): class << 13 | level"),
 	FIELD_UINT(struct scheduling_state, timer_slack, "timer_slack_ns", "how late its timers may be"),
 	FIELD_END,

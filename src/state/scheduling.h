@@ -4,6 +4,8 @@
 
 #include "object/component.h"
 
+#define POLICY_DEADLINE 6
+
 struct scheduling_state {
 	object_id of;
 	uint32_t policy, priority;
@@ -20,16 +22,13 @@ struct scheduling_state {
 	uint64_t timer_slack;
 };
 
+/* Of the dead too. */
 #define SCHEDULING_FIELDS                                                                                              \
 	FIELD_UINT(struct scheduling_state, policy, "policy", "SCHED_*"),                                              \
 		FIELD_UINT(struct scheduling_state, priority, "priority", "of the real-time policies"),                \
 		FIELD_INT(struct scheduling_state, nice, "nice", "kept by the kernel under every policy"),             \
 		FIELD_BOOL(struct scheduling_state, reset_on_fork, "reset_on_fork",                                    \
 			"children start with the normal policy"),                                                      \
-		FIELD_HEX(struct scheduling_state, flags, "flags", "other flags of sched_getattr"),                    \
-		FIELD_UINT(struct scheduling_state, runtime, "runtime_ns", "SCHED_DEADLINE"),                          \
-		FIELD_UINT(struct scheduling_state, deadline, "deadline_ns", "SCHED_DEADLINE"),                        \
-		FIELD_UINT(struct scheduling_state, period, "period_ns", "SCHED_DEADLINE"),                            \
 		FIELD_UINT(struct scheduling_state, slice, "slice_ns",                                                 \
 			"of the normal policies, where the thread chose one; 0: the kernel's"),                        \
 		FIELD_UINT(struct scheduling_state, util_min, "util_min", "lower utilisation clamp"),                  \

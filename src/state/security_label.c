@@ -5,6 +5,7 @@
  */
 #include "object/component.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,9 +40,15 @@ static void compare(struct capture *c, int task_fd, int own_fd, pid_t tid, const
 
 static int compare_all(struct capture *c, int task_fd, pid_t tid)
 {
-	_cleanup_fd_ int own = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_free_ char *any = own < 0 ? NULL : label_of(own, labels[0]);
+	_cleanup_fd_ int own = -1;
+	_cleanup_free_ char *any = NULL;
+	int r;
 
+	if (c->tree->unlabeled)
+		return 0;
+	own = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = own < 0 ? -errno : procfs_read(own, labels[0], &any, NULL);
+	c->tree->unlabeled = r == -EINVAL || r == -ENOENT;
 	for (size_t i = 0; any && i < ARRAY_SIZE(labels); i++)
 		compare(c, task_fd, own, tid, labels[i]);
 	return 0;

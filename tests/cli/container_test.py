@@ -8,13 +8,13 @@ import sys
 import time
 
 import harness
-from harness import Container, alive, check, check_in, scratch, spore, wait_for
+from harness import Container, alive, check, check_in, named, scratch, spore, wait_for
 
 
 def test_a_mount_of_its_own_is_refused():
     with scratch() as d:
         os.mkdir(f'{d}/point')
-        with Container('sh', '-c', f'mount -t tmpfs x {d}/point && touch {d}/ready; sleep 100', options=['--name', 'mount-test']) as c:
+        with Container('sh', '-c', f'mount -t tmpfs x {d}/point && touch {d}/ready; sleep 100', options=['--name', named('mount-test')]) as c:
             wait_for(lambda: os.path.exists(f'{d}/ready'))
             for command in (['check', c.pid], ['checkpoint', c.pid, f'{d}/image']):
                 r = spore(*command)
@@ -38,7 +38,7 @@ def test_a_mount_that_run_made_and_the_container_unmounted_is_refused():
 
 def refused_setting(script, expected, *options):
     with scratch() as d:
-        with Container('sh', '-c', f'{script} && touch {d}/ready; sleep 100', options=['--name', 'setting-test', *options]) as c:
+        with Container('sh', '-c', f'{script} && touch {d}/ready; sleep 100', options=['--name', named('setting-test'), *options]) as c:
             wait_for(lambda: os.path.exists(f'{d}/ready'))
             r = spore('checkpoint', c.pid, f'{d}/image')
             check(r.returncode, 3 if expected else 0, r.stderr)

@@ -78,6 +78,11 @@ def children(pid):
         return []
 
 
+def named(name):
+    """No other test's: they run side by side, and one that failed may have left its container."""
+    return f'{name}-{os.getpid()}'
+
+
 class Container:
     """spore run -d, killed at the end."""
 

@@ -275,15 +275,24 @@ def end_shell(t):
     bury()
 
 
-def moved():
-    return {e['pid'] for e in json.loads(spore('list', '--json').stdout) if e['name'].startswith('restored-')}
+def works_in(pid, d):
+    try:
+        return os.readlink(f'/proc/{pid}/cwd') == d
+    except OSError:
+        return False
+
+
+def moved(d):
+    """Not those of another test."""
+    return {e['pid'] for e in json.loads(spore('list', '--json').stdout) if e['name'].startswith('restored-') and works_in(e['pid'], d)}
 
 
 def restore_on_terminal(image):
     """The command on its terminal, and the root."""
-    before = moved()
+    d = os.path.dirname(image)
+    before = moved(d)
     t = OnTerminal(SPORE, 'restore', image)
-    pid = wait_for(lambda: moved() - before, what='the restored tree').pop()
+    pid = wait_for(lambda: moved(d) - before, what='the restored tree').pop()
     time.sleep(0.2)
     return t, pid
 

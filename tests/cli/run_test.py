@@ -8,7 +8,7 @@ import sys
 import time
 
 import harness
-from harness import SPORE, Container, check, check_in, scratch, spore, wait_for
+from harness import SPORE, Container, check, check_in, named, scratch, spore, wait_for
 from on_terminal import OnTerminal
 
 
@@ -97,14 +97,14 @@ def test_root_directory():
 
 
 def test_names_and_list():
-    with Container('sleep', '100', options=['--name', 'list-test']) as c:
-        found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'list-test']
-        check(found, [{'name': 'list-test', 'pid': c.pid, 'state': 'running', 'restored': False, 'last_checkpoint': None}])
-        check_in('list-test', spore('list').stdout)
-        again = spore('run', '-d', '--name', 'list-test', '--', 'true')
+    with Container('sleep', '100', options=['--name', named('list-test')]) as c:
+        found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == named('list-test')]
+        check(found, [{'name': named('list-test'), 'pid': c.pid, 'state': 'running', 'restored': False, 'last_checkpoint': None}])
+        check_in(named('list-test'), spore('list').stdout)
+        again = spore('run', '-d', '--name', named('list-test'), '--', 'true')
         check(again.returncode, 1)
-        check_in('list-test', again.stderr)
-    check([e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'list-test'], [])
+        check_in(named('list-test'), again.stderr)
+    check([e for e in json.loads(spore('list', '--json').stdout) if e['name'] == named('list-test')], [])
 
 
 def test_detached_leaves_pipes_and_keeps_files():
@@ -121,12 +121,12 @@ def test_detached_leaves_pipes_and_keeps_files():
 
 def test_a_container_that_cannot_be_told_is_ended():
     for output in ('>/dev/full', '>&-'):
-        r = subprocess.run(['sh', '-c', f'exec "$@" {output}', 'sh', SPORE, 'run', '-d', '--name', 'untold-test', '--', 'sleep', '4242'],
+        r = subprocess.run(['sh', '-c', f'exec "$@" {output}', 'sh', SPORE, 'run', '-d', '--name', named('untold-test'), '--', 'sleep', '4242'],
                            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=10)
         check(r.returncode, 1)
         check(r.stderr.count('\n'), 1, r.stderr)
         check_in('standard output: ', r.stderr)
-        check([e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'untold-test'], [])
+        check([e for e in json.loads(spore('list', '--json').stdout) if e['name'] == named('untold-test')], [])
         check(subprocess.run(['pgrep', '-fx', 'sleep 4242']).returncode, 1, 'the command runs on')
 
 

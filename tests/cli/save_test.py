@@ -2,6 +2,7 @@
 """spore checkpoint, restore, isolate, unisolate, check, inspect, verify"""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 
 import harness
-from harness import SPORE, Container, alive, check, check_in, scratch, spore, wait_for
+from harness import SPORE, Container, alive, check, check_in, named, scratch, spore, wait_for
 
 COUNTER = 'i=0; while :; do i=$((i+1)); echo $i >> {d}/count; sleep 0.02; done'
 
@@ -106,18 +107,55 @@ def test_streams_are_those_of_the_restoring_command():
         check((r.returncode, r.stdout, r.stderr), (0, 'second two\n', 'bye\n'))
 
 
+SHARING = """
+import mmap, os, time
+m = mmap.mmap(-1, 16 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+m.write(b'x' * (16 << 20))
+if os.fork() and os.fork():
+    m[:8 << 20] = b'y' * (8 << 20)
+    open('ready', 'w').close()
+while True:
+    time.sleep(60)
+"""
+
+
+def private_kib(pid):
+    with open(f'/proc/{pid}/smaps_rollup') as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith('Private_Dirty:'))
+
+
+def test_what_is_shared_since_a_fork_stays_shared():
+    """With the parent, and between its children alone: a checkpoint gives nobody pages of its own, and finds the same the next time."""
+    with scratch() as d:
+        p = outside(sys.executable, '-c', SHARING, cwd=d)
+        wait_for(lambda: os.path.exists(f'{d}/ready'))
+        tree = [p.pid] + harness.children(p.pid)
+        check(len(tree), 3)
+        before, pages = [private_kib(pid) for pid in tree], []
+        for image in 'one', 'two':
+            r = spore('checkpoint', '--json', p.pid, f'{d}/{image}')
+            check(r.returncode, 0, r.stderr)
+            pages.append(json.loads(r.stdout)['pages'])
+            for pid, kib in zip(tree, before):
+                check(private_kib(pid) - kib < 1024, True, f'{kib} KiB of {pid} its own before, {private_kib(pid)} after')
+        check(abs(pages[0] - pages[1]) < 64, True, f'pages saved: {pages}')
+        for pid in tree[1:]:
+            os.kill(pid, 9)
+        end(p)
+
+
 def test_container_by_name():
     with scratch() as d:
-        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', 'save-test']):
+        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', named('save-test')]):
             wait_for(lambda: count(d) > 2)
-            r = spore('checkpoint', 'save-test', f'{d}/image')
+            r = spore('checkpoint', named('save-test'), f'{d}/image')
             check(r.returncode, 0, r.stderr)
-            found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'save-test']
+            found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == named('save-test')]
             check(found[0]['last_checkpoint'] is not None, True)
         r = spore('restore', '-d', f'{d}/image')
         check(r.returncode, 0, r.stderr)
         pid = int(r.stdout)
-        found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == 'save-test']
+        found = [e for e in json.loads(spore('list', '--json').stdout) if e['name'] == named('save-test')]
         check([(e['pid'], e['restored']) for e in found], [(pid, True)])
         before = count(d)
         wait_for(lambda: count(d) > before, what='the restored container goes on')
@@ -127,9 +165,9 @@ def test_container_by_name():
 def test_network_and_pids_of_a_container():
     """Its own network, without a name, is made again; and that its pids count in a namespace of its own is told."""
     with scratch() as d:
-        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', 'save-net', '--net', 'none']):
+        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', named('save-net'), '--net', 'none']):
             wait_for(lambda: count(d) > 2)
-            r = spore('checkpoint', 'save-net', f'{d}/image')
+            r = spore('checkpoint', named('save-net'), f'{d}/image')
             check(r.returncode, 0, r.stderr)
         r = spore('restore', '-d', '--json', f'{d}/image')
         check(r.returncode, 0, r.stderr)
@@ -141,21 +179,21 @@ def test_network_and_pids_of_a_container():
 
 def test_isolation():
     with scratch() as d:
-        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', 'isolate-test']):
+        with Container('sh', '-c', COUNTER.format(d=d), options=['--name', named('isolate-test')]):
             wait_for(lambda: count(d) > 2)
-            check(spore('isolate', 'isolate-test').returncode, 0)
+            check(spore('isolate', named('isolate-test')).returncode, 0)
             check_in('isolated', [e['state'] for e in json.loads(spore('list', '--json').stdout)
-                                  if e['name'] == 'isolate-test'])
+                                  if e['name'] == named('isolate-test')])
             before = count(d)
-            r = spore('isolate', 'isolate-test')
+            r = spore('isolate', named('isolate-test'))
             check(r.returncode, 1)
             check_in('isolated already', r.stderr)
-            check(spore('checkpoint', 'isolate-test', f'{d}/one').returncode, 0)
-            check(spore('checkpoint', 'isolate-test', f'{d}/two').returncode, 0)
+            check(spore('checkpoint', named('isolate-test'), f'{d}/one').returncode, 0)
+            check(spore('checkpoint', named('isolate-test'), f'{d}/two').returncode, 0)
             check(count(d), before)
-            check(spore('unisolate', 'isolate-test').returncode, 0)
+            check(spore('unisolate', named('isolate-test')).returncode, 0)
             wait_for(lambda: count(d) > before)
-            r = spore('unisolate', 'isolate-test')
+            r = spore('unisolate', named('isolate-test'))
             check(r.returncode, 1)
             check_in('not isolated', r.stderr)
         r = spore('restore', '-d', '--isolated', f'{d}/one')
@@ -407,6 +445,31 @@ def test_in_a_pid_namespace_of_another():
             check_in('/proc shows the processes of another pid namespace; mount', said)
 
 
+def numbers_in_namespaces(pid):
+    with open(f'/proc/{pid}/status') as f:
+        return [int(n) for n in re.search(r'^NSpid:(.*)', f.read(), re.M)[1].split()]
+
+
+def test_a_pid_namespace_without_a_container():
+    with scratch() as d:
+        script = f'sleep 1000 & echo $! > {d}/kid; wait'
+        p = subprocess.Popen(['unshare', '-f', '-p', 'sh', '-c', script], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, start_new_session=True)
+        kid = int(wait_for(lambda: os.path.exists(f'{d}/kid') and open(f'{d}/kid').read(), what='the child'))
+        pid = int(open(f'/proc/{p.pid}/task/{p.pid}/children').read())
+        for turn in range(2):
+            r = spore('checkpoint', '--kill', pid, f'{d}/{turn}')
+            check(r.returncode, 0, r.stderr)
+            r = spore('restore', '-d', f'{d}/{turn}')
+            check(r.returncode, 0, r.stderr)
+            pid = int(r.stdout)
+            check(numbers_in_namespaces(pid), [pid, 1])
+            below = int(open(f'/proc/{pid}/task/{pid}/children').read())
+            check(numbers_in_namespaces(below), [below, kid])
+        kill_restored(pid)
+        p.wait()
+
+
 def test_a_kernel_thread_is_refused():
     if not os.path.exists('/proc/2/comm') or open('/proc/2/comm').read() != 'kthreadd\n':
         return
@@ -550,10 +613,10 @@ def test_output_that_cannot_be_written_is_a_failure():
 def test_terminal_moves():
     from on_terminal import OnTerminal
     with scratch() as d:
-        one = OnTerminal(SPORE, 'run', '--name', 'terminal-test', '--', 'bash', '--norc', '-i')
+        one = OnTerminal(SPORE, 'run', '--name', named('terminal-test'), '--', 'bash', '--norc', '-i')
         one.send('PS1=; x=kept; echo ready-$((1+1))\r')
         one.expect('ready-2')
-        r = spore('checkpoint', '--kill', 'terminal-test', f'{d}/image')
+        r = spore('checkpoint', '--kill', named('terminal-test'), f'{d}/image')
         check(r.returncode, 0, r.stderr)
         one.wait()
         two = OnTerminal(SPORE, 'restore', f'{d}/image')

@@ -750,13 +750,13 @@ def judge(scenario, session, reference):
                           f"the whole takes {reference.total:.2f}: run again?")
 
 
-def live(scenario, options, base, reference, spore, fractions, twice=False):
+def live(scenario, options, mode, base, reference, spore, fractions, twice=False):
     """One run through len(fractions) saves; returns what to say of it."""
     work = f"{base}/work"
     shutil.rmtree(work, ignore_errors=True)
     os.mkdir(work)
     scenario.prepare(work)
-    session = Session(scenario, options, work, spore, options.mode)
+    session = Session(scenario, options, work, spore, mode)
     images, first = [], []
     limit = 60 + 10 * reference.wall
     try:
@@ -795,13 +795,15 @@ def live(scenario, options, base, reference, spore, fractions, twice=False):
         session.close()
 
 
-def live_sooner(scenario, options, base, reference, spore, fractions):
+def live_sooner(scenario, options, mode, base, reference, spore, fractions):
     """What ended too soon is run again, and saved sooner."""
     for factor in (1, 0.85, 0.7):
         try:
-            return live(scenario, options, base, reference, spore, [f * factor for f in fractions], options.twice)
+            return live(scenario, options, mode, base, reference, spore, [f * factor for f in fractions], options.twice)
         except Missed as e:
             missed = e
+        except Failure as e:
+            raise Failure(f"mode {mode}: {e}") from e
     raise missed
 
 
@@ -815,9 +817,12 @@ def run_scenario(scenario, options, base):
     spore = None if options.no_spore else Spore(options.spore, f"{base}/spore.log")
     reference = Reference(scenario, options, base)
     rng = random.Random(options.seed)
-    if options.repeat > 1:
-        lives = scenario.lives(rng, options.repeat)
-    else:
-        lives = [[f] for f in ([options.at] if options.at else scenario.moments(rng))]
-    notes = [live_sooner(scenario, options, base, reference, spore, fractions) for fractions in lives]
-    return notes[0] if len(notes) == 1 else f"{len(notes)} runs, {sum(map(len, lives))} moments, the last: {notes[-1]}"
+    notes, moments = [], 0
+    for mode in options.modes:
+        if options.repeat > 1:
+            lives = scenario.lives(rng, options.repeat)
+        else:
+            lives = [[f] for f in ([options.at] if options.at else scenario.moments(rng))]
+        notes += [live_sooner(scenario, options, mode, base, reference, spore, fractions) for fractions in lives]
+        moments += sum(map(len, lives))
+    return notes[0] if len(notes) == 1 else f"{len(notes)} runs, {moments} moments, the last: {notes[-1]}"

@@ -34,7 +34,7 @@ def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--spore", default=os.environ.get("SPORE"), help="the command to test")
     p.add_argument("--no-spore", action="store_true", help="freeze and thaw instead of checkpoint and restore")
-    p.add_argument("--mode", choices=["host", "run"], default="host", help="started by the harness, or by `spore run`")
+    p.add_argument("--mode", choices=["host", "run", "both"], default="host", help="started by the harness, or by `spore run`; or first the one, then the other")
     p.add_argument("--streams", choices=["file", "pipe"], default="file", help="standard output: a file, or a pipe to outside")
     p.add_argument("--size", choices=["small", "full"], default="small")
     p.add_argument("--repeat", type=int, default=1, metavar="N", help="checkpoint, kill, restore N times on the same tree")
@@ -86,6 +86,7 @@ def main():
         return 2
     if options.spore:
         options.spore = os.path.abspath(options.spore)
+    options.modes = ["host", "run"] if options.mode == "both" else [options.mode]
     harness.adopt()
     verdicts = [one(known[n], options) for n in options.names or known]
     count = {v: verdicts.count(v) for v in ("passed", "failed", "skipped")}

@@ -11,7 +11,10 @@ KEYS = (
     + ["\x1b", "Gp", "'ajdd", "\x12", ":%s/brown/red/g\r", "G", ":wq\r"]
 )
 
+# Types when the first screen is there, and does not hang up before the file is written.
 TYPIST = r"""
+until [ -s screen ]; do sleep 0.05; done
+sleep 0.3
 n=0
 while IFS= read -r keys; do
 	printf "$keys"
@@ -19,6 +22,8 @@ while IFS= read -r keys; do
 	echo $n >typed
 	sleep PAUSE
 done <keys
+until [ -s text ]; do sleep 0.05; done
+sleep 0.3
 """
 
 
@@ -34,9 +39,9 @@ class Editor(Scenario):
                 f.write("".join(f"\\{ord(c):03o}" for c in keys) + "\n")
 
     def command(self, session):
-        typist = TYPIST.replace("PAUSE", self.scale("0.05", "0.2"))     # 20 lives need time
+        typist = TYPIST.replace("PAUSE", self.scale("0.02", "0.2"))     # 20 lives need time
         vim = "stty rows 24 cols 80; exec vim -u NONE -U NONE -i NONE --noplugin --cmd 'set nocp enc=utf-8' text"
-        return ["bash", "-c", NONCE + f"( sleep 1; {typist} sleep 1 ) | script -qec \"{vim}\" typescript >screen" + FINISH]
+        return ["bash", "-c", NONCE + f"( {typist} ) | script -qec \"{vim}\" typescript >screen" + FINISH]
 
     def advance(self, session, fraction, reference):
         if fraction >= 1:

@@ -300,8 +300,7 @@ static int autogroup_orphan_make(struct maker_ctx *ctx)
 		while (getppid() == self)
 			nap(2);
 		s->flag[0] = 1;
-		while (!s->go)
-			nap(2);
+		wait_for(&s->go);
 		_exit(autogroup_use(ctx));
 	}
 	SAME(waitpid(leader, NULL, 0), leader);
@@ -313,7 +312,7 @@ static int autogroup_orphan_use(struct maker_ctx *ctx)
 {
 	int status;
 
-	shared(ctx)->go = 1;
+	let_go(&shared(ctx)->go);
 	CHECK(waitpid(-1, &status, 0) > 0);
 	SAME(status, 0);
 	return 0;

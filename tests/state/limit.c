@@ -182,6 +182,51 @@ static int slice_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* A zombie as it was scheduled; arg: in which of these ways. */
+
+enum { ENDED_RESET, ENDED_SLICE, ENDED_DEADLINE };
+
+static const struct sched_attr ended_as[] = {
+	[ENDED_RESET] = { .size = sizeof(struct sched_attr), .sched_policy = SCHED_BATCH, .sched_flags = 1 },
+	[ENDED_SLICE] = { .size = sizeof(struct sched_attr), .sched_nice = 3, .sched_runtime = 1000000 },
+	[ENDED_DEADLINE] = { .size = sizeof(struct sched_attr), .sched_policy = 6, .sched_flags = 4, .sched_runtime = 20000000,
+		.sched_deadline = 40000000, .sched_period = 50000000 },
+};
+static pid_t ended;
+
+static int ended_make(struct maker_ctx *ctx)
+{
+	struct sched_attr a = { 0 };
+	siginfo_t si = { 0 };
+
+	ended = fork();
+	CHECK(ended >= 0);
+	if (!ended)
+		_exit(syscall(SYS_sched_setattr, 0, &ended_as[ctx->arg], 0) != 0);
+	CHECK(!waitid(P_PID, (id_t)ended, &si, WEXITED | WNOWAIT));
+	NEED(si.si_status == 0);
+	CHECK(!syscall(SYS_sched_getattr, ended, &a, sizeof(a), 0));
+	NEED(ctx->arg != ENDED_SLICE || a.sched_runtime == 1000000);
+	return 0;
+}
+
+static int ended_use(struct maker_ctx *ctx)
+{
+	const struct sched_attr *want = &ended_as[ctx->arg];
+	struct sched_attr a = { 0 };
+	int status;
+
+	CHECK(!syscall(SYS_sched_getattr, ended, &a, sizeof(a), 0));
+	SAME(a.sched_policy, want->sched_policy);
+	SAME(a.sched_flags, ctx->arg == ENDED_DEADLINE ? 0 : want->sched_flags); /* its end clears them */
+	SAME(a.sched_nice, want->sched_nice);
+	if (ctx->arg == ENDED_SLICE)
+		SAME(a.sched_runtime, want->sched_runtime);
+	SAME(waitpid(ended, &status, 0), ended);
+	SAME(status, 0);
+	return 0;
+}
+
 static int clamp_make(struct maker_ctx *ctx)
 {
 	struct sched_attr a = {
@@ -274,6 +319,9 @@ const struct maker makers_limit[] = {
 	{ "rr", "SCHED_RR", policy_make, policy_use, 0, SCHED_RR },
 	{ "reset-on-fork", "SCHED_RESET_ON_FORK", policy_make, policy_use, 0, SCHED_BATCH | SCHED_RESET_ON_FORK },
 	{ "deadline", "SCHED_DEADLINE", deadline_make, deadline_use, MAKER_MAY_REFUSE },
+	{ "ended-reset", "a zombie with SCHED_RESET_ON_FORK", ended_make, ended_use, 0, ENDED_RESET },
+	{ "ended-slice", "a zombie with a slice of its own", ended_make, ended_use, MAKER_MAY_REFUSE, ENDED_SLICE },
+	{ "ended-deadline", "a zombie of SCHED_DEADLINE", ended_make, ended_use, MAKER_MAY_REFUSE, ENDED_DEADLINE },
 	{ "slice", "a slice of its own", slice_make, slice_use, MAKER_MAY_REFUSE },
 	{ "clamp", "utilisation clamps", clamp_make, clamp_use, MAKER_MAY_REFUSE },
 	{ "nice", "a nice value", nice_make, nice_use, 0, 11 },

@@ -121,11 +121,34 @@ static int closes(struct maker_ctx *ctx)
 	return close(fd);
 }
 
+/* Whom fdinfo names for the first lock, or 0. */
+static int setter(void)
+{
+	char path[40], line[128];
+	int pid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (!pid && fgets(line, sizeof(line), f))
+		sscanf(line, "lock: %*d: %*s %*s %*s %d", &pid);
+	fclose(f);
+	return pid;
+}
+
+static int closes_parents(struct maker_ctx *ctx)
+{
+	SAME(setter(), (ctx->arg & 15) == OFD ? -1 : getppid());
+	return closes(ctx);
+}
+
 static int inherited_make(struct maker_ctx *ctx)
 {
 	TRY(open_file(ctx));
 	CHECK(!lock(fd, (int)ctx->arg, true, false, 10, 20));
-	TRY(kid_start(ctx, NULL, closes, NULL));
+	TRY(kid_start(ctx, NULL, closes_parents, NULL));
 	return close(fd);
 }
 

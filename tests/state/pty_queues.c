@@ -9,6 +9,14 @@
 
 static int master = -1, slave = -1;
 
+/* How much there is to read: what is typed or printed arrives by a worker of the kernel, some time later. */
+static int waiting(int f)
+{
+	int n = -1;
+
+	return ioctl(f, FIONREAD, &n) < 0 ? -1 : n;
+}
+
 /* Typed and not read: whole lines, the beginning of a line, raw bytes. */
 static int typed_make(struct maker_ctx *ctx)
 {
@@ -46,6 +54,7 @@ static int raw_typed_make(struct maker_ctx *ctx)
 	TRY(open_pair(&master, &slave));
 	TRY(raw(slave));
 	SAME(write(master, "\003raw\r\0\377bytes", 13), 13);
+	CHECK(UNTIL(waiting(slave) == 13));
 	SAME(readable(master), 0);
 	return 0;
 }
@@ -65,6 +74,7 @@ static int eof_make(struct maker_ctx *ctx)
 {
 	TRY(open_pair(&master, &slave));
 	SAME(write(master, "tail\004", 5), 5);
+	CHECK(UNTIL(waiting(slave) == 4));
 	return 0;
 }
 
@@ -83,6 +93,7 @@ static int printed_make(struct maker_ctx *ctx)
 {
 	TRY(open_pair(&master, &slave));
 	SAME(write(slave, "printed\n", 8), 8);
+	CHECK(UNTIL(waiting(master) == 9));
 	return 0;
 }
 
@@ -201,6 +212,7 @@ static int key_held_make(struct maker_ctx *ctx)
 {
 	TRY(open_pair(&master, &slave));
 	SAME(write(master, "\023", 1), 1);
+	CHECK(UNTIL(!poll(&(struct pollfd){ .fd = slave, .events = POLLOUT }, 1, 0)));
 	return 0;
 }
 

@@ -34,6 +34,11 @@ MAY_REFUSE, MUST_REFUSE, NO_STOP, CONTAINER, SLOW, BUSY, RESTLESS = (1 << i for 
 MOVED = "in a new one, in which alone it has its pids"
 SKIP, REFUSED = 77, 3
 PR_SET_CHILD_SUBREAPER = 36
+# What makers of a group take of the host, one at a time: terminals are numbered, and one beside another could be given its number.
+TAKES = {"pty": "a terminal", "pty_queues": "a terminal", "pty_jobs": "a terminal", "graph": "a terminal", "file_owner": "an owner",
+         "sysv_shm": "IPC of the host", "sysv_msg": "IPC of the host", "mqueue": "IPC of the host"}
+# On the host these have it to themselves: who has no privileges refuses while there are semaphores that it may not look at.
+ALONE = {"sysv_sem"}
 
 
 class Failure(Exception):
@@ -63,27 +68,24 @@ def all_makers(program):
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
-def children_of():
-    """pid -> pids of its children, of the whole system."""
-    tree = {}
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as f:
-                ppid = int(f.read().rsplit(b")", 1)[1].split()[1])
-        except (OSError, IndexError):
-            continue
-        tree.setdefault(ppid, []).append(int(name))
-    return tree
+def children(pid):
+    """Its children, of every thread: what /proc says of one process, since to look at all of them takes longer than the rest of a test."""
+    found = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as f:
+                found += map(int, f.read().split())
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return found
 
 
 def descendants(pid):
-    tree, found, left = children_of(), [], [pid]
+    found, left = [], [pid]
     while left:
-        for child in tree.get(left.pop(), []):
-            found.append(child)
-            left.append(child)
+        new = children(left.pop())
+        found += new
+        left += new
     return found
 
 
@@ -105,10 +107,12 @@ def reap():
 
 def kill_tree(pid):
     """Kills a process and its descendants, and sees them gone, so that their numbers are free."""
-    victims = {pid, *descendants(pid)}
-    for victim in victims:
-        send(victim, signal.SIGSTOP)
-    victims |= set(descendants(pid))
+    victims, new = set(), {pid}
+    while new:  # only of processes that are stopped does /proc tell all children
+        for victim in new:
+            send(victim, signal.SIGSTOP)
+        victims |= new
+        new = set(descendants(pid)) - victims
     for victim in victims:
         send(victim, signal.SIGKILL)
     end = time.monotonic() + 20
@@ -203,7 +207,7 @@ def wait_rest(pid):
 
 
 class Run:
-    def __init__(self, maker, opts, directory):
+    def __init__(self, maker, opts, directory, images):
         self.maker, self.opts, self.dir = maker, opts, directory
         self.work = os.path.join(directory, "work")
         os.mkdir(self.work)
@@ -212,7 +216,7 @@ class Run:
         self.ready, self.go, self.log = (os.path.join(self.work, n) for n in ("ready", "go", "log"))
         os.mkfifo(self.go)
         os.chmod(self.go, 0o666)
-        self.image = os.path.join(directory, "image")
+        self.image = os.path.join(images, "image")
         self.nonce = f"{random.getrandbits(64):016x}"
         self.pid = None
 
@@ -418,7 +422,9 @@ def run_one(maker, opts):
 
 def try_one(maker, opts):
     directory = tempfile.mkdtemp(prefix=f"spore-{maker.name.replace('/', '-')}-", dir=opts.tmp)
-    run = Run(maker, opts, directory)
+    # Nobody needs these images after a power cut, so no disk is waited for.
+    images = directory if opts.keep else tempfile.mkdtemp(prefix="spore-image-", dir="/dev/shm")
+    run = Run(maker, opts, directory, images)
     began = time.monotonic()
     try:
         remark = run.go_through()
@@ -440,6 +446,7 @@ def try_one(maker, opts):
         remark = (remark + "\n    " if remark else "") + f"kept: {directory}"
     else:
         shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(images, ignore_errors=True)
     return {"status": status, "remark": remark, "seconds": time.monotonic() - began}
 
 
@@ -474,11 +481,32 @@ def known_gap(maker, opts):
     return None
 
 
+def in_turns(makers):
+    """Every group spread over the whole run: those that only wait beside those that work."""
+    groups = {}
+    for maker in makers:
+        groups.setdefault(maker.group, []).append(maker)
+    return [m for _, m in sorted(((i / len(g), m) for g in groups.values() for i, m in enumerate(g)), key=lambda turn: turn[0])]
+
+
+def next_one(waiting, running, opts):
+    """The first that takes nothing of the host that another has."""
+    if len(running) >= opts.jobs:
+        return None
+    if opts.mode == "run":
+        return next(iter(waiting), None)
+    groups = {maker.group for maker, _, _ in running.values()}
+    taken = {TAKES.get(group) for group in groups} - {None}
+    if groups & ALONE:
+        return None
+    return next((m for m in waiting if (not groups if m.group in ALONE else TAKES.get(m.group) not in taken)), None)
+
+
 def run_all(makers, opts):
-    waiting, running, count = list(makers), {}, {"pass": 0, "FAIL": 0, "skip": 0}
+    waiting, running, count = in_turns(makers), {}, {"pass": 0, "FAIL": 0, "skip": 0}
     while waiting or running:
-        while waiting and len(running) < opts.jobs:
-            maker = waiting.pop(0)
+        while maker := next_one(waiting, running, opts):
+            waiting.remove(maker)
             pid, fd = start_one(maker, opts)
             running[fd] = (maker, pid, b"")
         for fd in select.select(list(running), [], [])[0]:
@@ -532,7 +560,7 @@ def options():
     p.add_argument("--timeout", type=float, default=60, metavar="S")
     p.add_argument("--tmp", metavar="DIR", help="where scratch directories are made")
     p.add_argument("--on", choices=file_systems.KINDS, help="make them on such a file system, mounted for this")
-    p.add_argument("-j", dest="jobs", type=int, default=1, metavar="N")
+    p.add_argument("-j", dest="jobs", type=int, default=1, metavar="N", help="so many at a time; 0: as many as keep the processors busy")
     p.add_argument("--keep", action="store_true", help="keep scratch directories and images")
     p.add_argument("-q", "--quiet", action="store_true", help="print only what failed or has something to say")
     p.add_argument("--list", action="store_true", help="print the makers and what each makes")
@@ -545,6 +573,7 @@ def options():
     for program in ("spore", "oracle"):
         if getattr(opts, program):
             setattr(opts, program, os.path.abspath(getattr(opts, program)))
+    opts.jobs = opts.jobs or 3 * len(os.sched_getaffinity(0))
     if opts.delay is None:
         opts.delay = 2000 if opts.between == "spore" or opts.oracle else 400  # an oracle takes its time
     return opts

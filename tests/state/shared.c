@@ -5,6 +5,7 @@
 
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/xattr.h>
 
 static char *area, *second;
 
@@ -107,12 +108,14 @@ static int shared_owned_make(struct maker_ctx *ctx)
 	owned[0] = 1;
 	owned_path();
 	CHECK(!chmod(path_of_owned, 0640));
+	CHECK(!setxattr(path_of_owned, "trusted.maker", "value", 5, 0));
 	return utimensat(AT_FDCWD, path_of_owned, times, 0);
 }
 
 static int shared_owned_use(struct maker_ctx *ctx)
 {
 	struct stat st;
+	char value[8];
 
 	CHECK(!stat(path_of_owned, &st));
 	SAME(st.st_mode & 07777, 0640);
@@ -121,12 +124,14 @@ static int shared_owned_use(struct maker_ctx *ctx)
 	SAME(st.st_uid, 1005);
 	SAME(st.st_gid, 1006);
 	SAME(owned[0], 1);
+	SAME(getxattr(path_of_owned, "trusted.maker", value, sizeof(value)), 5);
+	CHECK(!memcmp(value, "value", 5));
 	return 0;
 }
 
 const struct maker makers_shared[] = {
 	ROW("anonymous", "shared memory of two processes", shared),
-	ROW("owned", "shared memory of another user, with a mode and a time", shared_owned),
+	ROW("owned", "shared memory of another user, with a mode, a time and an attribute", shared_owned),
 	ROW("twice", "shared memory mapped twice", twice),
 	ROW("copy-on-write", "pages shared by fork, some written since", cow),
 	{ 0 },

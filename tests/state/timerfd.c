@@ -80,14 +80,14 @@ static int timerfd_absolute_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Five expirations that nobody read, and more to come. */
+/* Expirations that nobody read, more than a busy machine is late, and more to come. */
 static int timerfd_ticks_make(struct maker_ctx *ctx)
 {
 	fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
 	CHECK(fd >= 0);
 	due = now_ms(CLOCK_MONOTONIC);
 	TRY(arm(fd, 0, 20, 20));
-	nap(110);
+	nap(510);
 	return 0;
 }
 
@@ -99,8 +99,8 @@ static int timerfd_ticks_use(struct maker_ctx *ctx)
 
 	SAME(read(fd, &n, 8), 8);
 	after = now_ms(CLOCK_MONOTONIC) - due;
-	CHECK(n >= 5);
-	CHECK((int64_t)n >= before / 20 - 5 && (int64_t)n <= after / 20 + 5);
+	CHECK(n >= 25);
+	CHECK((int64_t)n >= before / 20 - 15 && (int64_t)n <= after / 20 + 15);
 	CHECK(!timerfd_gettime(fd, &v));
 	SAME(v.it_interval.tv_nsec, 20000000);
 	CHECK(UNTIL(read(fd, &n, 8) == 8));
