@@ -241,7 +241,7 @@ static int check_protocols(struct capture *c, const struct file_look *f, int fd,
 	if (t->diag && t->diag->md5)
 		return refused(c->ps, BLAME_FILE(f), "segments signed by MD5 (TCP_MD5SIG)");
 	if (poll(&p, 1, 0) == 1 && p.revents & POLLERR)
-		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program see it"),
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
 			"an error (SO_ERROR, or in its error queue) that was not told yet");
 	return 0;
 }

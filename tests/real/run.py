@@ -19,7 +19,7 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness
 
-FILES = ["xz", "pipeline", "threads", "database", "static", "golang", "build", "jobs", "editor", "terminal", "caches", "web", "runtimes", "postgresql", "agent"]
+FILES = ["xz", "pipeline", "threads", "database", "static", "golang", "build", "jobs", "editor", "terminal", "caches", "web", "runtimes", "postgresql", "agent", "tmux"]
 
 
 def scenarios(size, seed):

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-SERVERS = ["redis", "memcached", "nginx", "postgresql", "asyncio", "node", "jvm", "etcd", "ssh-agent"]
+SERVERS = ["redis", "memcached", "nginx", "postgresql", "asyncio", "node", "jvm", "etcd", "ssh-agent", "tmux"]
 RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../real/run.py")
 
 
