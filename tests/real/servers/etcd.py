@@ -33,10 +33,10 @@ def transact(number, rounds):
 
 
 class Watch:
-    """etcdctl watch, from before the first change: a stream of HTTP/2 that stays open."""
+    """etcdctl watch, from the first change on however late it comes: a stream of HTTP/2 that stays open."""
 
     def __init__(self, prefix):
-        self.p = subprocess.Popen(["etcdctl", "watch", "--prefix", prefix, "-w", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.p = subprocess.Popen(["etcdctl", "watch", "--prefix", prefix, "--rev=1", "-w", "json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         self.revisions = []
 
     def read(self, changes):
