@@ -240,10 +240,12 @@ static int list_add(int dir, const char *path, struct container_entry **list, si
 static int list_locked(int dir, struct container_entry **list, size_t *n)
 {
 	_cleanup_dir_ DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	int r = d ? 0 : -errno;
+	int r = 0;
 
 	*list = NULL;
 	*n = 0;
+	if (!d)
+		return -errno;
 	for (struct dirent *de; r == 0 && (de = readdir(d));) {
 		const char *suffix = strrchr(de->d_name, '.');
 

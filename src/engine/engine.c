@@ -106,8 +106,8 @@ static int find_container(struct tree *t, struct problems *ps)
 	}
 	free(entry);
 	if (r < 0 && r != -ENOENT)
-		return failed(ps, BLAME(.pid = t->root_pid, .object = RUN_DIR), r, "whether it is a container cannot be told: %s",
-			strerror(-r));
+		return failed(ps, BLAME(.pid = t->root_pid, .object = RUN_DIR), r,
+			"whether it is a container cannot be told: %s", strerror(-r));
 	return 0;
 }
 

@@ -8,10 +8,11 @@
 
 struct first {
 	struct restore *restore;
-	const struct container_spec *container; /* NULL: the host's namespaces, but for that of the pids if that is new */
+	const struct container_spec
+		*container; /* NULL: the host's namespaces, but for that of the pids if that is new */
 	bool new_pid_namespace;
-	struct moving *moving;			/* not NULL: it is spore-init, whose descendant the root is */
-	pid_t number;				/* the root's pid in the innermost namespace */
+	struct moving *moving; /* not NULL: it is spore-init, whose descendant the root is */
+	pid_t number;	       /* the root's pid in the innermost namespace */
 	struct slot *slot;
 	uint64_t personality; /* of its exec: memory_personality() */
 	char *seed;	      /* what the root is to exec the seed with */

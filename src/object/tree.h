@@ -98,7 +98,7 @@ struct tree {
 	_Atomic(uint64_t) namespaces[10];
 	_Atomic(uint64_t) cgroups; /* a hash of them */
 	bool strict;		   /* what the restored tree would find cut off is refused, not told */
-	_Atomic(bool) unlabeled; /* no security module gives labels here */
+	_Atomic(bool) unlabeled;   /* no security module gives labels here */
 	bool moved; /* a restore gave it a pid namespace and a /proc of its own; all else is the host's */
 	struct container_entry *container; /* of the root, when `spore run` or a restore made it; NULL */
 };

@@ -88,6 +88,11 @@ struct seen_contexts {
 	size_t n;
 };
 
+static void seen_contexts_free(struct seen_contexts *s)
+{
+	free(s->list);
+}
+
 /* Every request has a place from its submission until its event is taken out; a place is free, or counted as completed, or the request's still. */
 static int read_in_flight(struct kernel_peek *k, uint64_t at, int64_t *in_flight)
 {
@@ -176,7 +181,8 @@ static int drain(struct capture *c, struct seen_contexts *s)
 
 	for (int ms = 0; r == 0 && ms < DRAIN_MS && in_flight(s) && !c->ps->n_refused; ms++) {
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-		free(s->list);
+		seen_contexts_free(s);
+		*s = (struct seen_contexts){ 0 };
 		r = read_contexts(c, s);
 	}
 	return r;
@@ -236,14 +242,13 @@ static bool any_in_the_system(void)
 /* A context whose ring was unmapped is no mapping, so where there are contexts at all every process is asked. */
 static int aio_look(struct capture *c)
 {
-	_cleanup_free_ struct seen_context *list = NULL;
-	struct seen_contexts seen;
+	_cleanup_(seen_contexts_free)
+	struct seen_contexts seen = { 0 };
 	int r;
 
 	if (!c->kernel || (!has_rings(c->process) && !any_in_the_system()))
 		return 0;
 	r = drain(c, &seen);
-	list = seen.list;
 	if (r < 0 && !has_rings(c->process))
 		return 0;
 	if (r < 0)
@@ -277,13 +282,12 @@ static int capture_context(struct capture *c, const struct seen_context *from, s
 /* The look has refused what it cannot save. */
 static int aio_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
-	_cleanup_free_ struct seen_context *list = NULL;
+	_cleanup_(seen_contexts_free)
 	struct seen_contexts seen = { 0 };
 	struct aio_state *s = state;
 	int r = has_rings(c->process) ? read_contexts(c, &seen) : 0;
 
 	(void)b, (void)scratch;
-	list = seen.list;
 	if (r < 0 || !seen.n)
 		return r < 0 ? r : CAPTURE_NOTHING;
 	s->of = c->process->id;

@@ -133,7 +133,8 @@ int inet_errors_capture(
 	if (err == -ENOTSUP && v)
 		return refuse(c, f, ", and is none of ICMP");
 	if (err)
-		return refuse(c, f, ", and that this kernel does not let be read (CAP_BPF, CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)");
+		return refuse(c, f,
+			", and that this kernel does not let be read (CAP_BPF, CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)");
 	e->error = now.now;
 	return judge(c, f, s, e, last);
 }
@@ -147,7 +148,8 @@ int inet_errors_validate(struct restore *r, const struct inet_state *s, const st
 
 	for (size_t i = 0; i < e->n_queue; i++)
 		ok &= e->queue[i].packet.size <= PACKET_MAX && e->queue[i].packet.size >= SMALLEST_TEXT;
-	return ok ? 0 : failed(r->ps, BLAME(.object = "socket"), -EBADMSG, "the image has an impossible error of a socket");
+	return ok ? 0
+		  : failed(r->ps, BLAME(.object = "socket"), -EBADMSG, "the image has an impossible error of a socket");
 }
 
 static int send_and_wait(struct restore *r, int fd, const struct inet_packet *p)
@@ -164,7 +166,8 @@ static int send_and_wait(struct restore *r, int fd, const struct inet_packet *p)
 }
 
 /* The head of the datagram that could not be delivered, as the message quotes it. */
-static size_t quote(const struct inet_state *s, const union inet_sockaddr *from, const union inet_sockaddr *to, uint8_t *at)
+static size_t quote(
+	const struct inet_state *s, const union inet_sockaddr *from, const union inet_sockaddr *to, uint8_t *at)
 {
 	bool six = to->any.sa_family == AF_INET6;
 	struct ip6_hdr h6 = { .ip6_flow = htonl(6u << 28),
@@ -209,7 +212,8 @@ int inet_errors_make(struct restore *r, int fd, const struct inet_state *s, cons
 	p.size = ICMP_HEADER + quote(s, &p.to, &p.from, data + ICMP_HEADER);
 	if (!err)
 		err = send_and_wait(r, fd, &p);
-	return err ? failed(r->ps, BLAME(.object = name.s), err, "its error cannot be made again: %s", strerror(-err)) : 0;
+	return err ? failed(r->ps, BLAME(.object = name.s), err, "its error cannot be made again: %s", strerror(-err))
+		   : 0;
 }
 
 /* The message as it came; IP options are not the socket's business. */
@@ -250,6 +254,7 @@ int inet_errors_queue(struct restore *r, int fd, const struct inet_errors *e)
 		err = replay(r, fd, &e->queue[i].packet);
 	if (!err && e->n_queue && !e->error)
 		getsockopt(fd, SOL_SOCKET, SO_ERROR, &told, &size); /* it has been told */
-	return err ? failed(r->ps, BLAME(.object = "socket"), err, "its error queue cannot be made again: %s", strerror(-err))
+	return err ? failed(r->ps, BLAME(.object = "socket"), err, "its error queue cannot be made again: %s",
+			     strerror(-err))
 		   : 0;
 }

@@ -17,7 +17,7 @@ int kernel_mm(struct capture *c, const struct process *p, uint64_t *mm)
 
 struct process *kernel_mm_owner(struct capture *c, uint64_t mm)
 {
-	uint64_t other;
+	uint64_t other = 0;
 
 	for (size_t i = 0; i < c->tree->n_processes; i++) {
 		struct process *p = c->tree->processes[i];

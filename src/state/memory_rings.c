@@ -31,6 +31,11 @@ struct gaps {
 	size_t n;
 };
 
+static void gaps_free(struct gaps *g)
+{
+	free(g->list);
+}
+
 static void add_gap(struct gaps *g, uint64_t start, uint64_t end)
 {
 	if (start < end)
@@ -85,7 +90,7 @@ static int map_ring(struct build *b, struct fetched *f, const struct memory_area
 int memory_map_rings(
 	struct build *b, struct fetched *f, const struct memory_state *m, const struct memory_state *parent)
 {
-	_cleanup_free_ struct page_range *list = NULL;
+	_cleanup_(gaps_free)
 	struct gaps gaps = { 0 };
 	bool any = false;
 	int r = 0;
@@ -95,7 +100,6 @@ int memory_map_rings(
 	if (!any)
 		return 0;
 	r = find_gaps(b, m, &gaps);
-	list = gaps.list;
 	for (size_t i = 0; r == 0 && i < gaps.n; i++)
 		take(b, gaps.list[i].start, gaps.list[i].pages * PAGE_SIZE);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++)

@@ -174,12 +174,14 @@ static int ask(struct capture *c, struct asking *a)
 	return err ? err : a->seen ? 0 : -ENOENT;
 }
 
-static int refuse_unknown(struct capture *c, const struct file_look *f, const struct packet_state *s, const struct asking *a)
+static int refuse_unknown(
+	struct capture *c, const struct file_look *f, const struct packet_state *s, const struct asking *a)
 {
 	if (a->ring)
 		return refused(c->ps, BLAME_FILE(f), "a packet socket with a ring (PACKET_RX_RING, PACKET_TX_RING)");
 	if (s->fanout && (s->fanout >> 16 & 0xff) >= PACKET_FANOUT_CBPF)
-		return refused(c->ps, BLAME_FILE(f), "a packet socket in a group that a BPF program divides (PACKET_FANOUT)");
+		return refused(
+			c->ps, BLAME_FILE(f), "a packet socket in a group that a BPF program divides (PACKET_FANOUT)");
 	for (size_t i = 0; i < s->n_memberships; i++)
 		if (s->memberships[i].address.size > NAMED_MAX)
 			return refused(c->ps, BLAME_FILE(f), "a membership with an address of more than 8 bytes");
@@ -211,8 +213,8 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 	if (err == -ENODEV)
 		return refused(c->ps, BLAME_FILE(f), "the interface of this packet socket is gone");
 	if (err)
-		return refused(c->ps, BLAME_FILE(f), "the kernel does not tell of this packet socket (CONFIG_PACKET_DIAG): %s",
-			strerror(-err));
+		return refused(c->ps, BLAME_FILE(f),
+			"the kernel does not tell of this packet socket (CONFIG_PACKET_DIAG): %s", strerror(-err));
 	return refuse_unknown(c, f, s, &asked);
 }
 
@@ -230,7 +232,8 @@ static int packet_validate(struct restore *r, const struct record *rec)
 	for (size_t i = 0; i < s->n_memberships; i++)
 		if (s->memberships[i].address.size > NAMED_MAX || s->memberships[i].count > 1024 ||
 			!s->memberships[i].interface)
-			return failed(r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has an impossible membership");
+			return failed(
+				r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has an impossible membership");
 	return 0;
 }
 
@@ -243,7 +246,8 @@ static int packet_open(struct restore *r, const struct record *rec, const struct
 	if (!made)
 		return -ENOMEM;
 	if (made->data)
-		return failed(r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has a socket with two descriptions");
+		return failed(
+			r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has a socket with two descriptions");
 	m = made->data = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
@@ -299,7 +303,8 @@ static int packet_fill(struct restore *r, const struct record *rec)
 	for (size_t i = 0; i < s->n_memberships && !err; i++)
 		err = join(m->fd, &s->memberships[i]);
 	if (err)
-		return failed(r->ps, BLAME(.object = "packet"), err, "its membership cannot be had again: %s", strerror(-err));
+		return failed(r->ps, BLAME(.object = "packet"), err, "its membership cannot be had again: %s",
+			strerror(-err));
 	what = options_write(m->fd, list, ARRAY_SIZE(list), &s->packet, OPTION_LATE);
 	if (!what && thresh && setsockopt(m->fd, SOL_PACKET_, PACKET_COPY_THRESH, &thresh, sizeof(thresh)) < 0)
 		what = "PACKET_COPY_THRESH";

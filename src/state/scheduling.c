@@ -19,8 +19,8 @@
 #include "kernel/sched.h"
 #include "state/owner.h"
 
-#define POLICY_EXT	7
-#define AFFINITY_WORDS	16 /* as many CPUs as CPU_SETSIZE */
+#define POLICY_EXT     7
+#define AFFINITY_WORDS 16 /* as many CPUs as CPU_SETSIZE */
 
 static const struct field scheduling_fields[] = {
 	FIELD_REF(struct scheduling_state, of, "of", "thread", REF_STRONG, "the thread"),

@@ -168,10 +168,12 @@ int socket_read_early(struct capture *c, struct socket_look *s)
 	int fd = file_dup(c, f), err = fd < 0 ? fd : unix_early_read(c, fd, &s->early);
 
 	if (err == -ENOENT)
-		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program that listens accept it"),
+		return refused(c->ps,
+			BLAME_FILE(f, .passing = true, .remedy = "let the program that listens accept it"),
 			"a descriptor that nobody else has was sent on it, a connection that is not accepted yet");
 	if (err)
-		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program that listens accept it"),
+		return refused(c->ps,
+			BLAME_FILE(f, .passing = true, .remedy = "let the program that listens accept it"),
 			"what was sent on a connection that is not accepted yet cannot be read");
 	return find_in_flight(c, f, &s->early, &s->early_flight, &s->n_early_flight);
 }

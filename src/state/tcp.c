@@ -305,7 +305,7 @@ static int copy_queues(struct tcp_look *t, struct tcp_state *s)
 	s->unread = t->unread;
 	s->unsent = t->unsent;
 	t->unread = t->unsent = (struct blob){ 0 };
-	s->mark = (uint64_t)(t->mark + 1);
+	s->mark = (uint64_t)t->mark + 1;
 	s->mark_taken = t->mark_taken;
 	return 0;
 }

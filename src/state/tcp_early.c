@@ -120,8 +120,8 @@ static int give_to_client(
 	return 0;
 }
 
-static const struct inet_diag *child_of(const struct inet_diags *all, const struct tcp_look *listener,
-	const union inet_sockaddr *peer)
+static const struct inet_diag *child_of(
+	const struct inet_diags *all, const struct tcp_look *listener, const union inet_sockaddr *peer)
 {
 	for (size_t i = 0; i < all->n; i++) {
 		const struct inet_diag *d = &all->list[i];

@@ -239,8 +239,8 @@ static int copy_message(
 	return err;
 }
 
-static int copy_queue(struct capture *c, const struct socket_queue *q, struct file_look *files,
-	struct unix_message **list, size_t *n)
+static int copy_queue(
+	struct capture *c, const struct socket_queue *q, struct file_look *files, struct unix_message **list, size_t *n)
 {
 	int err = 0;
 

@@ -126,12 +126,12 @@ struct unix_call {
 	int dir;	  /* CONNECT: where a name in the file system begins; -1: an abstract one */
 	const char *name; /* name_size bytes */
 	size_t name_size;
-	const struct msghdr *message; /* SEND */
-	bool for_a_moment;	      /* CONNECT: the socket is closed at once, */
+	const struct msghdr *message;	    /* SEND */
+	bool for_a_moment;		    /* CONNECT: the socket is closed at once, */
 	const struct unix_waiting *waiting; /* after it has sent what that says */
-	struct new_process *by;	      /* out: who makes it; NULL: it was made at once */
-	int pair[2];		      /* out */
-	int *remote_pair;	      /* of unix_calls_run: where the answer will be */
+	struct new_process *by;		    /* out: who makes it; NULL: it was made at once */
+	int pair[2];			    /* out */
+	int *remote_pair;		    /* of unix_calls_run: where the answer will be */
 };
 
 /*

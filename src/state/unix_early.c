@@ -10,13 +10,13 @@
 #include "base/cleanup.h"
 #include "kernel/peek.h"
 
-#define MAX_RIGHTS 253	      /* SCM_MAX_FD */
-#define SIZEOF_UPID 16	      /* a number and a namespace */
-#define NOBODY	   UINT32_MAX /* nobody's credentials were noted */
+#define MAX_RIGHTS  253	       /* SCM_MAX_FD */
+#define SIZEOF_UPID 16	       /* a number and a namespace */
+#define NOBODY	    UINT32_MAX /* nobody's credentials were noted */
 
 struct reading {
 	struct capture *c;
-	uint64_t level; /* how deep the tree's pid namespace is */
+	uint64_t level;				/* how deep the tree's pid namespace is */
 	uint64_t at_pid, at_uid, at_gid, at_fp; /* in a buffer */
 };
 
@@ -121,7 +121,9 @@ static int find_parameters(struct reading *r)
 		err = kernel_peek_address(k, 0, type, "gid", &r->at_gid);
 	if (!err)
 		err = kernel_peek_address(k, 0, type, "fp", &r->at_fp);
-	return err ? err : MAX(r->at_pid, r->at_fp) + sizeof(uint64_t) > sizeof(((struct socket_buffer *)0)->cb) ? -ENOTSUP : 0;
+	return err										       ? err
+	       : MAX(r->at_pid, r->at_fp) + sizeof(uint64_t) > sizeof(((struct socket_buffer *)0)->cb) ? -ENOTSUP
+												       : 0;
 }
 
 static int read_end(struct capture *c, struct socket_view *v, uint64_t sock, struct socket_queue *out)

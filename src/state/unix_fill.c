@@ -38,11 +38,11 @@ struct sending {
 };
 
 struct control {
+	size_t size;
 	union {
 		char bytes[CMSG_SPACE(MAX_FILES * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
 		struct cmsghdr align;
 	};
-	size_t size;
 };
 
 static void *add_control(struct control *c, int type, size_t size)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Names of unix sockets: none, in the file system, abstract, or chosen by the kernel. unix(7); ioctl SIOCUNIXFILE leads to the file of a socket. */
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/un.h>
@@ -90,14 +91,58 @@ static const struct socket_look *listener_of(struct capture *c, const struct blo
 	return NULL;
 }
 
+static int answer(int r, int yes, int no)
+{
+	if (r == 0 || errno == no)
+		return 0;
+	return errno == yes ? 1 : -errno;
+}
+
+/* Was any socket bound to that abstract name? Whoever tries to bind another learns it. */
+static int abstract_is_bound(struct capture *c, const struct sockaddr_un *a, socklen_t size, int type)
+{
+	_cleanup_fd_ int fd = socket_in(c->tree->root_pid, AF_UNIX, type, 0);
+
+	return fd < 0 ? fd : answer(bind(fd, (const struct sockaddr *)a, size), EADDRINUSE, 0);
+}
+
+/* And to that file? A datagram socket that would connect there is told that what it found is of another type, or that there is nothing. */
+static int file_is_bound(struct capture *c, const char *path)
+{
+	_cleanup_fd_ int file = *path == '/' ? tree_open(c, path, O_PATH) : -ENOENT, fd = -1;
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+	if (file < 0)
+		return file;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d", file);
+	return answer(connect(fd, (struct sockaddr *)&a, sizeof(a)), EPROTOTYPE, ECONNREFUSED);
+}
+
+/* Of a stream or record socket. 1, 0, or negative errno: it cannot be told. */
+static int is_bound(struct capture *c, const struct blob *name, int type)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	char path[sizeof(a.sun_path) + 1] = "";
+
+	memcpy(a.sun_path, name->data, MIN(name->size, sizeof(a.sun_path)));
+	if (!name->data[0])
+		return abstract_is_bound(c, &a, (socklen_t)(HEADER + name->size), type);
+	memcpy(path, a.sun_path, sizeof(a.sun_path));
+	return file_is_bound(c, path);
+}
+
 /*
- * An accepted socket has its listener's name, and no other way tells it from one that was bound and then connected. Its peer has no name, or a name of
- * its own; the socket that came later is the accepted one.
+ * An accepted socket has its listener's name, and was never bound itself. Its peer has no name, or was bound to one of its own, so that nobody else can be;
+ * if both names are bound, or it cannot be told, the socket that came later is taken for the accepted one.
  */
 static bool is_inherited(
 	struct capture *c, const struct file_look *f, const struct unix_state *s, const struct blob *peer)
 {
 	const struct socket_look *own = socket_find(c->descriptions, f->ino);
+	int mine, others;
 
 	if (!s->name.size || s->type == SOCK_DGRAM || s->state == UNIX_ALONE || s->state == UNIX_LISTENS)
 		return false;
@@ -109,6 +154,10 @@ static bool is_inherited(
 		return true;
 	if (listener_of(c, peer))
 		return false;
+	mine = is_bound(c, &s->name, (int)s->type);
+	others = is_bound(c, peer, (int)s->type);
+	if (mine >= 0 && others >= 0 && mine != others)
+		return !mine;
 	return !own || !own->diag || own->diag->peer < f->ino;
 }
 

@@ -58,7 +58,7 @@ static int read_features(const char *info, struct userfaultfd_state *s)
 
 static int find_memory(struct capture *c, const struct file_look *f, struct userfaultfd_state *s)
 {
-	uint64_t ctx, flags, mm;
+	uint64_t ctx = 0, flags = 0, mm = 0;
 	struct process *owner;
 	int r = kernel_object(c, f, &ctx);
 

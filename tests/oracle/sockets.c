@@ -15,6 +15,8 @@
 
 #include "oracle.h"
 
+enum { FIN_WAIT1 = 4, FIN_WAIT2 = 5 }; /* <net/tcp_states.h> */
+
 #define IP_LOCAL_PORT_RANGE_ 51 /* since 6.3 */
 
 static int number(int dup, int option)
@@ -101,6 +103,21 @@ static bool unsteady_stream_option(int dup, int level, int option)
 	       (info.tcpi_bytes_acked || info.tcpi_rcv_mss);
 }
 
+/* A FIN that is all that waits to be acknowledged is, within the 40 ms of a delayed acknowledgement. */
+static unsigned int steady_state(const struct tcp_info *info)
+{
+	return info->tcpi_state == FIN_WAIT1 && info->tcpi_unacked <= 1 && !info->tcpi_notsent_bytes ? FIN_WAIT2
+												     : info->tcpi_state;
+}
+
+/* Probes change what is known of it while something waits for room. */
+static int steady_window(const struct tcp_info *info)
+{
+	bool fin_only = info->tcpi_state == FIN_WAIT1 && info->tcpi_unacked <= 1;
+
+	return (info->tcpi_unacked && !fin_only) || info->tcpi_notsent_bytes ? -1 : (int)info->tcpi_snd_wnd;
+}
+
 static void tcp_facts(struct oracle *o, const char *prefix, int dup)
 {
 	struct tcp_info info = { 0 };
@@ -109,12 +126,12 @@ static void tcp_facts(struct oracle *o, const char *prefix, int dup)
 
 	if (getsockopt(dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return;
-	fact(o, prefix, "tcp", "state %u", info.tcpi_state);
+	fact(o, prefix, "tcp", "state %u", steady_state(&info));
 	if (info.tcpi_state == 10)
 		fact(o, prefix, "tcp backlog", "%u of %u", info.tcpi_unacked, info.tcpi_sacked);
 	else if (info.tcpi_state != 7)
-		fact(o, prefix, "tcp agreed", "options %#x scales %u %u window %u", info.tcpi_options & 7,
-			info.tcpi_snd_wscale, info.tcpi_rcv_wscale, info.tcpi_snd_wnd);
+		fact(o, prefix, "tcp agreed", "options %#x scales %u %u window %d", info.tcpi_options & 7,
+			info.tcpi_snd_wscale, info.tcpi_rcv_wscale, steady_window(&info));
 	if (ioctl(dup, FIONREAD, &unread) == 0)
 		fact(o, prefix, "unread", "%d", unread);
 }

@@ -82,7 +82,7 @@ def threads_cpu(pid):
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{task}/schedstat") as f:
-                total += int(f.read().split()[0])
+                total += int((f.read() or "0").split()[0])     # nothing, of one that has just ended
     return total / 1e9
 
 

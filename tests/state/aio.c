@@ -6,6 +6,7 @@
 #include <linux/aio_abi.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 
 struct ring {
 	uint32_t id, slots, head, tail, magic, compat, incompat, header;
@@ -370,11 +371,20 @@ static int unmapped_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+static bool can_be_read(void *at)
+{
+	char byte;
+	struct iovec to = { &byte, 1 }, from = { at, 1 };
+
+	return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1;
+}
+
 static int orphan_make(struct maker_ctx *ctx)
 {
 	TRY(set_up(4));
 	TRY(kid_start(ctx, NULL, NULL, NULL));
 	SAME(syscall(SYS_io_destroy, aio), 0);
+	CHECK(UNTIL(!can_be_read((void *)aio))); /* the kernel takes its pages away after a grace period */
 	return 0;
 }
 
@@ -395,7 +405,7 @@ const struct maker makers_aio[] = {
 	ROW("several", "several contexts, with gaps between their numbers", several),
 	ROW("moved", "a ring that was moved, is read only and locked", moved),
 	ROW("forked", "a child that has the ring mapped, and a context of its own", forked),
-	ROW("waiting", "a thread asleep in io_getevents", waiting),
+	{ "waiting", "a thread asleep in io_getevents", waiting_make, waiting_use, MAKER_NO_STOP },
 	ROW("direct", "direct writes, told to an eventfd too", direct),
 	ROW("polled", "a poll that has ended", polled),
 	REFUSED("poll", "a poll under way", poll_make, poll_use, 0, "AIO context.*under way"),

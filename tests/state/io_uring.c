@@ -440,7 +440,7 @@ const struct maker makers_io_uring[] = {
 	ROW("files", "registered files", files),
 	{ "shared", "a child has it too, and a second one", shared_make, shared_after },
 	ROW("worker", "a worker of the kernel has carried out a request", worker),
-	ROW("waiting", "a thread asleep for a completion", waiting),
+	{ "waiting", "a thread asleep for a completion", waiting_make, waiting_use, MAKER_NO_STOP },
 	OUT("poll", "a poll under way", POLL, "under way"),
 	OUT("timeout", "a timeout under way", TIMEOUT, "under way"),
 	OUT("eventfd", "a registered eventfd", EVENTFD, "eventfd"),

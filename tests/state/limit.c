@@ -189,8 +189,12 @@ enum { ENDED_RESET, ENDED_SLICE, ENDED_DEADLINE };
 static const struct sched_attr ended_as[] = {
 	[ENDED_RESET] = { .size = sizeof(struct sched_attr), .sched_policy = SCHED_BATCH, .sched_flags = 1 },
 	[ENDED_SLICE] = { .size = sizeof(struct sched_attr), .sched_nice = 3, .sched_runtime = 1000000 },
-	[ENDED_DEADLINE] = { .size = sizeof(struct sched_attr), .sched_policy = 6, .sched_flags = 4, .sched_runtime = 20000000,
-		.sched_deadline = 40000000, .sched_period = 50000000 },
+	[ENDED_DEADLINE] = { .size = sizeof(struct sched_attr),
+		.sched_policy = 6,
+		.sched_flags = 4,
+		.sched_runtime = 20000000,
+		.sched_deadline = 40000000,
+		.sched_period = 50000000 },
 };
 static pid_t ended;
 

@@ -143,9 +143,10 @@ static int packet_use(struct maker_ctx *ctx)
 static int options_make(struct maker_ctx *ctx)
 {
 	struct packet_mreq all = { .mr_ifindex = (int)if_nametoindex("lo"), .mr_type = PACKET_MR_ALLMULTI };
-	struct packet_mreq one = {
-		.mr_ifindex = all.mr_ifindex, .mr_type = PACKET_MR_MULTICAST, .mr_alen = 6, .mr_address = { 1, 0, 94, 1, 2, 3 }
-	};
+	struct packet_mreq one = { .mr_ifindex = all.mr_ifindex,
+		.mr_type = PACKET_MR_MULTICAST,
+		.mr_alen = 6,
+		.mr_address = { 1, 0, 94, 1, 2, 3 } };
 	struct sock_filter only[] = { { BPF_LD | BPF_B | BPF_ABS, 0, 0, 0 }, { BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 'y' },
 		{ BPF_RET | BPF_K, 0, 0, 1000 }, { BPF_RET | BPF_K, 0, 0, 0 } };
 	struct sock_fprog filter = { 4, only };

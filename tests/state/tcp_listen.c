@@ -348,7 +348,9 @@ static int said_make(struct maker_ctx *ctx)
 	TRY(says(fds[2], "closed"));
 	close(fds[2]);
 	TRY(says(fds[3], "one "));
-	return says(fds[3], "two");
+	TRY(says(fds[3], "two"));
+	CHECK(UNTIL(tcp_state_of(fds[1]) == TCP_FIN_WAIT2));
+	return 0;
 }
 
 static int said_use(struct maker_ctx *ctx)

@@ -333,7 +333,8 @@ static int queued_error_make(struct maker_ctx *ctx)
 
 	TRY(sockets_make(ctx));
 	close(server);
-	SAME(setsockopt(clients[1], six ? SOL_IPV6 : SOL_IP, six ? IPV6_RECVERR : IP_RECVERR, &(int){ 1 }, sizeof(int)), 0);
+	SAME(setsockopt(clients[1], six ? SOL_IPV6 : SOL_IP, six ? IPV6_RECVERR : IP_RECVERR, &(int){ 1 }, sizeof(int)),
+		0);
 	SAME(send(clients[1], "first", 5, 0), 5);
 	CHECK(UNTIL(poll_now(clients[1], 0) & POLLERR));
 	SAME(level_option(clients[1], SOL_SOCKET, SO_ERROR), ECONNREFUSED);
