@@ -57,7 +57,7 @@ int procfs_read_into(int dir_fd, const char *name, char *room, size_t size, stru
 int procfs_read(int dir_fd, const char *name, char **text, size_t *size)
 {
 	char room[READ_ROOM];
-	struct proc_text read = { 0 };
+	struct proc_text read = { .text = room };
 	int r = procfs_read_into(dir_fd, name, room, sizeof(room), &read);
 
 	if (r < 0)

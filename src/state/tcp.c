@@ -158,13 +158,35 @@ static int find_relation(
 
 /* --- not yet accepted -------------------------------------------------------------------------------------------------------- */
 
-static int by_age(const void *a, const void *b)
+static size_t place_of(const struct tcp_look *t, const struct inet_diag *d)
+{
+	size_t i = 0;
+
+	while (i < t->n_queue && t->queue[i] != d)
+		i++;
+	return i;
+}
+
+/* As they stand in the queue; where that cannot be read, by age, of which the kernel tells no more than the tick. */
+static int by_place(const void *a, const void *b, void *listener)
 {
 	const struct inet_diag *const *x = a, *const *y = b;
+	size_t left = place_of(listener, *x), right = place_of(listener, *y);
 
-	if ((*x)->idle_ms != (*y)->idle_ms)
-		return (*x)->idle_ms > (*y)->idle_ms ? -1 : 1;
-	return inet_port(&(*x)->peer) < inet_port(&(*y)->peer) ? -1 : 1; /* numbers are given out upwards */
+	if (left != right)
+		return left < right ? -1 : 1;
+	return (*x)->idle_ms > (*y)->idle_ms ? -1 : (*x)->idle_ms < (*y)->idle_ms;
+}
+
+static void tell_ties(
+	struct capture *c, const struct file_look *f, const struct tcp_look *t, const struct inet_diag **list, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		if (place_of(t, list[i]) == t->n_queue && list[i]->idle_ms == list[i - 1]->idle_ms) {
+			changed(c->ps, BLAME_FILE(f),
+				"connections that came within one tick may be accepted in another order");
+			return;
+		}
 }
 
 static struct socket_look *client_of(struct capture *c, const struct inet_diag *child)
@@ -221,7 +243,8 @@ static int capture_waiting(struct capture *c, const struct file_look *f, const s
 		if (listener && listener->tcp == t)
 			list[n++] = d;
 	}
-	qsort(list, n, sizeof(*list), by_age);
+	qsort_r(list, n, sizeof(*list), by_place, (void *)t);
+	tell_ties(c, f, t, list, n);
 	for (size_t i = 0; i < n && !err; i++)
 		err = add_waiting(c, f, t, list[i], s);
 	return err;

@@ -132,20 +132,18 @@ static const struct inet_diag *child_of(
 	return NULL;
 }
 
-static int add_early(struct capture *c, struct socket_view *v, struct tcp_look *listener, uint64_t sock)
+static int add_early(struct capture *c, struct socket_view *v, struct tcp_look *listener, uint64_t sock,
+	const struct inet_diag *child)
 {
 	struct sockets *all = c->descriptions->sockets;
 	struct tcp_early *grown = reallocarray(listener->early, listener->n_early + 1, sizeof(*grown)), e = { 0 };
-	const struct inet_diag *child, *other;
+	const struct inet_diag *other;
 	struct socket_look *client;
-	union inet_sockaddr peer;
-	int err = grown ? read_peer(c, sock, &peer) : -ENOMEM;
+	int err;
 
-	if (grown)
-		listener->early = grown;
-	child = err ? NULL : child_of(&all->inet, listener, &peer);
-	if (!child || !sent_on(child))
-		return err;
+	if (!grown)
+		return -ENOMEM;
+	listener->early = grown;
 	e.child = child;
 	err = read_data(c, v, sock, sent_on(child), &e.data);
 	other = inet_diag_find(&all->inet, &child->peer, &child->local);
@@ -166,6 +164,21 @@ static int add_early(struct capture *c, struct socket_view *v, struct tcp_look *
 	return err;
 }
 
+static int add_queued(struct capture *c, struct socket_view *v, struct tcp_look *listener, uint64_t sock)
+{
+	const struct inet_diag **grown = reallocarray(listener->queue, listener->n_queue + 1, sizeof(*grown)), *child;
+	union inet_sockaddr peer;
+	int err = grown ? read_peer(c, sock, &peer) : -ENOMEM;
+
+	if (grown)
+		listener->queue = grown;
+	child = err ? NULL : child_of(&c->descriptions->sockets->inet, listener, &peer);
+	if (!child)
+		return err;
+	grown[listener->n_queue++] = child;
+	return sent_on(child) ? add_early(c, v, listener, sock, child) : 0;
+}
+
 /* 0 where it cannot be read, too: then it is refused where it is missed. */
 static int read_listener(struct capture *c, struct socket_look *s)
 {
@@ -183,7 +196,7 @@ static int read_listener(struct capture *c, struct socket_look *s)
 	for (int n = 0; !err && at && n < MOST_WAITING; n++) {
 		err = kernel_peek_member(c->kernel, at, "request_sock", "sk", &sock);
 		if (!err)
-			add_early(c, v, s->tcp, sock);
+			add_queued(c, v, s->tcp, sock);
 		if (!err)
 			err = kernel_peek_member(c->kernel, at, "request_sock", "dl_next", &at);
 	}
@@ -193,7 +206,7 @@ static int read_listener(struct capture *c, struct socket_look *s)
 int tcp_read_early(struct capture *c, struct socket_look *s)
 {
 	const struct inet_diags *all = &c->descriptions->sockets->inet;
-	bool any = false;
+	bool any = s->tcp && s->tcp->info.tcpi_unacked > 1;
 
 	if (!s->tcp || s->tcp->info.tcpi_state != STATE_LISTEN || !s->tcp->info.tcpi_unacked)
 		return 0;

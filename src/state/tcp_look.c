@@ -186,6 +186,7 @@ void tcp_look_free(struct tcp_look *t)
 	for (size_t i = 0; i < t->n_early; i++)
 		free(t->early[i].data.data);
 	free(t->early);
+	free(t->queue);
 	free(t->unread.data);
 	free(t->unsent.data);
 	free(t);

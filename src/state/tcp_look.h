@@ -27,6 +27,9 @@ struct tcp_look {
 	uint32_t snd_wnd, rcv_wnd;
 	struct tcp_early *early; /* of a listener */
 	size_t n_early;
+	const struct inet_diag *
+		*queue; /* of a listener: what it has not accepted, in that order; empty where that cannot be read */
+	size_t n_queue;
 };
 
 _Static_assert(
