@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "engine/leaders.h"
 #include "engine/release.h"
 #include "engine/tasks.h"
 #include "engine/zombie.h"
@@ -449,40 +450,6 @@ static int begin_sleeps(struct plan *plan)
 	return 0;
 }
 
-/* Of no use to a task that has ended, but it is shown. */
-static uint64_t leader_mask(const struct new_process *p)
-{
-	return ((const struct thread_state *)p->threads[0].record->state)->blocked;
-}
-
-static int end_leaders(struct plan *plan)
-{
-	struct restore *r = plan->r;
-
-	for (size_t i = 0; i < r->n_processes; i++) {
-		struct new_process *p = r->processes[i];
-		uint64_t mask;
-		struct batch b;
-		int error;
-
-		if (p->zombie || !((const struct thread_state *)p->threads[0].record->state)->exited)
-			continue;
-		mask = leader_mask(p);
-		batch_init(&b, &r->area);
-		if (process_of(p)->name)
-			batch_call(&b, "prctl(PR_SET_NAME)", SYS_prctl, PR_SET_NAME,
-				batch_string(&b, process_of(p)->name).v);
-		batch_call(&b, "rt_sigprocmask", SYS_rt_sigprocmask, SIG_SETMASK, batch_copy(&b, &mask, sizeof(mask)).v,
-			0, sizeof(mask));
-		batch_call(&b, "exit of the leader", SYS_exit, process_of(p)->exit_code >> 8);
-		error = batch_submit(&b, p->threads[0].slot);
-		batch_free(&b);
-		if (error < 0)
-			return failed(r->ps, BLAME(.pid = p->vpid), error, "its leader cannot be ended");
-	}
-	return 0;
-}
-
 static int settle(struct plan *plan)
 {
 	struct restore *r = plan->r;
@@ -521,7 +488,7 @@ static int run_all(struct staging *s)
 	if (r == 0)
 		r = stage_run(s, STAGE_IDENTITY);
 	if (r == 0)
-		r = end_leaders(s->plan);
+		r = leaders_end(s->plan);
 	if (r == 0)
 		r = begin_sleeps(s->plan);
 	if (r == 0)

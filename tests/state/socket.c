@@ -94,7 +94,8 @@ static int held(int at, int type)
 
 	fstat(at, &st);
 	while (more) {
-		int n = (int)recv(netlink, answer, sizeof(answer), 0);
+		ssize_t got = recv(netlink, answer, sizeof(answer), 0);
+		unsigned int n = got > 0 ? (unsigned int)got : 0;
 
 		more = n > 0;
 		for (struct nlmsghdr *h = (void *)answer; NLMSG_OK(h, n); h = NLMSG_NEXT(h, n)) {
