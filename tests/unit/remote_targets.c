@@ -52,7 +52,10 @@ pid_t target_start(target *body, struct seen *seen)
 void target_end(pid_t pid)
 {
 	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	/* Threads that this process still traces have to be waited for as well, and first. */
+	while (waitpid(pid, NULL, WNOHANG) == 0)
+		if (waitpid(-1, NULL, __WALL | WNOHANG) <= 0)
+			usleep(1000);
 }
 
 void target_spin(struct seen *s)
