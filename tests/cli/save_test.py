@@ -271,11 +271,18 @@ def test_directories():
         end(p)
 
 
+def link_of(path):
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
 def test_refusal():
     with scratch() as d:
         p = outside(sys.executable, '-c', 'import socket, struct, time; s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM); '
                     's.setsockopt(263, 5, struct.pack("4I", 4096, 2, 2048, 4)); d = open("/dev/null"); time.sleep(100)')
-        wait_for(lambda: os.path.realpath(f'/proc/{p.pid}/fd/4') == '/dev/null')
+        wait_for(lambda: link_of(f'/proc/{p.pid}/fd/4') == '/dev/null')
         for args in (['check', p.pid], ['checkpoint', p.pid, f'{d}/image']):
             r = spore(*args)
             check(r.returncode, 3, r.stderr)
