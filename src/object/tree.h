@@ -83,6 +83,7 @@ struct process {
 	struct file_look *files; /* by number */
 	size_t n_files;
 	object_id descriptors; /* of the first process that has its table: CLONE_FILES shares it */
+	bool last_detached;    /* it was the last user of a System V segment that nobody has attached now */
 };
 
 struct tree {

@@ -92,6 +92,56 @@ static size_t count_segments(void)
 }
 
 /* How a process of the tree maps one. */
+/* A mapping that shows itself as one of a segment. */
+struct attachment {
+	int id;
+	const struct process *process;
+	const struct proc_map *map;
+};
+
+/* All of the tree, in the order of their segments: looked through once, for a machine may have hundreds of segments. */
+struct attachments {
+	struct attachment *list;
+	size_t n;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	const struct attachment *x = a, *y = b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+static size_t attachments_fill(const struct tree *t, struct attachment *list)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n_processes; i++)
+		for (size_t k = 0; !t->processes[i]->zombie && k < t->processes[i]->maps.n; k++) {
+			const struct proc_map *map = &t->processes[i]->maps.list[k];
+
+			if (!sysv_shm_maps(map))
+				continue;
+			if (list)
+				list[n] = (struct attachment){ (int)map->inode, t->processes[i], map };
+			n++;
+		}
+	return n;
+}
+
+static int attachments_find(const struct tree *t, struct attachments *a)
+{
+	a->n = attachments_fill(t, NULL);
+	a->list = a->n ? calloc(a->n, sizeof(*a->list)) : NULL;
+	if (!a->n)
+		return 0;
+	if (!a->list)
+		return -ENOMEM;
+	attachments_fill(t, a->list);
+	qsort(a->list, a->n, sizeof(*a->list), by_id);
+	return 0;
+}
+
 struct mapped {
 	size_t n; /* mappings, as the kernel counts attachments */
 	const struct process *process;
@@ -99,23 +149,22 @@ struct mapped {
 	uint64_t name_key;
 };
 
-static struct mapped mapped_of(const struct tree *t, int id)
+static struct mapped mapped_of(const struct attachments *a, int id)
 {
+	const struct attachment *first =
+		a->n ? bsearch(&(struct attachment){ .id = id }, a->list, a->n, sizeof(*a->list), by_id) : NULL;
 	struct mapped m = { 0 };
 
-	for (size_t i = 0; i < t->n_processes; i++)
-		for (size_t k = 0; k < t->processes[i]->maps.n; k++) {
-			const struct proc_map *map = &t->processes[i]->maps.list[k];
-
-			if (t->processes[i]->zombie || !sysv_shm_maps(map) || map->inode != (unsigned long)id)
-				continue;
-			if (!m.n++) {
-				m.process = t->processes[i];
-				m.start = map->start;
-				m.end = map->end;
-				m.name_key = strtoul(map->name + strlen(NAME_PREFIX), NULL, 16);
-			}
-		}
+	if (!first)
+		return m;
+	while (first > a->list && first[-1].id == id)
+		first--;
+	for (m.n = 1; first + m.n < a->list + a->n && first[m.n].id == id;)
+		m.n++;
+	m.process = first->process;
+	m.start = first->map->start;
+	m.end = first->map->end;
+	m.name_key = strtoul(first->map->name + strlen(NAME_PREFIX), NULL, 16);
 	return m;
 }
 
@@ -130,20 +179,32 @@ struct walk {
 	struct capture *c;
 	bool own;		      /* all of the namespace is the tree's */
 	struct segments here, inside; /* as the keeper counts processes, and as the tree does */
+	struct attachments attachments;
 };
 
 static void walk_free(struct walk *w)
 {
 	stand_in_room_free(w->here.list, w->here.room * sizeof(*w->here.list));
 	stand_in_room_free(w->inside.list, w->inside.room * sizeof(*w->inside.list));
+	free(w->attachments.list);
 }
 
 static int walk_begin(struct walk *w)
 {
 	size_t room = count_segments() + 64;
+	int r;
 
 	w->here = (struct segments){ stand_in_room(room * sizeof(struct segment)), 0, room };
-	return w->here.list ? list_segments(&w->here) : -ENOMEM;
+	r = w->here.list ? list_segments(&w->here) : -ENOMEM;
+	return r < 0 ? r : attachments_find(w->c->tree, &w->attachments);
+}
+
+/* Its number as the keeper counts. */
+static struct process *last_user(const struct capture *c, const struct segment *s)
+{
+	struct process *p = s->ds.shm_lpid ? tree_find(c->tree, s->ds.shm_lpid) : NULL;
+
+	return p && !p->zombie ? p : NULL;
 }
 
 /* Those who have ended have a number only inside. */
@@ -255,14 +316,6 @@ static int refuse_outside(struct capture *c, const struct segment *s, const stru
 		"it has %lu attachments, of which %zu are the tree's", (unsigned long)s->ds.shm_nattch, m->n);
 }
 
-/* Its number as the keeper counts. */
-static struct process *last_user(const struct capture *c, const struct segment *s)
-{
-	struct process *p = s->ds.shm_lpid ? tree_find(c->tree, s->ds.shm_lpid) : NULL;
-
-	return p && !p->zombie ? p : NULL;
-}
-
 static int attach_once(void *arg)
 {
 	void *at = shmat(*(const int *)arg, NULL, SHM_RDONLY);
@@ -349,7 +402,8 @@ static int save_segments(struct walk *w, struct process *only, void (*saved)(voi
 
 	for (size_t i = 0; r == 0 && i < w->here.n; i++) {
 		const struct segment *s = &w->here.list[i];
-		const struct mapped m = mapped_of(w->c->tree, s->id);
+		const struct mapped m = mapped_of(&w->attachments, s->id);
+
 		struct process *last = m.n ? NULL : last_user(w->c, s);
 
 		if (last != only || (!w->own && !is_trees(w->c, s, &m)))
@@ -382,17 +436,13 @@ static bool is_here(const struct segments *s, uint64_t id)
 /* It stays attached by who enters another namespace. */
 static void refuse_elsewhere(const struct walk *w)
 {
-	const struct tree *t = w->c->tree;
+	for (size_t i = 0; i < w->attachments.n; i++) {
+		const struct attachment *a = &w->attachments.list[i];
 
-	for (size_t i = 0; i < t->n_processes; i++)
-		for (size_t k = 0; !t->processes[i]->zombie && k < t->processes[i]->maps.n; k++) {
-			const struct proc_map *m = &t->processes[i]->maps.list[k];
-
-			if (sysv_shm_maps(m) && !is_here(&w->here, m->inode))
-				refused(w->c->ps,
-					BLAME_PROCESS(t->processes[i], .object = m->name, .remedy = "detach it"),
-					"a System V segment of an IPC namespace that the process is not in");
-		}
+		if (!is_here(&w->here, a->map->inode))
+			refused(w->c->ps, BLAME_PROCESS(a->process, .object = a->map->name, .remedy = "detach it"),
+				"a System V segment of an IPC namespace that the process is not in");
+	}
 }
 
 static int save(struct capture *c, struct process *only, void (*saved)(void *arg, int id), void *arg)
@@ -415,6 +465,36 @@ static int save(struct capture *c, struct process *only, void (*saved)(void *arg
 	return r == -ENOSYS ? 0 : r;
 }
 
+/* Once for all processes: a machine may have hundreds of segments, and a tree hundreds of processes. */
+static int mark_last_users(struct capture *c)
+{
+	struct ipc_place place;
+	struct walk w = { .c = c };
+	int r = ipc_enter(c->tree->processes[0]->living_fd, &place);
+
+	if (r < 0)
+		return r;
+	r = walk_begin(&w);
+	for (size_t i = 0; r == 0 && i < w.here.n; i++) {
+		struct process *p = last_user(c, &w.here.list[i]);
+
+		if (p && !mapped_of(&w.attachments, w.here.list[i].id).n)
+			p->last_detached = true;
+	}
+	walk_free(&w);
+	ipc_leave(&place);
+	return r;
+}
+
+static int sysv_shm_look(struct capture *c)
+{
+	int r = mark_last_users(c);
+
+	if (r < 0 && r != -ENOSYS)
+		failed(c->ps, BLAME_PROCESS(c->process), r, "its System V segments cannot be listed: %s", strerror(-r));
+	return 0;
+}
+
 static int sysv_shm_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	int r = save(c, NULL, NULL, NULL);
@@ -433,6 +513,7 @@ const struct component component_sysv_shm = {
 		.critical = true,
 	},
 	.scope = SCOPE_TREE,
+	.look = sysv_shm_look,
 	.capture = sysv_shm_capture,
 	.validate = sysv_shm_validate,
 	.build[STAGE_NAMESPACES] = sysv_shm_make,
@@ -455,7 +536,7 @@ static void ask_again(void *arg, int id)
 
 static void last_ask(struct capture *c, struct batch *b, void *scratch)
 {
-	*(int *)scratch = save(c, c->process, ask_again, b);
+	*(int *)scratch = c->process->last_detached ? save(c, c->process, ask_again, b) : 0;
 }
 
 static int last_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
