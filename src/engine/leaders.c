@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -20,13 +21,22 @@ static const struct thread_state *leader_of(const struct new_process *p)
 	return p->threads[0].record->state;
 }
 
+/* Its name is not its own yet: the record has it. */
+static int leader_failed(struct restore *r, const struct new_process *p, int error, const char *what)
+{
+	return failed(r->ps,
+		BLAME(.pid = p->vpid, .process = process_of(p)->name, .object = "its first thread, which had ended",
+			.remedy = "try again"),
+		error, "%s: %s", what, strerror(-error));
+}
+
 static bool is_to_end(const struct new_process *p)
 {
 	return !p->zombie && leader_of(p)->exited;
 }
 
 /* Its signal mask is of no use to a task that has ended, but it is shown. */
-static int end(struct restore *r, struct new_process *p)
+static int end_leader(struct restore *r, struct new_process *p)
 {
 	uint64_t mask = leader_of(p)->blocked;
 	struct batch b;
@@ -40,11 +50,11 @@ static int end(struct restore *r, struct new_process *p)
 	batch_call(&b, "exit of the leader", SYS_exit, process_of(p)->exit_code >> 8);
 	error = batch_submit(&b, p->threads[0].slot);
 	batch_free(&b);
-	return error < 0 ? failed(r->ps, BLAME(.pid = p->vpid), error, "its leader cannot be ended") : 0;
+	return error < 0 ? leader_failed(r, p, error, "cannot be ended") : 0;
 }
 
 /* Its slot says nothing of a batch that ends with exit. */
-static int await(struct restore *r, const struct new_process *p)
+static int await_end(struct restore *r, const struct new_process *p)
 {
 	_cleanup_fd_ int dir = procfs_open_pid(p->threads[0].tid);
 	struct proc_stat st;
@@ -56,7 +66,7 @@ static int await(struct restore *r, const struct new_process *p)
 			return 0;
 		nanosleep(&(struct timespec){ .tv_nsec = ms < 10 ? 100000 : 1000000 }, NULL);
 	}
-	return failed(r->ps, BLAME(.pid = p->vpid), error ? error : -ETIMEDOUT, "its leader does not end");
+	return leader_failed(r, p, error ? error : -ETIMEDOUT, "does not end");
 }
 
 int leaders_end(struct plan *plan)
@@ -66,9 +76,9 @@ int leaders_end(struct plan *plan)
 
 	for (size_t i = 0; !error && i < r->n_processes; i++)
 		if (is_to_end(r->processes[i]))
-			error = end(r, r->processes[i]);
+			error = end_leader(r, r->processes[i]);
 	for (size_t i = 0; !error && i < r->n_processes; i++)
 		if (is_to_end(r->processes[i]))
-			error = await(r, r->processes[i]);
+			error = await_end(r, r->processes[i]);
 	return error;
 }

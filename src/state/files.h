@@ -17,6 +17,8 @@
  * components look (the tree runs; c->writer is NULL) or capture (in the stop).
  */
 int files_look(struct capture *c);
+/* What stands behind one descriptor, by the directory /proc/TID/fd that shows it. 0 or negative errno. */
+int file_look_closely(struct file_look *f, int dir);
 int files_look_done(struct capture *c); /* once for the tree */
 void files_look_free(struct process *p);
 

@@ -20,7 +20,7 @@ static const struct thread *living_thread(const struct process *p)
 	return p->threads;
 }
 
-static int look_closely(struct file_look *f, int dir)
+int file_look_closely(struct file_look *f, int dir)
 {
 	char name[16];
 	struct stat st;
@@ -59,7 +59,7 @@ static int look_at(struct capture *c, struct file_look *f, pid_t tid, int fd_dir
 	if (!err)
 		err = fdinfo_parse(f->info, f);
 	if (!err)
-		err = description_find(c->descriptions, c->identities, f, tid, look_closely, fd_dir);
+		err = description_find(c->descriptions, c->identities, f, tid, file_look_closely, fd_dir);
 	return err;
 }
 

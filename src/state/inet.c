@@ -374,6 +374,33 @@ int inet_made_open(
 		return -ENOMEM;
 	m->fd = inet_open(r, s);
 	m->rec = rec;
+	m->state = s;
 	m->file = file;
 	return m->fd;
+}
+
+static int by_order(const void *a, const void *b)
+{
+	const struct inet_made *const *x = a, *const *y = b;
+	uint64_t s = (*x)->state->order, t = (*y)->state->order;
+
+	return s < t ? -1 : s > t;
+}
+
+int inet_made_list(struct restore *r, const struct record_kind *kind, struct inet_made ***list, size_t *n)
+{
+	const struct record *recs = image_records(r->image, kind, n);
+	_cleanup_free_ struct inet_made **all = calloc(*n + 1, sizeof(struct inet_made *));
+
+	if (!all)
+		return -ENOMEM;
+	for (size_t i = 0; i < *n; i++) {
+		all[i] = inet_made(r, recs[i].id);
+		if (!all[i] || all[i]->fd < 0)
+			return failed(r->ps, BLAME(.object = kind->name), -EBADMSG,
+				"the image has a socket that is not open");
+	}
+	qsort(all, *n, sizeof(*all), by_order);
+	*list = take_ptr(all);
+	return 0;
 }

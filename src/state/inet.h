@@ -84,6 +84,7 @@ int inet_settle(struct restore *r, int fd, const struct inet_state *s, const str
 /* Sockets of one kind of record, each with the keeper's descriptor of it. */
 struct inet_made {
 	const struct record *rec;
+	const struct inet_state *state;
 	const struct file_state *file;
 	int fd;
 };
@@ -91,3 +92,5 @@ struct inet_made {
 int inet_made_open(
 	struct restore *r, const struct record *rec, const struct inet_state *s, const struct file_state *file);
 struct inet_made *inet_made(struct restore *r, object_id id); /* NULL: not open */
+/* All sockets of that kind, in the order in which they are to be bound; the caller frees the list. 0 or negative errno, told. */
+int inet_made_list(struct restore *r, const struct record_kind *kind, struct inet_made ***list, size_t *n);

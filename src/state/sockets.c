@@ -67,27 +67,6 @@ static int add_socket(struct capture *c, struct description *d)
 
 /* --- in flight ------------------------------------------------------------------------------------------------------ */
 
-static int look_at_own(struct file_look *f, int dir)
-{
-	char name[16];
-	struct stat st;
-	int err;
-
-	snprintf(name, sizeof(name), "%d", f->fd);
-	err = procfs_link(dir, name, &f->link);
-	if (err)
-		return err;
-	if (fstat(f->fd, &st) < 0)
-		return -errno;
-	f->dev = st.st_dev;
-	f->ino = st.st_ino;
-	f->mode = st.st_mode;
-	f->rdev = st.st_rdev;
-	f->size = (uint64_t)st.st_size;
-	f->nlink = st.st_nlink;
-	return 0;
-}
-
 static int add_in_flight(struct capture *c, struct file_look *f)
 {
 	_cleanup_fd_ int dir = open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -98,7 +77,7 @@ static int add_in_flight(struct capture *c, struct file_look *f)
 		err = fdinfo_parse(f->info, f);
 	f->cloexec = false; /* of our own descriptor */
 	if (!err)
-		err = description_find(c->descriptions, c->identities, f, gettid(), look_at_own, dir);
+		err = description_find(c->descriptions, c->identities, f, gettid(), file_look_closely, dir);
 	if (err)
 		return failed(c->ps, BLAME_FILE(f->carrier), err, "a descriptor in its queue cannot be read: %s",
 			strerror(-err));

@@ -264,34 +264,17 @@ static int make(struct restore *r, struct inet_made *m)
 	return err ? err : inet_errors_queue(r, m->fd, &s->errors);
 }
 
-static int by_order(const void *a, const void *b)
-{
-	const struct inet_made *const *x = a, *const *y = b;
-	const struct udp_state *s = (*x)->rec->state, *t = (*y)->rec->state;
-
-	return s->inet.order < t->inet.order ? -1 : s->inet.order > t->inet.order;
-}
-
 extern const struct component component_udp;
 
 static int udp_round(struct restore *r, struct callers *callers, unsigned int n)
 {
+	_cleanup_free_ struct inet_made **list = NULL;
 	size_t all;
-	const struct record *recs = image_records(r->image, &component_udp.kind, &all);
-	_cleanup_free_ struct inet_made **list = n == ROUND_ABANDON ? NULL : calloc(all + 1, sizeof(*list));
-	int err = 0;
+	int err;
 
 	if (n == ROUND_ABANDON)
 		return 0;
-	if (!list)
-		return -ENOMEM;
-	for (size_t i = 0; i < all; i++) {
-		list[i] = inet_made(r, recs[i].id);
-		if (!list[i] || list[i]->fd < 0)
-			return failed(
-				r->ps, BLAME(.object = "udp"), -EBADMSG, "the image has a socket that is not open");
-	}
-	qsort(list, all, sizeof(*list), by_order);
+	err = inet_made_list(r, &component_udp.kind, &list, &all);
 	for (size_t i = 0; i < all && !err; i++)
 		err = make(r, list[i]);
 	return err;
