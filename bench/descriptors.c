@@ -36,7 +36,7 @@ static int checked(int fd, const char *what)
 	return fd;
 }
 
-/* --- kinds ----------------------------------------------------------------------------------------------------------- */
+/* --- kinds --- */
 
 static struct pair pipe_pair(unsigned long i)
 {
@@ -175,7 +175,7 @@ static const struct kind {
 	{ "spread", mixed_pair, true },
 };
 
-/* --- use -------------------------------------------------------------------------------------------------------------- */
+/* --- use --- */
 
 static void watch(const struct set *s, int fd, unsigned long i)
 {
@@ -260,7 +260,7 @@ static uint64_t ready(const struct set *s)
 	return sum;
 }
 
-/* --- a tree that shares all ------------------------------------------------------------------------------------------- */
+/* --- a tree that shares all --- */
 
 /* Told 'q' or 'n', takes its part of what is queued, or of the others, and answers with its sum. */
 static _Noreturn void share(const struct set *s, unsigned long part, int asked, int told)
@@ -334,7 +334,7 @@ static void shared(const struct kind *kind, unsigned long n)
 	tell("done", use_family(&s, &f));
 }
 
-/* --- a tree in which each has its own ---------------------------------------------------------------------------------- */
+/* --- a tree in which each has its own --- */
 
 static uint64_t use_alone(const struct set *s)
 {

@@ -34,7 +34,7 @@ extern "C" {
 #define SPORE_VERSION_MINOR 1
 #define SPORE_VERSION_PATCH 0
 
-/* --- plain forms ------------------------------------------------------------------------------------------------- */
+/* --- plain forms --- */
 
 /*
  * Between isolate and unisolate nothing that the tree does is seen outside, and nothing from outside reaches it. (This version keeps that
@@ -66,7 +66,7 @@ SPORE_API int spore_unisolate(pid_t pid);
  */
 SPORE_API pid_t spore_restore(int dir_fd, pid_t old_pid);
 
-/* --- forms with options ------------------------------------------------------------------------------------------- */
+/* --- forms with options --- */
 
 /*
  * Each struct is passed with its size, as clone3(2) does: a program built against an older header passes a smaller one, and the members

@@ -284,7 +284,7 @@ SPORE_API int spore_wait(pid_t pid, int *status)
 	return r;
 }
 
-/* --- plain forms ----------------------------------------------------------------------------------------- */
+/* --- plain forms --- */
 
 SPORE_API int spore_isolate(pid_t pid)
 {

@@ -15,8 +15,7 @@
 #include "base/cleanup.h"
 #include "base/macro.h"
 
-/* --- the terminal
- * ------------------------------------------------------------------------------------------------- */
+/* --- the terminal --- */
 
 static void copy_size(const struct terminal *t)
 {
@@ -64,8 +63,7 @@ void terminal_close(struct terminal *t)
 	close_fd(&t->master);
 }
 
-/* --- the relay
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the relay --- */
 
 /* Bytes on their way. A source that has ended is -1. */
 struct channel {
@@ -113,8 +111,7 @@ static void send_end_of_file(struct channel *in, const struct terminal *t)
 	}
 }
 
-/* --- signals
- * ------------------------------------------------------------------------------------------------------ */
+/* --- signals --- */
 
 void attend_block(sigset_t *passed, sigset_t *before)
 {
@@ -142,8 +139,7 @@ static void pass_signal(int signal_fd, int pidfd, const struct terminal *t)
 		syscall(SYS_pidfd_send_signal, pidfd, (int)info.ssi_signo, NULL, 0);
 }
 
-/* --- the loop
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the loop --- */
 
 enum { ENDED, SIGNALS, MASTER, IN, OUT, N_POLLS };
 

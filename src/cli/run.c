@@ -33,8 +33,7 @@ struct run_options {
 	sigset_t passed, mask;
 };
 
-/* --- options
- * ------------------------------------------------------------------------------------------------------ */
+/* --- options --- */
 
 static bool good_name(const char *name)
 {
@@ -127,8 +126,7 @@ static int parse(int argc, char **argv, struct run_options *o)
 	return r;
 }
 
-/* --- in the container's first process
- * ----------------------------------------------------------------------------- */
+/* --- in the container's first process --- */
 
 static void give_up(int fd, int error, const char *what)
 {
@@ -205,8 +203,7 @@ static void first_process(const struct run_options *o, int go_fd, int failure_fd
 	exec_command(o, failure_fd);
 }
 
-/* --- in spore run
- * ------------------------------------------------------------------------------------------------- */
+/* --- in spore run --- */
 
 static bool name_is_taken(const char *name, struct container_entry *other)
 {

@@ -81,8 +81,7 @@ int container_enter_time(const struct container_spec *spec, struct problems *ps)
 	return 0;
 }
 
-/* --- cgroup
- * ------------------------------------------------------------------------------------------------------- */
+/* --- cgroup --- */
 
 /* mkdir -p of mount + path. */
 static int make_cgroup_path(const char *mount, const char *path)
@@ -176,8 +175,7 @@ static int join_cgroup(const char *mount, const char *cgroup)
 	return n < 0 || (size_t)n >= sizeof(full) ? -ENAMETOOLONG : file_write_text(AT_FDCWD, full, "0");
 }
 
-/* --- the first process
- * -------------------------------------------------------------------------------------------- */
+/* --- the first process --- */
 
 int container_raise_loopback(void)
 {
@@ -254,8 +252,7 @@ int container_setup(const struct container_spec *spec, const char **what)
 	return container_mount_all(spec, what);
 }
 
-/* --- before it is made
- * -------------------------------------------------------------------------------------------- */
+/* --- before it is made --- */
 
 static void validate_cgroup(const struct container_spec *spec, struct problems *ps)
 {

@@ -79,8 +79,7 @@ int container_init_path(char *out, size_t size)
 	return program_find("SPORE_INIT", "spore-init", out, size);
 }
 
-/* --- making them
- * -------------------------------------------------------------------------------------------------- */
+/* --- making them --- */
 
 static int under(char out[static PATH_MAX], const char *root, const char *path)
 {
@@ -285,8 +284,7 @@ void container_check_dev(pid_t pid, int root_fd, struct problems *ps)
 	}
 }
 
-/* --- /dev/shm
- * ----------------------------------------------------------------------------------------------------- */
+/* --- /dev/shm --- */
 
 static bool is_mount_root(int fd)
 {
@@ -335,8 +333,7 @@ int container_shm_limits(int shm_fd, struct container_spec *spec)
 	return 0;
 }
 
-/* --- checking them
- * ------------------------------------------------------------------------------------------------ */
+/* --- checking them --- */
 
 /* One of the host's mounts as a process whose root is `root` would have it: the one that holds root becomes
  * "/", those below keep their rest. */

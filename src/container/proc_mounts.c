@@ -15,7 +15,7 @@
 #include "base/cleanup.h"
 #include "base/process.h"
 
-/* --- finding them ---------------------------------------------------------------------------------------------------- */
+/* --- finding them --- */
 
 static bool is_below(const char *path, const char *dir)
 {
@@ -141,7 +141,7 @@ void proc_mounts_free(struct proc_mount *list)
 	}
 }
 
-/* --- making them anew --------------------------------------------------------------------------------------------------- */
+/* --- making them anew --- */
 
 /* Only the old /proc stops to propagate, so that what is put over it is the tree's alone; all others go on as they were. */
 static int renew(const struct proc_mount *p, const char **what)
@@ -172,7 +172,7 @@ int proc_mounts_renew(const struct proc_mount *list, const char **what)
 	return r;
 }
 
-/* --- a checkpoint of a tree that moved ------------------------------------------------------------------------------------- */
+/* --- a checkpoint of a tree that moved --- */
 
 /* Is it one of the host's, or a /proc where the host has one? Each of the host's may explain one. */
 static bool is_explained(const struct mount_entry *m, const struct mount_table *host, bool *used)

@@ -31,8 +31,7 @@ void container_list_free(struct container_entry *list, size_t n)
 	free(list);
 }
 
-/* --- the text
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the text --- */
 
 /* What stands in the file, one line each: how it is written and read. */
 enum type { TEXT, NUMBER64, SIGNED64, PID, YES_NO, NAME };
@@ -134,8 +133,7 @@ static void parse_entry(char *text, struct container_entry *e, uint64_t *pid_ns)
 		e->spec.name = strdup(e->name);
 }
 
-/* --- the files
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the files --- */
 
 /* A directory descriptor with the register's lock held: closing it lets go. */
 static int open_locked(void)

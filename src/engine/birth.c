@@ -45,7 +45,7 @@ static void add_process(struct plan *plan, struct batch *b, struct new_process *
 		p->threads[0].slot);
 }
 
-/* --- one wave -------------------------------------------------------------------------------------------- */
+/* --- one wave --- */
 
 /* Those that had called exec are in their parent's memory still. */
 static int exec_seeds(struct plan *plan, struct new_process **wave, size_t n)
@@ -253,7 +253,7 @@ static int give_birth(struct plan *plan, struct new_process **wave, size_t n)
 	return r;
 }
 
-/* --- children of other threads than the leader ------------------------------------------------------------- */
+/* --- children of other threads than the leader --- */
 
 static int add_births_of_thread(struct plan *plan, struct step *s, struct new_thread *t)
 {
@@ -286,7 +286,7 @@ static int births_of_threads(struct plan *plan, struct new_process **wave, size_
 	return r < 0 ? r : step_run(&s);
 }
 
-/* --- stand-ins ------------------------------------------------------------------------------------------- */
+/* --- stand-ins --- */
 
 static int stand_in_births(struct plan *plan, struct stand_in *s)
 {
@@ -321,7 +321,7 @@ static int stand_ins_of(struct plan *plan, struct new_process **wave, size_t n)
 	return r;
 }
 
-/* --- waves ----------------------------------------------------------------------------------------------- */
+/* --- waves --- */
 
 static size_t next_wave(struct plan *plan, struct new_process **wave)
 {
@@ -368,7 +368,7 @@ static int waves(struct plan *plan)
 	return r;
 }
 
-/* --- threads --------------------------------------------------------------------------------------------- */
+/* --- threads --- */
 
 /* And the last of each memory: nobody is forked from it any more. */
 static int thread_births(struct plan *plan)

@@ -24,7 +24,7 @@
 #define ARENA_THREAD	 (8 * 1024)
 #define ARENA_FILE	 512 /* each may be asked for its flags */
 
-/* --- what all workers share ---------------------------------------------------------------------------------------------- */
+/* --- what all workers share --- */
 
 struct pass {
 	struct capturing *c;
@@ -164,7 +164,7 @@ static void pass_free(struct pass *pass)
 	identities_free(pass->ids);
 }
 
-/* --- who is who -------------------------------------------------------------------------------------------------------------- */
+/* --- who is who --- */
 
 /* What /proc/PID says is its leader's, but for times and exit codes, which are not asked of threads. */
 static int identify_leader(struct thread *th, const struct process *p)
@@ -240,7 +240,7 @@ int capture_identify(struct capturing *c, struct identities *ids)
 	return r;
 }
 
-/* --- a look -------------------------------------------------------------------------------------------------------------------- */
+/* --- a look --- */
 
 static int look_process(struct pass *pass, size_t index)
 {
@@ -309,7 +309,7 @@ int capture_look(struct capturing *c)
 	return r == -ESRCH ? 0 : r; /* tasks come and go while they are looked at; the stop sees to it */
 }
 
-/* --- one process ----------------------------------------------------------------------------------------------------------------- */
+/* --- one process --- */
 
 /* What a component keeps between ask and capture, for one owner. */
 static size_t scratch_size(void)
@@ -520,7 +520,7 @@ static int capture_process(struct pass *pass, size_t index)
 	return r;
 }
 
-/* --- the tree ----------------------------------------------------------------------------------------------------------------------- */
+/* --- the tree --- */
 
 static int capture_tree_components(struct pass *pass)
 {

@@ -235,7 +235,7 @@ int engine_check(
 	return r < 0 ? r : ps->first_error;
 }
 
-/* --- checkpoint ------------------------------------------------------------------------------------------------------------------ */
+/* --- checkpoint --- */
 
 static void kill_stopped(struct tree *t)
 {
@@ -377,7 +377,7 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 	return r;
 }
 
-/* --- restore ----------------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
 	struct spore_restore_result *result, struct problems *ps)

@@ -14,7 +14,7 @@
 #define ROUND_WAIT_MS 50 /* for one task to stop, before others are let go for its sake */
 #define BREATH_US     2000
 
-/* --- one round: each worker over its own processes -------------------------------------------------------------------------- */
+/* --- one round: each worker over its own processes --- */
 
 struct halt {
 	struct search search;
@@ -202,7 +202,7 @@ static int round_of_worker(unsigned int worker, void *arg)
 	return r;
 }
 
-/* --- between rounds ------------------------------------------------------------------------------------------------------ */
+/* --- between rounds --- */
 
 /* A parent in vfork stops only when its child has called exec: the children of whoever does not stop are let run for a breath. */
 static int release_children_of_pending(unsigned int worker, void *arg)

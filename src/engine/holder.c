@@ -15,7 +15,7 @@
 #define DYING_TIMEOUT_US  10000000 /* it only needs some processor time */
 #define PAUSE_US	  10000
 
-/* --- numbers ------------------------------------------------------------------------------------------------------------- */
+/* --- numbers --- */
 
 static int compare_pids(const void *a, const void *b)
 {
@@ -41,7 +41,7 @@ void numbers_settle(struct numbers *numbers)
 	numbers->n = kept;
 }
 
-/* --- who has them -------------------------------------------------------------------------------------------------------- */
+/* --- who has them --- */
 
 static bool is_killed(int dir)
 {

@@ -15,7 +15,7 @@
 
 #define PID_LIMIT (4 * 1024 * 1024) /* PID_MAX_LIMIT of the kernel */
 
-/* --- the tree's numbers ------------------------------------------------------------------------------------------------- */
+/* --- the tree's numbers --- */
 
 /* Of processes and threads, and of the groups and sessions that they are in. */
 static int numbers_of(const struct restore *r, struct numbers *out)
@@ -41,7 +41,7 @@ static int numbers_of(const struct restore *r, struct numbers *out)
 	return 0;
 }
 
-/* --- the decision --------------------------------------------------------------------------------------------------------- */
+/* --- the decision --- */
 
 /* Of the root's parent there: the session's own number if the leader is that, else one that nobody of the tree has. */
 static int choose_attendant(struct move *m, const struct numbers *numbers)

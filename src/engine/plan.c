@@ -16,7 +16,7 @@
 #define AREA_LOWEST  0x200000000000ull
 #define AREA_HIGHEST 0x500000000000ull
 
-/* --- processes and threads ----------------------------------------------------------------------------------------------- */
+/* --- processes and threads --- */
 
 static int bad_image(struct plan *plan, const char *what)
 {
@@ -156,7 +156,7 @@ const struct memory_state *plan_memory(const struct plan *plan, const struct new
 	return NULL;
 }
 
-/* --- births ---------------------------------------------------------------------------------------------------------------- */
+/* --- births --- */
 
 static struct stand_in *stand_in_for(struct plan *plan, pid_t session, struct new_process *parent)
 {
@@ -248,7 +248,7 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 	return 0;
 }
 
-/* --- where the area lies ------------------------------------------------------------------------------------------------------- */
+/* --- where the area lies --- */
 
 static int compare_areas(const void *a, const void *b)
 {
@@ -310,7 +310,7 @@ static int make_area(struct plan *plan)
 	return 0;
 }
 
-/* --- all ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- all --- */
 
 /* What comes from the parent itself at birth. */
 static void refuse_other_creator(struct plan *plan, const struct new_process *p)

@@ -40,7 +40,7 @@ struct restored {
 	bool running;
 };
 
-/* --- checking the pages while the tree is built ------------------------------------------------------------------------------- */
+/* --- checking the pages while the tree is built --- */
 
 struct verifying {
 	pthread_t thread;
@@ -73,7 +73,7 @@ static int verify_end(struct verifying *v)
 	return v->error;
 }
 
-/* --- namespaces and clocks ------------------------------------------------------------------------------------------------------ */
+/* --- namespaces and clocks --- */
 
 static int64_t now_ns(clockid_t id)
 {
@@ -119,7 +119,7 @@ static int enter_namespaces(struct restored *t)
 	return r;
 }
 
-/* --- the first process ------------------------------------------------------------------------------------------------------------- */
+/* --- the first process --- */
 
 static int find_root(struct restored *t)
 {
@@ -202,7 +202,7 @@ static int tie_processes(struct restored *t)
 	return 0;
 }
 
-/* --- all ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- all --- */
 
 /* Whatever is in the way is named in one go; only without its root directory nothing else can be looked for. */
 static int validate(struct restored *t)

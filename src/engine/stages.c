@@ -22,7 +22,7 @@
 #include "kernel/procfs.h"
 #include "state/descriptors.h"
 
-/* --- which records are whose --------------------------------------------------------------------------------------------------- */
+/* --- which records are whose --- */
 
 struct owned {
 	object_id of;
@@ -97,7 +97,7 @@ static const struct owned *owned_of(const struct staging *s, object_id of, size_
 	return &s->owned[low];
 }
 
-/* --- one stage --------------------------------------------------------------------------------------------------------------------- */
+/* --- one stage --- */
 
 static const char *const stage_names[] = {
 	[STAGE_NAMESPACES] = "namespaces",
@@ -181,7 +181,7 @@ static int stage_run(struct staging *s, enum stage stage)
 	return step_run(&step);
 }
 
-/* --- what the engine itself does ------------------------------------------------------------------------------------------------------ */
+/* --- what the engine itself does --- */
 
 /* The rounds of one component. */
 struct rounds {
@@ -255,7 +255,7 @@ static int create_files(struct plan *plan)
 
 #define STOP_STEPS 500 /* of 1 ms */
 
-/* --- zombies, stopped processes, leaders that have gone ------------------------------------------------------------------------------------ */
+/* --- zombies, stopped processes, leaders that have gone --- */
 
 static uint32_t add_waitid(struct batch *b, pid_t pid, int options)
 {
@@ -467,7 +467,7 @@ static int settle(struct plan *plan)
 	return error;
 }
 
-/* --- all --------------------------------------------------------------------------------------------------------------------------------------- */
+/* --- all --- */
 
 static int run_all(struct staging *s)
 {

@@ -9,8 +9,7 @@
 #define MANIFEST_TMP "manifest.tmp"
 #define NAME_ROOM    48
 
-/* --- what the directory's own records hold
- * ------------------------------------------------------------------------ */
+/* --- what the directory's own records hold --- */
 
 struct manifest_file {
 	char name[NAME_ROOM];
@@ -42,22 +41,19 @@ int manifest_encode(const struct manifest *m, struct bytes *out);
 int manifest_decode(const uint8_t *data, size_t size, struct manifest *m, const char **why);
 void manifest_free(struct manifest *m);
 
-/* --- the directory as a whole
- * ------------------------------------------------------------------------------------- */
+/* --- the directory as a whole --- */
 
 /* Opens it anew for a writer, with a lock that keeps others out while it is open; what is there, and may go, goes. */
 int directory_take(int dir_fd, bool force, struct problems *ps, int *out);
 
-/* --- names
- * -------------------------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 /* "NAME.cbor" of a kind: its name. */
 bool kind_file_name(const char *file, char kind[static 32]);
 /* "pages-N": N. */
 bool page_file_name(const char *file, unsigned int *number);
 
-/* --- bytes
- * -------------------------------------------------------------------------------------------------------- */
+/* --- bytes --- */
 
 int write_at(int fd, const void *data, size_t size, uint64_t offset);
 /* -ENODATA when the file ends before. */
@@ -71,8 +67,7 @@ int file_failed(struct problems *ps, int dir_fd, const char *name, int error, co
 int directory_failed(struct problems *ps, int dir_fd, const char *remedy, int error, const char *what);
 int file_damaged(struct problems *ps, int dir_fd, const char *name, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
-/* --- a page file being written, within a writer
- * ------------------------------------------------------------------- */
+/* --- a page file being written, within a writer --- */
 
 struct page_writer *page_writer_next(const struct page_writer *p);
 /* Gives back what was reserved and closes the last block. Fills what the manifest and page_blocks are to say.

@@ -26,7 +26,7 @@ extern const struct record_kind image_head_kind;
 extern const struct record_kind
 	*const image_kinds[]; /* the image layer's own, NULL-terminated; for the format reference */
 
-/* --- writing ---------------------------------------------------------------------------------------------------- */
+/* --- writing --- */
 
 struct image_writer;
 
@@ -56,7 +56,7 @@ int image_commit(struct image_writer *w);
 /* Without a commit before: removes what was written. Takes NULL. */
 void image_writer_free(struct image_writer *w);
 
-/* --- reading ---------------------------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 struct record {
 	const struct record_kind *kind;

@@ -17,8 +17,7 @@ static void print_hex(const uint8_t *data, size_t size, FILE *out)
 		fprintf(out, "%02x", data[i]);
 }
 
-/* --- for people
- * --------------------------------------------------------------------------------------------------- */
+/* --- for people --- */
 
 static void print_number(enum field_show show, uint64_t v, FILE *out)
 {
@@ -142,8 +141,7 @@ void record_print(const struct record_kind *k, object_id id, const void *state, 
 	print_fields(k->fields, state, out, indent + 2);
 }
 
-/* --- for programs
- * ------------------------------------------------------------------------------------------------- */
+/* --- for programs --- */
 
 static void json_fields(const struct field *table, const void *state, const char *before, FILE *out);
 

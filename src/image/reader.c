@@ -22,8 +22,7 @@ static int damaged_file(struct opening *o, const char *name, const char *why)
 	return file_damaged(o->ps, o->img->dir_fd, name, "%s", why);
 }
 
-/* --- files
- * -------------------------------------------------------------------------------------------------------- */
+/* --- files --- */
 
 /* A pipe put in a file's place must not hold us up, and a link must not lead elsewhere. */
 static int open_file(struct opening *o, const char *name, int *fd, uint64_t *size)
@@ -107,8 +106,7 @@ static int read_manifest(struct opening *o)
 	return o->read ? 0 : file_failed(o->ps, o->img->dir_fd, MANIFEST, -ENOMEM, "cannot be read");
 }
 
-/* --- records
- * ------------------------------------------------------------------------------------------------------ */
+/* --- records --- */
 
 struct peeked {
 	char kind[32];
@@ -307,8 +305,7 @@ static int read_kinds(struct opening *o, const struct record_kind *const kinds[]
 	return first;
 }
 
-/* --- the image layer's own
- * ---------------------------------------------------------------------------------------- */
+/* --- the image layer's own --- */
 
 static int check_head(struct opening *o)
 {
@@ -414,8 +411,7 @@ static int read_page_blocks(struct opening *o)
 	return r;
 }
 
-/* --- what this version does not know
- * ------------------------------------------------------------------------------ */
+/* --- what this version does not know --- */
 
 static int check_unknown_record(struct opening *o, const struct peeked *p, const char *kind)
 {

@@ -75,8 +75,7 @@ int writer_open_file(struct image_writer *w, const char *name, int *fd)
 	return *fd < 0 ? writer_failed(w, name, -errno, "cannot be created") : 0;
 }
 
-/* --- components' files
- * -------------------------------------------------------------------------------------------- */
+/* --- components' files --- */
 
 static void kind_file_free(struct kind_file *f)
 {
@@ -170,8 +169,7 @@ int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int
 	return 0;
 }
 
-/* --- the beginning
- * ------------------------------------------------------------------------------------------------ */
+/* --- the beginning --- */
 
 static int write_head(struct image_writer *w)
 {
@@ -223,8 +221,7 @@ int image_create(int dir_fd, bool force, struct problems *ps, struct image_write
 	return 0;
 }
 
-/* --- the commit
- * --------------------------------------------------------------------------------------------------- */
+/* --- the commit --- */
 
 static int sync_file(struct image_writer *w, int fd, const char *name)
 {

@@ -38,7 +38,7 @@ struct moved {
 	int terminal; /* -1: none */
 };
 
-/* --- the keeper -------------------------------------------------------------------------------------------------------- */
+/* --- the keeper --- */
 
 static void tell(int kind, int value, const char *what)
 {
@@ -83,7 +83,7 @@ static void keep_socket_only(void)
 	syscall(SYS_close_range, MOVED_FD_SOCKET + 1, ~0u, 0);
 }
 
-/* --- births ------------------------------------------------------------------------------------------------------------- */
+/* --- births --- */
 
 static pid_t born(pid_t number, uint64_t flags)
 {
@@ -167,7 +167,7 @@ static pid_t bear_leader(const struct moved *m)
 	return leader;
 }
 
-/* --- the attendant -------------------------------------------------------------------------------------------------------- */
+/* --- the attendant --- */
 
 static int status_of(const siginfo_t *info)
 {
@@ -209,7 +209,7 @@ static _Noreturn void attendant_main(const struct moved *m, const sigset_t *all)
 	_exit(0); /* and init reaps the root */
 }
 
-/* --- init -------------------------------------------------------------------------------------------------------------------- */
+/* --- init --- */
 
 /* Pids that are given out from here on are no lower than those that the tree's processes had: nothing is to meet a number again. */
 static void set_last_pid(const char *last)

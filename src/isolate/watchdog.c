@@ -45,8 +45,7 @@ struct watchdog_page {
 };
 #define WATCHDOG_PIDS ((WATCHDOG_ROOM - sizeof(struct watchdog_page)) / sizeof(int32_t))
 
-/* --- the process
- * -------------------------------------------------------------------------------------------------- */
+/* --- the process --- */
 
 /* Decimal digits of n appended at out; returns their end. */
 static char *put_number(char *out, unsigned int n)
@@ -141,8 +140,7 @@ __attribute__((noreturn)) static void watch(struct watchdog_page *page, uint32_t
 	__builtin_unreachable();
 }
 
-/* --- in the keeper
- * ------------------------------------------------------------------------------------------------ */
+/* --- in the keeper --- */
 
 int watchdog_start(struct watchdog *w, uint32_t *own)
 {

@@ -14,8 +14,7 @@
 #include "image/image.h"
 #include "keeper/keeper.h"
 
-/* --- beginning
- * ---------------------------------------------------------------------------------------------------- */
+/* --- beginning --- */
 
 /* The tree that a fresh keeper is to work for. */
 static int take_target(struct keeper *k, struct job *j)
@@ -109,8 +108,7 @@ void job_begin(struct keeper *k, int sock, const struct request *req, int fds[RE
 	eventfd_write(k->start_fd, 1);
 }
 
-/* --- ending
- * ------------------------------------------------------------------------------------------------------- */
+/* --- ending --- */
 
 static void note_isolated(struct container_entry *e, void *data)
 {

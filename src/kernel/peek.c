@@ -71,7 +71,7 @@ void kernel_peek_free(struct kernel_peek *p)
 	free(p);
 }
 
-/* --- the program ---------------------------------------------------------------------------------------------- */
+/* --- the program --- */
 
 static int bpf(int command, union bpf_attr *attr)
 {
@@ -182,7 +182,7 @@ static int ask(struct kernel_peek *p, struct question *q)
 	return r < 0 ? r : 0;
 }
 
-/* --- looking, the lock held -------------------------------------------------------------------------------------- */
+/* --- looking, the lock held --- */
 
 static int look(struct kernel_peek *p, uint64_t address, void *bytes, size_t size)
 {
@@ -246,7 +246,7 @@ static int cpu_offset(struct kernel_peek *p, uint32_t cpu, uint64_t *offset)
 	return r;
 }
 
-/* --- */
+/* --- one at work --- */
 
 int kernel_peek_ready(struct kernel_peek *p)
 {

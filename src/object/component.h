@@ -36,7 +36,7 @@ enum stage {
 	STAGE_COUNT,
 };
 
-/* --- checkpoint ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 struct capture {
 	struct tree *tree;
@@ -54,7 +54,7 @@ struct capture {
 
 #define CAPTURE_NOTHING 1 /* from capture: there is nothing to save, and a restore without the record is right */
 
-/* --- restore ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 struct new_thread {
 	struct new_process *process;
@@ -124,7 +124,7 @@ struct build {
 	struct problems *ps;
 };
 
-/* --- files (SCOPE_BACKING) --------------------------------------------------------------------------------------------- */
+/* --- files (SCOPE_BACKING) --- */
 
 /* The record of an open file description, kind "file" (src/state/file.c). */
 struct file_state {
@@ -194,7 +194,7 @@ extern const struct component *const components[];     /* src/state/components.c
 extern const struct record_kind *const record_kinds[]; /* of all of them; NULL-terminated */
 const struct component *component_of(const struct record_kind *k);
 
-/* --- what components may call (src/object/) -------------------------------------------------------------------------------- */
+/* --- what components may call (src/object/) --- */
 
 /* An id for the object of that kind with that kernel identity: the same for the same key. *is_new (may be NULL) tells the first time. Thread-safe. */
 object_id identity_of(struct identities *ids, const char *kind, uint64_t a, uint64_t b, uint64_t c, bool *is_new);

@@ -31,7 +31,7 @@ static const struct field aio_fields[] = {
 	FIELD_END,
 };
 
-/* --- mappings ---------------------------------------------------------------------------------------------- */
+/* --- mappings --- */
 
 bool aio_is_ring(const struct proc_map *m)
 {
@@ -76,7 +76,7 @@ static bool is_whole(const struct process *p, uint64_t start, uint64_t size)
 	return at == start + size;
 }
 
-/* --- contexts ---------------------------------------------------------------------------------------------- */
+/* --- contexts --- */
 
 struct seen_context {
 	uint64_t id, start, size, requests, tail;
@@ -162,7 +162,7 @@ static int read_contexts(struct capture *c, struct seen_contexts *out)
 	return r < 0 || !table ? r : read_table(c->kernel, table, out);
 }
 
-/* --- in the stop ------------------------------------------------------------------------------------------- */
+/* --- in the stop --- */
 
 #define DRAIN_MS 1000
 

@@ -32,7 +32,7 @@ static const struct aio_state *contexts_of(const struct restore *r, object_id pr
 	return NULL;
 }
 
-/* --- what to ask io_setup for ------------------------------------------------------------------------------- */
+/* --- what to ask io_setup for --- */
 
 static uint64_t ring_size(uint64_t requests, long cpus)
 {
@@ -53,7 +53,7 @@ static uint64_t requests_for(struct restore *r, const struct aio_context *x)
 	return ring_size(most, r->own.n_cpus) == x->ring.size ? most : 0;
 }
 
-/* --- validate ----------------------------------------------------------------------------------------------- */
+/* --- validate --- */
 
 static bool is_possible(const struct aio_state *s, size_t i)
 {
@@ -82,7 +82,7 @@ int aio_validate(struct restore *r, const struct record *rec)
 	return 0;
 }
 
-/* --- one context -------------------------------------------------------------------------------------------- */
+/* --- one context --- */
 
 /* What the calls for all contexts of a process need. */
 struct making {
@@ -171,7 +171,7 @@ static void make_context(struct making *k, const struct aio_context *x)
 	fill(k, x);
 }
 
-/* --- all of a process ---------------------------------------------------------------------------------------- */
+/* --- all of a process --- */
 
 /* The memory has each ring, whole, and no other: so none is put where something else lies. What is inherited has come with the birth. */
 static bool agree(const struct aio_state *s, const struct memory_state *m, const struct memory_state *parent)

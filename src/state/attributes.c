@@ -149,8 +149,7 @@ static int attributes_capture(struct capture *c, const struct batch *b, void *sc
 		       : CAPTURE_NOTHING;
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int write_autogroup(struct build *b, int8_t nice)
 {

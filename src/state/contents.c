@@ -17,8 +17,7 @@ const struct field extent_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 struct saving {
 	struct capture *c;
@@ -122,8 +121,7 @@ int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n)
 	return err;
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int check_extent(const struct restore *r, const struct extent *e, uint64_t size)
 {

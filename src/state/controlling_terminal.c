@@ -31,8 +31,7 @@ static const struct field controlling_terminal_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static dev_t device_of(int tty_nr)
 {
@@ -122,8 +121,7 @@ static int controlling_terminal_capture(struct capture *c, const struct batch *b
 	return terminal_backing(c, device_of(p->stat.tty_nr), p->stat.session, &s->terminal);
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static const struct controlling_terminal_state *state_of(const struct restore *r, object_id process)
 {

@@ -88,7 +88,7 @@ static int core_scheduling_capture(struct capture *c, const struct batch *b, voi
 	return 0;
 }
 
-/* --- restore ------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int try_cookie(void *unused)
 {

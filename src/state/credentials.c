@@ -208,8 +208,7 @@ static int credentials_capture(struct capture *c, const struct batch *b, void *s
 	return r;
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 /* A new task has the keeper's too. */
 static const struct capability_sets *own_capabilities(struct restore *r)

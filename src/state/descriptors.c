@@ -32,8 +32,7 @@ static const struct field descriptors_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static int save_files(struct capture *c)
 {
@@ -126,8 +125,7 @@ static int descriptors_capture(struct capture *c, const struct batch *b, void *s
 	return 0;
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 const struct descriptors_state *descriptors_of(const struct restore *r, object_id process)
 {

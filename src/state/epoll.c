@@ -50,8 +50,7 @@ static const struct field epoll_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static bool epoll_matches(const struct file_look *f)
 {
@@ -115,8 +114,7 @@ static int epoll_capture(struct capture *c, const struct file_look *f, void *sta
 	return capture_targets(c, f, s);
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int epoll_open(struct restore *r, const struct record *rec, const struct file_state *file)
 {

@@ -14,8 +14,7 @@
 
 #define FEW 64 /* targets: kcmp's walk through them is shorter than the making of a child */
 
-/* --- the list
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the list --- */
 
 static int parse(const struct file_look *f, struct epoll_watches *w)
 {
@@ -66,8 +65,7 @@ static int count_repeated(struct epoll_watches *w)
 	return 0;
 }
 
-/* --- many
- * -------------------------------------------------------------------------------------------------------- */
+/* --- many --- */
 
 struct adding {
 	struct epoll_watches *watches;
@@ -119,8 +117,7 @@ static int add_each(void *arg)
 	return 0;
 }
 
-/* --- each
- * -------------------------------------------------------------------------------------------------------- */
+/* --- each --- */
 
 struct target {
 	const struct epoll_watches *all;

@@ -58,8 +58,7 @@ static const struct field fanotify_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static bool fanotify_matches(const struct file_look *f)
 {
@@ -145,8 +144,7 @@ static int fanotify_capture(struct capture *c, const struct file_look *f, void *
 	return err;
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int fanotify_validate(struct restore *r, const struct record *rec)
 {

@@ -31,8 +31,7 @@ static const struct field file_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 const struct component *backing_component(const struct file_look *f)
 {
@@ -170,8 +169,7 @@ int file_save(struct capture *c, struct file_look *f)
 	return err;
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int file_validate(struct restore *r, const struct record *rec)
 {

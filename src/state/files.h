@@ -8,8 +8,7 @@
 #include "object/descriptions.h"
 #include "state/components.h"
 
-/* --- for the engine, checkpoint
- * ---------------------------------------------------------------------------------------- */
+/* --- for the engine, checkpoint --- */
 
 /*
  * Reads the descriptors of c->process into process->files; from several workers. When that was done for every
@@ -22,8 +21,7 @@ int file_look_closely(struct file_look *f, int dir);
 int files_look_done(struct capture *c); /* once for the tree */
 void files_look_free(struct process *p);
 
-/* --- components of files
- * ------------------------------------------------------------------------------------------------ */
+/* --- components of files --- */
 
 /* Saves the description with what it stands on, once: c->process is one that holds it. Without c->writer,
  * only refuses what cannot be carried. */
@@ -61,9 +59,7 @@ int fdinfo_of_dup(int fd, char **text);
 /* A process group's number in the tree's pid namespace; 0: no process of the tree is in it. */
 int64_t group_in_tree(const struct tree *t, pid_t pgrp);
 
-/* --- paths
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* --- paths --- */
 
 /* Is the file behind fd on a mount that is attached nowhere (fsmount, open_tree)? path: its name, which leads to the same inode. */
 bool mount_is_detached(const struct capture *c, int fd, const char *path);

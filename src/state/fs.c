@@ -59,8 +59,7 @@ static int fs_capture(struct capture *c, const struct batch *b, void *scratch, v
 	return r;
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int enter(struct build *b, object_id directory, const char *what, bool as_root)
 {

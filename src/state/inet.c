@@ -59,7 +59,7 @@ const struct field inet_fields[] = {
 	FIELD_END,
 };
 
-/* --- addresses ---------------------------------------------------------------------------------------------------------- */
+/* --- addresses --- */
 
 socklen_t inet_size(const union inet_sockaddr *a)
 {
@@ -152,7 +152,7 @@ bool inet_is_local(int pid, const union inet_sockaddr *a)
 	return !memcmp(&x, &y, sizeof(x)) || (y.s6_addr[10] == 0xff && y.s6_addr[12] == 127);
 }
 
-/* --- checkpoint ------------------------------------------------------------------------------------------------------------ */
+/* --- checkpoint --- */
 
 static const struct {
 	int level, name;
@@ -231,7 +231,7 @@ int inet_capture(struct capture *c, const struct file_look *f, int fd, struct in
 	return err ? err : inet_memberships_read(c->tree->root_pid, fd, s);
 }
 
-/* --- restore ----------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 int inet_validate(struct restore *r, const struct inet_state *s)
 {
@@ -349,7 +349,7 @@ int inet_settle(struct restore *r, int fd, const struct inet_state *s, const str
 	return err ? err : MIN(file_settle(fd, file), 0);
 }
 
-/* --- the keeper's descriptors -------------------------------------------------------------------------------------------------- */
+/* --- the keeper's descriptors --- */
 
 struct inet_made *inet_made(struct restore *r, object_id id)
 {

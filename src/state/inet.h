@@ -45,7 +45,7 @@ struct inet_state {
 };
 extern const struct field inet_fields[];
 
-/* --- addresses ---------------------------------------------------------------------------------------------------------- */
+/* --- addresses --- */
 
 socklen_t inet_size(const union inet_sockaddr *a);
 int inet_from_text(uint64_t family, const struct inet_address *from, union inet_sockaddr *to); /* -EBADMSG */
@@ -64,12 +64,12 @@ struct inet_text inet_name(const struct inet_state *s); /* of what it is bound t
 /* Does it belong to this machine? Asked of a socket of the network namespace in question, not connected, which is closed for it. */
 bool inet_is_local(int netns_of_pid, const union inet_sockaddr *a);
 
-/* --- checkpoint ------------------------------------------------------------------------------------------------------------ */
+/* --- checkpoint --- */
 
 /* All but what is the protocol's own. Refuses by name. */
 int inet_capture(struct capture *c, const struct file_look *f, int fd, struct inet_state *s);
 
-/* --- restore ----------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 int inet_validate(struct restore *r, const struct inet_state *s);
 /* A socket of that kind, with the early options. */

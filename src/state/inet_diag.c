@@ -138,8 +138,7 @@ const struct inet_diag *inet_diag_of(const struct inet_diags *d, uint64_t ino)
 	return ino ? map_find(&d->inodes, &key, sizeof(key)) : NULL;
 }
 
-/* --- what a program has closed
- * ------------------------------------------------------------------------------------------------ */
+/* --- what a program has closed --- */
 
 static int no_answer(void *arg, const struct nlmsghdr *h)
 {

@@ -68,7 +68,7 @@ static bool is_six(const struct inet_address *a)
 	return inet_unmapped(&at).any.sa_family == AF_INET6;
 }
 
-/* --- checkpoint -------------------------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static int refuse(struct capture *c, const struct file_look *f, const char *why)
 {
@@ -139,7 +139,7 @@ int inet_errors_capture(
 	return judge(c, f, s, e, last);
 }
 
-/* --- restore ------------------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 int inet_errors_validate(struct restore *r, const struct inet_state *s, const struct inet_errors *e)
 {

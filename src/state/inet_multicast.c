@@ -131,7 +131,7 @@ int inet_memberships_read(int pid, int fd, struct inet_state *s)
 	return err || s->family != AF_INET6 ? err : read_v6(pid, fd, s);
 }
 
-/* --- restore ----------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int address_of(const char *text, struct sockaddr_storage *to)
 {

@@ -88,8 +88,7 @@ static int inotify_capture(struct capture *c, const struct file_look *f, void *s
 	return 0;
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int inotify_validate(struct restore *r, const struct record *rec)
 {

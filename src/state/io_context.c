@@ -37,7 +37,7 @@ static const struct field io_context_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint ------------------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 struct holders {
 	const struct tree *tree;
@@ -150,7 +150,7 @@ static int io_context_capture(struct capture *c, const struct batch *b, void *sc
 	return r < 0 ? r : s->n ? 0 : CAPTURE_NOTHING;
 }
 
-/* --- restore ------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 bool io_context_is_shared(const struct restore *r, object_id thread)
 {

@@ -49,7 +49,7 @@ static bool io_uring_matches(const struct file_look *f)
 	return !strcmp(f->link, LINK);
 }
 
-/* --- what the kernel has ------------------------------------------------------------------------------------ */
+/* --- what the kernel has --- */
 
 struct ring {
 	struct capture *c;
@@ -100,7 +100,7 @@ static bool has_any(struct ring *g, const char *xarray)
 	return OF(g, within(g, xarray), "xarray", "xa_head") != 0;
 }
 
-/* --- requests under way -------------------------------------------------------------------------------------- */
+/* --- requests under way --- */
 
 #define TASKS_MAX 4096
 
@@ -172,7 +172,7 @@ static void drain(struct ring *g, struct users *u)
 	}
 }
 
-/* --- what cannot be carried ---------------------------------------------------------------------------------- */
+/* --- what cannot be carried --- */
 
 static void look_at_registered(struct ring *g)
 {
@@ -316,7 +316,7 @@ static int io_uring_look(struct capture *c)
 	return 0;
 }
 
-/* --- capture --------------------------------------------------------------------------------------------------- */
+/* --- capture --- */
 
 static int read_region(struct ring *g, int fd, const char *region, off_t offset, struct blob *out)
 {

@@ -160,7 +160,7 @@ static int wind(struct wound *w, const struct io_uring_state *s)
 	return r;
 }
 
-/* --- a ring of the image --------------------------------------------------------------------------------------- */
+/* --- a ring of the image --- */
 
 static bool is_power_of_2(uint64_t n)
 {

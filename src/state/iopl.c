@@ -69,7 +69,7 @@ static int iopl_capture(struct capture *c, const struct batch *b, void *scratch,
 	return asked->asked && batch_result(b, asked->level) == 0 ? 0 : CAPTURE_NOTHING;
 }
 
-/* --- restore ------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int try_level(void *level)
 {

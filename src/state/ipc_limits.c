@@ -70,8 +70,7 @@ static int ipc_limits_capture(struct capture *c, const struct batch *b, void *sc
 	return r;
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static bool is_known(const struct ipc_limit *l)
 {

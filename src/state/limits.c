@@ -120,8 +120,7 @@ static int limits_capture(struct capture *c, const struct batch *b, void *scratc
 	return 0;
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int limit_number(const char *name)
 {

@@ -53,8 +53,7 @@ static const struct field locks_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static int class_of(const char *name)
 {
@@ -197,8 +196,7 @@ static int locks_capture(struct capture *c, const struct batch *b, void *scratch
 	return s->n ? 0 : CAPTURE_NOTHING;
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static uint32_t set_range(struct build *b, const struct lock *l)
 {

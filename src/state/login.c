@@ -62,7 +62,7 @@ static int login_capture(struct capture *c, const struct batch *b, void *scratch
 	return s->uid == UNSET ? CAPTURE_NOTHING : 0;
 }
 
-/* --- restore ------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static uint32_t login_of(const struct restore *r, const struct new_process *p)
 {

@@ -66,8 +66,7 @@ static bool shmem_matches(const struct file_look *f)
 	return S_ISREG(f->mode) && !strcmp(f->link, "/dev/zero" DELETED) && !f->nlink;
 }
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static int capture_inode(struct capture *c, const struct file_look *f, struct memfd_state *s)
 {
@@ -118,8 +117,7 @@ static int shmem_capture(struct capture *c, const struct file_look *f, void *sta
 	return capture_inode(c, f, state);
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int give_contents(struct restore *r, int fd, const struct memfd_state *s)
 {

@@ -87,7 +87,7 @@ static const struct field memory_fields[] = {
 	FIELD_END,
 };
 
-/* --- reading the mappings -------------------------------------------------------------------------------------------- */
+/* --- reading the mappings --- */
 
 static const struct {
 	char name[3];
@@ -347,7 +347,7 @@ static int add_areas(struct capture *c, struct memory_state *s, const struct pro
 	return r;
 }
 
-/* --- capture ----------------------------------------------------------------------------------------------------------- */
+/* --- capture --- */
 
 struct memory_scratch {
 	uint32_t brk, locked;

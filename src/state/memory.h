@@ -101,7 +101,7 @@ struct page_runs {
 int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer,
 	struct page_runs *runs, uint64_t *saved);
 
-/* --- restore: memory_build.c, memory_finish.c ----------------------------------------------------------------------- */
+/* --- restore: memory_build.c, memory_finish.c --- */
 
 /* Descriptors of a task that is being made. Those of page files and backings follow; only the keeper's pidfd survives the making of the memory. */
 enum bare_fd {
@@ -136,7 +136,7 @@ void memory_close_mapped(struct restore *r);
 /* Is what the mappings need here, and the same vDSO? */
 int memory_validate(struct restore *r, const struct record *rec);
 
-/* --- checkpoint ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 /* One process's memory, captured inside the stop; its pages are then copied by all workers, and the record is added last. */
 struct memory_plan {

@@ -77,7 +77,7 @@ const char *memory_label(struct batch *b, const char *fmt, ...)
 	return s;
 }
 
-/* --- mapping --------------------------------------------------------------------------------------------- */
+/* --- mapping --- */
 
 static int map_area(struct build *b, struct fetched *f, const struct memory_state *m, const struct memory_area *a)
 {
@@ -138,7 +138,7 @@ static void unmap_others(struct build *b, const struct page_range *keep, size_t 
 	unmap(b, at, TASK_END);
 }
 
-/* --- filling --------------------------------------------------------------------------------------------- */
+/* --- filling --- */
 
 /* One run, by as many reads as its size takes. */
 static void fill_run(struct build *b, const struct page_run *run)
@@ -260,7 +260,7 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 	return end_making(b, r);
 }
 
-/* --- forked ---------------------------------------------------------------------------------------------- */
+/* --- forked --- */
 
 static bool is_same_stuff(const struct memory_area *parent, const struct memory_area *a)
 {

@@ -118,7 +118,7 @@ static int scan_pagemap(int pagemap_fd, uint64_t start, uint64_t end, struct pag
 	return 0;
 }
 
-/* --- what is present ------------------------------------------------------------------------------------------------- */
+/* --- what is present --- */
 
 static bool holds_own_pages(const struct memory_area *a)
 {
@@ -143,7 +143,7 @@ static int find_present(
 	return r;
 }
 
-/* --- what is shared by fork --------------------------------------------------------------------------------------------- */
+/* --- what is shared by fork --- */
 
 static bool is_part_of(const struct proc_maps *parts, const struct memory_area *a, const struct proc_map *own)
 {
@@ -250,7 +250,7 @@ static int split_shared(struct memory_plan *plan, struct window *w, const struct
 	return r;
 }
 
-/* --- all -------------------------------------------------------------------------------------------------------------------- */
+/* --- all --- */
 
 /* What of the sorted ranges lies in the area; *at moves on to the first that may reach behind it. */
 static int divide(struct memory_plan *plan, const struct memory_area *a, const struct page_ranges *from, size_t *at,

@@ -79,8 +79,7 @@ int mqueue_notice_read(int fd, struct mqueue_notice *out)
 	return 0;
 }
 
-/* --- one queue
- * -------------------------------------------------------------------------------------------------------- */
+/* --- one queue --- */
 
 static int give_name(const struct file_look *f, struct mqueue_state *s)
 {
@@ -162,8 +161,7 @@ const struct component component_mqueue = {
 	.fill = mqueue_fill,
 };
 
-/* --- those that nobody has open
- * ----------------------------------------------------------------------------------------- */
+/* --- those that nobody has open --- */
 
 int mqueue_mount(void)
 {

@@ -46,8 +46,7 @@ static const struct field notify_fields[] = {
 	FIELD_END,
 };
 
-/* --- the value
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- the value --- */
 
 /* In the arena. The signal's information is written so that its value is where the kernel looks for the event's; the rest of the event is then copied behind it. */
 struct asked {
@@ -166,8 +165,7 @@ static int read_value(struct capture *c, int fd, const struct mqueue_notice *not
 	return r;
 }
 
-/* --- checkpoint
- * -------------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static int refuse(struct capture *c, const struct file_look *f, const char *why)
 {
@@ -257,8 +255,7 @@ static int notify_capture(struct capture *c, const struct batch *b, void *scratc
 	return r < 0 ? r : s->n ? 0 : CAPTURE_NOTHING;
 }
 
-/* --- restore
- * -------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int notify_validate(struct restore *r, const struct record *rec)
 {

@@ -60,8 +60,7 @@ static int send_again(const struct reading *r, size_t i)
 	return send_bytes(r, s->text, (size_t)s->size, s->priority);
 }
 
-/* --- nobody is to be told
- * ---------------------------------------------------------------------------------------------- */
+/* --- nobody is to be told --- */
 
 static int take_and_put(void *arg)
 {
@@ -81,8 +80,7 @@ static int take_and_put(void *arg)
 	return error;
 }
 
-/* --- somebody is
- * ------------------------------------------------------------------------------------------------------- */
+/* --- somebody is --- */
 
 static bool is_dummy(const struct slot_of_message *s, size_t size, uint32_t priority)
 {
@@ -146,8 +144,7 @@ static int take_and_put_unnoticed(void *arg)
 	return error < 0 ? error : put_back(r);
 }
 
-/* --- all
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- all --- */
 
 void mqueue_messages_free(struct mqueue_message *list, size_t n)
 {

@@ -32,8 +32,7 @@ static struct mqueue_object object_of(const struct mqueue_state *s)
 
 #define KERNEL_LARGEFILE 0100000 /* O_LARGEFILE, which the C library has as 0 */
 
-/* --- validate
- * ------------------------------------------------------------------------------------------------------- */
+/* --- validate --- */
 
 static bool is_sound(const struct mqueue_state *s)
 {
@@ -89,8 +88,7 @@ int mqueue_validate(struct restore *r, const struct record *rec)
 	return fd == -ENOTSUP || fd == -EACCES ? fd : 0;
 }
 
-/* --- making one
- * ------------------------------------------------------------------------------------------------------ */
+/* --- making one --- */
 
 static int create(const struct mqueue_state *s, const char *name)
 {
@@ -263,8 +261,7 @@ int mqueue_open(struct restore *r, const struct record *rec, const struct file_s
 	return error < 0 ? error : -EBADMSG;
 }
 
-/* --- messages
- * --------------------------------------------------------------------------------------------------------- */
+/* --- messages --- */
 
 static int empty(int fd, const struct mqueue_state *s)
 {

@@ -17,7 +17,7 @@
 #include "base/cleanup.h"
 #include "kernel/procfs.h"
 
-/* --- /proc/sys/net ------------------------------------------------------------------------------------------------------- */
+/* --- /proc/sys/net --- */
 
 static void write_value(FILE *out, const char *path, const char *value)
 {
@@ -59,7 +59,7 @@ char *network_sysctls(void)
 	return text;
 }
 
-/* --- netlink ------------------------------------------------------------------------------------------------------------- */
+/* --- netlink --- */
 
 struct request {
 	struct nlmsghdr head;

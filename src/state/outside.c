@@ -23,9 +23,7 @@ bool is_terminal_device(uint64_t rdev)
 	return m == 4 || (m == 5 && minor(rdev) == 1) || (m >= 136 && m <= 143) || m == 204 || m == 229;
 }
 
-/* --- pipes
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- pipes --- */
 
 static bool holds_end(const struct capture *c, const struct file_look *of, bool writes)
 {
@@ -70,8 +68,7 @@ static bool pipe_crosses(struct capture *c, struct file_look *f)
 	return !other_end_closed(c, f);
 }
 
-/* --- terminals
- * ------------------------------------------------------------------------------------------------------ */
+/* --- terminals --- */
 
 /* A pty is the tree's own if the tree holds its master, or if it is hung up: then nobody does. */
 static bool terminal_crosses(struct capture *c, struct file_look *f)
@@ -89,9 +86,7 @@ static bool terminal_crosses(struct capture *c, struct file_look *f)
 	return p.fd >= 0 && poll(&p, 1, 0) >= 0 && !(p.revents & POLLHUP);
 }
 
-/* --- sockets
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- sockets --- */
 
 static bool socket_crosses(struct capture *c, struct file_look *f)
 {
@@ -100,8 +95,7 @@ static bool socket_crosses(struct capture *c, struct file_look *f)
 	return !s || !s->diag || !socket_find(c->descriptions, s->diag->peer);
 }
 
-/* --- the root's streams
- * --------------------------------------------------------------------------------------------- */
+/* --- the root's streams --- */
 
 static uint8_t streams_of(const struct process *root, const struct file_look *f)
 {

@@ -42,7 +42,7 @@ static bool in_tree(const struct outside_ends *e, pid_t pid)
 	return bsearch(&pid, e->tree, e->n_tree, sizeof(pid), by_pid) != NULL;
 }
 
-/* --- noting --------------------------------------------------------------------------------------------------------------------- */
+/* --- noting --- */
 
 static int note_tree(const struct tree *t, struct outside_ends *e)
 {
@@ -90,7 +90,7 @@ void outside_ends_free(struct outside_ends *e)
 	*e = (struct outside_ends){ 0 };
 }
 
-/* --- looking for them ------------------------------------------------------------------------------------------------------------- */
+/* --- looking for them --- */
 
 /* The link alone tells most descriptors apart; only a likely one is looked at. */
 static bool may_be_end(const char *link)

@@ -83,7 +83,7 @@ static uint64_t dev_of(const struct proc_map *m)
 	return makedev(m->dev_major, m->dev_minor);
 }
 
-/* --- the tree's -------------------------------------------------------------------------------------------------- */
+/* --- the tree's --- */
 
 static int collect_mappings(struct nameless_list *l, const struct process *p)
 {
@@ -122,7 +122,7 @@ static int collect_files(struct nameless_list *l, const struct descriptions *all
 	return 0;
 }
 
-/* --- the outside's ------------------------------------------------------------------------------------------------- */
+/* --- the outside's --- */
 
 static void compare(struct capture *c, const struct nameless_list *l, uint64_t dev, uint64_t ino, bool written,
 	pid_t pid, const char *how)

@@ -88,7 +88,7 @@ static bool packet_matches(const struct file_look *f)
 	return f->description && f->description->family == AF_PACKET && !(f->flags & O_PATH);
 }
 
-/* --- checkpoint ------------------------------------------------------------------------------------------------------------------ */
+/* --- checkpoint --- */
 
 struct asking {
 	struct packet_state *s;
@@ -218,7 +218,7 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 	return refuse_unknown(c, f, s, &asked);
 }
 
-/* --- restore ----------------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 struct packet_made {
 	int fd;

@@ -50,8 +50,7 @@ static bool pidfd_matches(const struct file_look *f)
 	return !strcmp(f->link, "anon_inode:[pidfd]");
 }
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 /* Nothing of it is left but its number in pidfs and how it ended. Before Linux 6.15 nobody can ask for that. */
 static int capture_ended(struct capture *c, const struct file_look *f, struct pidfd_state *s)
@@ -88,8 +87,7 @@ static int pidfd_capture(struct capture *c, const struct file_look *f, void *sta
 	return 0;
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 /* In the keeper's pid namespace. */
 static pid_t find_task(const struct restore *r, const struct pidfd_state *s)

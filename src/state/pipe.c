@@ -43,8 +43,7 @@ static const struct field pipe_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static bool pipe_matches(const struct file_look *f)
 {
@@ -241,8 +240,7 @@ static int pipe_capture(struct capture *c, const struct file_look *f, void *stat
 	return fd < 0 ? fd : capture_queue(c, f, fd, s);
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int pipe_validate(struct restore *r, const struct record *rec)
 {

@@ -64,8 +64,7 @@ static const struct field posix_timers_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * --------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 struct timer_got { /* in the area */
 	struct itimerspec left;
@@ -255,8 +254,7 @@ static int posix_timers_capture(struct capture *c, const struct batch *b, void *
 	return find_times_of_day(c, got, s);
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 struct kernel_sigevent {
 	uint64_t value;

@@ -47,8 +47,7 @@ static const struct field pty_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 bool pty_index(const struct capture *c, const struct file_look *f, uint64_t *index)
 {
@@ -217,8 +216,7 @@ static int pty_capture(struct capture *c, const struct file_look *f, void *state
 	return err || !c->writer ? err : capture_queues(c, f, fd, slave, s);
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 #define MAX_TRIES 4096
 

@@ -46,7 +46,7 @@ static bool raw_matches(const struct file_look *f)
 		       (d->type == SOCK_DGRAM && (d->protocol == IPPROTO_ICMP || d->protocol == IPPROTO_ICMPV6)));
 }
 
-/* --- checkpoint ------------------------------------------------------------------------------------------------------------------ */
+/* --- checkpoint --- */
 
 static int read_filter(int fd, int level, struct blob *to)
 {
@@ -110,7 +110,7 @@ static int raw_capture(struct capture *c, const struct file_look *f, void *state
 	return err || s->inet.peer.ip ? err : read_peer(c, f, &s->inet, &s->inet.peer);
 }
 
-/* --- restore ----------------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int raw_validate(struct restore *r, const struct record *rec)
 {

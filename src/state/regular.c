@@ -37,8 +37,7 @@ static const struct field regular_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 #define DELETED " (deleted)"
 

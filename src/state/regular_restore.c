@@ -10,8 +10,7 @@
 #include "state/shm.h"
 #include "state/tree.h"
 
-/* --- validate
- * -------------------------------------------------------------------------------------------------------- */
+/* --- validate --- */
 
 #define WHO(s, ...) BLAME(.object = (s)->path, __VA_ARGS__)
 
@@ -158,8 +157,7 @@ int regular_validate_mapping(struct restore *r, const struct record *rec)
 	return first_complaint(r, rec) ? refuse_mapped(r, s, &st, other_build) : 0;
 }
 
-/* --- files without a name
- * ---------------------------------------------------------------------------------------- */
+/* --- files without a name --- */
 
 static bool is_tmpfile(uint64_t flags)
 {
@@ -364,9 +362,7 @@ static int open_unlinked(struct restore *r, const struct record *rec, uint64_t f
 	return reopen(made->fd[0], is_tmpfile(flags) ? flags & ~(uint64_t)O_TMPFILE : flags);
 }
 
-/* --- opening
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- opening --- */
 
 int regular_open(struct restore *r, const struct record *rec, uint64_t flags)
 {

@@ -134,8 +134,7 @@ static int scheduling_capture(struct capture *c, const struct batch *b, void *sc
 	return scheduling_read(c, c->thread->tid, s);
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static long own_cpus(struct restore *r)
 {

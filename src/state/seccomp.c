@@ -25,8 +25,7 @@
 
 #define MOST_FILTERS 1024 /* the kernel's limit on their instructions comes before it */
 
-/* --- a filter, which threads and processes share
- * ----------------------------------------------------------------- */
+/* --- a filter, which threads and processes share --- */
 
 struct filter_state {
 	struct blob program;
@@ -63,8 +62,7 @@ const struct component component_seccomp_filter = {
 	.validate = filter_validate,
 };
 
-/* --- what a thread has
- * -------------------------------------------------------------------------------------------- */
+/* --- what a thread has --- */
 
 struct filter_ref {
 	object_id filter;
@@ -204,8 +202,7 @@ static int seccomp_capture(struct capture *c, const struct batch *b, void *scrat
 	return r;
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int seccomp_validate(struct restore *r, const struct record *rec)
 {

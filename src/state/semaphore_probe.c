@@ -59,8 +59,7 @@ static void add_last(struct sembuf **op, unsigned short num)
 	add_op(op, num, -1, false);
 }
 
-/* --- asking
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- asking --- */
 
 struct asking {
 	struct injection *injection;
@@ -106,8 +105,7 @@ static int answer(const struct asking *a, uint32_t op)
 	return r == -ERANGE ? 1 : r == -EAGAIN ? 0 : r < 0 ? (int)r : -ENOSYS;
 }
 
-/* --- which are not 0
- * -------------------------------------------------------------------------------------------------- */
+/* --- which are not 0 --- */
 
 struct set {
 	int *values;
@@ -179,8 +177,7 @@ static int probe_all(struct asking *a, struct set *s)
 	return 0;
 }
 
-/* --- and what they are
- * ------------------------------------------------------------------------------------------------ */
+/* --- and what they are --- */
 
 struct search {
 	size_t num;

@@ -51,8 +51,7 @@ static const struct field undo_fields[] = {
 	FIELD_END,
 };
 
-/* --- who shares with whom
- * --------------------------------------------------------------------------------------------- */
+/* --- who shares with whom --- */
 
 static bool same_list(const struct thread *a, const struct thread *b)
 {
@@ -95,8 +94,7 @@ static const struct thread *shares_otherwise(const struct capture *c, const stru
 	return NULL;
 }
 
-/* --- what is in it
- * ----------------------------------------------------------------------------------------------------- */
+/* --- what is in it --- */
 
 static int refuse_set(struct capture *c, int semid, const char *why)
 {
@@ -200,8 +198,7 @@ static int undo_capture(struct capture *c, const struct batch *b, void *scratch,
 	return r < 0 ? r : s->alone || s->parents || s->n ? 0 : CAPTURE_NOTHING;
 }
 
-/* --- restore
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 bool semaphore_undo_is_shared(const struct restore *r, object_id leader)
 {

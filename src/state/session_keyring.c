@@ -36,7 +36,7 @@ static const struct field session_keyring_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint ------------------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 static int add_record(struct capture *c, const struct process *p)
 {
@@ -102,7 +102,7 @@ static int session_keyrings_capture(struct capture *c, const struct batch *b, vo
 	return CAPTURE_NOTHING;
 }
 
-/* --- restore ------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 bool session_keyring_any(const struct restore *r)
 {

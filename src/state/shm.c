@@ -68,8 +68,7 @@ object_id shm_id(struct capture *c, const struct stat *st)
 	return identity_of(c->identities, "shm", st->st_dev, st->st_ino, 0, NULL);
 }
 
-/* --- what is there
- * ------------------------------------------------------------------------------------------------- */
+/* --- what is there --- */
 
 struct entry {
 	char *path;
@@ -192,8 +191,7 @@ static int shm_look(struct capture *c)
 	return 0;
 }
 
-/* --- saving it
- * ----------------------------------------------------------------------------------------------------- */
+/* --- saving it --- */
 
 static int capture_file(struct capture *c, int fd, const struct stat *st, struct shm_state *s)
 {

@@ -35,7 +35,7 @@ static bool is_whole_directory(const struct shm_state *s)
 	return strcmp(s->path, ".") == 0;
 }
 
-/* --- validate -------------------------------------------------------------------------------------------- */
+/* --- validate --- */
 
 /* Names with single slashes between them, none of them a dot or two. */
 static bool is_plain_path(const char *path)
@@ -86,7 +86,7 @@ bool shm_brings(const struct restore *r, const char *path)
 	return n && strncmp(path, SHM_DIRECTORY, length) == 0 && (path[length] == '/' || !path[length]);
 }
 
-/* --- names and contents ---------------------------------------------------------------------------------- */
+/* --- names and contents --- */
 
 static int open_shm(struct restore *r)
 {
@@ -215,7 +215,7 @@ int shm_make(struct build *b, const void *state)
 	return error;
 }
 
-/* --- names that are gone --------------------------------------------------------------------------------- */
+/* --- names that are gone --- */
 
 static int open_old_parent(int shm, const char *path, const char **base)
 {
@@ -259,7 +259,7 @@ int shm_open_by_old_name(struct restore *r, object_id id, const char *path, uint
 	return fd;
 }
 
-/* --- at the end ------------------------------------------------------------------------------------------ */
+/* --- at the end --- */
 
 static int set_inode_flags(int shm, const struct shm_state *s)
 {

@@ -99,8 +99,7 @@ static int signal_actions_capture(struct capture *c, const struct batch *b, void
 	return 0;
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int signal_actions_validate(struct restore *r, const struct record *rec)
 {

@@ -38,8 +38,7 @@ static int64_t monotonic_now(void)
 	return t.tv_sec * NS_PER_S + t.tv_nsec;
 }
 
-/* --- the scheduler's view: /proc/PID/task/TID/sched
- * ------------------------------------------------------------- */
+/* --- the scheduler's view: /proc/PID/task/TID/sched --- */
 
 static const char *sched_value(const char *text, const char *key)
 {
@@ -128,8 +127,7 @@ static int clock_ahead(struct sleep_clock *clock, int cpu, int64_t *ahead)
 	return 0;
 }
 
-/* --- before the stop
- * -------------------------------------------------------------------------------------------- */
+/* --- before the stop --- */
 
 /* Of the calls that have a span for a timeout, those whose remainder the kernel does not write back. */
 static bool counts_from_start(int nr)
@@ -190,8 +188,7 @@ void sleep_date(struct sleep_clock *clock, struct sleep_seen *seen)
 		seen->since = seen->start - ahead;
 }
 
-/* --- after it
- * --------------------------------------------------------------------------------------------------- */
+/* --- after it --- */
 
 /* Since when the task slept in this very call: it has slept without a break if the stop was the one thing
  * that it went to sleep for since. */

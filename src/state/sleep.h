@@ -28,8 +28,7 @@ struct sleep_clock {
 void sleep_look(int proc_fd, struct sleep_clock *clock, struct sleep_seen *seen);
 void sleep_date(struct sleep_clock *clock, struct sleep_seen *seen);
 
-/* --- from one checkpoint to the next: /run/spore/sleeps-PID-STARTTIME
- * ------------------------------------------------------------ */
+/* --- from one checkpoint to the next: /run/spore/sleeps-PID-STARTTIME --- */
 
 struct sleep_note {
 	int32_t tid, nr;

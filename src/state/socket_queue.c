@@ -40,7 +40,7 @@ struct peeking {
 	int end;    /* an error waits behind this many bytes, and a look that finds nothing would take it; -1: none */
 };
 
-/* --- in the child ------------------------------------------------------------------------------------------------------- */
+/* --- in the child --- */
 
 static int get(int fd, int option)
 {
@@ -215,7 +215,7 @@ static int peek_all(void *arg)
 	return r;
 }
 
-/* --- what it brought ------------------------------------------------------------------------------------------------------ */
+/* --- what it brought --- */
 
 static int copy_part(struct socket_queue *q, const struct piece *piece, size_t from, size_t to, bool fds)
 {

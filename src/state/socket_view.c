@@ -110,7 +110,7 @@ int socket_view_errors(struct socket_view *v, uint64_t sock, struct socket_error
 	return err;
 }
 
-/* --- buffers -------------------------------------------------------------------------------------------------------------------------- */
+/* --- buffers --- */
 
 struct part {
 	uint64_t at, size;

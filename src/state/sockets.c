@@ -65,7 +65,7 @@ static int add_socket(struct capture *c, struct description *d)
 	return 0;
 }
 
-/* --- in flight ------------------------------------------------------------------------------------------------------ */
+/* --- in flight --- */
 
 static int add_in_flight(struct capture *c, struct file_look *f)
 {
@@ -172,7 +172,7 @@ static bool carries_descriptors(const struct socket_look *s)
 	return s->family == AF_UNIX && !proc_value_u64(s->description->look->info, "scm_fds", 10, &n) && n;
 }
 
-/* --- all -------------------------------------------------------------------------------------------------------------- */
+/* --- all --- */
 
 /* What is found in a queue may be a socket with a queue of its own: the list of descriptions grows meanwhile. */
 static int collect(struct capture *c)

@@ -35,8 +35,7 @@ void stand_in_room_free(void *room, size_t size)
 		munmap(room, size);
 }
 
-/* --- a process of its own
- * ------------------------------------------------------------------------------------------- */
+/* --- a process of its own --- */
 
 /* Signals stay blocked in it. The kernel's error numbers fit an exit code. */
 static int run_child(pid_t number, int (*fn)(void *arg), void *arg)
@@ -129,8 +128,7 @@ int stand_in_shared(int proc_fd, int (*fn)(void *arg), void *arg, size_t size)
 	return r;
 }
 
-/* --- calls
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- calls --- */
 
 struct acting {
 	struct acted_call *calls; /* in shared memory; their data are of the memory that was copied */

@@ -57,8 +57,7 @@ pid_t sysv_vpid(const struct tree *t, pid_t pid)
 	return p ? p->vpid : 0;
 }
 
-/* --- making it
- * -------------------------------------------------------------------------------------------------------- */
+/* --- making it --- */
 
 static int write_next_id(const struct sysv_kind *k, uint64_t id)
 {
@@ -124,8 +123,7 @@ int sysv_create(struct restore *r, const struct sysv_kind *k, const struct sysv_
 	return 0;
 }
 
-/* --- what the host has already
- * ---------------------------------------------------------------------------------------- */
+/* --- what the host has already --- */
 
 static int refuse_clash(
 	struct restore *r, const struct sysv_kind *k, const struct sysv_object *o, int id, const char *why)

@@ -27,8 +27,7 @@ static const struct field sysv_msg_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ----------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 struct queue {
 	int id;

@@ -38,8 +38,7 @@ const struct sysv_kind sysv_msg_kind = {
 	.stat = stat_queue,
 };
 
-/* --- validate
- * ------------------------------------------------------------------------------------------------------- */
+/* --- validate --- */
 
 static bool is_sound(const struct sysv_msg_state *s)
 {
@@ -61,8 +60,7 @@ int sysv_msg_validate(struct restore *r, const struct record *rec)
 	return sysv_is_own(r) ? 0 : sysv_found(r, &sysv_msg_kind, &s->o);
 }
 
-/* --- making it
- * -------------------------------------------------------------------------------------------------------- */
+/* --- making it --- */
 
 static int set(const struct sysv_msg_state *s)
 {
@@ -144,8 +142,7 @@ int sysv_msg_make(struct build *b, const void *state)
 	return error;
 }
 
-/* --- messages
- * --------------------------------------------------------------------------------------------------------- */
+/* --- messages --- */
 
 static int tell(struct restore *r, const struct sysv_msg_state *s, uint64_t pid, int error)
 {

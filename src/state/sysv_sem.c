@@ -44,8 +44,7 @@ bool sysv_sem_is_trees(const struct tree *t, int id, size_t n)
 	return any;
 }
 
-/* --- checkpoint
- * ----------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 struct pids {
 	int id;

@@ -45,8 +45,7 @@ const struct sysv_kind sysv_sem_kind = {
 	.stat = stat_set,
 };
 
-/* --- validate
- * ------------------------------------------------------------------------------------------------------- */
+/* --- validate --- */
 
 static bool is_sound(const struct sysv_sem_state *s)
 {
@@ -80,8 +79,7 @@ int sysv_sem_validate(struct restore *r, const struct record *rec)
 	return sysv_is_own(r) ? 0 : find_left(r, s);
 }
 
-/* --- making it
- * -------------------------------------------------------------------------------------------------------- */
+/* --- making it --- */
 
 static int give_owner(const struct sysv_sem_state *s)
 {
@@ -152,8 +150,7 @@ int sysv_sem_make(struct build *b, const void *state)
 	return error;
 }
 
-/* --- who changed them last
- * -------------------------------------------------------------------------------------------- */
+/* --- who changed them last --- */
 
 static int tell(struct restore *r, const struct sysv_sem_state *s, uint64_t pid, int error)
 {

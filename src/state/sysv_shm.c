@@ -37,8 +37,7 @@ static const struct field sysv_shm_fields[] = {
 	FIELD_END,
 };
 
-/* --- which there are
- * -------------------------------------------------------------------------------------------------- */
+/* --- which there are --- */
 
 #define NAME_PREFIX "/SYSV"
 
@@ -229,8 +228,7 @@ static void give_numbers(const struct walk *w, const struct segment *s, struct s
 		}
 }
 
-/* --- contents
- * ------------------------------------------------------------------------------------------------------- */
+/* --- contents --- */
 
 struct attached {
 	void *at;
@@ -303,8 +301,7 @@ static int save_contents(struct capture *c, int fd, struct sysv_shm_state *s)
 	return r < 0 ? r : save_tail(fd, s);
 }
 
-/* --- one segment
- * ------------------------------------------------------------------------------------------------------ */
+/* --- one segment --- */
 
 static int refuse_outside(struct capture *c, const struct segment *s, const struct mapped *m)
 {
@@ -520,8 +517,7 @@ const struct component component_sysv_shm = {
 	.settle = sysv_shm_settle,
 };
 
-/* --- who had it last
- * -------------------------------------------------------------------------------------------------- */
+/* --- who had it last --- */
 
 static void ask_again(void *arg, int id)
 {

@@ -41,8 +41,7 @@ const struct sysv_kind sysv_shm_kind = {
 	.stat = stat_segment,
 };
 
-/* --- validate
- * ------------------------------------------------------------------------------------------------------- */
+/* --- validate --- */
 
 static bool is_sound(const struct sysv_shm_state *s)
 {
@@ -79,8 +78,7 @@ int sysv_shm_validate(struct restore *r, const struct record *rec)
 	return sysv_is_own(r) ? 0 : find_left(r, s);
 }
 
-/* --- making it
- * -------------------------------------------------------------------------------------------------------- */
+/* --- making it --- */
 
 struct attached {
 	uint8_t *at;
@@ -230,8 +228,7 @@ int sysv_shm_make(struct build *b, const void *state)
 	return error < 0 || s->destroyed ? error : make_entered(b, s);
 }
 
-/* --- when all are born
- * ---------------------------------------------------------------------------------------------------- */
+/* --- when all are born --- */
 
 static void let_go(struct restore *r, const struct sysv_shm_state *s)
 {

@@ -61,7 +61,7 @@ static bool tcp_matches(const struct file_look *f)
 	       f->description->protocol == IPPROTO_TCP && !(f->flags & O_PATH);
 }
 
-/* --- whom it is connected with --------------------------------------------------------------------------------------------- */
+/* --- whom it is connected with --- */
 
 static struct socket_look *listener_of(const struct capture *c, const union inet_sockaddr *local)
 {
@@ -156,7 +156,7 @@ static int find_relation(
 	return peer_gone(c, f, t, s);
 }
 
-/* --- not yet accepted -------------------------------------------------------------------------------------------------------- */
+/* --- not yet accepted --- */
 
 static size_t place_of(const struct tcp_look *t, const struct inet_diag *d)
 {
@@ -250,7 +250,7 @@ static int capture_waiting(struct capture *c, const struct file_look *f, const s
 	return err;
 }
 
-/* --- all ------------------------------------------------------------------------------------------------------------------------ */
+/* --- all --- */
 
 static int check_protocols(struct capture *c, const struct file_look *f, int fd, const struct tcp_look *t)
 {
@@ -359,7 +359,7 @@ static int tcp_capture(struct capture *c, const struct file_look *f, void *state
 	return copy_queues(t, s);
 }
 
-/* --- restore: see tcp_restore.c -------------------------------------------------------------------------------------------------- */
+/* --- restore: see tcp_restore.c --- */
 
 static bool needs_peer_name(const struct tcp_state *s)
 {

@@ -28,7 +28,7 @@ int tcp_end_failed(struct restore *r, const struct tcp_end *e, int err, const ch
 					    peer.s, what, strerror(-err));
 }
 
-/* --- in repair mode ------------------------------------------------------------------------------------------------------------- */
+/* --- in repair mode --- */
 
 /* bind() asks for no port that is free. */
 int tcp_end_bind(const struct tcp_end *e)
@@ -170,7 +170,7 @@ static int make_end(struct restore *r, const struct tcp_end *e, const struct tcp
 	return err ? err : set_window(e, other);
 }
 
-/* --- by ordinary calls ------------------------------------------------------------------------------------------------------------ */
+/* --- by ordinary calls --- */
 
 /* A byte out of band is so only if it was sent so; one that was read already is read again. */
 static int send_marked(const struct tcp_end *to, const struct tcp_end *from)

@@ -52,7 +52,7 @@ static void put(int fd, int level, int option, int value)
 		setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-/* --- in the child ------------------------------------------------------------------------------------------------------------ */
+/* --- in the child --- */
 
 static int enter_repair(struct reading *r, int queue)
 {
@@ -142,7 +142,7 @@ static int read_send_queue(void *arg)
 	return err;
 }
 
-/* --- here -------------------------------------------------------------------------------------------------------------------- */
+/* --- here --- */
 
 static int keep(struct blob *to, const void *data, size_t size)
 {
@@ -237,7 +237,7 @@ int tcp_read_under_way(int from_fd, struct tcp_look *from, int to_fd, struct tcp
 	return err ? err : keep(&from->unsent, sent.room + sent.got - missing, (size_t)missing);
 }
 
-/* --- what the kernel still sends for a program that has closed its end --------------------------------------------------------- */
+/* --- what the kernel still sends for a program that has closed its end --- */
 
 struct drawing {
 	int fd, raw;

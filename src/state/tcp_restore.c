@@ -53,7 +53,7 @@ static int end_of(const struct inet_made *m, struct tcp_end *e)
 	return s->inet.peer.ip ? inet_from_text(s->inet.family, &s->inet.peer, &e->peer) : 0;
 }
 
-/* --- the relations ------------------------------------------------------------------------------------------------------------------ */
+/* --- the relations --- */
 
 static int connect_pair(struct restore *r, struct inet_made *m)
 {
@@ -155,7 +155,7 @@ static int connect_in_vain(struct restore *r, struct inet_made *m)
 	return error == ECONNREFUSED ? 0 : -error;
 }
 
-/* --- listeners ----------------------------------------------------------------------------------------------------------------------- */
+/* --- listeners --- */
 
 static int listen_again(struct restore *r, struct inet_made *m)
 {
@@ -235,7 +235,7 @@ static int dial_all(struct restore *r, struct inet_made *m)
 	return err;
 }
 
-/* --- all ------------------------------------------------------------------------------------------------------------------------------- */
+/* --- all --- */
 
 static int set_segment(int fd, int size)
 {

@@ -17,8 +17,7 @@ int terminal_of_session(struct restore *r, object_id process);
 /* Whether it has one, wherever that comes from. */
 bool terminal_is_wanted(const struct restore *r, object_id process);
 
-/* --- between controlling_terminal.c and dev_tty.c
- * ---------------------------------------------------------------------- */
+/* --- between controlling_terminal.c and dev_tty.c --- */
 
 /* The id of the backing that a terminal device stands for, saved if it is the outside's: a pty, or an
  * external. 0: none of the tree's. */

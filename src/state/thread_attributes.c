@@ -97,8 +97,7 @@ static int thread_attributes_capture(struct capture *c, const struct batch *b, v
 	return 0;
 }
 
-/* --- restore
- * ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int thread_attributes_validate(struct restore *r, const struct record *rec)
 {

@@ -55,7 +55,7 @@ static int timer_slack_capture(struct capture *c, const struct batch *b, void *s
 	return s->ns == TIMER_SLACK_USUAL || is_real_time(c->thread->stat.policy) ? CAPTURE_NOTHING : 0;
 }
 
-/* --- restore ------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int timer_slack_validate(struct restore *r, const struct record *rec)
 {

@@ -52,7 +52,7 @@ static const struct option_level *level_of(const struct inet_state *s)
 	return s->protocol == IPPROTO_UDPLITE ? &udplite_level : &udp_level;
 }
 
-/* --- checkpoint ------------------------------------------------------------------------------------------------------------------ */
+/* --- checkpoint --- */
 
 static int check_unsent(struct capture *c, const struct file_look *f, int fd)
 {
@@ -111,7 +111,7 @@ static int udp_capture(struct capture *c, const struct file_look *f, void *state
 	return err >= 0 && c->writer && !image_is_trial(c->writer) ? capture_queue(c, f, fd, s) : MIN(err, 0);
 }
 
-/* --- restore ----------------------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int udp_validate(struct restore *r, const struct record *rec)
 {

@@ -90,7 +90,7 @@ static bool unix_matches(const struct file_look *f)
 	return f->description && f->description->family == AF_UNIX && !(f->flags & O_PATH);
 }
 
-/* --- whom it is connected with --------------------------------------------------------------------------------------------- */
+/* --- whom it is connected with --- */
 
 static bool listens_outside(const struct capture *c, uint64_t ino)
 {
@@ -193,7 +193,7 @@ static int cut_off(struct capture *c, const struct file_look *f, const char *wha
 	return changed(c->ps, BLAME_FILE(f), "%s", what);
 }
 
-/* --- the queue ---------------------------------------------------------------------------------------------------------------- */
+/* --- the queue --- */
 
 static int copy_blob(struct blob *to, const void *data, size_t size)
 {
@@ -319,7 +319,7 @@ static int capture_queue(struct capture *c, struct socket_look *own, struct unix
 	return copy_queue(c, &own->queue, own->in_flight, &s->messages, &s->n_messages);
 }
 
-/* --- not yet accepted -------------------------------------------------------------------------------------------------------- */
+/* --- not yet accepted --- */
 
 /* Nobody has its end any more; but what it sent is there to be read. */
 static int capture_closed(
@@ -369,7 +369,7 @@ static int capture_waiting(
 	return 0;
 }
 
-/* --- all ------------------------------------------------------------------------------------------------------------------------ */
+/* --- all --- */
 
 static int capture_connection(
 	struct capture *c, const struct file_look *f, int fd, struct socket_look *own, struct unix_state *s)
@@ -436,7 +436,7 @@ static int unix_capture(struct capture *c, const struct file_look *f, void *stat
 	return err ? err : capture_queue(c, own, s);
 }
 
-/* --- restore: see unix_restore.c ------------------------------------------------------------------------------------------------ */
+/* --- restore: see unix_restore.c --- */
 
 static bool is_type(uint64_t type)
 {

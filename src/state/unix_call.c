@@ -29,7 +29,7 @@ static struct sockaddr_un address_of(const struct unix_call *call, unsigned int 
 	return a;
 }
 
-/* --- by a process of the tree --------------------------------------------------------------------------------------------- */
+/* --- by a process of the tree --- */
 
 static int take_identity(struct batch *b, const struct unix_identity *who)
 {
@@ -124,7 +124,7 @@ int unix_call_fetch(struct unix_call *call)
 	return pidfd < 0 ? -errno : 0;
 }
 
-/* --- by a short-lived one ---------------------------------------------------------------------------------------------------- */
+/* --- by a short-lived one --- */
 
 /* For the children: what they need, found before. */
 struct acting {
@@ -266,7 +266,7 @@ int unix_call_now(struct restore *r, struct unix_call *call)
 	return err;
 }
 
-/* --- all ------------------------------------------------------------------------------------------------------------------------ */
+/* --- all --- */
 
 static int by_process(const void *a, const void *b)
 {

@@ -9,7 +9,7 @@
 
 #define WAVE 100 /* connections that wait at one listener at a time */
 
-/* --- listeners ----------------------------------------------------------------------------------------------------------------- */
+/* --- listeners --- */
 
 static int listen_by_name(struct connecting *c, struct listener *l)
 {
@@ -43,7 +43,7 @@ int unix_listen_all(struct connecting *c)
 	return each_listener(c, listen_by_name);
 }
 
-/* --- dials --------------------------------------------------------------------------------------------------------------------- */
+/* --- dials --- */
 
 static int open_client(struct connecting *c, struct dial *d)
 {
@@ -80,7 +80,7 @@ int unix_dial_wave(struct connecting *c)
 	return each_listener(c, dial);
 }
 
-/* --- accepting ----------------------------------------------------------------------------------------------------------------- */
+/* --- accepting --- */
 
 /* An accepted socket is told by the process that connected: of one process, by their order. */
 static int settle_accepted(struct dial *d, int accepted)

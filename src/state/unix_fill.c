@@ -27,7 +27,7 @@ static int cannot(const struct unix_all *all, const struct unix_state *s, int er
 		"a unix socket %s: %s", what, strerror(-err));
 }
 
-/* --- one message ----------------------------------------------------------------------------------------------------------- */
+/* --- one message --- */
 
 struct sending {
 	const struct unix_all *all;
@@ -136,7 +136,7 @@ static void make_room(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &plenty, sizeof(plenty));
 }
 
-/* --- streams ------------------------------------------------------------------------------------------------------------------- */
+/* --- streams --- */
 
 int unix_send_early(const struct unix_all *all, int fd, bool stream, const struct unix_message *list, size_t n)
 {
@@ -164,7 +164,7 @@ static int fill_stream(const struct unix_all *all, struct unix_made *m)
 	return err ? err : unix_send_early(all, m->fd, s.stream, m->state->sent, m->state->n_sent);
 }
 
-/* --- datagrams ------------------------------------------------------------------------------------------------------------------- */
+/* --- datagrams --- */
 
 /* How a bound socket is reached, wherever its name may lead by now: *file is a descriptor to be closed, or -1. */
 static int address_of(const struct unix_made *m, struct sockaddr_un *a, socklen_t *size, int *file)
@@ -336,7 +336,7 @@ int unix_fill_all(struct unix_all *all)
 	return err ? err : each(all, false, "cannot have its queue filled again", fill_stream);
 }
 
-/* --- how they are left -------------------------------------------------------------------------------------------------------------- */
+/* --- how they are left --- */
 
 /* A peer that was closed with something unread has left an error. */
 static int shut(const struct unix_all *all, struct unix_made *m)

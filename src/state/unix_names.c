@@ -219,7 +219,7 @@ int unix_capture_names(struct capture *c, const struct file_look *f, int fd, str
 	return err;
 }
 
-/* --- restore ------------------------------------------------------------------------------------------------------------ */
+/* --- restore --- */
 
 /* Nothing is sent, and a listener is not reached: only whether somebody is there is told, by another error. */
 static bool is_alive(int file, int type)

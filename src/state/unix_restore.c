@@ -100,7 +100,7 @@ static int begin(struct restore *r, struct connecting **out)
 		       : 0;
 }
 
-/* --- calls --------------------------------------------------------------------------------------------------------------------- */
+/* --- calls --- */
 
 struct unix_call *unix_add_call(struct connecting *c, enum unix_call_kind kind, const struct unix_identity *who)
 {
@@ -148,7 +148,7 @@ static int run(struct connecting *c, struct callers *callers)
 	return unix_calls_run(c->all.r, callers, c->calls, c->n_calls, made_at_once, c);
 }
 
-/* --- phases -------------------------------------------------------------------------------------------------------------------- */
+/* --- phases --- */
 
 static int phase_pairs(struct connecting *c)
 {

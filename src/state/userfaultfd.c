@@ -93,7 +93,7 @@ static int userfaultfd_capture(struct capture *c, const struct file_look *f, voi
 	return c->kernel ? find_memory(c, f, s) : 0;
 }
 
-/* --- restore ---------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 static int userfaultfd_validate(struct restore *r, const struct record *rec)
 {

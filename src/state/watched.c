@@ -29,8 +29,7 @@ static const struct field watched_fields[] = {
 	FIELD_END,
 };
 
-/* --- checkpoint
- * ---------------------------------------------------------------------------------------------------- */
+/* --- checkpoint --- */
 
 /* By the mark's own number first: the rest is many system calls. */
 static const struct description *nameless(struct capture *c, const struct fdinfo_mark *mark)
@@ -101,8 +100,7 @@ int watched_save_mount(struct capture *c, const struct file_look *f, const struc
 	return err;
 }
 
-/* --- restore
- * ------------------------------------------------------------------------------------------------------- */
+/* --- restore --- */
 
 #define WHO(s, ...) BLAME(.object = (s)->path, __VA_ARGS__)
 

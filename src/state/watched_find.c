@@ -53,8 +53,7 @@ static bool leads_to(const struct capture *c, const char *path, const struct fdi
 	return fd >= 0 && mark_is_on(mark, fd);
 }
 
-/* --- by what is known
- * ---------------------------------------------------------------------------------------------------- */
+/* --- by what is known --- */
 
 static char *path_of(const struct capture *c, int fd, const struct fdinfo_mark *mark)
 {
@@ -91,8 +90,7 @@ static char *by_descriptor(const struct capture *c, const struct fdinfo_mark *ma
 	return NULL;
 }
 
-/* --- by searching
- * -------------------------------------------------------------------------------------------------------- */
+/* --- by searching --- */
 
 struct search {
 	const struct capture *c;
@@ -181,8 +179,7 @@ static char *by_search(const struct capture *c, const char *mount, const char *n
 	return s.found;
 }
 
-/* --- all
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- all --- */
 
 typedef char *find_fn(const struct capture *c, const char *mount, const char *near, const struct fdinfo_mark *mark);
 

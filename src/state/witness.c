@@ -56,7 +56,7 @@ void witnesses_free(struct witnesses *w)
 	free(w);
 }
 
-/* --- the process ----------------------------------------------------------------------------------------------------- */
+/* --- the process --- */
 
 /* In a fork of a program with threads: system calls only. Whoever looks needs to be able to do nothing that this one can; changes of identity undo both prctls. */
 static int become(uid_t uid, gid_t gid)

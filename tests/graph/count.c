@@ -59,7 +59,7 @@ struct histogram *histogram_new(void)
 	return calloc(1, sizeof(struct histogram));
 }
 
-/* --- of descriptions ---------------------------------------------------------------------------------------------------- */
+/* --- of descriptions --- */
 
 static bool in_one_table_twice(const struct world *w, int description)
 {
@@ -138,7 +138,7 @@ static void count_locks(struct histogram *h, const struct world *w, const struct
 		count_description(h->cell[ROW_FLOCK], w, o->locked_by);
 }
 
-/* --- of mappings and of IPC ------------------------------------------------------------------------------------------------ */
+/* --- of mappings and of IPC --- */
 
 static void count_mapped(unsigned row[WAY_COUNT], const struct world *w, int object)
 {
@@ -206,7 +206,7 @@ void histogram_add(struct histogram *h, const struct world *w)
 	}
 }
 
-/* --- printing --------------------------------------------------------------------------------------------------------------- */
+/* --- printing --- */
 
 static const char *name_of(int row)
 {

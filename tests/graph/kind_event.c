@@ -117,7 +117,7 @@ int pidfd_touch(struct world *w, int process, struct description *d, struct obje
 	return 0;
 }
 
-/* --- watches on directories -------------------------------------------------------------------------------------------------- */
+/* --- watches on directories --- */
 
 int inotify_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
 {
@@ -188,7 +188,7 @@ int fanotify_touch(struct world *w, int process, struct description *d, struct o
 	return 0;
 }
 
-/* --- epoll ----------------------------------------------------------------------------------------------------------------- */
+/* --- epoll --- */
 
 int epoll_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
 {

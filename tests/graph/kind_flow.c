@@ -16,7 +16,7 @@ static uint8_t flowing(uint64_t place)
 	return (uint8_t)(place * 37 + 11);
 }
 
-/* --- bytes ---------------------------------------------------------------------------------------------------------------- */
+/* --- bytes --- */
 
 static int flow_in(struct world *w, struct object *o, int way, int fd)
 {
@@ -156,7 +156,7 @@ int post_make(struct world *w, int process, struct object *o, bool real, int fd[
 	return pair_make(SOCK_SEQPACKET, real, fd, flags);
 }
 
-/* --- records --------------------------------------------------------------------------------------------------------------- */
+/* --- records --- */
 
 int dgram_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
 {
@@ -227,7 +227,7 @@ int records_touch(struct world *w, int process, struct description *d, struct ob
 	return 0;
 }
 
-/* --- POSIX message queues -------------------------------------------------------------------------------------------------- */
+/* --- POSIX message queues --- */
 
 int mqueue_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
 {

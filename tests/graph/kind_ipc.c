@@ -60,7 +60,7 @@ void remove_ipc(const struct world *w, const struct object *o)
 		msgctl(id_of(w, o), IPC_RMID, NULL);
 }
 
-/* --- memory ---------------------------------------------------------------------------------------------------------------- */
+/* --- memory --- */
 
 int anonymous_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
 {
@@ -121,7 +121,7 @@ int sysv_shm_touch(struct world *w, int process, struct description *d, struct o
 	return 0;
 }
 
-/* --- semaphores ------------------------------------------------------------------------------------------------------------ */
+/* --- semaphores --- */
 
 /* value[]: the semaphores; the first may be put right when those end who changed it. */
 int sysv_sem_make(struct world *w, int process, struct object *o, bool real, int fd[2], int flags[2])
@@ -163,7 +163,7 @@ void undo_at_end(struct world *w, int process)
 	}
 }
 
-/* --- message queues -------------------------------------------------------------------------------------------------------- */
+/* --- message queues --- */
 
 struct message {
 	long type;

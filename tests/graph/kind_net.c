@@ -159,7 +159,7 @@ int netlink_touch(struct world *w, int process, struct description *d, struct ob
 	return 0;
 }
 
-/* --- listeners -------------------------------------------------------------------------------------------------------------- */
+/* --- listeners --- */
 
 /* At a path, or abstract (number 1). */
 static socklen_t local_address(struct world *w, const struct object *o, union address *a)

@@ -35,7 +35,7 @@ void world_init(struct world *w, uint64_t seed, struct maker_ctx *ctx, struct co
 		common->pids[0] = getpid();
 }
 
-/* --- finding ------------------------------------------------------------------------------------------------------------ */
+/* --- finding --- */
 
 struct table *table_of(struct world *w, int process)
 {
@@ -113,7 +113,7 @@ int times_in_flight(const struct world *w, int description)
 	return n;
 }
 
-/* --- holding and letting go --------------------------------------------------------------------------------------------- */
+/* --- holding and letting go --- */
 
 struct object *new_object(struct world *w, enum kind kind)
 {
@@ -239,7 +239,7 @@ void drop_all(struct world *w, struct table *t)
 			drop(w, t, fd);
 }
 
-/* --- what must not happen ------------------------------------------------------------------------------------------------ */
+/* --- what must not happen --- */
 
 static bool has_lock(const struct world *w, int description)
 {

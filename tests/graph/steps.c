@@ -14,7 +14,7 @@ int move_fd(int from, int to, bool cloexec)
 	return close(from);
 }
 
-/* --- descriptors ---------------------------------------------------------------------------------------------------------- */
+/* --- descriptors --- */
 
 /* Those that others go through come more often. */
 static enum kind any_kind(struct world *w)
@@ -218,7 +218,7 @@ static int step_close_watched(struct world *w, int process)
 	return 0;
 }
 
-/* --- processes -------------------------------------------------------------------------------------------------------------- */
+/* --- processes --- */
 
 static void model_birth(struct world *w, int process, int child, bool shares)
 {

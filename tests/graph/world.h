@@ -149,7 +149,7 @@ struct world {
 	struct maker_ctx *ctx;
 };
 
-/* --- the model (model.c) ----------------------------------------------------------------------------------------------- */
+/* --- the model (model.c) --- */
 
 uint64_t draw(struct world *w, uint64_t below);
 /* Does this process do the step, or only follow it? */
@@ -188,7 +188,7 @@ bool must_live(const struct world *w, int process);
 /* System V IPC notes its number: as a zombie's it would be lost (docs/coverage.md). */
 bool is_noted(const struct world *w, int process);
 
-/* --- kinds (kinds.c and kind_*.c) -------------------------------------------------------------------------------------- */
+/* --- kinds (kinds.c and kind_*.c) --- */
 
 enum traits {
 	HAS_FD = 1 << 0,     /* descriptors refer to it */
@@ -252,7 +252,7 @@ void undo_at_end(struct world *w, int process);
 /* System V IPC outlives its processes. */
 void remove_ipc(const struct world *w, const struct object *o);
 
-/* --- steps (steps.c, step_*.c) ----------------------------------------------------------------------------------------- */
+/* --- steps (steps.c, step_*.c) --- */
 
 /* Where it was made, it goes to the number that the model chose. */
 int move_fd(int from, int to, bool cloexec);
@@ -267,7 +267,7 @@ int world_wait(const struct world *w);
 /* What outlives its processes is removed. */
 void world_clean(struct world *w);
 
-/* --- what seeds contain (count.c) --------------------------------------------------------------------------------------- */
+/* --- what seeds contain (count.c) --- */
 
 struct histogram;
 struct histogram *histogram_new(void);

@@ -75,7 +75,7 @@ static int leave(void)
 	return 0;
 }
 
-/* --- messages of several priorities; arg 1: not to be waited for; 2: unlinked; 3: and another has its name ---------------- */
+/* --- messages of several priorities; arg 1: not to be waited for; 2: unlinked; 3: and another has its name --- */
 
 static int send_some(void)
 {
@@ -126,7 +126,7 @@ static int open_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- kept over an exec, and beside it one whose flags have O_CLOEXEC, as this call alone leaves it --------------------------- */
+/* --- kept over an exec, and beside it one whose flags have O_CLOEXEC, as this call alone leaves it --- */
 
 static int flags_make(struct maker_ctx *ctx)
 {
@@ -147,7 +147,7 @@ static int flags_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- in flight, in the queue of a socket ------------------------------------------------------------------------------------- */
+/* --- in flight, in the queue of a socket --- */
 
 static int pair[2];
 
@@ -191,7 +191,7 @@ static int flight_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- open by nobody: of a container's own namespace, or the host's, where it stays ------------------------------------------ */
+/* --- open by nobody: of a container's own namespace, or the host's, where it stays --- */
 
 static int closed_make(struct maker_ctx *ctx)
 {
@@ -212,7 +212,7 @@ static int closed_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- full; a thread asleep in it: arg 0 to receive, 1 to send ---------------------------------------------------------------- */
+/* --- full; a thread asleep in it: arg 0 to receive, 1 to send --- */
 
 static pthread_t thread;
 static pid_t asleep;
@@ -251,7 +251,7 @@ static int asleep_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- shared with a child, which opens it for itself ----------------------------------------------------------------------------- */
+/* --- shared with a child, which opens it for itself --- */
 
 static int kid_make(struct maker_ctx *ctx)
 {
@@ -285,7 +285,7 @@ static int shared_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- asked to be told; arg: SIGEV_*, and 16 for a message that is there ----------------------------------------------------------- */
+/* --- asked to be told; arg: SIGEV_*, and 16 for a message that is there --- */
 
 static _Atomic int told;
 

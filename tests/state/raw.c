@@ -146,7 +146,7 @@ static int unread_use(struct maker_ctx *ctx)
 	return recv(fd, (char[64]){ 0 }, 64, MSG_DONTWAIT) > 0 ? 0 : 1;
 }
 
-/* --- netlink ---------------------------------------------------------------------------------------------------------------------- */
+/* --- netlink --- */
 
 static struct sockaddr_nl port;
 

@@ -9,7 +9,7 @@ static char path[256], path2[256], buf[SIZE];
 static int fd = -1;
 static char *at;
 
-/* --- a file that nobody has open; arg: bytes ------------------------------------------------------------------------------ */
+/* --- a file that nobody has open; arg: bytes --- */
 static int file_make(struct maker_ctx *ctx)
 {
 	const struct timespec times[2] = { { 1000000001, 123456789 }, { 1000000002, 987654321 } };
@@ -39,7 +39,7 @@ static int untouched_make(struct maker_ctx *ctx)
 	return look_before(path);
 }
 
-/* --- open, at an offset; arg: flags ---------------------------------------------------------------------------------------- */
+/* --- open, at an offset; arg: flags --- */
 static int open_make(struct maker_ctx *ctx)
 {
 	TRY(make_base());
@@ -70,7 +70,7 @@ static int open_use(struct maker_ctx *ctx)
 	return leave(path);
 }
 
-/* --- mapped by two processes ------------------------------------------------------------------------------------------------- */
+/* --- mapped by two processes --- */
 static int mapped_kid_use(struct maker_ctx *ctx)
 {
 	TRY(check_fill(at + 64, PAGE - 64, 3));
@@ -156,7 +156,7 @@ static int unlinked_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* --- semaphores ----------------------------------------------------------------------------------------------------------- */
+/* --- semaphores --- */
 
 static sem_t *sem;
 static char sem_name[64];

@@ -15,7 +15,7 @@
 static char path[256], path2[256], buf[SIZE];
 static int fd = -1;
 
-/* --- many names ------------------------------------------------------------------------------------------------------------ */
+/* --- many names --- */
 static int links_make(struct maker_ctx *ctx)
 {
 	TRY(make_base());
@@ -100,7 +100,7 @@ static int tree_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* --- what only some file systems have ---------------------------------------------------------------------------------------- */
+/* --- what only some file systems have --- */
 static int xattr_make(struct maker_ctx *ctx)
 {
 	/* version 2: the owner rw-, user 1000 r--, the group ---, the mask r--, others --- */
@@ -157,7 +157,7 @@ static int attributes_use(struct maker_ctx *ctx)
 	return leave(path);
 }
 
-/* --- as other objects use it --------------------------------------------------------------------------------------------------- */
+/* --- as other objects use it --- */
 static int cwd_make(struct maker_ctx *ctx)
 {
 	TRY(make_base());
@@ -302,7 +302,7 @@ static int program_use(struct maker_ctx *ctx)
 	return leave(path);
 }
 
-/* --- refused -------------------------------------------------------------------------------------------------------------------- */
+/* --- refused --- */
 static int socket_make(struct maker_ctx *ctx)
 {
 	struct sockaddr_un name = { .sun_family = AF_UNIX };

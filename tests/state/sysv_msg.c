@@ -73,7 +73,7 @@ static int leave(void)
 	return 0;
 }
 
-/* --- arg 0: messages; 1: all received; 2: never used; 3: of others, by children ---------------------------------------------- */
+/* --- arg 0: messages; 1: all received; 2: never used; 3: of others, by children --- */
 
 static int sends(struct maker_ctx *ctx)
 {
@@ -119,7 +119,7 @@ static int queue_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- by processes that have ended ------------------------------------------------------------------------------------------------ */
+/* --- by processes that have ended --- */
 
 static int dead_make(struct maker_ctx *ctx)
 {
@@ -145,7 +145,7 @@ static int dead_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- owner, mode and room; full --------------------------------------------------------------------------------------------------- */
+/* --- owner, mode and room; full --- */
 
 static int make_as_another(void)
 {
@@ -186,7 +186,7 @@ static int full_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- a thread asleep in it; arg 1: to send -------------------------------------------------------------------------------------- */
+/* --- a thread asleep in it; arg 1: to send --- */
 
 static pthread_t thread;
 static pid_t asleep;
@@ -229,7 +229,7 @@ static int asleep_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- limits of the namespace ---------------------------------------------------------------------------------------------------- */
+/* --- limits of the namespace --- */
 
 static int write_limit(const char *path, const char *value)
 {

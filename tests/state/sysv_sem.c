@@ -73,7 +73,7 @@ static int leave(void)
 	return 0;
 }
 
-/* --- values; arg 1: nobody ever called semop; 2: the last to do so is dead; 3: untouched ---------------------------------- */
+/* --- values; arg 1: nobody ever called semop; 2: the last to do so is dead; 3: untouched --- */
 
 static int values_kid(struct maker_ctx *ctx)
 {
@@ -150,7 +150,7 @@ static int owned_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- adjustments of a child, which ends at last ---------------------------------------------------------------------------------- */
+/* --- adjustments of a child, which ends at last --- */
 
 struct step {
 	int by;
@@ -204,7 +204,7 @@ static int undo_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- many at once ------------------------------------------------------------------------------------------------------------------ */
+/* --- many at once --- */
 
 enum { MANY = 1000 };
 
@@ -233,7 +233,7 @@ static int many_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- who shares them: threads, one that does not, a child that does ---------------------------------------------------------------- */
+/* --- who shares them: threads, one that does not, a child that does --- */
 
 static _Atomic int ready, go;
 
@@ -318,7 +318,7 @@ static int heir_make(struct maker_ctx *ctx)
 	return kid_start(ctx, parent_kid, parent_kid_use, NULL);
 }
 
-/* --- a thread asleep in semop ---------------------------------------------------------------------------------------------------------- */
+/* --- a thread asleep in semop --- */
 
 static pid_t asleep;
 

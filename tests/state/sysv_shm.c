@@ -71,7 +71,7 @@ static int leave(void)
 	return 0;
 }
 
-/* --- attached; arg: bytes. The last page shows itself whole ------------------------------------------------------------ */
+/* --- attached; arg: bytes. The last page shows itself whole --- */
 
 static int attached_make(struct maker_ctx *ctx)
 {
@@ -96,7 +96,7 @@ static int attached_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- only to be read; with leave to run; at an address of the caller's ---------------------------------------------------- */
+/* --- only to be read; with leave to run; at an address of the caller's --- */
 
 static int flags_make(struct maker_ctx *ctx)
 {
@@ -120,7 +120,7 @@ static int flags_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- unmapped and protected in parts ---------------------------------------------------------------------------------------- */
+/* --- unmapped and protected in parts --- */
 
 static int parts_make(struct maker_ctx *ctx)
 {
@@ -156,7 +156,7 @@ static int parts_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- removed, but attached; arg 1: its key has a new segment; 2: a child has it too -------------------------------------- */
+/* --- removed, but attached; arg 1: its key has a new segment; 2: a child has it too --- */
 
 static int destroyed_kid(struct maker_ctx *ctx)
 {
@@ -197,7 +197,7 @@ static int destroyed_use(struct maker_ctx *ctx)
 	return gone();
 }
 
-/* --- nobody has it attached; arg 1: it never was; 2: who used it last is dead; 3: who made it is ---------------------------- */
+/* --- nobody has it attached; arg 1: it never was; 2: who used it last is dead; 3: who made it is --- */
 
 static int in_child(int (*fn)(void))
 {
@@ -254,7 +254,7 @@ static int loose_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- locked; owned by others ----------------------------------------------------------------------------------------------------- */
+/* --- locked; owned by others --- */
 
 static int locked_make(struct maker_ctx *ctx)
 {
@@ -307,7 +307,7 @@ static int owned_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- holes ----------------------------------------------------------------------------------------------------------------------- */
+/* --- holes --- */
 
 enum { LARGE = 64 << 20 };
 
@@ -334,7 +334,7 @@ static int holes_use(struct maker_ctx *ctx)
 	return leave();
 }
 
-/* --- with children; arg 1: one attaches it elsewhere; 2: one only to read, where its parent may write -------------------------- */
+/* --- with children; arg 1: one attaches it elsewhere; 2: one only to read, where its parent may write --- */
 
 static int kid_make(struct maker_ctx *ctx)
 {
@@ -399,7 +399,7 @@ static int young_make(struct maker_ctx *ctx)
 	return kid_start(ctx, young_kid, young_kid_use, NULL);
 }
 
-/* --- many ------------------------------------------------------------------------------------------------------------------------ */
+/* --- many --- */
 
 enum { MANY = 100 };
 static struct {
@@ -430,7 +430,7 @@ static int many_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* --- what is not carried ----------------------------------------------------------------------------------------------------------- */
+/* --- what is not carried --- */
 
 static int huge_make(struct maker_ctx *ctx)
 {

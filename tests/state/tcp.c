@@ -109,7 +109,7 @@ static int reader_use(struct maker_ctx *ctx)
 	return reap_ok(ctx->kids[0]);
 }
 
-/* --- unread ------------------------------------------------------------------------------------------------------------------ */
+/* --- unread --- */
 
 static int unread_make(struct maker_ctx *ctx)
 {
@@ -238,7 +238,7 @@ static int corked_use(struct maker_ctx *ctx)
 	return pair_use(ctx);
 }
 
-/* --- closing ------------------------------------------------------------------------------------------------------------------ */
+/* --- closing --- */
 
 /* With unread data both ways. arg: who has shut for sending: bit 0 the client, bit 1 the server; bit 2: the client is closed, bit 3: for receiving. */
 

@@ -25,7 +25,7 @@ static int serve(int over)
 	return 0;
 }
 
-/* --- not connected ------------------------------------------------------------------------------------------------------------ */
+/* --- not connected --- */
 
 static int unbound_make(struct maker_ctx *ctx)
 {
@@ -110,7 +110,7 @@ static int failed_use(struct maker_ctx *ctx)
 	return talk(fds[0], accept(listener, NULL, NULL));
 }
 
-/* --- listening ----------------------------------------------------------------------------------------------------------------- */
+/* --- listening --- */
 
 static int listening_make(struct maker_ctx *ctx)
 {
@@ -245,7 +245,7 @@ static int group_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* --- not accepted yet ------------------------------------------------------------------------------------------------------------- */
+/* --- not accepted yet --- */
 
 enum { CLIENTS = 4 };
 

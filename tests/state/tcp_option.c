@@ -60,7 +60,7 @@ static int oob_use(struct maker_ctx *ctx)
 	return converse(fds);
 }
 
-/* --- parameters --------------------------------------------------------------------------------------------------------------- */
+/* --- parameters --- */
 
 static int parameters_make(struct maker_ctx *ctx)
 {

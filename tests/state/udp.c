@@ -69,7 +69,7 @@ static int sockets_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* --- unread -------------------------------------------------------------------------------------------------------------------- */
+/* --- unread --- */
 
 static char large[60000];
 
@@ -154,7 +154,7 @@ static int unread_use(struct maker_ctx *ctx)
 	return answered(1);
 }
 
-/* --- groups ---------------------------------------------------------------------------------------------------------------------- */
+/* --- groups --- */
 
 /* Two of one port, each with something unread; the second is connected. */
 static int shared_make(struct maker_ctx *ctx)
@@ -237,7 +237,7 @@ static int member_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* --- the rest --------------------------------------------------------------------------------------------------------------------- */
+/* --- the rest --- */
 
 static const struct {
 	int level, name, value;

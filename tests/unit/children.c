@@ -14,7 +14,7 @@
 #include "engine/members.h"
 #include "unit.h"
 
-/* --- one pass over a directory ---------------------------------------------------------------------------------------------- */
+/* --- one pass over a directory --- */
 
 static void put(int dir, const char *pid, const char *stat)
 {
@@ -55,7 +55,7 @@ static void a_pass(void)
 	CHECK(system(command) == 0);
 }
 
-/* --- a tree that does not stand still ------------------------------------------------------------------------------------------- */
+/* --- a tree that does not stand still --- */
 
 /* Forks whose parent ends at once: a subreaper's, and autoreaped ones. */
 static void churn(void)

@@ -31,8 +31,7 @@ static const struct record_kind critical_kind = {
 
 static const struct record_kind *const kinds[] = { &other_kind, &sample_kind, NULL };
 
-/* --- directories
- * -------------------------------------------------------------------------------------------------- */
+/* --- directories --- */
 
 static int make_dir(void)
 {
@@ -79,8 +78,7 @@ static size_t count_dir(int fd)
 	return list_dir(fd, names, 32);
 }
 
-/* --- images
- * ------------------------------------------------------------------------------------------------------- */
+/* --- images --- */
 
 static void fill_pages(uint64_t *pages, size_t n, uint64_t seed)
 {
@@ -196,8 +194,7 @@ static void test_empty_image(void)
 	problems_free(&ps);
 }
 
-/* --- atomicity
- * ---------------------------------------------------------------------------------------------------- */
+/* --- atomicity --- */
 
 static void test_no_commit(void)
 {
@@ -333,8 +330,7 @@ static void test_short_writes(void)
 	CHECK(limit > 500);
 }
 
-/* --- damage
- * ------------------------------------------------------------------------------------------------------- */
+/* --- damage --- */
 
 static void flip(int dir, const char *name, off_t at, uint8_t mask)
 {
@@ -408,8 +404,7 @@ static void test_extra_file(void)
 	CHECK(open_whole(dir, kinds) < 0);
 }
 
-/* --- what does not fit together
- * ----------------------------------------------------------------------------------- */
+/* --- what does not fit together --- */
 
 static int open_with(const struct record_kind *k, object_id id, object_id peer, const struct record_kind *const table[])
 {
@@ -449,8 +444,7 @@ static void test_unknown_kinds(void)
 	CHECK(open_with(&critical_kind, 9, 0, with_critical) == 0);
 }
 
-/* --- several threads
- * ---------------------------------------------------------------------------------------------- */
+/* --- several threads --- */
 
 static void *work(void *arg)
 {

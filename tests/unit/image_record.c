@@ -91,8 +91,7 @@ static void test_peek(void)
 	CHECK(id == UINT64_MAX && !critical);
 }
 
-/* --- hostile
- * ------------------------------------------------------------------------------------------------------ */
+/* --- hostile --- */
 
 #define HEADER "\x62is\x66sample\x61v\x02\x62id\x01"
 
@@ -264,8 +263,7 @@ static void test_half_filled(void)
 	fields_free(sample_fields, &s);
 }
 
-/* --- shown
- * -------------------------------------------------------------------------------------------------------- */
+/* --- shown --- */
 
 static const struct record_kind point_kind = {
 	.name = "point",

@@ -201,8 +201,7 @@ void restart_wind_back(pid_t tid, struct user_regs_struct *gp, int64_t left)
 		write_time(tid, gp, call, left); /* if it cannot be written, it waits for all of it: late, not early */
 }
 
-/* --- a new task
- * ------------------------------------------------------------------------------------------------- */
+/* --- a new task --- */
 
 bool restart_needs_rearm(const struct restart_state *s)
 {
