@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "state/inet.h"
+#include "state/raw_queue.h"
 #include "state/socket_base.h"
 
 #define SOL_RAW	      255
@@ -18,12 +18,14 @@
 struct raw_state {
 	struct inet_state inet;
 	struct blob icmp_filter, icmpv6_filter;
+	struct raw_queue unread;
 };
 
 static const struct field raw_fields[] = {
 	FIELD_STRUCT(struct raw_state, inet, "inet", inet_fields, "what sockets of every protocol have"),
 	FIELD_BLOB(struct raw_state, icmp_filter, "icmp_filter", "ICMP_FILTER"),
 	FIELD_BLOB(struct raw_state, icmpv6_filter, "icmpv6_filter", "ICMPV6_FILTER"),
+	FIELD_STRUCT(struct raw_state, unread, "unread", raw_queue_fields, "packets that were not read"),
 	FIELD_END,
 };
 
@@ -99,10 +101,11 @@ static int raw_capture(struct capture *c, const struct file_look *f, void *state
 	if (fd < 0)
 		return fd;
 	err = inet_capture(c, f, fd, &s->inet);
-	if (!err && poll(&p, 1, 0) == 1 && p.revents)
-		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read it"),
-			p.revents & POLLERR ? "an error (SO_ERROR, or in its error queue) that was not told yet"
-					    : "packets that have come and were not read");
+	if (!err && poll(&p, 1, 0) == 1 && p.revents & POLLERR)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
+			"an error (SO_ERROR, or in its error queue) that was not told yet");
+	if (!err && p.revents & POLLIN)
+		err = raw_queue_capture(c, f, fd, &s->inet, &s->unread);
 	if (!err && type_of(fd) == SOCK_RAW)
 		err = read_filter(fd, SOL_RAW, &s->icmp_filter);
 	if (!err && s->inet.protocol == IPPROTO_ICMPV6)
@@ -118,7 +121,7 @@ static int raw_validate(struct restore *r, const struct record *rec)
 
 	if (s->inet.type == SOCK_STREAM || s->icmp_filter.size > 32 || s->icmpv6_filter.size > 32)
 		return failed(r->ps, BLAME(.object = "raw"), -EBADMSG, "the image has an impossible raw socket");
-	return inet_validate(r, &s->inet);
+	return MIN(raw_queue_validate(r, &s->inet, &s->unread), inet_validate(r, &s->inet));
 }
 
 static int raw_open(struct restore *r, const struct record *rec, const struct file_state *file)
@@ -127,6 +130,12 @@ static int raw_open(struct restore *r, const struct record *rec, const struct fi
 	int fd = inet_made_open(r, rec, &s->inet, file), err = fd < 0 ? fd : socket_close_ears(fd);
 
 	return err ? err : fd;
+}
+
+/* The filter that it is to have is there for good. */
+static bool is_locked(const struct raw_state *s)
+{
+	return s->inet.options.lock_filter > 0;
 }
 
 static int raw_fill(struct restore *r, const struct record *rec)
@@ -139,7 +148,7 @@ static int raw_fill(struct restore *r, const struct record *rec)
 
 	if (!m)
 		return 0;
-	err = inet_bind(r, m->fd, &s->inet);
+	err = s->unread.n && s->inet.type == SOCK_DGRAM ? 0 : inet_bind(r, m->fd, &s->inet);
 	if (err)
 		return err;
 	if (s->inet.peer.ip && (inet_from_text(s->inet.family, &s->inet.peer, &peer) < 0 ||
@@ -150,8 +159,46 @@ static int raw_fill(struct restore *r, const struct record *rec)
 		(s->icmpv6_filter.size && setsockopt(m->fd, SOL_ICMPV6, FILTER_OPTION, s->icmpv6_filter.data,
 						  (socklen_t)s->icmpv6_filter.size) < 0))
 		return failed(r->ps, BLAME(.object = name.s), -errno, "its filter cannot be set: %m");
-	socket_open_ears(m->fd);
-	return inet_settle(r, m->fd, &s->inet, m->file);
+	if (is_locked(s))
+		socket_open_ears(m->fd);
+	err = inet_settle(r, m->fd, &s->inet, m->file);
+	return err || is_locked(s) ? err : socket_close_ears(m->fd);
+}
+
+/* What the restore itself sends is not for it. */
+static int raw_watch(struct restore *r, const struct record *rec)
+{
+	const struct raw_state *s = rec->state;
+	const struct inet_made *m = inet_made(r, rec->id);
+
+	if (!m || is_locked(s))
+		return 0;
+	if (!s->inet.options.filter.size)
+		socket_open_ears(m->fd);
+	return socket_filter_write(m->fd, &s->inet.options.filter) < 0 ? -errno : 0;
+}
+
+extern const struct component component_raw;
+
+/* While none of them hears: a packet comes to all raw sockets of its protocol. One that pings has to have its number. */
+static int raw_round(struct restore *r, struct callers *callers, unsigned int n)
+{
+	_cleanup_free_ struct inet_made **list = NULL;
+	size_t all;
+	int err;
+
+	if (n == ROUND_ABANDON)
+		return 0;
+	err = inet_made_list(r, &component_raw.kind, &list, &all);
+	for (size_t i = 0; i < all && !err; i++) {
+		const struct raw_state *s = list[i]->rec->state;
+
+		if (s->unread.n && s->inet.type == SOCK_DGRAM)
+			err = inet_bind(r, list[i]->fd, &s->inet);
+		if (!err)
+			err = raw_queue_fill(r, list[i]->fd, &s->inet, &s->unread);
+	}
+	return err;
 }
 
 const struct component component_raw = {
@@ -166,5 +213,7 @@ const struct component component_raw = {
 	.capture_file = raw_capture,
 	.validate = raw_validate,
 	.open = raw_open,
+	.round = raw_round,
 	.fill = raw_fill,
+	.watch = raw_watch,
 };

@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/sock_diag.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "state/sock_diag.h"
+
+#define AWAIT_MS 1000
 
 const struct field socket_base_fields[] = {
 	FIELD_UINT(struct socket_base, type, "type", "2 datagram, 3 raw"),
@@ -60,13 +63,47 @@ int socket_base_capture(struct capture *c, const struct file_look *f, int fd, st
 	return err == -ENOTSUP ? refused(c->ps, BLAME_FILE(f), "%s", what) : err;
 }
 
+static int attach(int fd, struct sock_filter *filter, unsigned short n)
+{
+	const struct sock_fprog program = { n, filter };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno : 0;
+}
+
 /* A filter that takes nothing. */
 int socket_close_ears(int fd)
 {
-	struct sock_filter none = { BPF_RET | BPF_K, 0, 0, 0 };
-	struct sock_fprog program = { 1, &none };
+	struct sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);
 
-	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno : 0;
+	return attach(fd, &none, 1);
+}
+
+int socket_hear_marked(int fd)
+{
+	struct sock_filter marked[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_MARK)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOCKET_MARK, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+
+	return attach(fd, marked, ARRAY_SIZE(marked));
+}
+
+unsigned int socket_queued(int fd)
+{
+	unsigned int info[SK_MEMINFO_VARS] = { 0 };
+	socklen_t size = sizeof(info);
+
+	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size);
+	return info[SK_MEMINFO_RMEM_ALLOC];
+}
+
+int socket_await(int fd, unsigned int before)
+{
+	for (int ms = 0; ms < AWAIT_MS && socket_queued(fd) == before; ms++)
+		poll(NULL, 0, 1);
+	return socket_queued(fd) == before ? -ETIMEDOUT : 0;
 }
 
 void socket_open_ears(int fd)

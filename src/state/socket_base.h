@@ -20,6 +20,12 @@ int socket_check_netns(struct capture *c, const struct file_look *f, int fd);
 int socket_base_open(struct restore *r, int family, const struct socket_base *s);
 int socket_close_ears(int fd);
 void socket_open_ears(int fd);
+/* It takes what carries this mark (SO_MARK), and nothing else. */
+#define SOCKET_MARK 0x73706f72
+int socket_hear_marked(int fd);
+/* How much room what it has got takes; waits until it has more. */
+unsigned int socket_queued(int fd);
+int socket_await(int fd, unsigned int before);
 int socket_base_settle(
 	struct restore *r, int fd, const char *name, const struct socket_base *s, const struct file_state *file);
 int socket_set_owner(int fd, uint64_t mode, uint64_t uid, uint64_t gid);

@@ -90,9 +90,9 @@ static void kind_text(int fd, int family, char *text, size_t size)
 
 	if (family == AF_UNIX)
 		snprintf(text, size, "%s", unix_kind(type, option(fd, SO_ACCEPTCONN) > 0));
-	else if ((family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP)
+	else if ((family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP && type == SOCK_STREAM)
 		snprintf(text, size, "%s", tcp_state(fd));
-	else if ((family == AF_INET || family == AF_INET6) && protocol == IPPROTO_UDP)
+	else if ((family == AF_INET || family == AF_INET6) && protocol == IPPROTO_UDP && type == SOCK_DGRAM)
 		snprintf(text, size, "a UDP socket");
 	else if (family == AF_INET || family == AF_INET6)
 		snprintf(text, size, "an internet socket of type %d, protocol %d", type, protocol);

@@ -181,7 +181,7 @@ int socket_options_read(int fd, struct socket_options *o, const char **what)
 	return err ? err : read_filter(fd, &o->filter, what);
 }
 
-static int write_filter(int fd, const struct blob *filter)
+int socket_filter_write(int fd, const struct blob *filter)
 {
 	struct sock_fprog program = { .len = (unsigned short)(filter->size / sizeof(struct sock_filter)),
 		.filter = (struct sock_filter *)(void *)filter->data };
@@ -198,7 +198,7 @@ int socket_options_write(
 	if (when == OPTION_EARLY && o->device &&
 		setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o->device, (socklen_t)strlen(o->device) + 1) < 0)
 		what = "SO_BINDTODEVICE";
-	if (when == OPTION_LATE && write_filter(fd, &o->filter) < 0)
+	if (when == OPTION_LATE && socket_filter_write(fd, &o->filter) < 0)
 		what = "SO_ATTACH_FILTER";
 	if (!what)
 		what = options_write(fd, list, ARRAY_SIZE(list), o, when);

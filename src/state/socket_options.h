@@ -116,3 +116,5 @@ const char *options_write(
 int socket_options_read(int fd, struct socket_options *o, const char **what);
 int socket_options_write(
 	struct problems *ps, const struct blame *who, int fd, const struct socket_options *o, enum option_when when);
+/* The one that the program has attached, if any, in the place of what is there. */
+int socket_filter_write(int fd, const struct blob *filter);

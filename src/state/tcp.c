@@ -58,7 +58,7 @@ static const struct field tcp_fields[] = {
 static bool tcp_matches(const struct file_look *f)
 {
 	return f->description && (f->description->family == AF_INET || f->description->family == AF_INET6) &&
-	       f->description->protocol == IPPROTO_TCP && !(f->flags & O_PATH);
+	       f->description->protocol == IPPROTO_TCP && f->description->type == SOCK_STREAM && !(f->flags & O_PATH);
 }
 
 /* --- whom it is connected with --- */

@@ -130,7 +130,8 @@ static int each(struct capture *c, const char *what, int (*fn)(struct capture *c
 		const struct file_look *f = s->description->look;
 		int err;
 
-		if ((s->family != AF_INET && s->family != AF_INET6) || s->description->protocol != IPPROTO_TCP)
+		if ((s->family != AF_INET && s->family != AF_INET6) || s->type != SOCK_STREAM ||
+			s->description->protocol != IPPROTO_TCP)
 			continue;
 		c->process = f->process;
 		err = fn(c, s);
@@ -164,7 +165,8 @@ int tcp_look(struct capture *c)
 	int err;
 
 	for (size_t i = 0; i < all->n; i++)
-		any |= all->list[i].family != AF_UNIX && all->list[i].description->protocol == IPPROTO_TCP;
+		any |= all->list[i].family != AF_UNIX && all->list[i].type == SOCK_STREAM &&
+		       all->list[i].description->protocol == IPPROTO_TCP;
 	if (!any)
 		return 0;
 	err = each(c, "its state cannot be read", look_at);

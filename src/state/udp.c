@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include "state/inet_errors.h"
 #include "state/inet_packet.h"
 #include "state/inet_queue.h"
+#include "state/socket_base.h"
 
 #define HEADER 8
 #define ROOM   (1 << 28)
@@ -44,7 +44,7 @@ static bool udp_matches(const struct file_look *f)
 {
 	return f->description && (f->description->family == AF_INET || f->description->family == AF_INET6) &&
 	       (f->description->protocol == IPPROTO_UDP || f->description->protocol == IPPROTO_UDPLITE) &&
-	       !(f->flags & O_PATH);
+	       f->description->type == SOCK_DGRAM && !(f->flags & O_PATH);
 }
 
 static const struct option_level *level_of(const struct inet_state *s)
@@ -130,15 +130,6 @@ static int udp_open(struct restore *r, const struct record *rec, const struct fi
 	return inet_made_open(r, rec, &s->inet, file);
 }
 
-static unsigned int received(int fd)
-{
-	unsigned int info[SK_MEMINFO_VARS] = { 0 };
-	socklen_t size = sizeof(info);
-
-	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size);
-	return info[SK_MEMINFO_RMEM_ALLOC];
-}
-
 static bool is_multicast(const union inet_sockaddr *a)
 {
 	struct in6_addr ip = inet_ip(a);
@@ -168,7 +159,7 @@ static int inject(struct restore *r, int fd, const struct udp_state *s, in_port_
 	_cleanup_free_ uint8_t *data = p.data = malloc(p.size);
 	const struct inet_address to = { .ip = m->to };
 	_cleanup_fd_ int raw = -1;
-	unsigned int before = received(fd);
+	const unsigned int before = socket_queued(fd);
 	int err;
 
 	if (!data)
@@ -191,9 +182,7 @@ static int inject(struct restore *r, int fd, const struct udp_state *s, in_port_
 	if (m->data.size)
 		memcpy(data + HEADER, m->data.data, m->data.size);
 	err = inet_packet_send(raw, &p);
-	for (int ms = 0; !err && received(fd) == before && ms < 1000; ms++)
-		poll(NULL, 0, 1);
-	return err ? err : received(fd) == before ? -ETIMEDOUT : 0;
+	return err ? err : socket_await(fd, before);
 }
 
 /* A port that the kernel gives is given up by a disconnect. */

@@ -134,18 +134,6 @@ static int ping_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-static int unread_make(struct maker_ctx *ctx)
-{
-	TRY(raw_make(ctx));
-	SAME(send(other, "abcdef", 6, 0), 6);
-	return 0;
-}
-
-static int unread_use(struct maker_ctx *ctx)
-{
-	return recv(fd, (char[64]){ 0 }, 64, MSG_DONTWAIT) > 0 ? 0 : 1;
-}
-
 /* --- netlink --- */
 
 static struct sockaddr_nl port;
@@ -235,7 +223,6 @@ const struct maker makers_raw[] = {
 	MADE("ping", "a datagram socket of ICMP", ping, 0),
 	MADE("netlink", "netlink, not bound", netlink, 0),
 	MADE("netlink-groups", "netlink, bound to groups", netlink, 1),
-	REFUSED("unread", "a raw socket with something unread", unread_make, unread_use, AF_INET, "not read"),
 	REFUSED("netlink-asked", "netlink with an answer unread", asked_make, asked_use, 0, "not been read"),
 	REFUSED("netfilter", "netlink of a protocol that keeps more", netfilter_make, netfilter_use, 0, "netlink"),
 	{ 0 },

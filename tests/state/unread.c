@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What raw sockets, and those that ping, have got and nobody has read: raw(7), icmp(7). A twin that hears the same tells what is to be expected. Both
+ * hear all of the machine: a filter takes what is meant for them.
+ */
+
+#include "inet.h"
+
+#include <linux/filter.h>
+#include <linux/icmp.h>
+#include <netinet/icmp6.h>
+#include <netinet/ip.h>
+
+enum { MOST = 16, LARGE = 3000 };
+
+/* Where numbers stand in a packet. */
+enum { IP = sizeof(struct iphdr), SOURCE_PORT = IP, PORT = IP + 2, ICMP_ID = IP + 4, QUOTED_PORT = IP + 8 + PORT };
+
+struct heard {
+	ssize_t size;
+	size_t control_size;
+	union address from;
+	char data[LARGE + 100], control[256];
+};
+
+static int fd = -1, twin = -1, other = -1;
+static struct heard expected[MOST], got;
+static int n_expected;
+static union address name;
+
+static ssize_t hear(int from, struct heard *h)
+{
+	struct iovec iov = { h->data, sizeof(h->data) };
+	struct msghdr msg = { .msg_name = &h->from,
+		.msg_namelen = sizeof(h->from),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = h->control,
+		.msg_controllen = sizeof(h->control) };
+
+	memset(h, 0, sizeof(*h));
+	h->size = recvmsg(from, &msg, MSG_DONTWAIT);
+	h->control_size = msg.msg_controllen;
+	return h->size;
+}
+
+static int hear_all(int expect)
+{
+	while (n_expected < MOST && hear(twin, &expected[n_expected]) >= 0)
+		n_expected++;
+	SAME(n_expected, expect);
+	return 0;
+}
+
+static int unread_use(struct maker_ctx *ctx)
+{
+	for (int i = 0; i < n_expected; i++) {
+		SAME(hear(fd, &got), expected[i].size);
+		CHECK(!memcmp(got.data, expected[i].data, (size_t)got.size));
+		CHECK(!memcmp(&got.from, &expected[i].from, sizeof(got.from)));
+		SAME(got.control_size, expected[i].control_size);
+		CHECK(!memcmp(got.control, expected[i].control, got.control_size));
+	}
+	SAME(recv(fd, got.data, sizeof(got.data), MSG_DONTWAIT), -1);
+	SAME(recv(twin, got.data, sizeof(got.data), MSG_DONTWAIT), -1);
+	return 0;
+}
+
+/* A number of two bytes stands at one of two places. */
+static int take_only(int from, int at, int or_at, int number)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, (uint32_t)at),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 2, 0),
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, (uint32_t)or_at),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
+
+	CHECK(!setsockopt(from, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)));
+	return 0;
+}
+
+static int pair_takes_only(int at, int or_at, int number)
+{
+	TRY(take_only(fd, at, or_at, number));
+	return take_only(twin, at, or_at, number);
+}
+
+static int pair_of(int family, int protocol)
+{
+	int on = 1;
+
+	fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, protocol);
+	twin = socket(family, SOCK_RAW | SOCK_CLOEXEC, protocol);
+	NEED(fd >= 0 && twin >= 0);
+	for (int i = 0; i < 2; i++)
+		if (family == AF_INET6) {
+			CHECK(!setsockopt(i ? twin : fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &on, sizeof(on)));
+			CHECK(!setsockopt(i ? twin : fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)));
+		} else {
+			CHECK(!setsockopt(i ? twin : fd, IPPROTO_IP, IP_RECVTTL, &on, sizeof(on)));
+			CHECK(!setsockopt(i ? twin : fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)));
+		}
+	return 0;
+}
+
+/* Of a protocol of nobody's: small, large and empty ones. */
+
+static int raw_make(struct maker_ctx *ctx)
+{
+	union address a = loopback((int)ctx->arg);
+	int ttl = 9;
+
+	TRY(pair_of((int)ctx->arg, 254));
+	CHECK(!bind(fd, &a.any, size_of(&a)));
+	other = socket((int)ctx->arg, SOCK_RAW | SOCK_CLOEXEC, 254);
+	CHECK(!connect(other, &a.any, size_of(&a)));
+	SAME(send(other, "abcdef", 6, 0), 6);
+	fill(got.data, LARGE, 4);
+	SAME(send(other, got.data, LARGE, 0), LARGE);
+	SAME(send(other, "", 0, 0), 0);
+	CHECK(!setsockopt(other, ctx->arg == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
+		ctx->arg == AF_INET ? IP_TTL : IPV6_UNICAST_HOPS, &ttl, sizeof(ttl)));
+	SAME(send(other, "last", 4, 0), 4);
+	return hear_all(4);
+}
+
+static int raw_use(struct maker_ctx *ctx)
+{
+	SAME(poll_now(other, POLLIN), POLLIN); /* it hears itself */
+	TRY(unread_use(ctx));
+	SAME(send(other, "again", 5, 0), 5);
+	SAME(recv(fd, got.data, sizeof(got.data), MSG_DONTWAIT), 5 + (ctx->arg == AF_INET ? IP : 0));
+	return 0;
+}
+
+/* To a group, that of OSPF. */
+static int group_make(struct maker_ctx *ctx)
+{
+	union address to = { .v4 = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0xe0000005) } };
+	struct ip_mreqn m = { .imr_multiaddr = to.v4.sin_addr, .imr_ifindex = 1 };
+
+	TRY(pair_of(AF_INET, 89));
+	for (int i = 0; i < 2; i++)
+		CHECK(!setsockopt(i ? twin : fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof(m)));
+	CHECK(!setsockopt(twin, IPPROTO_IP, IP_MULTICAST_IF, &m, sizeof(m)));
+	SAME(sendto(twin, "hello", 5, 0, &to.any, size_of(&to)), 5);
+	return hear_all(1);
+}
+
+/* A ping to itself: the question that the kernel has answered, and the answer. It is not answered again. */
+
+static uint16_t checksum(const void *data, size_t size)
+{
+	const uint16_t *p = data;
+	uint32_t sum = 0;
+
+	for (; size > 1; size -= 2)
+		sum += *p++;
+	sum = (sum >> 16) + (sum & 0xffff);
+	return (uint16_t) ~(sum + (sum >> 16));
+}
+
+static int ask(int from, int id)
+{
+	struct icmphdr h = { .type = ICMP_ECHO, .un.echo.id = htons((uint16_t)id) };
+	union address a = loopback(AF_INET);
+
+	h.checksum = checksum(&h, sizeof(h));
+	SAME(sendto(from, &h, sizeof(h), 0, &a.any, size_of(&a)), sizeof(h));
+	return 0;
+}
+
+static int ask6(int from, int id)
+{
+	struct icmp6_hdr h = { .icmp6_type = ICMP6_ECHO_REQUEST, .icmp6_id = htons((uint16_t)id) };
+	union address a = loopback(AF_INET6);
+
+	SAME(sendto(from, &h, sizeof(h), 0, &a.any, size_of(&a)), sizeof(h));
+	return 0;
+}
+
+static int icmp_make(struct maker_ctx *ctx)
+{
+	const int id = getpid() & 0xffff;
+
+	TRY(pair_of((int)ctx->arg, ctx->arg == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6));
+	TRY(pair_takes_only(ctx->arg == AF_INET ? ICMP_ID : ICMP_ID - IP, 0, id));
+	for (int i = 0; i < 3; i++)
+		TRY(ctx->arg == AF_INET ? ask(twin, id) : ask6(twin, id));
+	return hear_all(6);
+}
+
+/* A port where nobody is: who sent there has been told already. */
+
+static int refusal_make(struct maker_ctx *ctx)
+{
+	union address a, there;
+	int nobody = bound_here(OVER_V4, SOCK_DGRAM, 0, &a);
+
+	CHECK(nobody >= 0);
+	other = client_of(OVER_V4, SOCK_DGRAM, 0, &a, &there);
+	CHECK(!connect(other, &there.any, size_of(&there)));
+	close(nobody);
+	TRY(pair_of(AF_INET, IPPROTO_ICMP));
+	TRY(pair_takes_only(QUOTED_PORT, QUOTED_PORT, ntohs(a.v4.sin_port)));
+	TRY(says(other, "anybody?"));
+	SAME(option_of(other, SO_ERROR), ECONNREFUSED);
+	return hear_all(1);
+}
+
+static int refusal_use(struct maker_ctx *ctx)
+{
+	SAME(option_of(other, SO_ERROR), 0);
+	return unread_use(ctx);
+}
+
+/* Somebody else's connection, as it is heard by who listens to all of TCP. */
+
+static int conversation[2];
+
+static int overhears_make(struct maker_ctx *ctx)
+{
+	socklen_t size = sizeof(name);
+
+	TRY(connected_here(OVER_V4, conversation));
+	CHECK(!getsockname(conversation[0], &name.any, &size));
+	TRY(pair_of(AF_INET, IPPROTO_TCP));
+	TRY(pair_takes_only(PORT, SOURCE_PORT, ntohs(name.v4.sin_port)));
+	TRY(converse(conversation));
+	nap(200); /* until all of it is acknowledged */
+	while (n_expected < MOST && hear(twin, &expected[n_expected]) >= 0)
+		n_expected++;
+	CHECK(n_expected >= 4 && n_expected < MOST);
+	return 0;
+}
+
+static int overhears_use(struct maker_ctx *ctx)
+{
+	TRY(unread_use(ctx));
+	return converse(conversation);
+}
+
+/* Without a privilege: answers to two questions. */
+
+static int ping_make(struct maker_ctx *ctx)
+{
+	int on = 1;
+	socklen_t size = sizeof(name);
+
+	fd = socket((int)ctx->arg, SOCK_DGRAM | SOCK_CLOEXEC, ctx->arg == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+	NEED(fd >= 0); /* net.ipv4.ping_group_range */
+	if (ctx->arg == AF_INET)
+		CHECK(!setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &on, sizeof(on)));
+	for (int i = 0; i < 2; i++)
+		TRY(ctx->arg == AF_INET ? ask(fd, 0) : ask6(fd, 0));
+	CHECK(!getsockname(fd, &name.any, &size));
+	return 0;
+}
+
+static int ping_use(struct maker_ctx *ctx)
+{
+	const union address a = loopback((int)ctx->arg);
+
+	TRY(is_called(fd, false, &name));
+	for (int i = 0; i < 3; i++) {
+		if (i == 2)
+			TRY(ctx->arg == AF_INET ? ask(fd, 0) : ask6(fd, 0));
+		SAME(hear(fd, &got), sizeof(struct icmphdr));
+		SAME(got.data[0] & 0xff, ctx->arg == AF_INET ? ICMP_ECHOREPLY : ICMP6_ECHO_REPLY);
+		CHECK(!memcmp(got.data + 4, &name.v4.sin_port, 2));
+		if (ctx->arg == AF_INET)
+			SAME(got.from.v4.sin_addr.s_addr, a.v4.sin_addr.s_addr);
+		else
+			CHECK(IN6_IS_ADDR_LOOPBACK(&got.from.v6.sin6_addr));
+		if (ctx->arg == AF_INET)
+			SAME(got.control_size, CMSG_SPACE(sizeof(int)));
+	}
+	SAME(hear(fd, &got), -1);
+	return 0;
+}
+
+/* What the kernel would act on again. */
+
+static int datagram_make(struct maker_ctx *ctx)
+{
+	union address a = loopback(AF_INET);
+
+	TRY(pair_of(AF_INET, IPPROTO_UDP));
+	a.v4.sin_port = htons(9);
+	TRY(pair_takes_only(PORT, PORT, 9));
+	other = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	SAME(sendto(other, "heard", 5, 0, &a.any, size_of(&a)), 5);
+	return hear_all(1);
+}
+
+static int remote_make(struct maker_ctx *ctx)
+{
+	struct icmp6_hdr h = { .icmp6_type = ICMP6_DST_UNREACH };
+	union address a = loopback(AF_INET6);
+
+	TRY(pair_of(AF_INET6, IPPROTO_ICMPV6));
+	SAME(sendto(twin, &h, sizeof(h), 0, &a.any, size_of(&a)), sizeof(h));
+	return hear_all(1);
+}
+
+#define MADE(name, what, of, arg)                                                                                      \
+	{                                                                                                              \
+		name, what, of##_make, of##_use, 0, arg, NULL                                                          \
+	}
+
+const struct maker makers_unread[] = {
+	MADE("raw", "packets that a raw socket has not read", raw, AF_INET),
+	MADE("raw-v6", "the same of IPv6", raw, AF_INET6),
+	{ "raw-group", "one to a group", group_make, unread_use, 0, 0, NULL },
+	{ "icmp", "questions and answers of ping", icmp_make, unread_use, 0, AF_INET, NULL },
+	{ "icmp6", "the same of IPv6", icmp_make, unread_use, 0, AF_INET6, NULL },
+	MADE("icmp-refusal", "that a port is not there, of which its sender has been told", refusal, 0),
+	MADE("raw-tcp", "a connection that is overheard", overhears, 0),
+	MADE("ping", "answers that a socket without privilege has not read", ping, AF_INET),
+	MADE("ping-v6", "the same of IPv6", ping, AF_INET6),
+	REFUSED("raw-udp", "a datagram that is overheard", datagram_make, unread_use, 0, "act again"),
+	REFUSED("icmp6-error", "an error of IPv6", remote_make, unread_use, 0, "act again"),
+	{ 0 },
+};
