@@ -5,10 +5,11 @@
 
 #define FIELD_OF(type, member, doc)		   FIELD_INT(struct type, member, #member, doc),
 #define IP_FIELD(member, name, shape, when, doc)   FIELD_OF(ip_level, member, doc)
+#define IP_FIELD_2(member, name, shape, when, doc) FIELD_SINCE(2, INT, struct ip_level, member, #member, doc),
 #define IPV6_FIELD(member, name, shape, when, doc) FIELD_OF(ipv6_level, member, doc)
 #define TCP_FIELD(member, name, shape, when, doc)  FIELD_OF(tcp_level, member, doc)
 #define UDP_FIELD(member, name, shape, when, doc)  FIELD_OF(udp_level, member, doc)
-const struct field ip_level_fields[] = { IP_LEVEL_OPTIONS(IP_FIELD) FIELD_END };
+const struct field ip_level_fields[] = { IP_LEVEL_OPTIONS(IP_FIELD) IP_LEVEL_OPTIONS_2(IP_FIELD_2) FIELD_END };
 const struct field ipv6_level_fields[] = { IPV6_LEVEL_OPTIONS(IPV6_FIELD) FIELD_END };
 const struct field tcp_level_fields[] = { TCP_LEVEL_OPTIONS(TCP_FIELD) FIELD_END };
 const struct field udp_level_fields[] = { UDP_LEVEL_OPTIONS(UDP_FIELD) FIELD_END };
@@ -18,7 +19,7 @@ const struct field udp_level_fields[] = { UDP_LEVEL_OPTIONS(UDP_FIELD) FIELD_END
 #define TCP_ROW(...)	 SOCKET_OPTION_ROW(struct tcp_level, IPPROTO_TCP, __VA_ARGS__)
 #define UDP_ROW(...)	 SOCKET_OPTION_ROW(struct udp_level, IPPROTO_UDP, __VA_ARGS__)
 #define UDPLITE_ROW(...) SOCKET_OPTION_ROW(struct udp_level, IPPROTO_UDPLITE, __VA_ARGS__)
-static const struct socket_option ip_list[] = { IP_LEVEL_OPTIONS(IP_ROW) };
+static const struct socket_option ip_list[] = { IP_LEVEL_OPTIONS(IP_ROW) IP_LEVEL_OPTIONS_2(IP_ROW) };
 static const struct socket_option ipv6_list[] = { IPV6_LEVEL_OPTIONS(IPV6_ROW) };
 static const struct socket_option tcp_list[] = { TCP_LEVEL_OPTIONS(TCP_ROW) };
 static const struct socket_option udp_list[] = { UDP_LEVEL_OPTIONS(UDP_ROW) };

@@ -34,6 +34,11 @@
 	X(unicast_if, 50, OPTION_INT, OPTION_EARLY, "IP_UNICAST_IF: index of the interface, in network order")         \
 	X(local_port_range, 51, OPTION_INT, OPTION_EARLY, "IP_LOCAL_PORT_RANGE: the highest in the upper 16 bits")
 
+/* In the image since version 2 of their kinds. */
+#define IP_LEVEL_OPTIONS_2(X)                                                                                          \
+	X(router_alert, 5, OPTION_INT, OPTION_LATE, "IP_ROUTER_ALERT, of raw sockets")                                 \
+	X(recvopts, 6, OPTION_INT, OPTION_LATE, "IP_RECVOPTS")
+
 #define IPV6_LEVEL_OPTIONS(X)                                                                                          \
 	X(v6only, 26, OPTION_INT, OPTION_EARLY, "IPV6_V6ONLY")                                                         \
 	X(pktinfo_2292, 2, OPTION_INT, OPTION_LATE, "IPV6_2292PKTINFO")                                                \
@@ -111,6 +116,7 @@
 #define INET_OPTION_MEMBER(member, ...) int64_t member;
 struct ip_level {
 	IP_LEVEL_OPTIONS(INET_OPTION_MEMBER)
+	IP_LEVEL_OPTIONS_2(INET_OPTION_MEMBER)
 };
 struct ipv6_level {
 	IPV6_LEVEL_OPTIONS(INET_OPTION_MEMBER)

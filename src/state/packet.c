@@ -37,9 +37,13 @@
 	X(qdisc_bypass, PACKET_QDISC_BYPASS, OPTION_INT, OPTION_LATE, "PACKET_QDISC_BYPASS")                           \
 	X(ignore_outgoing, PACKET_IGNORE_OUTGOING, OPTION_INT, OPTION_LATE, "PACKET_IGNORE_OUTGOING")
 
+/* In the image since version 2. */
+#define PACKET_OPTIONS_2(X) X(vnet_hdr_sz, 24, OPTION_INT, OPTION_LATE, "PACKET_VNET_HDR_SZ") /* Linux 6.6 */
+
 #define MEMBER(member, ...) int64_t member;
 struct packet_level {
 	PACKET_OPTIONS(MEMBER)
+	PACKET_OPTIONS_2(MEMBER)
 };
 
 struct packet_membership {
@@ -58,10 +62,11 @@ struct packet_state {
 	struct packet_level packet;
 };
 
-#define LEVEL_FIELD(member, name, shape, when, doc) FIELD_INT(struct packet_level, member, #member, doc),
-static const struct field level_fields[] = { PACKET_OPTIONS(LEVEL_FIELD) FIELD_END };
+#define LEVEL_FIELD(member, name, shape, when, doc)   FIELD_INT(struct packet_level, member, #member, doc),
+#define LEVEL_FIELD_2(member, name, shape, when, doc) FIELD_SINCE(2, INT, struct packet_level, member, #member, doc),
+static const struct field level_fields[] = { PACKET_OPTIONS(LEVEL_FIELD) PACKET_OPTIONS_2(LEVEL_FIELD_2) FIELD_END };
 #define LEVEL_ROW(...) SOCKET_OPTION_ROW(struct packet_level, SOL_PACKET_, __VA_ARGS__)
-static const struct socket_option list[] = { PACKET_OPTIONS(LEVEL_ROW) };
+static const struct socket_option list[] = { PACKET_OPTIONS(LEVEL_ROW) PACKET_OPTIONS_2(LEVEL_ROW) };
 
 static const struct field membership_fields[] = {
 	FIELD_UINT(struct packet_membership, type, "type", "PACKET_MR_*"),
@@ -320,7 +325,7 @@ static int packet_fill(struct restore *r, const struct record *rec)
 
 const struct component component_packet = {
 	.kind = { .name = "packet",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct packet_state),
 		.fields = packet_fields,
 		.doc = "a packet socket",

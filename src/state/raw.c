@@ -203,7 +203,7 @@ static int raw_round(struct restore *r, struct callers *callers, unsigned int n)
 
 const struct component component_raw = {
 	.kind = { .name = "raw",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct raw_state),
 		.fields = raw_fields,
 		.doc = "a raw socket, or one that pings",

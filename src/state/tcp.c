@@ -14,8 +14,7 @@
 #include "base/cleanup.h"
 #include "state/tcp_look.h"
 
-#define TCP_FASTOPEN_KEY_MAX 32
-#define TIMESTAMP_SIZE	     12 /* in a header */
+#define TIMESTAMP_SIZE 12 /* in a header */
 
 static const struct field waiting_fields[] = {
 	FIELD_REF(struct tcp_waiting, socket, "socket", "tcp", REF_LATE, "who connected; absent: it was closed since"),
@@ -50,7 +49,8 @@ static const struct field tcp_fields[] = {
 	FIELD_UINT(struct tcp_state, rcv_wnd, "rcv_wnd", "how much more the peer may send"),
 	FIELD_UINT(struct tcp_state, timestamp, "timestamp", "TCP_TIMESTAMP"),
 	FIELD_STRING(struct tcp_state, congestion, "congestion", "TCP_CONGESTION"),
-	FIELD_BLOB(struct tcp_state, fastopen_key, "fastopen_key", "TCP_FASTOPEN_KEY, where fast open is on"),
+	FIELD_BLOB(struct tcp_state, fastopen_key, "fastopen_key",
+		"TCP_FASTOPEN_KEY: its own, or its network namespace's"),
 	FIELD_STRUCT(struct tcp_state, tcp, "tcp", tcp_level_fields, "of level SOL_TCP"),
 	FIELD_END,
 };
@@ -284,7 +284,7 @@ static int capture_parameters(int fd, const struct tcp_look *t, struct tcp_state
 			return -ENOMEM;
 	}
 	size = sizeof(key);
-	if (s->tcp.fastopen > 0 && getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, &size) == 0) {
+	if (getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key, &size) == 0 && size) {
 		s->fastopen_key.data = malloc(size);
 		if (!s->fastopen_key.data)
 			return -ENOMEM;
@@ -390,7 +390,7 @@ static int tcp_open(struct restore *r, const struct record *rec, const struct fi
 
 const struct component component_tcp = {
 	.kind = { .name = "tcp",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct tcp_state),
 		.fields = tcp_fields,
 		.doc = "a TCP socket, with what is in its queues",

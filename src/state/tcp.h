@@ -31,6 +31,8 @@ enum tcp_relation {
 	RELATIONS,
 };
 
+#define TCP_FASTOPEN_KEY_MAX 32
+
 /* A connection in a listener's backlog. */
 struct tcp_waiting {
 	object_id socket;	  /* who connected; 0: it was closed since */

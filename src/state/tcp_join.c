@@ -220,6 +220,8 @@ int tcp_end_shut(const struct tcp_end *e, bool now)
 
 int tcp_end_leave_repair(const struct tcp_end *e)
 {
+	set(e->fd, IPPROTO_TCP, TCP_REPAIR_QUEUE,
+		TCP_NO_QUEUE); /* it would be seen: of another, TCP_QUEUE_SEQ can be read */
 	return set(e->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 }
 

@@ -68,6 +68,8 @@ static int enter_repair(struct reading *r, int queue)
 
 static void leave_repair(struct reading *r, int reuseaddr)
 {
+	put(r->fd, IPPROTO_TCP, TCP_REPAIR_QUEUE,
+		TCP_NO_QUEUE); /* it would be seen: of another, TCP_QUEUE_SEQ can be read */
 	put(r->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 	put(r->fd, SOL_SOCKET, SO_REUSEADDR, reuseaddr);
 }

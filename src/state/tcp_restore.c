@@ -242,6 +242,18 @@ static int set_segment(int fd, int size)
 	return setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &size, sizeof(size)) < 0 ? -errno : 0;
 }
 
+/* One that has none of its own shows that of its network namespace. */
+static int set_fastopen_key(int fd, const struct blob *key)
+{
+	uint8_t now[TCP_FASTOPEN_KEY_MAX];
+	socklen_t size = sizeof(now);
+
+	if (!key->size || (getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, now, &size) == 0 && size == key->size &&
+				  !memcmp(now, key->data, size)))
+		return 0;
+	return setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, key->data, (socklen_t)key->size) < 0 ? -errno : 0;
+}
+
 static int settle(struct restore *r, struct inet_made *m)
 {
 	const struct tcp_state *s = m->rec->state;
@@ -256,10 +268,8 @@ static int settle(struct restore *r, struct inet_made *m)
 	}
 	if (!err && s->shutdown & 1 && shutdown(m->fd, SHUT_RD) < 0)
 		err = -errno;
-	if (!err && s->fastopen_key.size &&
-		setsockopt(m->fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, s->fastopen_key.data,
-			(socklen_t)s->fastopen_key.size) < 0)
-		err = -errno;
+	if (!err)
+		err = set_fastopen_key(m->fd, &s->fastopen_key);
 	if (err)
 		return failed(r->ps, BLAME(.object = name.s), err, "cannot be left as it was: %s", strerror(-err));
 	err = set_early(r, m->fd, s);

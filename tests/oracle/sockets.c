@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -17,7 +18,7 @@
 
 enum { FIN_WAIT1 = 4, FIN_WAIT2 = 5 }; /* <net/tcp_states.h> */
 
-#define IP_LOCAL_PORT_RANGE_ 51 /* since 6.3 */
+#define N_OPTIONS 120
 
 static int number(int dup, int option)
 {
@@ -71,15 +72,40 @@ static void option_fact(struct oracle *o, const char *prefix, int dup, int level
 	fact(o, prefix, key, "%s", hex);
 }
 
-/* Not asked: what reading changes (error), what makes descriptors (peer pidfd), what is drawn by chance or
- * passes. */
-static bool unsteady_option(int option)
+/*
+ * Not asked: what reading changes or takes, what makes descriptors, what is drawn by chance, counts or passes; and, of more than a number, what is asked below.
+ */
+static bool unsteady_option(int level, int option)
 {
-	static const int list[] = { SO_ERROR, SO_PEERCRED, SO_ATTACH_FILTER, SO_PEERSEC, SO_INCOMING_CPU,
-		SO_INCOMING_NAPI_ID, SO_MEMINFO, SO_COOKIE, SO_NETNS_COOKIE, 77 /* SO_PEERPIDFD */ };
+	static const struct {
+		int level, first, last;
+	} list[] = {
+		{ SOL_SOCKET, SO_ERROR, SO_ERROR },
+		{ SOL_SOCKET, SO_PEERCRED, SO_PEERCRED },
+		{ SOL_SOCKET, SO_ATTACH_FILTER, SO_ATTACH_FILTER },
+		{ SOL_SOCKET, SO_PEERSEC, SO_PEERSEC },
+		{ SOL_SOCKET, SO_INCOMING_CPU, SO_INCOMING_CPU },
+		{ SOL_SOCKET, SO_MEMINFO, SO_COOKIE }, /* and SO_INCOMING_NAPI_ID */
+		{ SOL_SOCKET, SO_NETNS_COOKIE, SO_NETNS_COOKIE },
+		{ SOL_SOCKET, 77 /* SO_PEERPIDFD */, 77 },
+		{ IPPROTO_IP, 9 /* IP_PKTOPTIONS */, 9 },
+		{ IPPROTO_IP, IP_MTU, IP_MTU },
+		{ IPPROTO_IP, 64 /* iptables */, N_OPTIONS },
+		{ IPPROTO_IPV6, 6 /* IPV6_2292PKTOPTIONS */, 6 },
+		{ IPPROTO_IPV6, IPV6_MTU, IPV6_MTU },
+		{ IPPROTO_IPV6, IPV6_PATHMTU, IPV6_PATHMTU },
+		{ IPPROTO_IPV6, 64 /* ip6tables */, 65 },
+		{ IPPROTO_TCP, TCP_INFO, TCP_INFO },
+		{ IPPROTO_TCP, TCP_TIMESTAMP, TCP_TIMESTAMP },
+		{ IPPROTO_TCP, TCP_CC_INFO, TCP_CC_INFO },
+		{ IPPROTO_TCP, TCP_SAVED_SYN, TCP_REPAIR_WINDOW },
+		{ IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, TCP_ZEROCOPY_RECEIVE },
+		{ SOL_PACKET, 6 /* PACKET_STATISTICS */, 6 },
+		{ SOL_PACKET, 21 /* PACKET_ROLLOVER_STATS */, 21 },
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(list); i++)
-		if (list[i] == option)
+		if (list[i].level == level && list[i].first <= option && option <= list[i].last)
 			return true;
 	return false;
 }
@@ -91,10 +117,12 @@ static bool unsteady_stream_option(int dup, int level, int option)
 	socklen_t len = sizeof(info);
 
 	if (level == IPPROTO_IP)
-		return option == IP_MULTICAST_TTL;
+		return option == IP_MULTICAST_TTL || option == 52 /* IP_PROTOCOL, of a stream its port: of one that was
+								     closed both ways none */
+			;
 	if (level == IPPROTO_IPV6)
 		return option == IPV6_MULTICAST_HOPS || option == IPV6_MULTICAST_IF;
-	if (getsockopt(dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+	if (level != IPPROTO_TCP || getsockopt(dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return false;
 	if (option ==
 		TCP_QUICKACK) /* tcp(7): not permanent; a delayed acknowledgement that is sent by its timer changes it */
@@ -136,48 +164,30 @@ static void tcp_facts(struct oracle *o, const char *prefix, int dup)
 		fact(o, prefix, "unread", "%d", unread);
 }
 
-static void level_facts(struct oracle *o, const char *prefix, int dup, int level, const int *list, size_t n)
+/* SO_GET_FILTER counts instructions, not bytes. */
+static void filter_fact(struct oracle *o, const char *prefix, int dup)
 {
-	for (size_t i = 0; i < n; i++)
-		if (number(dup, SO_TYPE) != SOCK_STREAM || !unsteady_stream_option(dup, level, list[i]))
-			option_fact(o, prefix, dup, level, list[i]);
+	struct sock_filter program[BPF_MAXINSNS];
+	socklen_t n = BPF_MAXINSNS;
+
+	if (getsockopt(dup, SOL_SOCKET, SO_GET_FILTER, program, &n) == 0 && n)
+		fact(o, prefix, "filter", "%u instructions %016lx", n,
+			(unsigned long)hash_bytes(program, n * sizeof(*program), 0));
 }
 
-static void option_facts(struct oracle *o, const char *prefix, int dup, int domain, int protocol)
+/* Of each level all that can be read, whether anybody has a name for it or not. */
+static void option_facts(struct oracle *o, const char *prefix, int dup, int protocol)
 {
-	static const int ip[] = { IP_TOS, IP_TTL, IP_HDRINCL, IP_OPTIONS, IP_RETOPTS, IP_PKTINFO, IP_MTU_DISCOVER,
-		IP_RECVERR, IP_RECVTTL, IP_RECVTOS, IP_FREEBIND, IP_PASSSEC, IP_TRANSPARENT, IP_ORIGDSTADDR, IP_MINTTL,
-		IP_NODEFRAG, IP_CHECKSUM, IP_BIND_ADDRESS_NO_PORT, IP_RECVFRAGSIZE, IP_MULTICAST_IF, IP_MULTICAST_TTL,
-		IP_MULTICAST_LOOP, IP_MULTICAST_ALL, IP_UNICAST_IF, 26 /* IP_RECVERR_RFC4884 */, IP_LOCAL_PORT_RANGE_ };
-	static const int ipv6[] = { 2, 3, 4, 5, 8 /* those of RFC 2292 */, IPV6_CHECKSUM, 11 /* FLOWINFO */,
-		IPV6_UNICAST_HOPS, IPV6_MULTICAST_IF, IPV6_MULTICAST_HOPS, IPV6_MULTICAST_LOOP, IPV6_MTU_DISCOVER,
-		IPV6_RECVERR, IPV6_V6ONLY, 29 /* MULTICAST_ALL */, 31 /* RECVERR_RFC4884 */, 33 /* FLOWINFO_SEND */,
-		IPV6_HDRINCL, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVHOPOPTS, IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS,
-		IPV6_RECVRTHDR, IPV6_RTHDR, IPV6_RECVDSTOPTS, IPV6_DSTOPTS, IPV6_RECVPATHMTU, IPV6_DONTFRAG,
-		IPV6_RECVTCLASS, IPV6_TCLASS, IPV6_AUTOFLOWLABEL, IPV6_ADDR_PREFERENCES, IPV6_MINHOPCOUNT,
-		IPV6_ORIGDSTADDR, IPV6_TRANSPARENT, IPV6_UNICAST_IF, IPV6_RECVFRAGSIZE, IPV6_FREEBIND };
-	static const int tcp[] = { TCP_NODELAY, TCP_MAXSEG, TCP_CORK, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT,
-		TCP_SYNCNT, TCP_LINGER2, TCP_DEFER_ACCEPT, TCP_WINDOW_CLAMP, TCP_QUICKACK, TCP_CONGESTION,
-		TCP_THIN_LINEAR_TIMEOUTS, TCP_USER_TIMEOUT, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE,
-		TCP_NOTSENT_LOWAT, TCP_SAVE_SYN, TCP_INQ, TCP_TX_DELAY, TCP_ULP, 44, 45, 46 /* RTO_MAX_MS and on */ };
-	static const int udp[] = { 1 /* CORK */, 10, 11 /* coverage */, 100 /* ENCAP */, 101, 102, 103 /* SEGMENT */,
-		104 };
-	static const int packet[] = { 8 /* AUXDATA */, 9, 10 /* VERSION */, 12, 14, 15, 17, 18 /* FANOUT */, 19, 20,
-		23 /* IGNORE_OUTGOING */ };
+	static const int levels[] = { SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
+		SOL_RAW, IPPROTO_ICMPV6, SOL_PACKET, SOL_NETLINK };
+	bool stream = number(dup, SO_TYPE) == SOCK_STREAM;
 
-	for (int option = 1; option < 90; option++)
-		if (!unsteady_option(option))
-			option_fact(o, prefix, dup, SOL_SOCKET, option);
-	if (domain == AF_INET || domain == AF_INET6)
-		level_facts(o, prefix, dup, IPPROTO_IP, ip, ARRAY_SIZE(ip));
-	if (domain == AF_INET6)
-		level_facts(o, prefix, dup, IPPROTO_IPV6, ipv6, ARRAY_SIZE(ipv6));
-	if (domain == AF_PACKET)
-		level_facts(o, prefix, dup, 263 /* SOL_PACKET */, packet, ARRAY_SIZE(packet));
-	if (protocol == IPPROTO_TCP)
-		level_facts(o, prefix, dup, IPPROTO_TCP, tcp, ARRAY_SIZE(tcp));
-	if (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE)
-		level_facts(o, prefix, dup, IPPROTO_UDP, udp, ARRAY_SIZE(udp));
+	for (size_t i = 0; i < ARRAY_SIZE(levels); i++)
+		for (int option = 1; option < N_OPTIONS; option++)
+			if (!unsteady_option(levels[i], option) &&
+				!(stream && unsteady_stream_option(dup, levels[i], option)))
+				option_fact(o, prefix, dup, levels[i], option);
+	filter_fact(o, prefix, dup);
 	if (protocol == IPPROTO_TCP)
 		tcp_facts(o, prefix, dup);
 }
@@ -226,7 +236,7 @@ void socket_facts(struct oracle *o, const char *prefix, int dup)
 	len = sizeof(addr);
 	if (getpeername(dup, (struct sockaddr *)&addr, &len) == 0)
 		name_fact(o, prefix, "peer name", &addr, len);
-	option_facts(o, prefix, dup, domain, protocol);
+	option_facts(o, prefix, dup, protocol);
 	credentials_fact(o, prefix, dup);
 	/* Peeking moves a peek offset that the program has set, and makes a netlink dump go on. */
 	if ((domain == AF_UNIX || domain == AF_INET || domain == AF_INET6) && number(dup, SO_PEEK_OFF) < 0 &&
