@@ -455,13 +455,9 @@ static int remove_leftovers(struct process *p, struct problems *ps)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && p->injection.leftovers && i < p->maps.n; i++) {
-		const struct proc_map *m = &p->maps.list[i];
-		const char perms[] = { m->prot & PROT_READ ? 'r' : '-', '-', '-', m->shared ? 's' : 'p', '\0' };
-
-		if (inject_is_leftover(m->start, m->end, perms, m->name))
-			r = inject_remove_leftover(&p->injection, m->start, m->end);
-	}
+	for (size_t i = 0; r == 0 && p->injection.leftovers && i < p->maps.n; i++)
+		if (inject_is_leftover(&p->maps.list[i]))
+			r = inject_remove_leftover(&p->injection, p->maps.list[i].start, p->maps.list[i].end);
 	return r < 0 ? failed(ps, BLAME_PROCESS(p), r, "what a killed spore left in its memory cannot be removed: %s",
 			       strerror(-r))
 		     : 0;

@@ -10,6 +10,7 @@
 #include "engine/members.h"
 #include "engine/search.h"
 #include "engine/settle.h"
+#include "remote/inject.h"
 
 #define ROUND_WAIT_MS 50 /* for one task to stop, before others are let go for its sake */
 #define BREATH_US     2000
@@ -60,6 +61,8 @@ static int wait_stopped(struct halt *h, struct process *p, size_t *n_pending)
 
 		if (fresh)
 			r = stop_wait(&th->stop, ROUND_WAIT_MS);
+		if (r == 0 && fresh)
+			r = inject_let_out(&th->stop);
 		if (r == 0 && th->stop.state == STOP_STOPPED && fresh)
 			sleep_wind_back(&th->stop);
 		if (r == -ETIMEDOUT) {

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "arch/x86_64/frame.h"
 #include "arch/x86_64/stub.h"
@@ -439,10 +440,44 @@ void inject_end(struct injection *in)
 	area_free(&in->area);
 }
 
-bool inject_is_leftover(uint64_t start, uint64_t end, const char *perms, const char *name)
+bool inject_is_leftover(const struct proc_map *m)
 {
-	/* With or without the " (deleted)", which readers of maps cut off. */
-	return layout_is_ours(start, end) && perms[0] == 'r' && perms[3] == 's' && !strncmp(name, "/dev/zero", 9);
+	return layout_is_ours(m->start, m->end) && m->prot & PROT_READ && m->shared &&
+	       !strncmp(m->name, "/dev/zero", 9);
+}
+
+static bool is_inside(const struct stop *s)
+{
+	_cleanup_fd_ int dir = -1;
+	struct proc_maps maps = { 0 };
+	uint64_t rip = s->regs.gp.rip;
+	bool found = false;
+
+	if (!layout_is_ours(rip, rip + 1))
+		return false;
+	dir = procfs_open_pid(s->tid);
+	if (dir < 0 || proc_maps_read(dir, &maps) < 0)
+		return false;
+	for (size_t i = 0; i < maps.n && !found; i++)
+		found = rip >= maps.list[i].start && rip < maps.list[i].end && inject_is_leftover(&maps.list[i]);
+	proc_maps_free(&maps);
+	return found;
+}
+
+int inject_let_out(struct stop *s)
+{
+	const struct timespec way_out = { 0, 50000 };
+	int r;
+
+	if (s->state != STOP_STOPPED || !is_inside(s))
+		return 0;
+	task_regs_free(&s->regs);
+	s->state = STOP_SEIZED;
+	if (ptrace(PTRACE_CONT, s->tid, 0, 0) < 0)
+		return -errno;
+	nanosleep(&way_out, NULL);
+	r = stop_interrupt(s);
+	return r < 0 ? r : -ETIMEDOUT;
 }
 
 int inject_remove_leftover(struct injection *in, uint64_t start, uint64_t end)

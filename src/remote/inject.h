@@ -44,7 +44,12 @@ int inject_leave(struct injection *in, struct stop *s);
 /* Unmaps the area. No thread may be inside. */
 void inject_end(struct injection *in);
 
-/* Is this mapping (of /proc/PID/maps: start, end, protection and name) one that a killed spore left behind? */
-bool inject_is_leftover(uint64_t start, uint64_t end, const char *perms, const char *name);
+/* Is this mapping one that a killed spore left behind? */
+bool inject_is_leftover(const struct proc_map *m);
+/*
+ * A task that a killed spore had sent into its stub finds its way out by itself, but not while it is stopped, and until then its registers are not the program's.
+ * After stop_wait. 0: it is not inside; -ETIMEDOUT: it was sent on its way, and is to be waited for again (STOP_SEIZED); -ESRCH
+ */
+int inject_let_out(struct stop *s);
 /* Removes one, in a process whose area is mapped, by a batch of its first thread. */
 int inject_remove_leftover(struct injection *in, uint64_t start, uint64_t end);

@@ -128,6 +128,8 @@ def kill_checkpoint(trial):
                 what = f"kill at call {n} of {phase or total}{', all of spore' if i % 2 else ''}"
                 _, hit = victim.run(n, ["checkpoint", tree.root, image], i % 2 == 1, phase)
                 killed += hit
+                if hit and i % 2:
+                    save_again(trial, tree, what)
                 victim.quiet()
                 trial.count += 1
                 seen = interrupted(tree, victim, hit)
@@ -145,6 +147,29 @@ def kill_checkpoint(trial):
             victim.tell_phases(CHECKPOINT)
     finally:
         victim.close()
+
+
+# src/remote/layout.c: where what spore maps into a process lies
+AREAS = range(0x2c5e00000000, 0x2c6200000000)
+
+
+def save_again(trial, tree, what):
+    """At once, while threads may still be on their way out of what the killed spore had them do: that is no state to be saved."""
+    again = f"{trial.work}/again"
+    for _ in range(5):
+        status, _, err = trial.call("checkpoint", tree.root, again)
+        if "its keeper died" not in err:        # that of the killed one, which still took the call
+            break
+    if status:
+        trial.fail(f"{what}: the next checkpoint exits {status}: {err[-300:]}")
+        return
+    status, out, err = trial.call("inspect", "--json", again)
+    for n, rip in enumerate(re.findall(r'"rip": ?(\d+)', out)):
+        if int(rip) in AREAS:
+            trial.fail(f"{what}: the next checkpoint has thread {n} of the tree in code of spore's")
+    if status or '"rip"' not in out:
+        trial.fail(f"{what}: inspect of the next checkpoint exits {status}: {err[-300:]}")
+    shutil.rmtree(again, ignore_errors=True)
 
 
 def interrupted(tree, victim, hit):

@@ -74,7 +74,10 @@ int process_stop(struct stopped *p, pid_t pid)
 	for (size_t i = 0; i < p->n && !r; i++)
 		r = stop_interrupt(&p->list[i]);
 	for (size_t i = 0; i < p->n && !r; i++)
-		r = stop_wait(&p->list[i], 5000);
+		do {
+			r = stop_wait(&p->list[i], 5000);
+			r = r ? r : inject_let_out(&p->list[i]);
+		} while (r == -ETIMEDOUT);
 	if (p->n && !r) {
 		_cleanup_fd_ int dir = procfs_open_pid(pid);
 
@@ -170,7 +173,6 @@ int round_trip(pid_t pid, size_t n, struct gadget_cache *cache)
 
 int remove_leftovers(pid_t pid)
 {
-	_cleanup_free_ char *maps = read_maps(pid);
 	struct stopped p;
 	struct injection in;
 	struct problems ps;
@@ -178,17 +180,11 @@ int remove_leftovers(pid_t pid)
 
 	problems_init(&ps);
 	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, ARENA, NULL, &ps))) {
-		for (char *line = strtok(maps, "\n"); line; line = strtok(NULL, "\n")) {
-			uint64_t start, end;
-			char perms[5], name[64] = "";
-
-			if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %63[^\n]", &start, &end, perms, name) < 3)
-				continue;
-			if (!inject_is_leftover(start, end, perms, name))
-				continue;
-			n++;
-			CHECK(!inject_remove_leftover(&in, start, end));
-		}
+		for (size_t i = 0; i < p.maps.n; i++)
+			if (inject_is_leftover(&p.maps.list[i])) {
+				n++;
+				CHECK(!inject_remove_leftover(&in, p.maps.list[i].start, p.maps.list[i].end));
+			}
 		inject_end(&in);
 	}
 	process_release(&p);

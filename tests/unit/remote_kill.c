@@ -60,7 +60,7 @@ static void test_kill(const char *name, target *body, size_t inside, int times, 
 		left = remove_leftovers(pid);
 		after = read_maps(pid);
 		if (!CHECK(!strcmp(before, after)))
-			fprintf(stderr, "before:\n%safter:\n%s", before, after);
+			fprintf(stderr, "%s, before:\n%safter:\n%s", name, before, after);
 	}
 	printf("%-12s %d tracers killed, %d leftovers removed, %u EINTR\n", name, done, left, s->eintr);
 	target_end(pid);

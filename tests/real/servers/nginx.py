@@ -106,10 +106,11 @@ def main(full, times):
         answers, size, rounds = answers + more, size + more_size, rounds + 1
     clock.wait()
     yield
-    stop(server, signal.SIGQUIT)
+    # before the end, in which one worker closes idle connections that another still proxies wrk's last requests through
     with open("error.log") as f:
         if errors := [line for line in f if "[warn]" not in line]:
             raise Wrong(f"nginx: {errors[:3]}")
+    stop(server, signal.SIGQUIT)
     sent, sent_size = logged()
     # wrk goes while its last requests are under way: they are in the log, and nowhere else
     flying = rounds * CONNECTIONS
