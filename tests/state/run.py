@@ -531,16 +531,16 @@ def run_all(makers, opts):
 
 
 def choose(makers, opts):
-    if opts.names:
-        for name in opts.names:
-            if not any(fnmatch.fnmatch(m.name, name) for m in makers):
-                sys.exit(f"run.py: no maker is called {name}")
-        makers = [m for m in makers if any(fnmatch.fnmatch(m.name, n) for n in opts.names)]
     if opts.group:
         groups = set(",".join(opts.group).split(","))
         for group in groups - {m.group for m in makers}:
             sys.exit(f"run.py: no group of makers is called {group}")
         makers = [m for m in makers if m.group in groups]
+    if opts.names:
+        for name in opts.names:
+            if not any(fnmatch.fnmatch(m.name, name) for m in makers):
+                sys.exit(f"run.py: no maker is called {name}")
+        makers = [m for m in makers if any(fnmatch.fnmatch(m.name, n) for n in opts.names)]
     return makers
 
 
