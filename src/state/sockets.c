@@ -141,20 +141,41 @@ static int read_queue(struct capture *c, struct socket_look *s)
 	return find_in_flight(c, f, &s->queue, &s->in_flight, &s->n_in_flight);
 }
 
-int socket_read_early(struct capture *c, struct socket_look *s)
+/* Of a listener, i says which of n connections; else n is 0. */
+static int read_early(struct capture *c, struct socket_look *s, size_t i, size_t n, const struct socket_early **out)
 {
 	struct file_look *f = (struct file_look *)s->description->look;
-	int fd = file_dup(c, f), err = fd < 0 ? fd : unix_early_read(c, fd, &s->early);
+	struct socket_early *e = calloc(1, sizeof(*e));
+	int fd = file_dup(c, f), err = fd < 0 ? fd : 0;
 
-	if (err == -ENOENT)
-		return refused(c->ps,
-			BLAME_FILE(f, .passing = true, .remedy = "let the program that listens accept it"),
-			"a descriptor that nobody else has was sent on it, a connection that is not accepted yet");
+	*out = NULL;
+	if (!e)
+		return -ENOMEM;
+	e->next = s->early;
+	s->early = e;
+	if (!err)
+		err = n ? unix_early_read_waiting(c, fd, i, n, &e->queue) : unix_early_read(c, fd, &e->queue);
 	if (err)
 		return refused(c->ps,
 			BLAME_FILE(f, .passing = true, .remedy = "let the program that listens accept it"),
-			"what was sent on a connection that is not accepted yet cannot be read");
-	return find_in_flight(c, f, &s->early, &s->early_flight, &s->n_early_flight);
+			err == -ENOENT
+				? "a descriptor that nobody else has was sent on a connection that is not accepted yet"
+				: "what was sent on a connection that is not accepted yet cannot be read");
+	err = find_in_flight(c, f, &e->queue, &e->in_flight, &e->n_in_flight);
+	if (!err)
+		*out = e;
+	return err;
+}
+
+int socket_read_early(struct capture *c, struct socket_look *s, const struct socket_early **out)
+{
+	return read_early(c, s, 0, 0, out);
+}
+
+int socket_read_closed(
+	struct capture *c, struct socket_look *listener, size_t i, size_t n, const struct socket_early **out)
+{
+	return read_early(c, listener, i, n, out);
 }
 
 int socket_read_queue(struct capture *c, struct socket_look *s)
@@ -256,28 +277,37 @@ int sockets_view(struct capture *c, struct socket_view **out)
 	return err;
 }
 
+static void free_in_flight(struct file_look *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(list[i].link);
+		free(list[i].info);
+		close_fd(&list[i].dup);
+	}
+	free(list);
+}
+
+static void free_early(struct socket_early *e)
+{
+	while (e) {
+		struct socket_early *next = e->next;
+
+		free_in_flight(e->in_flight, e->n_in_flight);
+		socket_queue_free(&e->queue);
+		free(e);
+		e = next;
+	}
+}
+
 void sockets_free(struct sockets *s)
 {
 	if (!s)
 		return;
 	for (size_t i = 0; i < s->n; i++) {
-		for (size_t k = 0; k < s->list[i].n_in_flight; k++) {
-			struct file_look *f = &s->list[i].in_flight[k];
-
-			free(f->link);
-			free(f->info);
-			close_fd(&f->dup);
-		}
-		free(s->list[i].in_flight);
-		for (size_t k = 0; k < s->list[i].n_early_flight; k++) {
-			free(s->list[i].early_flight[k].link);
-			free(s->list[i].early_flight[k].info);
-			close_fd(&s->list[i].early_flight[k].dup);
-		}
-		free(s->list[i].early_flight);
+		free_in_flight(s->list[i].in_flight, s->list[i].n_in_flight);
+		free_early(s->list[i].early);
 		tcp_look_free(s->list[i].tcp);
 		socket_queue_free(&s->list[i].queue);
-		socket_queue_free(&s->list[i].early);
 	}
 	free(s->list);
 	socket_view_free(s->view);

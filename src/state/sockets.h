@@ -12,6 +12,14 @@
 #include "state/socket_view.h"
 #include "state/socket_queue.h"
 
+/* AF_UNIX: what was sent on a connection that nobody has accepted yet. */
+struct socket_early {
+	struct socket_early *next;
+	struct socket_queue queue;
+	struct file_look *in_flight; /* one for each descriptor in it, in order */
+	size_t n_in_flight;
+};
+
 struct socket_look {
 	struct description *description;
 	uint64_t ino;
@@ -21,11 +29,9 @@ struct socket_look {
 	struct file_look *in_flight;  /* one for each descriptor in the queue, in order */
 	size_t n_in_flight;
 	bool is_read;
-	struct socket_queue early;	/* AF_UNIX: what it sent and nobody has accepted yet */
-	struct file_look *early_flight; /* as in_flight */
-	size_t n_early_flight;
-	struct tcp_look *tcp; /* TCP: state/tcp_look.h */
-	bool waits;	      /* connected to a listener of the tree, which has not accepted it yet */
+	struct socket_early *early; /* its own; of a listener: of clients that have closed since */
+	struct tcp_look *tcp;	    /* TCP: state/tcp_look.h */
+	bool waits;		    /* connected to a listener of the tree, which has not accepted it yet */
 };
 
 struct sockets {
@@ -44,7 +50,10 @@ void sockets_free(struct sockets *s);					     /* takes NULL */
 struct socket_look *socket_find(const struct descriptions *d, uint64_t ino); /* NULL: none of the tree's */
 /* Reads the queue, if that was not done yet. */
 int socket_read_queue(struct capture *c, struct socket_look *s);
-/* Fills `early`. 0; it may have been refused. */
-int socket_read_early(struct capture *c, struct socket_look *s);
+/* What it sent and nobody has accepted yet. 0; it may have been refused, which leaves *out NULL. */
+int socket_read_early(struct capture *c, struct socket_look *s, const struct socket_early **out);
+/* The same of the i-th of n connections that wait at a listener, whose client has closed since. */
+int socket_read_closed(
+	struct capture *c, struct socket_look *listener, size_t i, size_t n, const struct socket_early **out);
 /* For what cannot be asked for. Negative errno where it cannot be had. */
 int sockets_view(struct capture *c, struct socket_view **out);

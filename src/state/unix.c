@@ -4,7 +4,6 @@
  * lies in a queue is part of the receiver; what a socket has sent lies in its peer's.
  */
 #include "state/unix.h"
-#include "state/unix_early.h"
 
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -257,14 +256,15 @@ static int copy_queue(
 /* It lies in a socket that nobody has a descriptor of. */
 static int capture_sent(struct capture *c, int fd, struct socket_look *own, struct unix_state *s)
 {
+	const struct socket_early *e = NULL;
 	int sent = 0, err;
 
 	if (ioctl(fd, SIOCOUTQ, &sent) < 0)
 		return -errno;
 	if (!sent || !c->writer)
 		return 0;
-	err = socket_read_early(c, own);
-	return err ? err : copy_queue(c, &own->early, own->early_flight, &s->sent, &s->n_sent);
+	err = socket_read_early(c, own, &e);
+	return err || !e ? err : copy_queue(c, &e->queue, e->in_flight, &s->sent, &s->n_sent);
 }
 
 /* What these messages take of a sender's buffer. */
@@ -322,27 +322,18 @@ static int capture_queue(struct capture *c, struct socket_look *own, struct unix
 /* --- not yet accepted --- */
 
 /* Nobody has its end any more; but what it sent is there to be read. */
-static int capture_closed(
-	struct capture *c, const struct file_look *f, int fd, size_t i, size_t n, struct unix_waiting *w)
+static int capture_closed(struct capture *c, struct socket_look *listener, size_t i, size_t n, struct unix_waiting *w)
 {
-	struct socket_queue q = { 0 };
-	int err = c->writer ? unix_early_read_waiting(c, fd, i, n, &q) : 0;
+	const struct socket_early *e = NULL;
+	int err = c->writer ? socket_read_closed(c, listener, i, n, &e) : 0;
 
-	for (size_t k = 0; k < q.n && !err; k++)
-		if (q.list[k].n_fds)
-			err = -ENOTSUP;
-	if (err)
-		err = refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program accept it"),
-			"what a client sent that has closed its connection before that was accepted cannot be read");
-	else
-		err = copy_queue(c, &q, NULL, &w->sent, &w->n_sent);
-	socket_queue_free(&q);
-	return err;
+	return err || !e ? err : copy_queue(c, &e->queue, e->in_flight, &w->sent, &w->n_sent);
 }
 
-static int capture_waiting(
-	struct capture *c, const struct file_look *f, int fd, const struct unix_diag *d, struct unix_state *s)
+static int capture_waiting(struct capture *c, const struct file_look *f, struct socket_look *own, struct unix_state *s)
 {
+	const struct unix_diag *d = own->diag;
+
 	s->backlog = d->backlog;
 	s->waiting = calloc(d->n_waiting + 1, sizeof(*s->waiting));
 	if (!s->waiting)
@@ -359,7 +350,7 @@ static int capture_waiting(
 			continue;
 		}
 		if (!who) {
-			int err = capture_closed(c, f, fd, i, d->n_waiting, &s->waiting[s->n_waiting]);
+			int err = capture_closed(c, own, i, d->n_waiting, &s->waiting[s->n_waiting]);
 
 			if (err)
 				return err;
@@ -385,7 +376,7 @@ static int capture_connection(
 		return refused(c->ps, BLAME_FILE(f), "an error (SO_ERROR) of a datagram socket that was not told yet");
 	switch (s->state) {
 	case UNIX_LISTENS:
-		return capture_waiting(c, f, fd, own->diag, s);
+		return capture_waiting(c, f, own, s);
 	case UNIX_CONNECTED:
 		peer = socket_find(c->descriptions, own->diag->peer);
 		s->peer = backing_id(c, peer->description->look);

@@ -18,6 +18,7 @@ struct reading {
 	struct capture *c;
 	uint64_t level;				/* how deep the tree's pid namespace is */
 	uint64_t at_pid, at_uid, at_gid, at_fp; /* in a buffer */
+	uint64_t urgent;			/* the buffer with the byte out of band; 0: there is none */
 };
 
 /* The number that the tree knows it by; 0: none. */
@@ -88,6 +89,8 @@ static int read_message(const struct reading *r, struct socket_buffer *b, struct
 	*m = (struct queue_message){
 		.data = b->data, .size = b->size, .has_credentials = pid || uid != NOBODY, .uid = uid, .gid = gid
 	};
+	if (b->address == r->urgent)
+		m->mark = MARK_OUT_OF_BAND;
 	b->data = NULL;
 	if (pid)
 		err = number_of(r, pid, &m->pid);
@@ -97,15 +100,15 @@ static int read_message(const struct reading *r, struct socket_buffer *b, struct
 /* How deep the tree is tells the one who dialled, who is of the tree. */
 static int check_end(struct reading *r, uint64_t sock)
 {
-	uint64_t dialler = 0, urgent = 0;
+	uint64_t dialler = 0;
 	int err = kernel_peek_member(r->c->kernel, sock, "sock", "sk_peer_pid", &dialler);
 
 	if (!err && !dialler)
 		err = -ENOTSUP;
 	if (!err)
 		err = kernel_peek_member(r->c->kernel, dialler, "pid", "level", &r->level);
-	if (!err && !kernel_peek_member(r->c->kernel, sock, "unix_sock", "oob_skb", &urgent) && urgent)
-		err = -ENOTSUP;
+	if (!err && kernel_peek_member(r->c->kernel, sock, "unix_sock", "oob_skb", &r->urgent) < 0)
+		r->urgent = 0; /* this kernel has none */
 	return err;
 }
 

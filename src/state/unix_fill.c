@@ -146,7 +146,7 @@ int unix_send_early(const struct unix_all *all, int fd, bool stream, const struc
 	if (n)
 		make_room(fd);
 	for (size_t i = 0; i < n && !err; i++)
-		err = list[i].mark ? -EBADMSG : send_message(&s, &list[i]);
+		err = list[i].mark == MARK_TAKEN ? -EBADMSG : send_message(&s, &list[i]);
 	return err;
 }
 

@@ -331,9 +331,79 @@ static int sent_use(struct maker_ctx *ctx)
 	return ctx->arg == SOCK_STREAM ? talk(clients[0], server) : 0;
 }
 
-/* What cannot be carried: a byte out of band; a descriptor that nobody else has; that of a client which has closed since. arg: which. */
+/* A byte out of band before it is accepted; one that came before it is an ordinary one by then. */
 
-enum { SENT_URGENT, SENT_ALONE, SENT_CLOSED, SENT_CLOSED_ALONE };
+static int sent_urgent_make(struct maker_ctx *ctx)
+{
+	ctx->arg = SOCK_STREAM;
+	TRY(listening_make(ctx));
+	clients[0] = dialled(SOCK_STREAM, path);
+	CHECK(clients[0] >= 0);
+	TRY(says(clients[0], "early"));
+	SAME(send(clients[0], "?", 1, MSG_OOB), 1);
+	TRY(says(clients[0], "later"));
+	SAME(send(clients[0], "!", 1, MSG_OOB), 1);
+	return says(clients[0], "last");
+}
+
+static int sent_urgent_use(struct maker_ctx *ctx)
+{
+	char text[32] = "";
+
+	server = accept(listener, NULL, NULL);
+	CHECK(server >= 0);
+	SAME(poll_now(server, POLLPRI), POLLPRI);
+	SAME(recv(server, text, 1, MSG_OOB), 1);
+	SAME(text[0], '!');
+	SAME(recv(server, text, sizeof(text), 0), 11);
+	CHECK(!strcmp(text, "early?later"));
+	TRY(hears(server, "last"));
+	return talk(clients[0], server);
+}
+
+/* The client has closed since; it had sent both ends of a pipe. */
+
+static int sent_closed_make(struct maker_ctx *ctx)
+{
+	int pipes[2];
+
+	ctx->arg = SOCK_STREAM;
+	TRY(listening_make(ctx));
+	clients[0] = dialled(SOCK_STREAM, path);
+	CHECK(clients[0] >= 0 && !pipe(pipes));
+	TRY(says(clients[0], "early"));
+	TRY(send_with(clients[0], "with a pipe", (int[]){ pipes[0], pipes[1] }, 2, NULL));
+	close(clients[0]);
+	clients[1] = dialled(SOCK_STREAM, path);
+	TRY(send_with(clients[1], "another", (int[]){ pipes[1] }, 1, NULL));
+	sent_pipes[0] = pipes[0];
+	sent_pipes[1] = pipes[1];
+	return close(clients[1]);
+}
+
+static int sent_closed_use(struct maker_ctx *ctx)
+{
+	char text[8] = "";
+	int got[2];
+
+	server = accept(listener, NULL, NULL);
+	SAME(recv(server, text, 5, 0), 5);
+	CHECK(!strcmp(text, "early"));
+	TRY(receive(server, "with a pipe", 11, got, 2, NULL));
+	TRY(hangs_up(server));
+	CHECK(fcntl(got[1], F_GETFL) & O_WRONLY);
+	server = accept(listener, NULL, NULL);
+	TRY(receive(server, "another", 7, got + 1, 1, NULL));
+	close(sent_pipes[0]);
+	close(sent_pipes[1]);
+	SAME(write(got[1], "x", 1), 1);
+	SAME(read(got[0], text, 1), 1);
+	return hangs_up(server);
+}
+
+/* What cannot be carried: a descriptor that nobody else has, also of a client that has closed since. arg: which. */
+
+enum { SENT_ALONE, SENT_CLOSED, SENT_CLOSED_ALONE };
 
 static int sent_badly_make(struct maker_ctx *ctx)
 {
@@ -344,8 +414,6 @@ static int sent_badly_make(struct maker_ctx *ctx)
 	clients[0] = dialled(SOCK_STREAM, path);
 	CHECK(clients[0] >= 0);
 	TRY(says(clients[0], "early"));
-	if (which == SENT_URGENT)
-		SAME(send(clients[0], "!", 1, MSG_OOB), 1);
 	if (which == SENT_ALONE || which == SENT_CLOSED_ALONE)
 		TRY(send_with(clients[0], "alone", &fd, 1, NULL));
 	if (which == SENT_CLOSED || which == SENT_CLOSED_ALONE)
@@ -381,12 +449,12 @@ const struct maker makers_unix_listen[] = {
 	{ "kid-dials", "not accepted yet, of a child with other ids", kid_dials_make, kid_dials_use, 0, 0, NULL },
 	{ "sent-early", "something was sent before it is accepted", sent_make, sent_use, 0, SOCK_STREAM, NULL },
 	{ "sent-early-seqpacket", "the same of seqpacket", sent_make, sent_use, 0, SOCK_SEQPACKET, NULL },
-	{ "sent-early-urgent", "a byte out of band was", sent_badly_make, sent_badly_use, MAKER_MUST_REFUSE,
-		SENT_URGENT, "not accepted yet" },
+	{ "sent-early-urgent", "a byte out of band was", sent_urgent_make, sent_urgent_use, 0, 0, NULL },
+	{ "sent-early-closed", "its client has closed since", sent_badly_make, sent_badly_use, 0, SENT_CLOSED, NULL },
+	{ "sent-early-both", "the same with descriptors", sent_closed_make, sent_closed_use, 0, 0, NULL },
 	{ "sent-early-alone", "a descriptor that nobody else has was", sent_badly_make, sent_badly_use,
 		MAKER_MUST_REFUSE, SENT_ALONE, "not accepted yet" },
-	{ "sent-early-closed", "its client has closed since", sent_badly_make, sent_badly_use, 0, SENT_CLOSED, NULL },
-	{ "sent-early-both", "the same with a descriptor", sent_badly_make, sent_badly_use, MAKER_MUST_REFUSE,
-		SENT_CLOSED_ALONE, "before that was accepted" },
+	{ "sent-early-closed-alone", "the same, and its client has closed since", sent_badly_make, sent_badly_use,
+		MAKER_MUST_REFUSE, SENT_CLOSED_ALONE, "not accepted yet" },
 	{ 0 },
 };
