@@ -190,13 +190,13 @@ struct rounds {
 	struct build build;
 };
 
-static struct build *add_caller(struct callers *c, struct new_process *p)
+static struct build *add_caller(struct callers *c, struct new_thread *t)
 {
 	struct rounds *rounds = (struct rounds *)c;
 
-	if (!step_add(&rounds->step, &p->threads[0]))
+	if (!step_add(&rounds->step, t))
 		return NULL;
-	rounds->build = step_build(&rounds->step, &p->threads[0]);
+	rounds->build = step_build(&rounds->step, t);
 	return &rounds->build;
 }
 

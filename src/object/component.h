@@ -141,8 +141,8 @@ struct file_state {
 
 /* Who makes the calls of a round. */
 struct callers {
-	/* The process's leader, to queue calls for: each process once in a round, and filled before the next is asked for. NULL: out of memory. */
-	struct build *(*add)(struct callers *c, struct new_process *p);
+	/* To queue calls of a thread: each once in a round, and filled before the next is asked for. NULL: out of memory. */
+	struct build *(*add)(struct callers *c, struct new_thread *t);
 	void *state; /* what the component keeps from round to round; NULL at first */
 };
 

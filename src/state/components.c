@@ -28,7 +28,6 @@
 	X(timerfd)                                                                                                     \
 	X(signalfd)                                                                                                    \
 	X(userfaultfd)                                                                                                 \
-	X(io_uring)                                                                                                    \
 	X(namespace_file)                                                                                              \
 	X(fanotify)                                                                                                    \
 	X(inotify)                                                                                                     \
@@ -42,6 +41,7 @@
 	X(raw)                                                                                                         \
 	X(netlink)                                                                                                     \
 	X(packet)                                                                                                      \
+	X(io_uring)    /* after those whose descriptors rounds replace: they may be registered with it */              \
 	X(unsupported) /* the last of the files: matches everything */                                                 \
 	X(shm)	       /* after pipe: writing to a fifo changes its times, which are set last */                       \
 	X(locks)                                                                                                       \

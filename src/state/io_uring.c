@@ -8,19 +8,35 @@
 #include "state/io_uring.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #include "base/cleanup.h"
 #include "state/fdinfo.h"
 #include "state/files.h"
-#include "state/kernel_view.h"
+#include "state/io_uring_view.h"
 
 static const struct field file_fields[] = {
 	FIELD_UINT(struct io_uring_file, slot, "slot", "its number"),
 	FIELD_REF(struct io_uring_file, file, "file", "file", REF_LATE, "the open file"),
+	FIELD_SINCE(2, HEX, struct io_uring_file, tag, "tag", "what a completion says when it is not in use any more"),
+	FIELD_END,
+};
+
+static const struct field restriction_fields[] = {
+	FIELD_BOOL(struct io_uring_restrictions, registered, "registered", "there are some, from when it is enabled"),
+	FIELD_HEX(struct io_uring_restrictions, register_ops, "register_ops", "bits of IORING_REGISTER_* allowed"),
+	FIELD_HEX(struct io_uring_restrictions, sqe_ops, "sqe_ops", "bits of IORING_OP_* allowed"),
+	FIELD_HEX(struct io_uring_restrictions, flags_allowed, "flags_allowed", "IOSQE_* that a request may have"),
+	FIELD_HEX(struct io_uring_restrictions, flags_required, "flags_required", "and those that it must have"),
+	FIELD_END,
+};
+
+static const struct field napi_fields[] = {
+	FIELD_BOOL(struct io_uring_napi, registered, "registered", "network devices are polled"),
+	FIELD_UINT(struct io_uring_napi, timeout, "timeout", "for so many microseconds"),
+	FIELD_BOOL(struct io_uring_napi, prefer_busy_poll, "prefer_busy_poll", "rather than interrupts"),
+	FIELD_UINT(struct io_uring_napi, tracking, "tracking", "IO_URING_NAPI_TRACKING_*"),
 	FIELD_END,
 };
 
@@ -39,66 +55,28 @@ static const struct field io_uring_fields[] = {
 	FIELD_BLOB(struct io_uring_state, sqes, "sqes", "what is in the array of requests"),
 	FIELD_UINT(struct io_uring_state, slots, "slots", "room for registered files"),
 	FIELD_LIST(struct io_uring_state, files, n_files, "files", file_fields, "registered files"),
+	FIELD_SINCE(2, UINT, struct io_uring_state, alloc_start, "alloc_start",
+		"first slot that the kernel may choose for a file"),
+	FIELD_SINCE(2, UINT, struct io_uring_state, alloc_end, "alloc_end", "the one behind the last"),
+	FIELD_SINCE(2, UINT, struct io_uring_state, alloc_next, "alloc_next", "from which on it looks for a free one"),
+	FIELD_SINCE(2, REF, struct io_uring_state, submitter, "submitter", "thread", REF_LATE,
+		"with IORING_SETUP_SINGLE_ISSUER: who may submit"),
+	FIELD_SINCE(2, BOOL, struct io_uring_state, submitter_ended, "submitter_ended",
+		"it has ended: nobody may any more"),
+	FIELD_SINCE(2, REF, struct io_uring_state, eventfd, "eventfd", "file", REF_LATE, "is told of completions"),
+	FIELD_SINCE(2, BOOL, struct io_uring_state, eventfd_async, "eventfd_async",
+		"only of those that did not come at once (IORING_REGISTER_EVENTFD_ASYNC)"),
+	FIELD_SINCE(2, STRUCT, struct io_uring_state, restrictions, "restrictions", restriction_fields,
+		"what may be asked of it"),
+	FIELD_SINCE(2, UINT, struct io_uring_state, clock, "clock", "by which waits are timed; 0: CLOCK_MONOTONIC"),
+	FIELD_SINCE(2, STRUCT, struct io_uring_state, napi, "napi", napi_fields, "IORING_REGISTER_NAPI"),
+	FIELD_SINCE(2, BOOL, struct io_uring_state, workers_limited, "workers_limited",
+		"a task that comes to use it gets these limits (IORING_REGISTER_IOWQ_MAX_WORKERS)"),
+	FIELD_SINCE(2, UINT, struct io_uring_state, workers_bounded, "workers_bounded", "for files; 0: as it was"),
+	FIELD_SINCE(
+		2, UINT, struct io_uring_state, workers_unbounded, "workers_unbounded", "for all else; 0: as it was"),
 	FIELD_END,
 };
-
-#define LINK "anon_inode:[io_uring]"
-
-static bool io_uring_matches(const struct file_look *f)
-{
-	return !strcmp(f->link, LINK);
-}
-
-/* --- what the kernel has --- */
-
-struct ring {
-	struct capture *c;
-	struct kernel_peek *k;
-	const struct file_look *f;
-	uint64_t at; /* the struct io_ring_ctx */
-	int error;   /* of any look */
-};
-
-static uint64_t member_of(struct ring *g, uint64_t at, const char *type, const char *member)
-{
-	uint64_t value = 0;
-	int r = g->error ? 0 : kernel_peek_member(g->k, at, type, member, &value);
-
-	if (r < 0)
-		g->error = r;
-	return value;
-}
-
-#define RING(g, member)		member_of((g), (g)->at, "io_ring_ctx", member)
-#define OF(g, at, type, member) member_of((g), (at), type, member)
-
-/* Where a structure within the ring's lies. */
-static uint64_t within(struct ring *g, const char *member)
-{
-	uint64_t at = 0;
-	int r = g->error ? 0 : kernel_peek_address(g->k, g->at, "io_ring_ctx", member, &at);
-
-	if (r < 0)
-		g->error = r;
-	return at;
-}
-
-static int refuse(struct ring *g, const char *remedy, const char *what)
-{
-	return refused(g->c->ps, BLAME_FILE(g->f, .remedy = remedy), "an io_uring %s", what);
-}
-
-static bool is_empty_list(struct ring *g, const char *member)
-{
-	uint64_t at = within(g, member), first = OF(g, at, "list_head", "next");
-
-	return g->error || first == at;
-}
-
-static bool has_any(struct ring *g, const char *xarray)
-{
-	return OF(g, within(g, xarray), "xarray", "xa_head") != 0;
-}
 
 /* --- requests under way --- */
 
@@ -141,7 +119,7 @@ static bool has_registered_rings(struct ring *g, uint64_t tctx)
 /* The tasks that have ever used it and live. */
 static void look_at_users(struct ring *g, struct users *u)
 {
-	uint64_t head = within(g, "tctx_list"), node = OF(g, head, "list_head", "next"), offset = 0;
+	uint64_t head = WITHIN(g, "tctx_list"), node = OF(g, head, "list_head", "next"), offset = 0;
 
 	*u = (struct users){ 0 };
 	if (kernel_peek_address(g->k, 0, "io_tctx_node", "ctx_node", &offset) < 0)
@@ -174,51 +152,48 @@ static void drain(struct ring *g, struct users *u)
 
 /* --- what cannot be carried --- */
 
+#define NAPI_TRACKING_STATIC 1
+
 static void look_at_registered(struct ring *g)
 {
-	uint64_t files = within(g, "file_table"), buffers = within(g, "buf_table");
-	uint64_t n = OF(g, files, "io_rsrc_data", "nr");
+	const uint64_t buffers = WITHIN(g, "buf_table");
+	const bool restricted = OF(g, WITHIN(g, "restrictions"), "io_restriction", "registered");
 
-	if (RING(g, "io_ev_fd"))
-		refuse(g, "unregister it before the checkpoint", "with a registered eventfd");
-	if (RING(g, "restricted") || OF(g, within(g, "restrictions"), "io_restriction", "registered"))
-		refuse(g, NULL, "with restrictions");
-	if (has_any(g, "personalities"))
-		refuse(g, "unregister them before the checkpoint", "with registered personalities");
-	if (has_any(g, "io_bl_xa"))
-		refuse(g, "unregister them before the checkpoint", "with provided buffers");
-	if (has_any(g, "zcrx_ctxs"))
-		refuse(g, NULL, "that receives without copying");
+	if (restricted && RING(g, "drain_disabled"))
+		ring_refuse(g, NULL, "with restrictions, after requests that asked for no completion");
+	if (ring_has_any(g, "personalities"))
+		ring_refuse(g, "unregister them before the checkpoint", "with registered personalities");
+	if (ring_has_any(g, "io_bl_xa"))
+		ring_refuse(g, "unregister them before the checkpoint", "with provided buffers");
+	if (ring_has_any(g, "zcrx_ctxs"))
+		ring_refuse(g, NULL, "that receives without copying (IORING_REGISTER_ZCRX_IFQ)");
+	if (OF(g, WITHIN(g, "param_region"), "io_mapped_region", "nr_pages"))
+		ring_refuse(g, NULL, "with a region of memory for arguments (IORING_REGISTER_MEM_REGION)");
 	if (OF(g, buffers, "io_rsrc_data", "nr"))
-		refuse(g, "unregister them before the checkpoint", "with registered buffers");
-	if (n && (RING(g, "file_alloc_start") || RING(g, "file_alloc_end") != n))
-		refuse(g, NULL, "with a range for the numbers of registered files");
+		ring_refuse(g, "unregister them before the checkpoint", "with registered buffers");
+	if (RING(g, "napi_track_mode") == NAPI_TRACKING_STATIC && !ring_list_is_empty(g, WITHIN(g, "napi_list")))
+		ring_refuse(g, NULL, "that polls certain network devices (IO_URING_NAPI_STATIC_ADD_ID)");
 }
 
 static void look_at_settings(struct ring *g)
 {
-	const char *at = g->f->info, *napi = fdinfo_next(&at, "NAPI");
-	uint64_t flags = RING(g, "flags"), taken = RING(g, "cached_sq_head"), given = RING(g, "cached_cq_tail");
+	const uint64_t flags = RING(g, "flags"), taken = RING(g, "cached_sq_head"), given = RING(g, "cached_cq_tail");
 
-	if (flags & ~(uint64_t)IO_URING_CARRIED)
-		refuse(g, "make it without IORING_SETUP_SQPOLL, ATTACH_WQ, SINGLE_ISSUER, DEFER_TASKRUN and NO_MMAP",
+	if (flags & (IORING_SETUP_SQPOLL | IO_URING_NO_MMAP))
+		ring_refuse(g, "make it without IORING_SETUP_SQPOLL and NO_MMAP",
 			"of a kind that only the program could make again");
+	else if (flags & ~(uint64_t)IO_URING_CARRIED)
+		ring_refuse(g, NULL, "made with a flag that spore does not know");
 	if (RING(g, "compat"))
-		refuse(g, NULL, "of a 32-bit program");
-	if (RING(g, "clockid") != CLOCK_MONOTONIC)
-		refuse(g, NULL, "with a clock of its own");
-	if (RING(g, "iowq_limits_set"))
-		refuse(g, NULL, "with a limit of workers");
-	if (napi && strncmp(napi, "disabled", 8) != 0)
-		refuse(g, NULL, "that polls network devices (NAPI)");
-	if (RING(g, "check_cq") || !is_empty_list(g, "cq_overflow_list"))
-		refuse(g, "let the program take them", "with more completions than it has room for");
+		ring_refuse(g, NULL, "of a 32-bit program");
+	if (RING(g, "check_cq") || !ring_list_is_empty(g, WITHIN(g, "cq_overflow_list")))
+		ring_refuse(g, "let the program take them", "with more completions than it has room for");
 	if (taken + given > IO_URING_REQUESTS_MAX)
-		refuse(g, NULL,
+		ring_refuse(g, NULL,
 			"that has carried out more than 134 million requests, which a restored one would have to "
 			"repeat");
 	if (taken > given && !RING(g, "drain_disabled"))
-		refuse(g, NULL, "that has lost submissions or completions");
+		ring_refuse(g, NULL, "that has lost submissions or completions");
 }
 
 static void look_at_ring(struct ring *g, bool stopped)
@@ -228,12 +203,12 @@ static void look_at_ring(struct ring *g, bool stopped)
 	if (stopped)
 		drain(g, &u);
 	if (!g->error && u.in_flight)
-		refuse(g, "wait until its requests have ended, or cancel them",
+		ring_refuse(g, "wait until its requests have ended, or cancel them",
 			"with requests under way that do not end by themselves");
 	if (!g->error && u.outside)
-		refuse(g, NULL, "that a process outside of the tree uses");
+		ring_refuse(g, NULL, "that a process outside of the tree uses");
 	if (!g->error && u.registered_rings)
-		refuse(g, "unregister it before the checkpoint",
+		ring_refuse(g, "unregister it before the checkpoint",
 			"whose descriptor is registered (io_uring_register_ring_fd)");
 	look_at_registered(g);
 	look_at_settings(g);
@@ -242,31 +217,16 @@ static void look_at_ring(struct ring *g, bool stopped)
 			"it cannot be told what an io_uring holds: %s", strerror(-g->error));
 }
 
-static int ring_of(struct capture *c, const struct file_look *f, struct ring *g)
-{
-	*g = (struct ring){ .c = c, .k = c->kernel, .f = f };
-	g->error = kernel_object(c, f, &g->at);
-	return g->error;
-}
-
-static const struct description *description_of(const struct capture *c, uint64_t ino)
-{
-	for (const struct description *d = c->descriptions->first; d; d = d->next)
-		if (d->look->ino == ino && io_uring_matches(d->look))
-			return d;
-	return NULL;
-}
-
 static void look_at_mappings(struct capture *c)
 {
 	for (size_t i = 0; i < c->process->maps.n; i++) {
 		const struct proc_map *m = &c->process->maps.list[i];
 		char object[64];
 
-		if (strcmp(m->name, LINK) != 0)
+		if (strcmp(m->name, RING_LINK) != 0)
 			continue;
 		snprintf(object, sizeof(object), "mapping %lx-%lx", m->start, m->end);
-		if (!description_of(c, m->inode))
+		if (!ring_description(c, m->inode))
 			refused(c->ps,
 				BLAME_PROCESS(c->process, .object = object, .remedy = "unmap it, or keep it open"),
 				"an io_uring that no process has open");
@@ -281,7 +241,7 @@ static struct file_look *next_ring(struct process *p, size_t *at)
 	while (*at < p->n_files) {
 		struct file_look *f = &p->files[(*at)++];
 
-		if (io_uring_matches(f) && f->description->look == f)
+		if (ring_matches(f) && f->description->look == f)
 			return f;
 	}
 	return NULL;
@@ -316,129 +276,18 @@ static int io_uring_look(struct capture *c)
 	return 0;
 }
 
-/* --- capture --- */
-
-static int read_region(struct ring *g, int fd, const char *region, off_t offset, struct blob *out)
-{
-	size_t size = OF(g, within(g, region), "io_mapped_region", "nr_pages") * PAGE_SIZE;
-	void *from;
-
-	if (g->error)
-		return g->error;
-	from = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, offset);
-	if (from == MAP_FAILED)
-		return -errno;
-	out->data = malloc(size);
-	if (out->data) {
-		memcpy(out->data, from, size);
-		out->size = size;
-	}
-	munmap(from, size);
-	return out->data ? 0 : -ENOMEM;
-}
-
-/* The open file whose struct file that is; 0: nobody has it open. */
-static object_id file_at(struct capture *c, uint64_t file)
-{
-	for (const struct description *d = c->descriptions->first; d; d = d->next) {
-		_cleanup_fd_ int fd = description_dup(d);
-		uint64_t other, object;
-
-		if (fd >= 0 && kernel_peek_file(c->kernel, fd, &other, &object) == 0 && other == file)
-			return d->external ? 0 : d->file;
-	}
-	return 0;
-}
-
-#define FILE_FLAGS 7ull /* in the low bits of the pointer */
-
-static int capture_file(struct ring *g, struct io_uring_state *s, uint64_t slot, uint64_t node)
-{
-	uint64_t file = OF(g, node, "io_rsrc_node", "file_ptr") & ~FILE_FLAGS;
-	object_id id = g->error ? 0 : file_at(g->c, file);
-
-	if (g->error)
-		return g->error;
-	if (OF(g, node, "io_rsrc_node", "tag"))
-		return refuse(g, NULL, "with a tag at a registered file");
-	if (!id)
-		return refuse(g, "keep it open", "with a registered file that no process has open");
-	s->files[s->n_files++] = (struct io_uring_file){ slot, id };
-	return 0;
-}
-
-static int capture_files(struct ring *g, struct io_uring_state *s)
-{
-	uint64_t table = within(g, "file_table"), nodes, node;
-	int r = 0;
-
-	s->slots = OF(g, table, "io_rsrc_data", "nr");
-	nodes = OF(g, table, "io_rsrc_data", "nodes");
-	if (g->error || !s->slots)
-		return g->error;
-	s->files = calloc(s->slots, sizeof(*s->files));
-	if (!s->files)
-		return -ENOMEM;
-	for (uint64_t i = 0; r == 0 && i < s->slots; i++) {
-		r = kernel_peek_bytes(g->k, nodes + i * sizeof(node), &node, sizeof(node));
-		if (r == 0 && node)
-			r = capture_file(g, s, i, node);
-	}
-	return r;
-}
-
-static int capture_ring(struct ring *g, int fd, struct io_uring_state *s)
-{
-	uint64_t offset = 0;
-	int r;
-
-	s->flags = RING(g, "flags");
-	s->sq_entries = RING(g, "sq_entries");
-	s->cq_entries = RING(g, "cq_entries");
-	s->sq_head = RING(g, "cached_sq_head");
-	s->cq_tail = RING(g, "cached_cq_tail");
-	s->drain_disabled = RING(g, "drain_disabled");
-	if (!(s->flags & IO_URING_NO_SQARRAY))
-		s->array = RING(g, "sq_array") - RING(g, "rings");
-	if (kernel_peek_address(g->k, 0, "io_rings", "cqes", &offset) < 0)
-		g->error = -EOPNOTSUPP;
-	s->cqes = offset;
-	r = read_region(g, fd, "ring_region", IORING_OFF_SQ_RING, &s->rings);
-	if (r == 0)
-		r = read_region(g, fd, "sq_region", IORING_OFF_SQES, &s->sqes);
-	return r < 0 ? r : capture_files(g, s);
-}
-
-/* By its descriptor, or by a mapping: then f is no descriptor. What cannot be carried was refused in the look. */
-static int io_uring_capture(struct capture *c, const struct file_look *f, void *state)
-{
-	const struct description *d = description_of(c, f->ino);
-	_cleanup_fd_ int fd = d && c->writer && c->kernel ? description_dup(d) : -1;
-	struct ring g = { .c = c, .k = c->kernel, .f = d ? d->look : f };
-	uint64_t file;
-	int r;
-
-	if (!c->writer || !c->kernel || !d)
-		return 0;
-	g.error = fd < 0 ? fd : kernel_peek_file(c->kernel, fd, &file, &g.at);
-	r = g.error ? g.error : capture_ring(&g, fd, state);
-	return r < 0 && r != -ENOTSUP ? refused(c->ps, BLAME_FILE(g.f, .remedy = KERNEL_VIEW_REMEDY),
-						"it cannot be told what an io_uring holds: %s", strerror(-r))
-				      : r;
-}
-
 const struct component component_io_uring = {
 	.kind = { .name = "io_uring",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct io_uring_state),
 		.fields = io_uring_fields,
 		.doc = "a ring of io_uring",
 		.sources = "io_uring_setup(2), io_uring_register(2); io_uring/" },
 	.scope = SCOPE_BACKING,
-	.matches = io_uring_matches,
+	.matches = ring_matches,
 	.look = io_uring_look,
 	.capture_file = io_uring_capture,
 	.validate = io_uring_validate,
 	.open = io_uring_open,
-	.fill = io_uring_fill,
+	.round = io_uring_round,
 };

@@ -1,18 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Rings of io_uring: io_uring.c looks at them and saves them, io_uring_restore.c makes them again. */
+/*
+ * Rings of io_uring. Checkpoint: io_uring.c says what a ring is and refuses what cannot be carried, io_uring_capture.c saves it, io_uring_view.c finds it in the
+ * kernel's structures. Restore: io_uring_restore.c makes rings, io_uring_round.c goes through what the tree's own tasks have to do, io_uring_register.c gives back
+ * what was registered, io_uring_wind.c brings the counters to where they were.
+ */
 #pragma once
 
 #include <linux/io_uring.h>
 
 #include "object/component.h"
 
-#define IO_URING_NO_SQARRAY (1u << 16) /* IORING_SETUP_NO_SQARRAY, newer than some headers */
+/* Newer than some headers. */
+#define IO_URING_NO_MMAP	(1u << 14) /* IORING_SETUP_NO_MMAP, 6.5 */
+#define IO_URING_NO_SQARRAY	(1u << 16) /* IORING_SETUP_NO_SQARRAY, 6.6 */
+#define IO_URING_HYBRID_IOPOLL	(1u << 17) /* IORING_SETUP_HYBRID_IOPOLL, 6.13 */
+#define IO_URING_CQE_MIXED	(1u << 18) /* IORING_SETUP_CQE_MIXED, 6.18 */
+#define IO_URING_REGISTER_NAPI	27	   /* 6.9 */
+#define IO_URING_REGISTER_CLOCK 29	   /* 6.12 */
 
-/* Flags of rings that can be made again, by anybody, as they were. */
+/* Flags of rings that can be made again as they were. */
 #define IO_URING_CARRIED                                                                                               \
-	(IORING_SETUP_IOPOLL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED |                    \
-		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG |                      \
-		IORING_SETUP_SQE128 | IORING_SETUP_CQE32 | IO_URING_NO_SQARRAY)
+	(IORING_SETUP_IOPOLL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_ATTACH_WQ |                     \
+		IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN |                        \
+		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SQE128 | IORING_SETUP_CQE32 | IORING_SETUP_SINGLE_ISSUER |    \
+		IORING_SETUP_DEFER_TASKRUN | IO_URING_NO_SQARRAY | IO_URING_HYBRID_IOPOLL | IO_URING_CQE_MIXED)
 
 /* A restored ring carries out as many requests that do nothing: this many take some ten seconds. */
 #define IO_URING_REQUESTS_MAX (1ull << 27)
@@ -20,6 +31,20 @@
 struct io_uring_file {
 	uint64_t slot;
 	object_id file;
+	uint64_t tag;
+};
+
+struct io_uring_restrictions {
+	bool registered;
+	uint64_t register_ops, sqe_ops; /* bits */
+	uint64_t flags_allowed, flags_required;
+};
+
+struct io_uring_napi {
+	bool registered;
+	uint64_t timeout; /* microseconds */
+	bool prefer_busy_poll;
+	uint64_t tracking; /* IO_URING_NAPI_TRACKING_* */
 };
 
 struct io_uring_state {
@@ -32,11 +57,69 @@ struct io_uring_state {
 	uint64_t slots;		   /* of registered files */
 	struct io_uring_file *files;
 	size_t n_files;
+	uint64_t alloc_start, alloc_end, alloc_next; /* among the slots: where the kernel chooses from */
+	object_id submitter;			     /* the thread that alone may submit */
+	bool submitter_ended;
+	object_id eventfd;
+	bool eventfd_async;
+	struct io_uring_restrictions restrictions;
+	uint64_t clock; /* 0: CLOCK_MONOTONIC */
+	struct io_uring_napi napi;
+	bool workers_limited;
+	uint64_t workers_bounded, workers_unbounded;
 };
 
 extern const struct component component_io_uring;
 
-/* --- restore: io_uring_restore.c */
+/* --- checkpoint: io_uring_capture.c */
+int io_uring_capture(struct capture *c, const struct file_look *f, void *state);
+
+/* --- restore: io_uring_restore.c, io_uring_round.c */
 int io_uring_validate(struct restore *r, const struct record *rec);
 int io_uring_open(struct restore *r, const struct record *rec, const struct file_state *file);
-int io_uring_fill(struct restore *r, const struct record *rec);
+int io_uring_round(struct restore *r, struct callers *callers, unsigned int n);
+
+/* A ring that is being made again, in the keeper. */
+struct ring_made {
+	const struct io_uring_state *s;
+	int fd;
+	struct io_uring_params p; /* where in its memory everything is */
+	uint8_t *rings, *sqes;
+	size_t rings_size, sqes_size;
+	uint32_t stride; /* of requests */
+};
+
+/* A ring of these entries and flags, mapped. 0 or negative errno. */
+int ring_make(struct ring_made *g, uint32_t sq_entries, uint32_t cq_entries, uint32_t flags);
+void ring_unmake(struct ring_made *g); /* closes it, if g->fd was not taken */
+
+static inline uint32_t *ring_word(const struct ring_made *g, uint32_t offset)
+{
+	return (uint32_t *)(void *)(g->rings + offset);
+}
+
+/* --- io_uring_register.c: what can be registered while it is not enabled yet, by anybody. 0 or negative errno. */
+int ring_register(struct restore *r, const struct ring_made *g);
+
+/* --- io_uring_wind.c */
+
+/* What is left to be done until its counters are where they were. */
+struct winding {
+	uint64_t silent;   /* requests that ask for no completion, */
+	uint64_t plain;	   /* those that get one, */
+	uint64_t messages; /* and completions that no request of it asked for */
+	uint64_t given;	   /* completions so far, */
+	uint64_t posted;   /* not counting those whose places the keeper does not know to be free yet */
+	uint64_t head;	   /* up to here the program had taken them */
+	uint32_t turn;	   /* requests at a time */
+};
+
+void wind_begin(struct winding *w, const struct ring_made *g);
+bool wind_is_done(const struct winding *w);
+/* All of it, in the calling task. 0 or negative errno. */
+int wind(struct winding *w, struct ring_made *g);
+/* Some of it, in the task that alone may submit: the keeper's part, and then what that task is to run. head_at: where it has the word that tells what it took; 0: nowhere. */
+int wind_prepare(struct winding *w, struct ring_made *g);
+void wind_queue(struct winding *w, const struct ring_made *g, struct build *b, uint64_t head_at);
+/* Looks whether all is where it was; then its memory gets what was in it. */
+int wind_end(struct ring_made *g);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -34,4 +36,71 @@ int kernel_object(struct capture *c, const struct file_look *f, uint64_t *object
 	uint64_t file;
 
 	return fd < 0 ? fd : kernel_peek_file(c->kernel, fd, &file, object);
+}
+
+/* --- tasks --- */
+
+#define SIZEOF_UPID 16 /* a number and a namespace */
+#define PIDTYPE_PID 0
+
+static int pid_of_pidfd(struct capture *c, int fd, uint64_t *pid)
+{
+	uint64_t file, ignored, inode;
+	int err = kernel_peek_file(c->kernel, fd, &file, &ignored);
+
+	if (!err)
+		err = kernel_peek_member(c->kernel, file, "file", "f_inode", &inode);
+	return err ? err : kernel_peek_member(c->kernel, inode, "inode", "i_private", pid);
+}
+
+/* How deep the keeper's own pid namespace is: that of the numbers in struct thread. */
+static int own_level(struct capture *c, uint64_t *level)
+{
+	_cleanup_fd_ int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	uint64_t pid;
+	int err = fd < 0 ? -errno : pid_of_pidfd(c, fd, &pid);
+
+	return err ? err : kernel_peek_member(c->kernel, pid, "pid", "level", level);
+}
+
+int kernel_thread(struct capture *c, uint64_t task, struct thread **out)
+{
+	uint64_t pid, level, deepest, numbers, exited;
+	int32_t number = 0;
+	int err = kernel_peek_member(c->kernel, task, "task_struct", "exit_state", &exited);
+
+	*out = NULL;
+	if (!err)
+		err = kernel_peek_member(c->kernel, task, "task_struct", "thread_pid", &pid);
+	if (err || exited || !pid)
+		return err;
+	err = own_level(c, &level);
+	if (!err)
+		err = kernel_peek_member(c->kernel, pid, "pid", "level", &deepest);
+	if (!err)
+		err = kernel_peek_address(c->kernel, pid, "pid", "numbers", &numbers);
+	if (!err && deepest < level)
+		err = -ESRCH;
+	if (!err)
+		err = kernel_peek_bytes(c->kernel, numbers + level * SIZEOF_UPID, &number, sizeof(number));
+	if (!err)
+		*out = tree_find_tid(c->tree, number);
+	return err ? err : *out ? 0 : -ESRCH;
+}
+
+int kernel_task(struct capture *c, struct process *p, uint64_t *task)
+{
+	int fd = process_pidfd(p);
+	uint64_t pid, tasks, node, links;
+	int err = fd < 0 ? fd : pid_of_pidfd(c, fd, &pid);
+
+	if (!err)
+		err = kernel_peek_address(c->kernel, pid, "pid", "tasks", &tasks);
+	if (!err)
+		err = kernel_peek_member(
+			c->kernel, tasks + PIDTYPE_PID * sizeof(uint64_t), "hlist_head", "first", &node);
+	if (!err)
+		err = kernel_peek_address(c->kernel, 0, "task_struct", "pid_links", &links);
+	*task = err ? 0 : node - links;
+	return err ? err : node ? 0 : -ESRCH;
 }

@@ -12,5 +12,10 @@ struct process *kernel_mm_owner(struct capture *c, uint64_t mm);
 /* The kernel's object behind an open file: file->private_data. */
 int kernel_object(struct capture *c, const struct file_look *f, uint64_t *object);
 
+/* Whose task_struct that is. 0: *out is the thread, NULL for one that has ended; -ESRCH: it is not of the tree. */
+int kernel_thread(struct capture *c, uint64_t task, struct thread **out);
+/* The task_struct of a process's thread that lives. */
+int kernel_task(struct capture *c, struct process *p, uint64_t *task);
+
 #define KERNEL_VIEW_REMEDY                                                                                             \
 	"use a kernel with BPF and BTF (CONFIG_DEBUG_INFO_BTF), as a user with CAP_BPF and CAP_PERFMON"

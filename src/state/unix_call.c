@@ -284,7 +284,7 @@ static int queue_all(struct callers *callers, struct unix_call **list, size_t n)
 
 	for (size_t i = 0; i < n && !err; i++) {
 		if (!i || list[i]->by != list[i - 1]->by)
-			b = callers->add(callers, list[i]->by);
+			b = callers->add(callers, &list[i]->by->threads[0]);
 		err = b ? queue_call(b, list[i]) : -ENOMEM;
 	}
 	return err;

@@ -172,7 +172,7 @@ static int userfaultfd_round(struct restore *r, struct callers *callers, unsigne
 				rec->kind == &component_userfaultfd.kind ? rec->state : NULL;
 
 			if (s && s->memory == r->processes[k]->id) {
-				b = b ? b : callers->add(callers, r->processes[k]);
+				b = b ? b : callers->add(callers, &r->processes[k]->threads[0]);
 				err = !b ? -ENOMEM : round ? fetch(r, rec, r->processes[k], n) : 0;
 				if (!err && !round)
 					queue_making(b, s, n);

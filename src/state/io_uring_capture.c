@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is saved of a ring. What cannot be was refused in the look (io_uring.c), but for what only shows here. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "state/files.h"
+#include "state/io_uring_view.h"
+
+static int read_region(struct ring *g, int fd, const char *region, off_t offset, struct blob *out)
+{
+	size_t size = OF(g, WITHIN(g, region), "io_mapped_region", "nr_pages") * PAGE_SIZE;
+	void *from;
+
+	if (g->error)
+		return g->error;
+	from = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, offset);
+	if (from == MAP_FAILED)
+		return -errno;
+	out->data = malloc(size);
+	if (out->data) {
+		memcpy(out->data, from, size);
+		out->size = size;
+	}
+	munmap(from, size);
+	return out->data ? 0 : -ENOMEM;
+}
+
+/* --- which open files it has --- */
+
+struct open_file {
+	uint64_t file, object; /* the struct file, and what stands behind it */
+	object_id id;
+};
+
+struct open_files {
+	struct open_file *list; /* sorted by file */
+	size_t n;
+};
+
+static void open_files_free(struct open_files *all)
+{
+	free(all->list);
+}
+
+static int by_file(const void *a, const void *b)
+{
+	const struct open_file *x = a, *y = b;
+
+	return (x->file > y->file) - (x->file < y->file);
+}
+
+/* Those of the outside are nobody's here. */
+static int find_open_files(struct capture *c, struct open_files *all)
+{
+	all->list = calloc(c->descriptions->n + 1, sizeof(*all->list));
+	if (!all->list)
+		return -ENOMEM;
+	for (const struct description *d = c->descriptions->first; d && all->n < c->descriptions->n; d = d->next) {
+		_cleanup_fd_ int fd = d->external ? -1 : description_dup(d);
+		struct open_file *f = &all->list[all->n];
+
+		if (fd >= 0 && kernel_peek_file(c->kernel, fd, &f->file, &f->object) == 0) {
+			f->id = d->file;
+			all->n++;
+		}
+	}
+	qsort(all->list, all->n, sizeof(*all->list), by_file);
+	return 0;
+}
+
+static object_id id_of_file(const struct open_files *all, uint64_t file)
+{
+	const struct open_file key = { .file = file }, *found = bsearch(&key, all->list, all->n, sizeof(key), by_file);
+
+	return found ? found->id : 0;
+}
+
+static object_id id_of_object(const struct open_files *all, uint64_t object)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (all->list[i].object == object)
+			return all->list[i].id;
+	return 0;
+}
+
+#define FILE_FLAGS 7ull /* in the low bits of the pointer */
+
+static int capture_file(
+	struct ring *g, const struct open_files *all, struct io_uring_state *s, uint64_t slot, uint64_t node)
+{
+	uint64_t file = OF(g, node, "io_rsrc_node", "file_ptr") & ~FILE_FLAGS;
+	object_id id = g->error ? 0 : id_of_file(all, file);
+
+	s->files[s->n_files] = (struct io_uring_file){ slot, id, OF(g, node, "io_rsrc_node", "tag") };
+	if (g->error)
+		return g->error;
+	if (!id)
+		return ring_refuse(g, "keep it open", "with a registered file that no process has open");
+	s->n_files++;
+	return 0;
+}
+
+static int capture_files(struct ring *g, const struct open_files *all, struct io_uring_state *s)
+{
+	uint64_t table = WITHIN(g, "file_table"), nodes, node;
+	int r = 0;
+
+	s->slots = OF(g, table, "io_rsrc_data", "nr");
+	nodes = OF(g, table, "io_rsrc_data", "nodes");
+	if (g->error || !s->slots)
+		return g->error;
+	s->alloc_start = RING(g, "file_alloc_start");
+	s->alloc_end = RING(g, "file_alloc_end");
+	s->alloc_next = MIN(OF(g, table, "io_file_table", "alloc_hint"), s->slots);
+	s->files = calloc(s->slots, sizeof(*s->files));
+	if (!s->files)
+		return -ENOMEM;
+	for (uint64_t i = 0; r == 0 && i < s->slots; i++) {
+		node = ring_word_at(g, nodes + i * sizeof(node));
+		r = g->error ? g->error : node ? capture_file(g, all, s, i, node) : 0;
+	}
+	return r;
+}
+
+static int capture_eventfd(struct ring *g, const struct open_files *all, struct io_uring_state *s)
+{
+	uint64_t registered = RING(g, "io_ev_fd");
+
+	if (!registered)
+		return g->error;
+	s->eventfd = id_of_object(all, OF(g, registered, "io_ev_fd", "cq_ev_fd"));
+	s->eventfd_async = OF(g, registered, "io_ev_fd", "eventfd_async");
+	return g->error	    ? g->error
+	       : s->eventfd ? 0
+			    : ring_refuse(g, "keep it open", "with a registered eventfd that no process has open");
+}
+
+/* --- its settings --- */
+
+static int capture_submitter(struct ring *g, struct io_uring_state *s)
+{
+	struct thread *submitter = NULL;
+	uint64_t task = RING(g, "submitter_task");
+	int err;
+
+	if (g->error || !(s->flags & IORING_SETUP_SINGLE_ISSUER) || s->flags & IORING_SETUP_R_DISABLED)
+		return g->error;
+	err = task ? kernel_thread(g->c, task, &submitter) : 0;
+	if (err == -ESRCH)
+		return ring_refuse(g, NULL, "that a process outside of the tree uses");
+	s->submitter = submitter && submitter->stop.state != STOP_GONE ? submitter->id : 0;
+	s->submitter_ended = !s->submitter;
+	return err;
+}
+
+static void capture_restrictions(struct ring *g, struct io_uring_restrictions *s)
+{
+	uint64_t at = WITHIN(g, "restrictions");
+
+	s->registered = OF(g, at, "io_restriction", "registered");
+	if (!s->registered)
+		return;
+	s->register_ops = OF(g, at, "io_restriction", "register_op");
+	s->sqe_ops = OF(g, at, "io_restriction", "sqe_op");
+	s->flags_allowed = OF(g, at, "io_restriction", "sqe_flags_allowed");
+	s->flags_required = OF(g, at, "io_restriction", "sqe_flags_required");
+}
+
+#define NAPI_TRACKING_INACTIVE 255
+
+static void capture_settings(struct ring *g, struct io_uring_state *s)
+{
+	uint64_t clock = RING(g, "clockid"), limits = WITHIN(g, "iowq_limits"), pair;
+
+	s->clock = clock == CLOCK_MONOTONIC ? 0 : clock;
+	capture_restrictions(g, &s->restrictions);
+	s->napi.tracking = RING(g, "napi_track_mode");
+	s->napi.registered = s->napi.tracking != NAPI_TRACKING_INACTIVE;
+	if (s->napi.registered) {
+		s->napi.timeout = RING(g, "napi_busy_poll_dt") / 1000;
+		s->napi.prefer_busy_poll = RING(g, "napi_prefer_busy_poll");
+	}
+	s->workers_limited = RING(g, "iowq_limits_set");
+	pair = ring_word_at(g, limits);
+	s->workers_bounded = (uint32_t)pair;
+	s->workers_unbounded = pair >> 32;
+}
+
+/* --- all of it --- */
+
+static int capture_registered(struct ring *g, struct io_uring_state *s)
+{
+	_cleanup_(open_files_free)
+	struct open_files all = { 0 };
+	uint64_t slots = OF(g, WITHIN(g, "file_table"), "io_rsrc_data", "nr");
+	int r = g->error;
+
+	if (r == 0 && (slots || RING(g, "io_ev_fd")))
+		r = find_open_files(g->c, &all);
+	if (r == 0)
+		r = capture_files(g, &all, s);
+	return r < 0 ? r : capture_eventfd(g, &all, s);
+}
+
+static int capture_ring(struct ring *g, int fd, struct io_uring_state *s)
+{
+	uint64_t offset = 0;
+	int r;
+
+	s->flags = RING(g, "flags");
+	s->sq_entries = RING(g, "sq_entries");
+	s->cq_entries = RING(g, "cq_entries");
+	s->sq_head = RING(g, "cached_sq_head");
+	s->cq_tail = RING(g, "cached_cq_tail");
+	s->drain_disabled = RING(g, "drain_disabled");
+	if (!(s->flags & IO_URING_NO_SQARRAY))
+		s->array = RING(g, "sq_array") - RING(g, "rings");
+	if (kernel_peek_address(g->k, 0, "io_rings", "cqes", &offset) < 0)
+		g->error = -EOPNOTSUPP;
+	s->cqes = offset;
+	r = read_region(g, fd, "ring_region", IORING_OFF_SQ_RING, &s->rings);
+	if (r == 0)
+		r = read_region(g, fd, "sq_region", IORING_OFF_SQES, &s->sqes);
+	capture_settings(g, s);
+	if (r == 0)
+		r = capture_submitter(g, s);
+	return r < 0 ? r : capture_registered(g, s);
+}
+
+/* By its descriptor, or by a mapping: then f is no descriptor. */
+int io_uring_capture(struct capture *c, const struct file_look *f, void *state)
+{
+	const struct description *d = ring_description(c, f->ino);
+	_cleanup_fd_ int fd = d && c->writer && c->kernel ? description_dup(d) : -1;
+	struct ring g = { .c = c, .k = c->kernel, .f = d ? d->look : f };
+	uint64_t file;
+	int r;
+
+	if (!c->writer || !c->kernel || !d)
+		return 0;
+	g.error = fd < 0 ? fd : kernel_peek_file(c->kernel, fd, &file, &g.at);
+	r = g.error ? g.error : capture_ring(&g, fd, state);
+	return r < 0 && r != -ENOTSUP ? refused(c->ps, BLAME_FILE(g.f, .remedy = KERNEL_VIEW_REMEDY),
+						"it cannot be told what an io_uring holds: %s", strerror(-r))
+				      : r;
+}

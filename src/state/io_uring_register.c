@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What was registered with a ring and is the same whoever registers it, done in the keeper while the ring is not enabled. io_uring_register(2); io_uring/register.c, rsrc.c. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "state/io_uring.h"
+
+static int call(const struct ring_made *g, unsigned int opcode, const void *arg, unsigned int n)
+{
+	return syscall(SYS_io_uring_register, g->fd, opcode, arg, n) < 0 ? -errno : 0;
+}
+
+/* --- files --- */
+
+static bool is_taken(const struct io_uring_state *s, uint64_t slot)
+{
+	for (size_t i = 0; i < s->n_files; i++)
+		if (s->files[i].slot == slot)
+			return true;
+	return false;
+}
+
+static int update(const struct ring_made *g, uint64_t slot, int fd)
+{
+	struct io_uring_rsrc_update u = { .offset = (uint32_t)slot, .data = (uintptr_t)&fd };
+
+	return call(g, IORING_REGISTER_FILES_UPDATE, &u, 1);
+}
+
+/* The kernel goes on choosing behind the slot that was filled last, or at the one that was emptied last: the first free one from there on is emptied. */
+static int choose_from(const struct ring_made *g)
+{
+	const struct io_uring_state *s = g->s;
+	_cleanup_fd_ int fd = eventfd(0, EFD_CLOEXEC);
+	uint64_t slot = s->alloc_next;
+	int r;
+
+	while (slot < s->alloc_end && is_taken(s, slot))
+		slot++;
+	if (slot >= s->alloc_end || slot == s->alloc_start)
+		return 0;
+	r = fd < 0 ? -errno : update(g, slot, fd);
+	return r < 0 ? r : update(g, slot, -1);
+}
+
+static int register_files(struct restore *r, const struct ring_made *g)
+{
+	const struct io_uring_state *s = g->s;
+	_cleanup_free_ int *fds = malloc((s->slots + 1) * sizeof(*fds));
+	_cleanup_free_ uint64_t *tags = calloc(s->slots + 1, sizeof(*tags));
+	struct io_uring_rsrc_register table = { .nr = (uint32_t)s->slots };
+	struct io_uring_file_index_range range = { .off = (uint32_t)s->alloc_start,
+		.len = (uint32_t)(s->alloc_end - s->alloc_start) };
+	int err;
+
+	if (!fds || !tags)
+		return -ENOMEM;
+	memset(fds, 0xff, s->slots * sizeof(*fds));
+	for (size_t i = 0; i < s->n_files; i++) {
+		int fd = restore_file(r, s->files[i].file);
+
+		if (fd < 0)
+			return fd;
+		fds[s->files[i].slot] = fd;
+		tags[s->files[i].slot] = s->files[i].tag;
+	}
+	table.data = (uintptr_t)fds;
+	table.tags = (uintptr_t)tags;
+	err = call(g, IORING_REGISTER_FILES2, &table, sizeof(table));
+	if (!err && s->alloc_end && (range.off || s->alloc_end != s->slots))
+		err = call(g, IORING_REGISTER_FILE_ALLOC_RANGE, &range, 0);
+	return err ? err : choose_from(g);
+}
+
+/* --- the rest --- */
+
+static int register_eventfd(struct restore *r, const struct ring_made *g)
+{
+	int fd = restore_file(r, g->s->eventfd);
+
+	if (fd < 0)
+		return fd;
+	return call(g, g->s->eventfd_async ? IORING_REGISTER_EVENTFD_ASYNC : IORING_REGISTER_EVENTFD, &fd, 1);
+}
+
+static int register_restrictions(const struct ring_made *g)
+{
+	const struct io_uring_restrictions *s = &g->s->restrictions;
+	struct io_uring_restriction list[2 * 64 + 2];
+	unsigned int n = 0;
+
+	memset(list, 0, sizeof(list));
+	for (uint8_t i = 0; i < 64; i++) {
+		if (s->register_ops >> i & 1)
+			list[n++] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_REGISTER_OP,
+				.register_op = i };
+		if (s->sqe_ops >> i & 1)
+			list[n++] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = i };
+	}
+	if (s->flags_allowed)
+		list[n++] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+			.sqe_flags = (uint8_t)s->flags_allowed };
+	if (s->flags_required)
+		list[n++] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED,
+			.sqe_flags = (uint8_t)s->flags_required };
+	return call(g, IORING_REGISTER_RESTRICTIONS, list, n);
+}
+
+static int register_clock(const struct ring_made *g)
+{
+	uint32_t clock[4] = { (uint32_t)g->s->clock };
+
+	return call(g, IO_URING_REGISTER_CLOCK, clock, 0);
+}
+
+static int register_napi(const struct ring_made *g)
+{
+	struct {
+		uint32_t timeout;
+		uint8_t prefer_busy_poll, opcode, pad[2];
+		uint32_t tracking, reserved;
+	} napi = { .timeout = (uint32_t)g->s->napi.timeout,
+		.prefer_busy_poll = g->s->napi.prefer_busy_poll,
+		.tracking = (uint32_t)g->s->napi.tracking };
+
+	return call(g, IO_URING_REGISTER_NAPI, &napi, 1);
+}
+
+/* What a task that comes to use the ring takes from it. */
+static int register_workers(const struct ring_made *g)
+{
+	uint32_t limits[2] = { (uint32_t)g->s->workers_bounded, (uint32_t)g->s->workers_unbounded };
+
+	return call(g, IORING_REGISTER_IOWQ_MAX_WORKERS, limits, 2);
+}
+
+int ring_register(struct restore *r, const struct ring_made *g)
+{
+	const struct io_uring_state *s = g->s;
+	int err = s->slots ? register_files(r, g) : 0;
+
+	if (!err && s->eventfd)
+		err = register_eventfd(r, g);
+	if (!err && s->clock)
+		err = register_clock(g);
+	if (!err && s->napi.registered)
+		err = register_napi(g);
+	if (!err && s->workers_limited)
+		err = register_workers(g);
+	return !err && s->restrictions.registered ? register_restrictions(g) : err;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * From a ring that is made to one that is as it was. Whoever enables a ring with IORING_SETUP_SINGLE_ISSUER is the only one that may submit from then on: so the thread
+ * that was it does that, and winds the ring on itself, as many turns in each round as fit a batch. What is registered, with the ring or by restrictions forbidden, comes before.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "state/files.h"
+#include "state/io_uring.h"
+#include "state/memory.h"
+#include "state/owner.h"
+
+/* A ring in the rounds. */
+struct turning {
+	const struct record *rec;
+	const struct io_uring_state *s;
+	struct ring_made *g;
+	struct new_thread *submitter; /* NULL: anybody, or nobody any more */
+	uint64_t head_at;	      /* where that has the word that tells what it took */
+	struct winding winding;
+	bool enabled;
+};
+
+struct rounds_of_rings {
+	struct turning *list;
+	size_t n;
+};
+
+static bool stays_disabled(const struct turning *t)
+{
+	return t->s->flags & IORING_SETUP_R_DISABLED;
+}
+
+/* --- what the keeper does --- */
+
+/* Winding is nothing to tell the program of. */
+static void silence(const struct ring_made *g)
+{
+	*ring_word(g, g->p.cq_off.flags) |= IORING_CQ_EVENTFD_DISABLED;
+}
+
+static int enable_and_wind(void *arg)
+{
+	struct turning *t = arg;
+
+	if (syscall(SYS_io_uring_register, t->g->fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+		return -errno;
+	t->enabled = true;
+	return wind(&t->winding, t->g);
+}
+
+/* The memory of the process has the ring where its program is to find it. */
+static uint64_t find_head(const struct restore *r, const struct turning *t)
+{
+	size_t n;
+	const struct record *rec = image_records(r->image, &component_memory.kind, &n);
+	const uint64_t offset = t->g->p.cq_off.head;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct memory_state *m = rec[i].state;
+
+		for (size_t k = 0; m->of == t->submitter->process->id && k < m->n_areas; k++) {
+			const struct memory_area *a = &m->areas[k];
+			uint64_t first = a->offset & (IORING_OFF_CQ_RING - 1);
+
+			if (a->backing == t->rec->id && a->prot & PROT_WRITE && !(a->offset & IORING_OFF_SQES) &&
+				first <= offset && offset - first < a->end - a->start)
+				return a->start + offset - first;
+		}
+	}
+	return 0;
+}
+
+static int begin_ring(struct restore *r, struct turning *t)
+{
+	int err = ring_register(r, t->g);
+
+	if (err)
+		return failed(r->ps, BLAME(.object = "io_uring"), err,
+			"what was registered with it cannot be again: %s", strerror(-err));
+	silence(t->g);
+	wind_begin(&t->winding, t->g);
+	if (stays_disabled(t))
+		return 0;
+	if (t->s->submitter_ended)
+		return call_in_child(enable_and_wind, t);
+	t->submitter = t->s->submitter ? owner_thread(r, t->s->submitter) : NULL;
+	if (!t->submitter)
+		return enable_and_wind(t);
+	t->head_at = find_head(r, t);
+	return 0;
+}
+
+static int end_ring(struct restore *r, struct turning *t)
+{
+	int err = wind_end(t->g);
+
+	return err ? failed(r->ps, BLAME(.object = "io_uring"), err, "cannot be brought to where it was: %s",
+			     strerror(-err))
+		   : 0;
+}
+
+/* --- what the tree's tasks do --- */
+
+static bool is_busy(const struct turning *t)
+{
+	return t->submitter && (!t->enabled || !wind_is_done(&t->winding));
+}
+
+static int queue_ring(struct build *b, struct turning *t)
+{
+	int err = t->enabled ? wind_prepare(&t->winding, t->g) : 0;
+	uint32_t fetched;
+
+	if (err)
+		return err;
+	if (t->enabled) {
+		wind_queue(&t->winding, t->g, b, t->head_at);
+		return 0;
+	}
+	fetched = build_fetch(b, "fetching an io_uring", t->g->fd);
+	batch_use(b->batch,
+		batch_call(b->batch, "io_uring_register(IORING_REGISTER_ENABLE_RINGS)", SYS_io_uring_register, 0,
+			IORING_REGISTER_ENABLE_RINGS, 0, 0),
+		0, fetched);
+	batch_use(b->batch, batch_call(b->batch, "close of an io_uring", SYS_close, 0), 0, fetched);
+	t->enabled = true;
+	return 0;
+}
+
+static int by_submitter(const void *a, const void *b)
+{
+	const struct turning *x = a, *y = b;
+
+	return x->submitter != y->submitter ? (x->submitter < y->submitter ? -1 : 1)
+					    : (x->rec > y->rec) - (x->rec < y->rec);
+}
+
+/* All of one thread in one batch. 1: there was something to do. */
+static int queue_all(struct rounds_of_rings *all, struct callers *callers)
+{
+	const struct new_thread *last = NULL;
+	struct build *b = NULL;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < all->n; i++) {
+		struct turning *t = &all->list[i];
+
+		if (!is_busy(t))
+			continue;
+		if (!b || t->submitter != last)
+			b = callers->add(callers, t->submitter);
+		last = t->submitter;
+		err = b ? queue_ring(b, t) : -ENOMEM;
+	}
+	return err ? err : b != NULL;
+}
+
+/* --- all --- */
+
+static int collect(struct restore *r, struct rounds_of_rings *all)
+{
+	size_t n;
+	const struct record *rec = image_records(r->image, &component_io_uring.kind, &n);
+
+	all->list = calloc(n + 1, sizeof(*all->list));
+	if (!all->list)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		struct turning *t = &all->list[all->n];
+
+		t->rec = &rec[i];
+		t->s = rec[i].state;
+		t->g = restore_made(r, rec[i].id)->data;
+		all->n += t->g != NULL;
+	}
+	return 0;
+}
+
+static int begin(struct restore *r, struct callers *callers, struct rounds_of_rings *all)
+{
+	int err = collect(r, all);
+
+	for (size_t i = 0; !err && i < all->n; i++)
+		err = begin_ring(r, &all->list[i]);
+	qsort(all->list, all->n, sizeof(*all->list), by_submitter);
+	return err;
+}
+
+static void end(struct callers *callers)
+{
+	struct rounds_of_rings *all = callers->state;
+
+	for (size_t i = 0; all && i < all->n; i++) {
+		all->list[i].g->fd = -1; /* the restore's, like any other */
+		ring_unmake(all->list[i].g);
+	}
+	if (all)
+		free(all->list);
+	free(all);
+	callers->state = NULL;
+}
+
+int io_uring_round(struct restore *r, struct callers *callers, unsigned int n)
+{
+	struct rounds_of_rings *all = callers->state;
+	int err = 0;
+
+	if (n == 0) {
+		callers->state = all = calloc(1, sizeof(*all));
+		err = all ? begin(r, callers, all) : -ENOMEM;
+	}
+	if (!err && n != ROUND_ABANDON)
+		err = queue_all(all, callers);
+	for (size_t i = 0; !err && n != ROUND_ABANDON && i < all->n; i++)
+		err = end_ring(r, &all->list[i]);
+	if (err != 1)
+		end(callers);
+	return err;
+}
