@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "engine/pages.h"
+#include "engine/pass.h"
 #include "kernel/peek.h"
 #include "object/identity.h"
 #include "object/component.h"
@@ -24,104 +25,7 @@
 #define ARENA_THREAD	 (8 * 1024)
 #define ARENA_FILE	 512 /* each may be asked for its flags */
 
-/* --- what all workers share --- */
-
-struct pass {
-	struct capturing *c;
-	struct identities *ids;
-	struct memory_plan *plans; /* one for each process */
-	struct descriptions *descriptions;
-	struct gadget_cache *gadgets;
-	struct witnesses *witnesses;
-	struct kernel_peek *kernel;
-	int (*fn)(struct pass *pass, size_t process);
-	int (*thread_fn)(struct pass *pass, struct thread *th);
-	_Atomic(size_t) next; /* process of a pass of anybody's */
-};
-
-static int pass_of_worker(unsigned int worker, void *arg)
-{
-	struct pass *pass = arg;
-	const struct tree *t = pass->c->tree;
-	int error = 0;
-
-	for (size_t i = 0; i < t->n_processes; i++)
-		if (t->processes[i]->worker == worker) {
-			int r = pass->fn(pass, i);
-
-			if (r < 0 && !error)
-				error = r;
-		}
-	return error;
-}
-
-static int pass_run(struct pass *pass, int (*fn)(struct pass *pass, size_t process))
-{
-	pass->fn = fn;
-	return workers_each(pass->c->workers, pass_of_worker, pass);
-}
-
-/* What is not asked by ptrace is anybody's: of processes, whichever worker's comes first. */
-static int pass_of_any(unsigned int worker, void *arg)
-{
-	struct pass *pass = arg;
-	size_t n = pass->c->tree->n_processes;
-	int error = 0;
-
-	for (size_t i; (i = pass->next++) < n;) {
-		int r = pass->fn(pass, i);
-
-		if (r < 0 && !error)
-			error = r;
-	}
-	return error;
-}
-
-static int pass_run_any(struct pass *pass, int (*fn)(struct pass *pass, size_t process))
-{
-	pass->fn = fn;
-	pass->next = 0;
-	return workers_each(pass->c->workers, pass_of_any, pass);
-}
-
-/* Of threads, each worker's share: so a process of many is not one worker's alone. Leaders are done with their processes. */
-static int threads_of_worker(unsigned int worker, void *arg)
-{
-	struct pass *pass = arg;
-	const struct tree *t = pass->c->tree;
-	size_t turn = 0;
-	int error = 0;
-
-	for (size_t i = 0; i < t->n_processes; i++)
-		for (size_t k = 1; !t->processes[i]->zombie && k < t->processes[i]->n_threads; k++) {
-			int r = turn++ % workers_count(pass->c->workers) == worker
-					? pass->thread_fn(pass, &t->processes[i]->threads[k])
-					: 0;
-
-			if (r < 0 && !error)
-				error = r;
-		}
-	return error;
-}
-
-static int pass_run_threads(struct pass *pass, int (*fn)(struct pass *pass, struct thread *th))
-{
-	pass->thread_fn = fn;
-	return workers_each(pass->c->workers, threads_of_worker, pass);
-}
-
-static struct capture capture_of(struct pass *pass, struct process *p)
-{
-	return (struct capture){ .tree = pass->c->tree,
-		.process = p,
-		.ps = pass->c->ps,
-		.writer = pass->c->writer,
-		.identities = pass->ids,
-		.descriptions = pass->descriptions,
-		.witnesses = pass->witnesses,
-		.ends = pass->c->ends,
-		.kernel = pass->kernel };
-}
+/* --- a pass --- */
 
 /* Every descriptor of the tree, and in the stop every mapping, is looked at before any is captured: what is shared with whom must be known. */
 static int look_at_files(struct pass *pass, size_t index)
@@ -162,82 +66,6 @@ static void pass_free(struct pass *pass)
 	kernel_peek_free(pass->kernel);
 	gadget_cache_free(pass->gadgets);
 	identities_free(pass->ids);
-}
-
-/* --- who is who --- */
-
-/* What /proc/PID says is its leader's, but for times and exit codes, which are not asked of threads. */
-static int identify_leader(struct thread *th, const struct process *p)
-{
-	th->stat = p->stat;
-	return proc_status_copy(&p->status, &th->status);
-}
-
-static int identify_thread(struct pass *pass, struct thread *th)
-{
-	int r;
-
-	proc_status_free(&th->status);
-	if (th->tid == th->process->pid) {
-		r = identify_leader(th, th->process);
-	} else {
-		r = proc_stat_read(th->proc_fd, &th->stat);
-		if (r == 0)
-			r = proc_status_read(th->proc_fd, &th->status);
-	}
-	th->vtid = th->status.pid_in_ns;
-	th->id = identity_of(pass->ids, "thread", (uint64_t)th->tid, th->stat.starttime, 0, NULL);
-	return r == -ENOENT ? -ESRCH : r;
-}
-
-static int find_living(struct process *p)
-{
-	if (p->living_fd != p->proc_fd)
-		close_fd(&p->living_fd);
-	p->living_fd = p->proc_fd;
-	p->living_tid = p->pid;
-	for (size_t i = 0; i < p->n_threads && p->stat.state == 'Z'; i++)
-		if (p->threads[i].stat.state != 'Z' && p->threads[i].stat.state != 'X') {
-			p->living_tid = p->threads[i].tid;
-			p->living_fd = procfs_open_pid(p->living_tid);
-			return p->living_fd < 0 ? p->living_fd : 0;
-		}
-	return 0;
-}
-
-static int identify_process(struct pass *pass, size_t index)
-{
-	struct process *p = pass->c->tree->processes[index];
-	int r;
-
-	proc_status_free(&p->status);
-	r = proc_stat_read(p->proc_fd, &p->stat);
-	if (r == 0)
-		r = proc_status_read(p->proc_fd, &p->status);
-	p->vpid = p->status.tgid_in_ns;
-	p->id = identity_of(pass->ids, "process", (uint64_t)p->pid, p->stat.starttime, 0, NULL);
-	for (size_t i = 0; i < p->n_threads; i++) {
-		p->threads[i].process = p;
-		p->threads[i].slot = i;
-	}
-	if (r == 0 && !p->zombie && p->n_threads)
-		r = identify_thread(pass, &p->threads[0]);
-	return r == -ENOENT ? -ESRCH : r;
-}
-
-int capture_identify(struct capturing *c, struct identities *ids)
-{
-	struct pass pass = { .c = c, .ids = ids };
-	int r = pass_run_any(&pass, identify_process);
-	struct tree *t = c->tree;
-
-	if (r == 0)
-		r = pass_run_threads(&pass, identify_thread);
-	for (size_t i = 0; r == 0 && i < t->n_processes; i++)
-		r = find_living(t->processes[i]);
-	if (r == 0 && t->n_processes)
-		t->own_pid_ns = t->processes[0]->vpid == 1 && t->processes[0]->status.ns_depth > 1;
-	return r;
 }
 
 /* --- a look --- */

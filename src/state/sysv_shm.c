@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "object/descriptions.h"
 #include "state/stand_in.h"
+#include "state/sysv_shm_list.h"
 
 static const struct field sysv_shm_fields[] = {
 	SYSV_FIELDS(struct sysv_shm_state),
@@ -39,132 +40,9 @@ static const struct field sysv_shm_fields[] = {
 
 /* --- which there are --- */
 
-#define NAME_PREFIX "/SYSV"
-
-bool sysv_shm_maps(const struct proc_map *m)
-{
-	return m->shared && m->deleted && !strncmp(m->name, NAME_PREFIX, strlen(NAME_PREFIX)) &&
-	       strspn(m->name + strlen(NAME_PREFIX), "0123456789abcdef") == 8 &&
-	       strlen(m->name) == strlen(NAME_PREFIX) + 8;
-}
-
 object_id sysv_shm_id(struct capture *c, uint64_t id)
 {
 	return identity_of(c->identities, "sysv_shm", id, 0, 0, NULL);
-}
-
-struct segment {
-	int id;
-	struct shmid_ds ds;
-};
-
-struct segments {
-	struct segment *list;
-	size_t n, room;
-};
-
-/* The processes' numbers are as the caller's pid namespace counts them. */
-static int list_segments(void *arg)
-{
-	struct segments *s = arg;
-	struct shmid_ds ds;
-	int last = shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&(struct shm_info){ 0 });
-
-	s->n = 0;
-	for (int i = 0; i <= last; i++) {
-		int id = shmctl(i, SHM_STAT_ANY, &ds);
-
-		if (id < 0)
-			continue;
-		if (s->n == s->room)
-			return -ENOBUFS;
-		s->list[s->n++] = (struct segment){ id, ds };
-	}
-	return 0;
-}
-
-static size_t count_segments(void)
-{
-	struct shm_info info = { 0 };
-
-	return shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&info) < 0 ? 0 : (size_t)info.used_ids;
-}
-
-/* How a process of the tree maps one. */
-/* A mapping that shows itself as one of a segment. */
-struct attachment {
-	int id;
-	const struct process *process;
-	const struct proc_map *map;
-};
-
-/* All of the tree, in the order of their segments: looked through once, for a machine may have hundreds of segments. */
-struct attachments {
-	struct attachment *list;
-	size_t n;
-};
-
-static int by_id(const void *a, const void *b)
-{
-	const struct attachment *x = a, *y = b;
-
-	return (x->id > y->id) - (x->id < y->id);
-}
-
-static size_t attachments_fill(const struct tree *t, struct attachment *list)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < t->n_processes; i++)
-		for (size_t k = 0; !t->processes[i]->zombie && k < t->processes[i]->maps.n; k++) {
-			const struct proc_map *map = &t->processes[i]->maps.list[k];
-
-			if (!sysv_shm_maps(map))
-				continue;
-			if (list)
-				list[n] = (struct attachment){ (int)map->inode, t->processes[i], map };
-			n++;
-		}
-	return n;
-}
-
-static int attachments_find(const struct tree *t, struct attachments *a)
-{
-	a->n = attachments_fill(t, NULL);
-	a->list = a->n ? calloc(a->n, sizeof(*a->list)) : NULL;
-	if (!a->n)
-		return 0;
-	if (!a->list)
-		return -ENOMEM;
-	attachments_fill(t, a->list);
-	qsort(a->list, a->n, sizeof(*a->list), by_id);
-	return 0;
-}
-
-struct mapped {
-	size_t n; /* mappings, as the kernel counts attachments */
-	const struct process *process;
-	unsigned long start, end; /* of one */
-	uint64_t name_key;
-};
-
-static struct mapped mapped_of(const struct attachments *a, int id)
-{
-	const struct attachment *first =
-		a->n ? bsearch(&(struct attachment){ .id = id }, a->list, a->n, sizeof(*a->list), by_id) : NULL;
-	struct mapped m = { 0 };
-
-	if (!first)
-		return m;
-	while (first > a->list && first[-1].id == id)
-		first--;
-	for (m.n = 1; first + m.n < a->list + a->n && first[m.n].id == id;)
-		m.n++;
-	m.process = first->process;
-	m.start = first->map->start;
-	m.end = first->map->end;
-	m.name_key = strtoul(first->map->name + strlen(NAME_PREFIX), NULL, 16);
-	return m;
 }
 
 /* In the host's namespace: who made one that nobody has attached, and who used it last, are of the tree. */
@@ -183,18 +61,17 @@ struct walk {
 
 static void walk_free(struct walk *w)
 {
-	stand_in_room_free(w->here.list, w->here.room * sizeof(*w->here.list));
-	stand_in_room_free(w->inside.list, w->inside.room * sizeof(*w->inside.list));
+	segments_free(&w->here);
+	segments_free(&w->inside);
 	free(w->attachments.list);
 }
 
 static int walk_begin(struct walk *w)
 {
-	size_t room = count_segments() + 64;
-	int r;
+	int r = segments_init(&w->here);
 
-	w->here = (struct segments){ stand_in_room(room * sizeof(struct segment)), 0, room };
-	r = w->here.list ? list_segments(&w->here) : -ENOMEM;
+	if (r == 0)
+		r = segments_list(&w->here);
 	return r < 0 ? r : attachments_find(w->c->tree, &w->attachments);
 }
 
@@ -209,12 +86,14 @@ static struct process *last_user(const struct capture *c, const struct segment *
 /* Those who have ended have a number only inside. */
 static int ask_inside(struct walk *w)
 {
+	int r;
+
 	if (!w->own || w->inside.list)
 		return 0;
-	w->inside = (struct segments){ stand_in_room(w->here.room * sizeof(struct segment)), 0, w->here.room };
-	if (!w->inside.list)
-		return -ENOMEM;
-	return stand_in_shared(w->c->tree->processes[0]->living_fd, list_segments, &w->inside, sizeof(w->inside));
+	r = segments_init(&w->inside);
+	return r < 0 ? r
+		     : stand_in_shared(
+			       w->c->tree->processes[0]->living_fd, segments_list, &w->inside, sizeof(w->inside));
 }
 
 static void give_numbers(const struct walk *w, const struct segment *s, struct sysv_shm_state *out)
@@ -399,7 +278,7 @@ static int save_segments(struct walk *w, struct process *only, void (*saved)(voi
 
 	for (size_t i = 0; r == 0 && i < w->here.n; i++) {
 		const struct segment *s = &w->here.list[i];
-		const struct mapped m = mapped_of(&w->attachments, s->id);
+		const struct mapped m = attachments_of(&w->attachments, s->id);
 
 		struct process *last = m.n ? NULL : last_user(w->c, s);
 
@@ -422,21 +301,13 @@ static int save_segments(struct walk *w, struct process *only, void (*saved)(voi
 	return r;
 }
 
-static bool is_here(const struct segments *s, uint64_t id)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if ((uint64_t)s->list[i].id == id)
-			return true;
-	return false;
-}
-
 /* It stays attached by who enters another namespace. */
 static void refuse_elsewhere(const struct walk *w)
 {
 	for (size_t i = 0; i < w->attachments.n; i++) {
 		const struct attachment *a = &w->attachments.list[i];
 
-		if (!is_here(&w->here, a->map->inode))
+		if (!segments_have(&w->here, a->map->inode))
 			refused(w->c->ps, BLAME_PROCESS(a->process, .object = a->map->name, .remedy = "detach it"),
 				"a System V segment of an IPC namespace that the process is not in");
 	}
@@ -475,7 +346,7 @@ static int mark_last_users(struct capture *c)
 	for (size_t i = 0; r == 0 && i < w.here.n; i++) {
 		struct process *p = last_user(c, &w.here.list[i]);
 
-		if (p && !mapped_of(&w.attachments, w.here.list[i].id).n)
+		if (p && !attachments_of(&w.attachments, w.here.list[i].id).n)
 			p->last_detached = true;
 	}
 	walk_free(&w);
