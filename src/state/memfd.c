@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "state/contents.h"
+#include "state/inode_marks.h"
 #include "state/xattrs.h"
 
 #ifndef F_SEAL_EXEC
@@ -24,6 +25,7 @@ struct memfd_state {
 	uint64_t mode, uid, gid;
 	int64_t mtime_s;
 	uint64_t mtime_ns;
+	struct inode_marks marks;
 	struct xattr *xattrs;
 	size_t n_xattrs;
 	struct extent *extents;
@@ -38,6 +40,8 @@ struct memfd_state {
 		FIELD_UINT(struct memfd_state, gid, "gid", "group"),                                                   \
 		FIELD_INT(struct memfd_state, mtime_s, "mtime", "last modification, seconds since 1970"),              \
 		FIELD_UINT(struct memfd_state, mtime_ns, "mtime_ns", "and nanoseconds"),                               \
+		FIELD_SINCE(2, STRUCT, struct memfd_state, marks, "marks", inode_marks_fields,                         \
+			"time of access, attributes, hint"),                                                           \
 		FIELD_LIST(struct memfd_state, xattrs, n_xattrs, "xattrs", xattr_fields, "extended attributes"),       \
 		FIELD_LIST(struct memfd_state, extents, n_extents, "extents", extent_fields, "contents")
 
@@ -86,6 +90,7 @@ static int capture_inode(struct capture *c, const struct file_look *f, struct me
 	s->mtime_ns = (uint64_t)st.st_mtim.tv_nsec;
 	s->uid = st.st_uid;
 	s->gid = st.st_gid;
+	inode_marks_read(c, fd, &s->marks);
 	if (c->writer)
 		err = xattrs_read_fd(fd, &s->xattrs, &s->n_xattrs);
 	if (c->writer && !err)
@@ -209,6 +214,16 @@ static int shmem_open(struct restore *r, const struct record *rec, const struct 
 	return open_inode(r, rec, file, true);
 }
 
+static int shmem_fill(struct restore *r, const struct record *rec)
+{
+	const struct memfd_state *s = rec->state;
+	const struct made *made = restore_made(r, rec->id);
+
+	if (made && made->fd[0] >= 0)
+		inode_marks_write(r, s->name ? s->name : "shared memory", made->fd[0], &s->marks);
+	return 0;
+}
+
 static int memfd_fill(struct restore *r, const struct record *rec)
 {
 	const struct memfd_state *s = rec->state;
@@ -218,12 +233,12 @@ static int memfd_fill(struct restore *r, const struct record *rec)
 		return 0;
 	if (fcntl(made->fd[0], F_ADD_SEALS, (int)s->seals) < 0)
 		return failed(r->ps, BLAME(.object = s->name), -errno, "its seals cannot be set: %s", strerror(errno));
-	return 0;
+	return shmem_fill(r, rec);
 }
 
 const struct component component_memfd = {
 	.kind = { .name = "memfd",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct memfd_state),
 		.fields = memfd_fields,
 		.doc = "a file of memory without a name in any directory",
@@ -237,7 +252,7 @@ const struct component component_memfd = {
 
 const struct component component_shmem = {
 	.kind = { .name = "shmem",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct memfd_state),
 		.fields = shmem_fields,
 		.doc = "the memory of shared anonymous mappings",
@@ -246,4 +261,5 @@ const struct component component_shmem = {
 	.matches = shmem_matches,
 	.capture_file = shmem_capture,
 	.open = shmem_open,
+	.fill = shmem_fill,
 };

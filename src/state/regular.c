@@ -30,6 +30,8 @@ static const struct field regular_fields[] = {
 		"the kernel makes the contents: a file of /proc, /sys or a cgroup"),
 	FIELD_BLOB(struct regular_state, build_id, "build_id", "of an ELF file"),
 	FIELD_BLOB(struct regular_state, hash, "hash", "XXH3 (128 bits) of the contents, if they are small"),
+	FIELD_SINCE(4, STRUCT, struct regular_state, marks, "marks", inode_marks_fields,
+		"time of access, attributes, hint; of a file that has no name"),
 	FIELD_LIST(struct regular_state, xattrs, n_xattrs, "xattrs", xattr_fields,
 		"extended attributes of a file without a name"),
 	FIELD_LIST(struct regular_state, extents, n_extents, "extents", extent_fields,
@@ -97,14 +99,13 @@ static int capture_contents(struct capture *c, const struct blame *who, int fd, 
 {
 	int err;
 
-	if (S_ISDIR(s->mode))
-		return 0;
-	if (!S_ISREG(s->mode))
+	if (!S_ISREG(s->mode) && !S_ISDIR(s->mode))
 		return refused(c->ps, who, "a file that has no name any more, and is no regular file");
 	if (!c->writer)
 		return 0;
+	inode_marks_read(c, fd, &s->marks);
 	err = xattrs_read_fd(fd, &s->xattrs, &s->n_xattrs);
-	if (!err)
+	if (!err && S_ISREG(s->mode))
 		err = contents_save(c, fd, &s->extents, &s->n_extents);
 	return err ? failed(c->ps, who, err, "the contents of the file cannot be saved: %s", strerror(-err)) : 0;
 }
@@ -168,7 +169,7 @@ static int regular_capture_file(struct capture *c, const struct file_look *f, vo
 
 const struct component component_regular = {
 	.kind = { .name = "regular",
-		.version = 3,
+		.version = 4,
 		.size = sizeof(struct regular_state),
 		.fields = regular_fields,
 		.doc = "a regular file or a directory (by O_PATH: any file), which its file system keeps",
@@ -178,4 +179,5 @@ const struct component component_regular = {
 	.capture_file = regular_capture_file,
 	.validate = regular_validate,
 	.open = regular_open_file,
+	.fill = regular_fill,
 };

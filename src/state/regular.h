@@ -3,6 +3,7 @@
 #pragma once
 
 #include "state/contents.h"
+#include "state/inode_marks.h"
 #include "state/xattrs.h"
 
 struct regular_state {
@@ -18,6 +19,7 @@ struct regular_state {
 	bool pseudo;	      /* of /proc, /sys or a cgroup: the kernel makes the contents */
 	struct blob build_id; /* an ELF file's */
 	struct blob hash;     /* XXH3, 128 bits, of a small file's contents */
+	struct inode_marks marks;
 	struct xattr *xattrs; /* of a file without a name, as its contents */
 	size_t n_xattrs;
 	struct extent *extents;
@@ -40,6 +42,7 @@ int regular_open(struct restore *r, const struct record *rec, uint64_t flags);
 /* src/state/regular_restore.c; the component's */
 int regular_validate(struct restore *r, const struct record *rec);
 int regular_open_file(struct restore *r, const struct record *rec, const struct file_state *file);
+int regular_fill(struct restore *r, const struct record *rec);
 
 /* src/state/regular_names.c: finds s->other. fd: any descriptor of it. -ENOENT: none was found. */
 int regular_find_other_name(struct capture *c, int fd, struct regular_state *s);

@@ -391,3 +391,13 @@ int regular_open_file(struct restore *r, const struct record *rec, const struct 
 {
 	return file_settle(regular_open(r, rec, file->flags), file);
 }
+
+int regular_fill(struct restore *r, const struct record *rec)
+{
+	const struct regular_state *s = rec->state;
+	const struct made *made = s->unlinked ? restore_made(r, rec->id) : NULL;
+
+	if (made && made->fd[0] >= 0)
+		inode_marks_write(r, s->path, made->fd[0], &s->marks);
+	return 0;
+}

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -111,7 +112,7 @@ static int open_again(int dup)
 	char path[40];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", dup);
-	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOATIME);
 }
 
 /* Whose times, attributes and contents the file system keeps for nobody else. */
@@ -119,8 +120,12 @@ static void attribute_facts(struct oracle *o, const char *prefix, int dup, const
 {
 	char names[4096], value[4096], key[300];
 	ssize_t len = flistxattr(dup, names, sizeof(names));
+	unsigned int attributes = 0;
 
 	fact(o, prefix, "modified", "%ld.%09ld", (long)st->st_mtim.tv_sec, (long)st->st_mtim.tv_nsec);
+	fact(o, prefix, "accessed", "%ld.%09ld", (long)st->st_atim.tv_sec, (long)st->st_atim.tv_nsec);
+	if (ioctl(dup, FS_IOC_GETFLAGS, &attributes) == 0)
+		fact(o, prefix, "attributes", "%#x", attributes);
 	for (ssize_t at = 0; at < len; at += strlen(names + at) + 1) {
 		ssize_t n = fgetxattr(dup, names + at, value, sizeof(value));
 

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a file without a name has beside its contents, owner and mode: a time of access, attributes (chattr(1)), a hint for writes. ioctl_iflags(2), fcntl(2). */
+
+#include "maker.h"
+
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
+#ifndef F_GET_RW_HINT
+#define F_GET_RW_HINT 1035
+#define F_SET_RW_HINT 1036
+#endif
+
+enum { UNLINKED, TMPFILE, MEMFD, DIRECTORY, BY_PATH_ALONE };
+
+static const struct timespec accessed = { .tv_sec = 1234567890, .tv_nsec = 123456789 };
+static const unsigned int marks = FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL;
+static const uint64_t hint = 3; /* RWH_WRITE_LIFE_MEDIUM */
+static int fd = -1;
+
+static int nameless(struct maker_ctx *ctx)
+{
+	switch (ctx->arg) {
+	case TMPFILE:
+		fd = open(ctx->dir, O_TMPFILE | O_RDWR, 0600);
+		break;
+	case MEMFD:
+		fd = memfd_create("marked", 0);
+		break;
+	case DIRECTORY:
+		CHECK(!mkdir(in_dir(ctx, "gone"), 0700));
+		fd = open(ctx->path, O_RDONLY | O_DIRECTORY);
+		CHECK(!rmdir(ctx->path));
+		break;
+	default:
+		fd = new_file(ctx, "gone", "", 0, O_RDWR);
+		CHECK(!unlink(ctx->path));
+	}
+	NEED(fd >= 0);
+	return 0;
+}
+
+static int marked_make(struct maker_ctx *ctx)
+{
+	const struct timespec times[2] = { accessed, { .tv_nsec = UTIME_OMIT } };
+	unsigned int now = 0;
+	char self[32];
+	int path;
+
+	TRY(nameless(ctx));
+	SAME(write(fd, "contents", 8), ctx->arg == DIRECTORY ? -1 : 8);
+	NEED(!ioctl(fd, FS_IOC_GETFLAGS, &now));
+	CHECK(!futimens(fd, times));
+	NEED(!fcntl(fd, F_SET_RW_HINT, &hint));
+	now |= marks;
+	NEED(!ioctl(fd, FS_IOC_SETFLAGS, &now)); /* it was open for more before */
+	if (ctx->arg == BY_PATH_ALONE) {
+		snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+		path = open(self, O_PATH);
+		CHECK(path >= 0 && !close(fd));
+		fd = path;
+	}
+	return 0;
+}
+
+static int marked_use(struct maker_ctx *ctx)
+{
+	unsigned int now = 0;
+	uint64_t hinted = 0;
+	struct stat st;
+	char self[32];
+
+	CHECK(!fstat(fd, &st));
+	SAME(st.st_atim.tv_sec, accessed.tv_sec);
+	SAME(st.st_atim.tv_nsec, accessed.tv_nsec);
+	if (ctx->arg == BY_PATH_ALONE) {
+		snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+		fd = open(self, O_RDONLY);
+	}
+	CHECK(!ioctl(fd, FS_IOC_GETFLAGS, &now));
+	SAME(now & marks, marks);
+	CHECK(!fcntl(fd, F_GET_RW_HINT, &hinted));
+	SAME(hinted, hint);
+	CHECK(fchmod(fd, 0644)); /* nobody may, of one that may only grow */
+	now &= ~marks;
+	CHECK(!ioctl(fd, FS_IOC_SETFLAGS, &now));
+	if (ctx->arg != DIRECTORY && ctx->arg != BY_PATH_ALONE)
+		SAME(pwrite(fd, "C", 1, 0), 1);
+	return 0;
+}
+
+#define MARKED(name, what, how)                                                                                        \
+	{                                                                                                              \
+		name, what, marked_make, marked_use, 0, how, NULL                                                      \
+	}
+
+const struct maker makers_marked[] = {
+	MARKED("unlinked", "an unlinked file", UNLINKED),
+	MARKED("unlinked-path", "one that is open by O_PATH alone", BY_PATH_ALONE),
+	MARKED("tmpfile", "a file that never had a name", TMPFILE),
+	MARKED("memfd", "a memfd", MEMFD),
+	MARKED("directory", "a removed directory", DIRECTORY),
+	{ 0 },
+};
