@@ -15,18 +15,20 @@
 #include "base/macro.h"
 #include "kernel/btf.h"
 
-#define ROOM 4096 /* bytes in one look */
+#define ROOM  4096 /* bytes in one look */
+#define STEPS 6	   /* pointers followed in one look */
 
 /* What the program is asked, and answers. */
 struct question {
-	uint64_t from;	  /* address */
+	uint64_t from;	  /* address; 0: that of who asks. Then `steps` times that of what a pointer, which lies so far from it, leads to; */
+	uint64_t pointer[STEPS]; /* where it lies, and the answer: where it leads. From the last, `size` bytes are copied */
 	uint64_t current; /* answer: the task_struct of who asks */
 	uint64_t map;	  /* answer: the struct bpf_map of the program's map of one word for each processor, */
 	uint64_t word;	  /* and where that processor has it: what tells how far apart they have such words */
 	uint32_t size;
 	uint32_t cpu;
+	uint32_t steps;
 	int32_t error; /* answer: of the reading */
-	uint32_t pad;
 };
 
 struct known_member {
@@ -99,10 +101,23 @@ static int make_map(enum bpf_map_type type, uint32_t value_size, uint32_t flags)
 #define LOAD(w, d, s, o)  INSN(BPF_LDX | BPF_MEM | (w), d, s, o, 0)
 #define STORE(w, d, o, s) INSN(BPF_STX | BPF_MEM | (w), d, s, o, 0)
 #define MAP(d, fd)	  INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_MAP_FD, 0, fd), INSN(0, 0, 0, 0, 0)
-#define AT(member)	  offsetof(struct question, member)
-#define KEY		  (-4) /* on the stack, 0: the maps have one entry */
+#define JUMP(if_, r, i, to) INSN(BPF_JMP | (if_) | BPF_K, r, 0, to, i)
+#define AT(member)	    offsetof(struct question, member)
+/* On the stack. */
+#define KEY	(-4) /* 0: the maps have one entry */
+#define POINTER (-16)
 
-/* r6: the question. */
+/* Of as many instructions each: those behind the last step are left out by a jump. */
+#define STEP_SIZE 11
+#define STEP(n)                                                                                                        \
+	JUMP(BPF_JLE, 9, n, (STEPS - (n)) * STEP_SIZE - 1), MOV(1, 10), ADD(1, POINTER),                               \
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, 8), LOAD(BPF_DW, 3, 6, AT(pointer[n])),                     \
+		INSN(BPF_ALU64 | BPF_ADD | BPF_X, 3, 7, 0, 0), CALL(BPF_FUNC_probe_read_kernel),                       \
+		STORE(BPF_W, 6, AT(error), 0), LOAD(BPF_DW, 7, 10, POINTER), STORE(BPF_DW, 6, AT(pointer[n]), 7),      \
+		JUMP(BPF_JNE, 0, 0, (STEPS - (n)) * STEP_SIZE - STEP_SIZE + COPY_SIZE)
+#define COPY_SIZE 12
+
+/* r6: the question; r7: where it has come to; r9: how many steps. */
 static int load_program(struct kernel_peek *p)
 {
 	const struct bpf_insn program[] = {
@@ -110,6 +125,10 @@ static int load_program(struct kernel_peek *p)
 		INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, KEY, 0),
 		CALL(BPF_FUNC_get_current_task),
 		STORE(BPF_DW, 6, AT(current), 0),
+		LOAD(BPF_DW, 7, 6, AT(from)),
+		JUMP(BPF_JNE, 7, 0, 1),
+		MOV(7, 0),
+		LOAD(BPF_W, 9, 6, AT(steps)),
 		MAP(1, p->words_fd),
 		STORE(BPF_DW, 6, AT(map), 1),
 		MOV(2, 10),
@@ -117,15 +136,21 @@ static int load_program(struct kernel_peek *p)
 		LOAD(BPF_W, 3, 6, AT(cpu)),
 		CALL(BPF_FUNC_map_lookup_percpu_elem),
 		STORE(BPF_DW, 6, AT(word), 0),
+		STEP(0),
+		STEP(1),
+		STEP(2),
+		STEP(3),
+		STEP(4),
+		STEP(5),
 		MAP(1, p->room_fd),
 		MOV(2, 10),
 		ADD(2, KEY),
 		CALL(BPF_FUNC_map_lookup_elem),
-		INSN(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 6, 0),
+		JUMP(BPF_JEQ, 0, 0, 6),
 		MOV(1, 0),
 		LOAD(BPF_W, 2, 6, AT(size)),
-		INSN(BPF_JMP | BPF_JGT | BPF_K, 2, 0, 3, ROOM),
-		LOAD(BPF_DW, 3, 6, AT(from)),
+		JUMP(BPF_JGT, 2, ROOM, 3),
+		MOV(3, 7),
 		CALL(BPF_FUNC_probe_read_kernel),
 		STORE(BPF_W, 6, AT(error), 0),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
@@ -184,16 +209,24 @@ static int ask(struct kernel_peek *p, struct question *q)
 
 /* --- looking, the lock held --- */
 
+static int follow(struct kernel_peek *p, struct question *q, void *bytes)
+{
+	int r = q->size > ROOM ? -E2BIG : ask(p, q);
+
+	if (r == 0 && q->error < 0)
+		r = -EFAULT;
+	if (r == 0 && q->size)
+		memcpy(bytes, p->room, q->size);
+	return r;
+}
+
 static int look(struct kernel_peek *p, uint64_t address, void *bytes, size_t size)
 {
 	struct question q = { .from = address, .size = (uint32_t)size };
-	int r = size > ROOM ? -E2BIG : ask(p, &q);
 
-	if (r == 0 && q.error < 0)
-		r = -EFAULT;
-	if (r == 0)
-		memcpy(bytes, p->room, size);
-	return r;
+	if (!address)
+		return -EFAULT;
+	return size > ROOM ? -E2BIG : follow(p, &q, bytes);
 }
 
 static int place(struct kernel_peek *p, const char *type, const char *member, struct member_place *out)
@@ -290,25 +323,67 @@ int kernel_peek_address(struct kernel_peek *p, uint64_t address, const char *typ
 	return r;
 }
 
-int kernel_peek_file(struct kernel_peek *p, int fd, uint64_t *file, uint64_t *private_data)
+int kernel_peek_place(struct kernel_peek *p, const char *type, const char *member, struct member_place *out)
 {
-	struct question q = { 0 };
-	uint64_t at;
 	int r;
 
 	pthread_mutex_lock(&p->lock);
-	r = ask(p, &q);
-	if (r == 0)
-		r = look_at(p, q.current, "task_struct", "files", &at);
-	if (r == 0)
-		r = look_at(p, at, "files_struct", "fdt", &at);
-	if (r == 0)
-		r = look_at(p, at, "fdtable", "fd", &at);
-	if (r == 0)
-		r = look(p, at + (uint64_t)fd * sizeof(*file), file, sizeof(*file));
-	if (r == 0)
-		r = look_at(p, *file, "file", "private_data", private_data);
+	r = place(p, type, member, out);
 	pthread_mutex_unlock(&p->lock);
+	return r;
+}
+
+/* From who asks to what stands behind one of its descriptors. */
+static int add_file(struct kernel_peek *p, int fd, struct question *q)
+{
+	static const char *const way[][2] = { { "task_struct", "files" }, { "files_struct", "fdt" },
+		{ "fdtable", "fd" } };
+	struct member_place m;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(way) && r == 0; i++) {
+		r = place(p, way[i][0], way[i][1], &m);
+		q->pointer[q->steps++] = m.offset;
+	}
+	q->pointer[q->steps++] = (uint64_t)fd * sizeof(uint64_t);
+	if (r == 0)
+		r = place(p, "file", "private_data", &m);
+	q->pointer[q->steps++] = m.offset;
+	return r;
+}
+
+int kernel_peek_file(struct kernel_peek *p, int fd, uint64_t *file, uint64_t *private_data)
+{
+	struct question q = { 0 };
+	int r;
+
+	pthread_mutex_lock(&p->lock);
+	r = add_file(p, fd, &q);
+	if (r == 0)
+		r = follow(p, &q, NULL);
+	pthread_mutex_unlock(&p->lock);
+	if (r == 0) {
+		*private_data = q.pointer[q.steps - 1];
+		*file = q.pointer[q.steps - 2];
+	}
+	return r;
+}
+
+int kernel_peek_socket(struct kernel_peek *p, int fd, uint64_t *sock, void *bytes, size_t size)
+{
+	struct question q = { .size = (uint32_t)size };
+	struct member_place m;
+	int r;
+
+	pthread_mutex_lock(&p->lock);
+	r = add_file(p, fd, &q);
+	if (r == 0)
+		r = place(p, "socket", "sk", &m);
+	q.pointer[q.steps++] = m.offset;
+	if (r == 0)
+		r = follow(p, &q, bytes);
+	pthread_mutex_unlock(&p->lock);
+	*sock = r == 0 ? q.pointer[q.steps - 1] : 0;
 	return r;
 }
 

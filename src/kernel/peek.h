@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernel/btf.h"
+
 struct kernel_peek;
 
 struct kernel_peek *kernel_peek_new(void);
@@ -18,10 +20,13 @@ void kernel_peek_free(struct kernel_peek *p); /* takes NULL */
 int kernel_peek_ready(struct kernel_peek *p);
 /* What stands behind a descriptor of the caller's: file->private_data, and the address of its struct file. */
 int kernel_peek_file(struct kernel_peek *p, int fd, uint64_t *file, uint64_t *private_data);
+/* The socket behind one (struct sock), and the first bytes of it: in one look, which is what 10,000 sockets need. */
+int kernel_peek_socket(struct kernel_peek *p, int fd, uint64_t *sock, void *bytes, size_t size);
 int kernel_peek_bytes(struct kernel_peek *p, uint64_t address, void *bytes, size_t size);
 /* A member of at most 8 bytes of the structure at `address`. */
 int kernel_peek_member(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *value);
-/* Where a member lies. */
+/* Where a member lies: in such a structure; of the one at `address`. */
+int kernel_peek_place(struct kernel_peek *p, const char *type, const char *member, struct member_place *out);
 int kernel_peek_address(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *at);
 /* The sum of a member of 4 bytes (type NULL: of the word itself) over all processors; `percpu`: as a structure holds it. */
 int kernel_peek_percpu(struct kernel_peek *p, uint64_t percpu, const char *type, const char *member, int64_t *sum);
