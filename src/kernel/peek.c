@@ -20,8 +20,10 @@
 
 /* What the program is asked, and answers. */
 struct question {
-	uint64_t from;	  /* address; 0: that of who asks. Then `steps` times that of what a pointer, which lies so far from it, leads to; */
-	uint64_t pointer[STEPS]; /* where it lies, and the answer: where it leads. From the last, `size` bytes are copied */
+	uint64_t
+		from; /* address; 0: that of who asks. Then `steps` times that of what a pointer, which lies so far from it, leads to; */
+	uint64_t pointer
+		[STEPS];  /* where it lies, and the answer: where it leads. From the last, `size` bytes are copied */
 	uint64_t current; /* answer: the task_struct of who asks */
 	uint64_t map;	  /* answer: the struct bpf_map of the program's map of one word for each processor, */
 	uint64_t word;	  /* and where that processor has it: what tells how far apart they have such words */
@@ -95,12 +97,12 @@ static int make_map(enum bpf_map_type type, uint32_t value_size, uint32_t flags)
 	{                                                                                                              \
 		.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i)                                    \
 	}
-#define MOV(d, s)	  INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
-#define ADD(d, i)	  INSN(BPF_ALU64 | BPF_ADD | BPF_K, d, 0, 0, i)
-#define CALL(helper)	  INSN(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
-#define LOAD(w, d, s, o)  INSN(BPF_LDX | BPF_MEM | (w), d, s, o, 0)
-#define STORE(w, d, o, s) INSN(BPF_STX | BPF_MEM | (w), d, s, o, 0)
-#define MAP(d, fd)	  INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_MAP_FD, 0, fd), INSN(0, 0, 0, 0, 0)
+#define MOV(d, s)	    INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
+#define ADD(d, i)	    INSN(BPF_ALU64 | BPF_ADD | BPF_K, d, 0, 0, i)
+#define CALL(helper)	    INSN(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
+#define LOAD(w, d, s, o)    INSN(BPF_LDX | BPF_MEM | (w), d, s, o, 0)
+#define STORE(w, d, o, s)   INSN(BPF_STX | BPF_MEM | (w), d, s, o, 0)
+#define MAP(d, fd)	    INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_MAP_FD, 0, fd), INSN(0, 0, 0, 0, 0)
 #define JUMP(if_, r, i, to) INSN(BPF_JMP | (if_) | BPF_K, r, 0, to, i)
 #define AT(member)	    offsetof(struct question, member)
 /* On the stack. */

@@ -14,6 +14,7 @@
 #include "state/inet_diag.h"
 #include "state/inet_multicast.h"
 #include "state/sock_diag.h"
+#include "state/socket_hidden.h"
 #include "state/socket_base.h"
 
 static const struct field source_fields[] = {
@@ -56,6 +57,7 @@ const struct field inet_fields[] = {
 	FIELD_BLOB(struct inet_state, rthdr, "rthdr", "IPV6_RTHDR"),
 	FIELD_BLOB(struct inet_state, dstopts, "dstopts", "IPV6_DSTOPTS"),
 	FIELD_LIST(struct inet_state, memberships, n_memberships, "memberships", membership_fields, "multicast groups"),
+	FIELD_SINCE(2, STRUCT, struct inet_state, hidden, "hidden", inet_hidden_fields, "what no interface shows"),
 	FIELD_END,
 };
 
@@ -218,6 +220,10 @@ int inet_capture(struct capture *c, const struct file_look *f, int fd, struct in
 	err = socket_options_read(fd, &s->options, &what);
 	if (err == -ENOTSUP)
 		return refused(c->ps, BLAME_FILE(f), "%s", what);
+	if (!err)
+		err = socket_hidden_capture(c, f, &s->options);
+	if (err)
+		return err;
 	options_read(fd, ip_level.list, ip_level.n, &s->ip);
 	options_read(fd, ipv6_level.list, ipv6_level.n, &s->ipv6);
 	if (type == SOCK_STREAM) /* those of the segment by which it was connected, without a meaning or a setter */
@@ -228,6 +234,8 @@ int inet_capture(struct capture *c, const struct file_look *f, int fd, struct in
 		err = capture_address(fd, getsockname, &s->local);
 	if (!err)
 		err = capture_address(fd, getpeername, &s->peer);
+	if (!err)
+		err = inet_hidden_capture(c, f, fd, s);
 	return err ? err : inet_memberships_read(c->tree->root_pid, fd, s);
 }
 
@@ -315,6 +323,16 @@ int inet_bind(struct restore *r, int fd, const struct inet_state *s)
 	return failed(r->ps, BLAME(.object = name.s), err, "the address cannot be bound: %s", strerror(-err));
 }
 
+int inet_shut(struct restore *r, int fd, const struct inet_state *s, uint64_t how)
+{
+	static const int ways[] = { [1] = SHUT_RD, [2] = SHUT_WR, [3] = SHUT_RDWR };
+	struct inet_text name = inet_name(s);
+
+	if (!how || shutdown(fd, ways[how & 3]) == 0 || errno == ENOTCONN)
+		return 0;
+	return failed(r->ps, BLAME(.object = name.s), -errno, "cannot be shut again: %m");
+}
+
 static int set_blobs(struct restore *r, int fd, const struct inet_state *s)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(blobs); i++) {
@@ -334,6 +352,8 @@ int inet_settle(struct restore *r, int fd, const struct inet_state *s, const str
 
 	if (!err)
 		err = inet_memberships_write(r->ps, fd, s);
+	if (!err)
+		err = inet_hidden_write(r->ps, fd, s);
 	if (!err)
 		err = socket_options_write(r->ps, BLAME(.object = name.s), fd, &s->options, OPTION_LATE);
 	if (err)

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include "state/files.h"
+#include "state/inet_hidden.h"
 #include "state/inet_options.h"
 
 union inet_sockaddr {
@@ -42,6 +43,7 @@ struct inet_state {
 	struct blob ip_options, hopopts, rthdrdstopts, rthdr, dstopts;
 	struct inet_membership *memberships;
 	size_t n_memberships;
+	struct inet_hidden hidden;
 };
 extern const struct field inet_fields[];
 
@@ -78,6 +80,8 @@ int inet_set_early(struct restore *r, int fd, const struct inet_state *s);
 /* What to bind of the address of one that is then connected. */
 void inet_unbind_address(const struct inet_state *s, union inet_sockaddr *local);
 int inet_bind(struct restore *r, int fd, const struct inet_state *s);
+/* Bits of how: 1 receiving, 2 sending. One that is not connected is shut too. */
+int inet_shut(struct restore *r, int fd, const struct inet_state *s, uint64_t how);
 /* Everything that is left: options, memberships, owner, flags of the file. */
 int inet_settle(struct restore *r, int fd, const struct inet_state *s, const struct file_state *file);
 

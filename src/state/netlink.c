@@ -176,7 +176,7 @@ static int netlink_fill(struct restore *r, const struct record *rec)
 
 const struct component component_netlink = {
 	.kind = { .name = "netlink",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct netlink_state),
 		.fields = netlink_fields,
 		.doc = "a netlink socket",

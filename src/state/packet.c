@@ -102,19 +102,6 @@ struct asking {
 	bool seen, ring;
 };
 
-/* In the socket's own network namespace. */
-static int interface_name(int fd, int index, char **name)
-{
-	struct ifreq r = { .ifr_ifindex = index };
-
-	if (index <= 0)
-		return index ? -ENODEV : 0;
-	if (ioctl(fd, SIOCGIFNAME, &r) < 0)
-		return -errno;
-	*name = strndup(r.ifr_name, sizeof(r.ifr_name));
-	return *name ? 0 : -ENOMEM;
-}
-
 static int read_memberships(struct asking *a, const struct rtattr *attribute)
 {
 	const struct packet_diag_mclist *m = RTA_DATA(attribute);
@@ -134,7 +121,7 @@ static int read_memberships(struct asking *a, const struct rtattr *attribute)
 		if (!to->address.data)
 			return -ENOMEM;
 		memcpy(to->address.data, m[i].pdmc_addr, to->address.size);
-		err = interface_name(a->fd, (int)m[i].pdmc_index, &to->interface);
+		err = socket_interface_name(a->fd, (int)m[i].pdmc_index, &to->interface);
 	}
 	return err;
 }
@@ -212,7 +199,7 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 	options_read(fd, list, ARRAY_SIZE(list), &s->packet);
 	if (getsockopt(fd, SOL_PACKET_, PACKET_FANOUT, &fanout, &small) == 0)
 		s->fanout = (uint32_t)fanout;
-	err = interface_name(fd, a.sll_ifindex, &s->interface);
+	err = socket_interface_name(fd, a.sll_ifindex, &s->interface);
 	if (!err)
 		err = ask(c, &asked);
 	if (err == -ENODEV)
@@ -260,20 +247,10 @@ static int packet_open(struct restore *r, const struct record *rec, const struct
 	return m->fd;
 }
 
-static int index_of(int fd, const char *name)
-{
-	struct ifreq r = { 0 };
-
-	if (!name)
-		return 0;
-	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
-	return ioctl(fd, SIOCGIFINDEX, &r) < 0 ? -errno : r.ifr_ifindex;
-}
-
 static int join(int fd, const struct packet_membership *m)
 {
 	struct packet_mreq q = { .mr_type = (unsigned short)m->type, .mr_alen = (unsigned short)m->address.size };
-	int index = index_of(fd, m->interface), err = index < 0 ? index : 0;
+	int index = socket_interface_index(fd, m->interface), err = index < 0 ? index : 0;
 
 	q.mr_ifindex = index;
 	memcpy(q.mr_address, m->address.data, MIN(m->address.size, sizeof(q.mr_address)));
@@ -288,7 +265,7 @@ static int bind_again(int fd, const struct packet_state *s)
 	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons((uint16_t)s->protocol) };
 	int fanout = (int)s->fanout;
 
-	a.sll_ifindex = index_of(fd, s->interface);
+	a.sll_ifindex = socket_interface_index(fd, s->interface);
 	if (a.sll_ifindex < 0)
 		return a.sll_ifindex;
 	if ((a.sll_protocol || a.sll_ifindex) && bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "state/raw_queue.h"
 #include "state/socket_base.h"
+#include "state/socket_hidden.h"
 
 #define SOL_RAW	      255
 #define SOL_ICMPV6    58
@@ -17,12 +18,14 @@
 
 struct raw_state {
 	struct inet_state inet;
+	uint64_t shutdown; /* 1: receiving, 2: sending */
 	struct blob icmp_filter, icmpv6_filter;
 	struct raw_queue unread;
 };
 
 static const struct field raw_fields[] = {
 	FIELD_STRUCT(struct raw_state, inet, "inet", inet_fields, "what sockets of every protocol have"),
+	FIELD_SINCE(2, UINT, struct raw_state, shutdown, "shutdown", "bit 0: receiving, bit 1: sending"),
 	FIELD_BLOB(struct raw_state, icmp_filter, "icmp_filter", "ICMP_FILTER"),
 	FIELD_BLOB(struct raw_state, icmpv6_filter, "icmpv6_filter", "ICMPV6_FILTER"),
 	FIELD_STRUCT(struct raw_state, unread, "unread", raw_queue_fields, "packets that were not read"),
@@ -106,6 +109,7 @@ static int raw_capture(struct capture *c, const struct file_look *f, void *state
 			"an error (SO_ERROR, or in its error queue) that was not told yet");
 	if (!err && p.revents & POLLIN)
 		err = raw_queue_capture(c, f, fd, &s->inet, &s->unread);
+	s->shutdown = socket_hidden_of(c, f)->shutdown;
 	if (!err && type_of(fd) == SOCK_RAW)
 		err = read_filter(fd, SOL_RAW, &s->icmp_filter);
 	if (!err && s->inet.protocol == IPPROTO_ICMPV6)
@@ -119,7 +123,7 @@ static int raw_validate(struct restore *r, const struct record *rec)
 {
 	const struct raw_state *s = rec->state;
 
-	if (s->inet.type == SOCK_STREAM || s->icmp_filter.size > 32 || s->icmpv6_filter.size > 32)
+	if (s->inet.type == SOCK_STREAM || s->shutdown > 3 || s->icmp_filter.size > 32 || s->icmpv6_filter.size > 32)
 		return failed(r->ps, BLAME(.object = "raw"), -EBADMSG, "the image has an impossible raw socket");
 	return MIN(raw_queue_validate(r, &s->inet, &s->unread), inet_validate(r, &s->inet));
 }
@@ -159,6 +163,9 @@ static int raw_fill(struct restore *r, const struct record *rec)
 		(s->icmpv6_filter.size && setsockopt(m->fd, SOL_ICMPV6, FILTER_OPTION, s->icmpv6_filter.data,
 						  (socklen_t)s->icmpv6_filter.size) < 0))
 		return failed(r->ps, BLAME(.object = name.s), -errno, "its filter cannot be set: %m");
+	err = inet_shut(r, m->fd, &s->inet, s->shutdown);
+	if (err)
+		return err;
 	if (is_locked(s))
 		socket_open_ears(m->fd);
 	err = inet_settle(r, m->fd, &s->inet, m->file);

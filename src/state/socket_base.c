@@ -4,12 +4,16 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/sock_diag.h>
+#include <net/if.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "state/sock_diag.h"
+#include "state/socket_hidden.h"
 
 #define AWAIT_MS 1000
 
@@ -60,7 +64,31 @@ int socket_base_capture(struct capture *c, const struct file_look *f, int fd, st
 			p.revents & POLLERR ? "an error (SO_ERROR) that was not told yet"
 					    : "what it was sent and has not been read");
 	err = socket_options_read(fd, &s->options, &what);
-	return err == -ENOTSUP ? refused(c->ps, BLAME_FILE(f), "%s", what) : err;
+	if (err == -ENOTSUP)
+		return refused(c->ps, BLAME_FILE(f), "%s", what);
+	return err ? err : socket_hidden_capture(c, f, &s->options);
+}
+
+int socket_interface_name(int fd, int index, char **name)
+{
+	struct ifreq r = { .ifr_ifindex = index };
+
+	if (index <= 0)
+		return index ? -ENODEV : 0;
+	if (ioctl(fd, SIOCGIFNAME, &r) < 0)
+		return -errno;
+	*name = strndup(r.ifr_name, sizeof(r.ifr_name));
+	return *name ? 0 : -ENOMEM;
+}
+
+int socket_interface_index(int fd, const char *name)
+{
+	struct ifreq r = { 0 };
+
+	if (!name)
+		return 0;
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
+	return ioctl(fd, SIOCGIFINDEX, &r) < 0 ? -errno : r.ifr_ifindex;
 }
 
 static int attach(int fd, struct sock_filter *filter, unsigned short n)

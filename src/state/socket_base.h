@@ -28,4 +28,7 @@ unsigned int socket_queued(int fd);
 int socket_await(int fd, unsigned int before);
 int socket_base_settle(
 	struct restore *r, int fd, const char *name, const struct socket_base *s, const struct file_state *file);
+/* In the socket's own network namespace; index 0, or no name: none. Negative errno. */
+int socket_interface_name(int fd, int index, char **name);
+int socket_interface_index(int fd, const char *name);
 int socket_set_owner(int fd, uint64_t mode, uint64_t uid, uint64_t gid);

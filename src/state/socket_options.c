@@ -12,8 +12,9 @@
 
 #define FIELD_OF_OPTION(member, name, shape, when, doc) FIELD_INT(struct socket_options, member, #member, doc),
 const struct field socket_options_fields[] = {
-	SOCKET_OPTIONS(FIELD_OF_OPTION)
-		FIELD_STRING(struct socket_options, device, "device", "SO_BINDTODEVICE: name of the interface"),
+	SOCKET_OPTIONS(FIELD_OF_OPTION) FIELD_UINT(
+		struct socket_options, busy_poll_budget, "busy_poll_budget", "SO_BUSY_POLL_BUDGET; 0: not set"),
+	FIELD_STRING(struct socket_options, device, "device", "SO_BINDTODEVICE: name of the interface"),
 	FIELD_BLOB(struct socket_options, filter, "filter", "SO_ATTACH_FILTER: instructions of classic BPF"),
 	FIELD_END,
 };
@@ -194,7 +195,11 @@ int socket_options_write(
 	struct problems *ps, const struct blame *who, int fd, const struct socket_options *o, enum option_when when)
 {
 	const char *what = NULL;
+	int budget = (int)o->busy_poll_budget;
 
+	if (when == OPTION_LATE && budget &&
+		setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof(budget)) < 0)
+		what = "SO_BUSY_POLL_BUDGET";
 	if (when == OPTION_EARLY && o->device &&
 		setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o->device, (socklen_t)strlen(o->device) + 1) < 0)
 		what = "SO_BINDTODEVICE";

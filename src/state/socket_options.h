@@ -84,8 +84,10 @@ enum option_when { OPTION_EARLY, OPTION_LATE };
 #define SOCKET_OPTION_MEMBER(member, ...) int64_t member;
 struct socket_options {
 	SOCKET_OPTIONS(SOCKET_OPTION_MEMBER)
-	char *device;	    /* SO_BINDTODEVICE */
-	struct blob filter; /* SO_ATTACH_FILTER: instructions of classic BPF */
+	uint64_t
+		busy_poll_budget; /* SO_BUSY_POLL_BUDGET, which nobody can be asked for: state/socket_hidden.h; 0: not set */
+	char *device;		  /* SO_BINDTODEVICE */
+	struct blob filter;	  /* SO_ATTACH_FILTER: instructions of classic BPF */
 };
 
 extern const struct field socket_options_fields[];

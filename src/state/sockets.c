@@ -38,14 +38,34 @@ struct socket_look *socket_find(const struct descriptions *d, uint64_t ino)
 	return s && s->n ? bsearch(&key, s->list, s->n, sizeof(key), by_inode) : NULL;
 }
 
+/* Once, when there is one. */
+static int find_places(struct capture *c)
+{
+	struct sockets *s = c->descriptions->sockets;
+
+	if (s->n)
+		return 0;
+	s->places = socket_places_new(c->kernel);
+	if (s->places || !c->writer)
+		return 0;
+	return changed(c->ps,
+		BLAME(.object = "sockets",
+			.remedy = "use a kernel with BPF and BTF (CONFIG_DEBUG_INFO_BTF), as a user with CAP_BPF and "
+				  "CAP_PERFMON"),
+		"what no interface shows of them cannot be read here, and is as of new ones (docs/coverage.md, tcp, "
+		"udp, unix)");
+}
+
 static int add_socket(struct capture *c, struct description *d)
 {
 	struct sockets *s = c->descriptions->sockets;
+	struct socket_look *new;
 	struct file_look *f = (struct file_look *)d->look;
 	int fd = file_dup(c, f);
 
 	if (fd < 0)
 		return 0; /* it went away */
+	find_places(c);
 	if (s->n == s->room) {
 		size_t room = s->room ? 2 * s->room : 64;
 		struct socket_look *grown = reallocarray(s->list, room, sizeof(*grown));
@@ -58,9 +78,9 @@ static int add_socket(struct capture *c, struct description *d)
 	d->family = number_of(fd, SO_DOMAIN);
 	d->type = number_of(fd, SO_TYPE);
 	d->protocol = number_of(fd, SO_PROTOCOL);
-	s->list[s->n++] = (struct socket_look){
-		.description = d, .ino = f->ino, .family = d->family, .type = number_of(fd, SO_TYPE)
-	};
+	new = &s->list[s->n++];
+	*new = (struct socket_look){ .description = d, .ino = f->ino, .family = d->family, .type = d->type };
+	socket_hidden_read(s->places, fd, d->family, d->protocol, &new->hidden);
 	close_fd(&f->dup);
 	return 0;
 }
@@ -311,6 +331,7 @@ void sockets_free(struct sockets *s)
 	}
 	free(s->list);
 	socket_view_free(s->view);
+	socket_places_free(s->places);
 	pthread_mutex_destroy(&s->view_lock);
 	unix_diag_free(&s->diags);
 	inet_diag_free(&s->inet);

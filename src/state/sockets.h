@@ -9,6 +9,7 @@
 #include "object/descriptions.h"
 #include "state/inet_diag.h"
 #include "state/sock_diag.h"
+#include "state/socket_hidden.h"
 #include "state/socket_view.h"
 #include "state/socket_queue.h"
 
@@ -24,6 +25,7 @@ struct socket_look {
 	struct description *description;
 	uint64_t ino;
 	int family, type;
+	struct socket_hidden hidden;
 	const struct unix_diag *diag; /* AF_UNIX; NULL: not of the tree's network namespace */
 	struct socket_queue queue;    /* read once; empty where nothing is read at all (a tree that runs, a trial) */
 	struct file_look *in_flight;  /* one for each descriptor in the queue, in order */
@@ -39,6 +41,7 @@ struct sockets {
 	struct inet_diags inet;	  /* if there is a TCP socket */
 	struct socket_look *list; /* by inode */
 	size_t n, room;
+	struct socket_places *places; /* NULL: what sockets hide cannot be read */
 	pthread_mutex_t view_lock;
 	struct socket_view *view; /* opened when it is first asked for */
 	int view_error;

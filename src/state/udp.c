@@ -16,6 +16,7 @@
 #include "state/inet_packet.h"
 #include "state/inet_queue.h"
 #include "state/socket_base.h"
+#include "state/socket_hidden.h"
 
 #define HEADER 8
 #define ROOM   (1 << 28)
@@ -23,7 +24,7 @@
 struct udp_state {
 	struct inet_state inet;
 	bool connected;
-	uint64_t shutdown; /* 1: receiving, 3: both */
+	uint64_t shutdown; /* 1: receiving, 2: sending */
 	struct inet_message *messages;
 	size_t n_messages;
 	struct udp_level udp;
@@ -89,6 +90,7 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 
 static int udp_capture(struct capture *c, const struct file_look *f, void *state)
 {
+	const struct socket_hidden *h = socket_hidden_of(c, f);
 	struct udp_state *s = state;
 	int fd = file_dup(c, f), err;
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP }, in = { .fd = fd, .events = POLLIN };
@@ -102,7 +104,9 @@ static int udp_capture(struct capture *c, const struct file_look *f, void *state
 		return err;
 	options_read(fd, level_of(&s->inet)->list, level_of(&s->inet)->n, &s->udp);
 	s->connected = s->inet.peer.ip;
-	if (poll(&p, 1, 0) == 1)
+	if (h->known)
+		s->shutdown = h->shutdown;
+	else if (poll(&p, 1, 0) == 1)
 		s->shutdown = p.revents & POLLHUP ? 3 : p.revents & POLLRDHUP ? 1 : 0;
 	err = inet_errors_capture(c, f, fd, &s->inet, &s->errors);
 	if (err > 0 && s->errors.error && poll(&in, 1, 0) == 1 && in.revents & POLLIN)
@@ -206,16 +210,13 @@ static int fill_queue(struct restore *r, int fd, const struct udp_state *s)
 
 static int connect_again(struct restore *r, int fd, const struct udp_state *s)
 {
-	static const int how[] = { [1] = SHUT_RD, [2] = SHUT_WR, [3] = SHUT_RDWR };
 	struct inet_text name = inet_name(&s->inet);
 	union inet_sockaddr peer;
 
 	if (s->connected && (inet_from_text(s->inet.family, &s->inet.peer, &peer) < 0 ||
 				    connect(fd, &peer.any, inet_size(&peer)) < 0))
 		return failed(r->ps, BLAME(.object = name.s), -errno, "cannot be connected again: %m");
-	if (s->shutdown && shutdown(fd, how[s->shutdown]) < 0 && errno != ENOTCONN)
-		return failed(r->ps, BLAME(.object = name.s), -errno, "cannot be shut again: %m");
-	return 0;
+	return inet_shut(r, fd, &s->inet, s->shutdown);
 }
 
 static int make(struct restore *r, struct inet_made *m)

@@ -80,6 +80,7 @@ static const struct field unix_fields[] = {
 	FIELD_LIST(struct unix_state, messages, n_messages, "messages", message_fields, "unread, in their order"),
 	FIELD_LIST(struct unix_state, sent, n_sent, "sent", message_fields,
 		"what it sent to a listener that has not accepted it yet"),
+	FIELD_SINCE(2, BOOL, struct unix_state, inq, "inq", "SO_INQ"),
 	FIELD_STRUCT(struct unix_state, options, "options", socket_options_fields, "of level SOL_SOCKET"),
 	FIELD_END,
 };
@@ -419,6 +420,9 @@ static int unix_capture(struct capture *c, const struct file_look *f, void *stat
 	if (err == -ENOTSUP)
 		return refused(c->ps, BLAME_FILE(f), "%s", what);
 	if (!err)
+		err = socket_hidden_capture(c, f, &s->options);
+	s->inq = own->hidden.inq;
+	if (!err)
 		err = capture_connection(c, f, fd, own, s);
 	if (!err)
 		err = capture_identity(c, fd, &s->identity);
@@ -466,7 +470,7 @@ static int unix_open(struct restore *r, const struct record *rec, const struct f
 
 const struct component component_unix = {
 	.kind = { .name = "unix",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct unix_state),
 		.fields = unix_fields,
 		.doc = "a unix socket, with what is in its queue",

@@ -63,6 +63,7 @@ struct unix_state {
 	size_t n_messages;
 	struct unix_message *sent; /* to a listener that has not accepted it yet */
 	size_t n_sent;
+	bool inq; /* SO_INQ, which nobody can be asked for: state/socket_hidden.h */
 	struct socket_options options;
 };
 

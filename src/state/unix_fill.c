@@ -357,7 +357,7 @@ static int settle(const struct unix_all *all, struct unix_made *m)
 	const struct unix_state *s = m->state;
 	struct unix_name_text name = unix_name_text(&s->name);
 	struct stat st;
-	int err;
+	int on = 1, err;
 
 	if (fstat(m->fd, &st) < 0)
 		return -errno;
@@ -368,6 +368,8 @@ static int settle(const struct unix_all *all, struct unix_made *m)
 	err = socket_options_write(all->r->ps, BLAME(.object = name.s), m->fd, &s->options, OPTION_EARLY);
 	if (!err)
 		err = socket_options_write(all->r->ps, BLAME(.object = name.s), m->fd, &s->options, OPTION_LATE);
+	if (!err && s->inq && setsockopt(m->fd, SOL_SOCKET, SPORE_SO_INQ, &on, sizeof(on)) < 0)
+		return failed(all->r->ps, BLAME(.object = name.s), -errno, "SO_INQ cannot be set: %m");
 	return err ? err : MIN(file_settle(m->fd, m->file), 0);
 }
 

@@ -287,7 +287,9 @@ static int shut_make(struct maker_ctx *ctx)
 
 static int shut_use(struct maker_ctx *ctx)
 {
-	SAME(recv(clients[1], &(char){ 0 }, 1, 0), 0);
+	SAME(!!(poll_now(clients[1], POLLRDHUP) & POLLRDHUP), ctx->arg >> 8 != SHUT_WR);
+	if (ctx->arg >> 8 != SHUT_WR)
+		SAME(recv(clients[1], &(char){ 0 }, 1, 0), 0);
 	SAME(send(clients[1], "x", 1, MSG_NOSIGNAL), ctx->arg >> 8 == SHUT_RD ? 1 : -1);
 	return 0;
 }
@@ -418,6 +420,7 @@ const struct maker makers_udp[] = {
 	MADE("member", "members of multicast groups, with filters", member, 0),
 	MADE("options", "options of every level", options, OVER_MAPPED),
 	MADE("shut-read", "shut for receiving", shut, OVER_V4 | SHUT_RD << 8),
+	MADE("shut-send", "shut for sending", shut, OVER_V4 | SHUT_WR << 8),
 	MADE("shut-both", "shut both ways", shut, OVER_V4 | SHUT_RDWR << 8),
 	{ "corked", "a datagram that is not complete", corked_make, corked_use, MAKER_MUST_REFUSE, OVER_V4,
 		"not complete" },

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a socket of IPv4 or IPv6 was told and does not tell (state/socket_hidden.h): ip(7), ipv6(7), raw(7); net/ipv4/ip_sockglue.c, net/ipv6/ipv6_sockglue.c,
+ * net/ipv6/anycast.c, net/ipv6/ip6_flowlabel.c.
+ */
+#pragma once
+
+#include "object/component.h"
+
+struct inet_state;
+
+struct inet_anycast {
+	char *ip, *interface;
+};
+
+/* IPV6_ROUTER_ALERT, which tells by getsockopt only what was last set. */
+enum { ALERT_NONE, ALERT_ZERO /* told of packets with that value */, ALERT_TAKEN_BACK };
+
+struct inet_hidden {
+	char *multicast_interface; /* IP_MULTICAST_IF by index; NULL: not set so. With the address of inet_state.ip */
+	uint64_t ipv6_mtu;	   /* IPV6_MTU; 0: not set */
+	uint64_t ipv6_router_alert;
+	struct inet_anycast *anycast; /* IPV6_JOIN_ANYCAST, in that order */
+	size_t n_anycast;
+};
+extern const struct field inet_hidden_fields[];
+
+/* Refuses by name. */
+int inet_hidden_capture(struct capture *c, const struct file_look *f, int fd, struct inet_state *s);
+/* Before the options, which compare what is with what is to be. */
+int inet_hidden_write(struct problems *ps, int fd, const struct inet_state *s);

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a socket was told and shows to nobody: ip(7), ipv6(7), socket(7). Each is known only by what it does. */
+
+#include "inet.h"
+
+#include <linux/filter.h>
+#include <linux/in6.h>
+#include <linux/xfrm.h>
+#include <net/if.h>
+#include <netinet/ip_icmp.h>
+#include <netinet/tcp.h>
+
+/* By number: the kernel's headers and the C library's exclude each other. */
+enum {
+	SET_XFRM_POLICY = 17,
+	SET_ROUTER_ALERT6 = 22,
+	SET_MTU6 = 24,
+	SET_JOIN_ANYCAST = 27,
+	SET_LEAVE_ANYCAST = 28,
+	SET_FLOWLABEL = 32,
+	SET_INQ = 84,
+	SET_MRT_INIT = 200,
+	SET_MRT_DONE = 201,
+};
+
+static int fd = -1, fds[2] = { -1, -1 };
+
+static int set(int at, int level, int option, int value)
+{
+	return setsockopt(at, level, option, &value, sizeof(value));
+}
+
+/* --- where it sends to --- */
+
+/* An interface for multicast, by its index alone: there a member of the group hears it. */
+static int multicast_make(struct maker_ctx *ctx)
+{
+	struct ip_mreqn out = { .imr_ifindex = (int)if_nametoindex("lo") };
+
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	CHECK(!setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &out, sizeof(out)));
+	return 0;
+}
+
+static int multicast_use(struct maker_ctx *ctx)
+{
+	union address group = { .v4 = { .sin_family = AF_INET } };
+	struct ip_mreqn here = { .imr_ifindex = (int)if_nametoindex("lo") };
+	socklen_t size = sizeof(group);
+	int member = socket(AF_INET, SOCK_DGRAM, 0);
+
+	inet_pton(AF_INET, "239.7.7.7", &group.v4.sin_addr);
+	here.imr_multiaddr = group.v4.sin_addr;
+	CHECK(!bind(member, &group.any, size_of(&group)));
+	CHECK(!getsockname(member, &group.any, &size));
+	CHECK(!setsockopt(member, IPPROTO_IP, IP_ADD_MEMBERSHIP, &here, sizeof(here)));
+	SAME(level_option(fd, IPPROTO_IP, IP_MULTICAST_IF), 0);
+	SAME(sendto(fd, "group", 5, 0, &group.any, size_of(&group)), 5);
+	TRY(hears_soon(member, "group"));
+	close(member);
+	return 0;
+}
+
+/* IPV6_MTU: what would be cut in pieces is too long for one that cuts nothing. */
+static int mtu_make(struct maker_ctx *ctx)
+{
+	fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	CHECK(!set(fd, IPPROTO_IPV6, SET_MTU6, 1300));
+	CHECK(!set(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1));
+	return 0;
+}
+
+static int mtu_use(struct maker_ctx *ctx)
+{
+	union address to = loopback(AF_INET6);
+	char data[1400] = "";
+
+	to.v6.sin6_port = htons(9);
+	SAME(sendto(fd, data, 1200, 0, &to.any, size_of(&to)), 1200);
+	SAME(sendto(fd, data, sizeof(data), 0, &to.any, size_of(&to)), -1);
+	SAME(errno, EMSGSIZE);
+	return 0;
+}
+
+/* --- what it is told of --- */
+
+/* arg: 4 or 6; 7: set to another value than 0; 8: taken back. Who is told already cannot be added once more. */
+static int alert_make(struct maker_ctx *ctx)
+{
+	fd = socket(ctx->arg == 4 ? AF_INET : AF_INET6, SOCK_RAW, ctx->arg == 4 ? IPPROTO_ICMP : IPPROTO_RAW);
+	NEED(fd >= 0);
+	if (ctx->arg == 4)
+		CHECK(!set(fd, IPPROTO_IP, IP_ROUTER_ALERT, 1));
+	else
+		CHECK(!set(fd, IPPROTO_IPV6, SET_ROUTER_ALERT6, ctx->arg > 6));
+	if (ctx->arg == 8)
+		CHECK(!set(fd, IPPROTO_IPV6, SET_ROUTER_ALERT6, -1));
+	return 0;
+}
+
+static int alert_use(struct maker_ctx *ctx)
+{
+	if (ctx->arg == 4) {
+		SAME(set(fd, IPPROTO_IP, IP_ROUTER_ALERT, 1), -1);
+		SAME(errno, EADDRINUSE);
+		return 0;
+	}
+	SAME(level_option(fd, IPPROTO_IPV6, SET_ROUTER_ALERT6), ctx->arg > 6);
+	SAME(set(fd, IPPROTO_IPV6, SET_ROUTER_ALERT6, 0), ctx->arg == 8 ? 0 : -1);
+	return 0;
+}
+
+/* Addresses of the interface's own network; the second twice. */
+static int anycast_make(struct maker_ctx *ctx)
+{
+	struct ipv6_mreq m[2] = { 0 };
+	FILE *list = fopen("/proc/net/if_inet6", "re");
+	unsigned int index, length, any = 0;
+	char hex[33], line[128];
+
+	NEED(list);
+	while (fgets(line, sizeof(line), list))
+		if (sscanf(line, "%32s %x %x", hex, &index, &length) == 3 && length == 64)
+			any = index;
+	rewind(list);
+	NEED(any);
+	while (fgets(line, sizeof(line), list))
+		if (sscanf(line, "%32s %x %x", hex, &index, &length) == 3 && length == 64 && index == any)
+			for (int i = 0; i < 8; i++)
+				sscanf(hex + 2 * i, "%2hhx", &m[0].ipv6mr_multiaddr.s6_addr[i]);
+	fclose(list);
+	fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	m[0].ipv6mr_interface = any;
+	m[0].ipv6mr_multiaddr.s6_addr[15] = 0x77;
+	m[1] = m[0];
+	m[1].ipv6mr_multiaddr.s6_addr[15] = 0x78;
+	NEED(!setsockopt(fd, IPPROTO_IPV6, SET_JOIN_ANYCAST, &m[0], sizeof(m[0])));
+	for (int i = 0; i < 2; i++)
+		CHECK(!setsockopt(fd, IPPROTO_IPV6, SET_JOIN_ANYCAST, &m[1], sizeof(m[1])));
+	memcpy(shared(ctx)->text, m, sizeof(m));
+	return 0;
+}
+
+static int anycast_use(struct maker_ctx *ctx)
+{
+	struct ipv6_mreq m[2];
+
+	memcpy(m, shared(ctx)->text, sizeof(m));
+	memset(shared(ctx)->text, 0, sizeof(m));
+	CHECK(!setsockopt(fd, IPPROTO_IPV6, SET_LEAVE_ANYCAST, &m[0], sizeof(m[0])));
+	for (int i = 0; i < 2; i++)
+		CHECK(!setsockopt(fd, IPPROTO_IPV6, SET_LEAVE_ANYCAST, &m[1], sizeof(m[1])));
+	SAME(setsockopt(fd, IPPROTO_IPV6, SET_LEAVE_ANYCAST, &m[1], sizeof(m[1])), -1);
+	return 0;
+}
+
+/* --- of every socket --- */
+
+/* How much may be polled at once: who has no privileges may lower it, and no more. arg: the family. */
+static int budget_make(struct maker_ctx *ctx)
+{
+	fd = socket((int)ctx->arg, SOCK_DGRAM, 0);
+	NEED(!set(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, 77));
+	return 0;
+}
+
+static int lower_budget(struct maker_ctx *ctx)
+{
+	CHECK(!seteuid(65534));
+	SAME(set(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, 78), -1);
+	SAME(set(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, 77), 0);
+	return 0;
+}
+
+static int budget_use(struct maker_ctx *ctx)
+{
+	TRY(kid_start(ctx, NULL, lower_budget, NULL));
+	return kids_finish(ctx);
+}
+
+/* SO_INQ: with what is read comes how much is left. */
+static int inq_make(struct maker_ctx *ctx)
+{
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+	NEED(!set(fds[1], SOL_SOCKET, SET_INQ, 1));
+	return says(fds[0], "more than one");
+}
+
+static int inq_use(struct maker_ctx *ctx)
+{
+	char byte, control[64];
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
+	struct cmsghdr *c;
+	int left = 0;
+
+	SAME(recvmsg(fds[1], &msg, 0), 1);
+	c = CMSG_FIRSTHDR(&msg);
+	CHECK(c && c->cmsg_type == SET_INQ);
+	memcpy(&left, CMSG_DATA(c), sizeof(left));
+	SAME(left, strlen("ore than one"));
+	return 0;
+}
+
+/* Shut for sending, or as ctx->arg >> 8 says, which poll does not show. */
+static int shut_make(struct maker_ctx *ctx)
+{
+	int how = (int)(ctx->arg >> 8), kind = (int)(ctx->arg & 3);
+
+	if (kind == 0)
+		fd = socket(AF_INET, SOCK_DGRAM, 0);
+	else
+		fd = kind == 1 ? socket(AF_INET, SOCK_RAW, IPPROTO_RAW) /* with headers of its own */
+			       : socket(AF_INET6, SOCK_RAW, 253);
+	NEED(fd >= 0);
+	SAME(shutdown(fd, how), -1);
+	SAME(errno, ENOTCONN);
+	return 0;
+}
+
+static int shut_use(struct maker_ctx *ctx)
+{
+	int how = (int)(ctx->arg >> 8), kind = (int)(ctx->arg & 3);
+	union address to = loopback(kind == 2 ? AF_INET6 : AF_INET);
+
+	const struct iphdr packet = {
+		.version = 4, .ihl = 5, .ttl = 1, .protocol = 253, .daddr = htonl(INADDR_LOOPBACK)
+	};
+
+	if (!kind)
+		to.v4.sin_port = htons(9);
+	SAME(sendto(fd, &packet, sizeof(packet), MSG_NOSIGNAL, &to.any, size_of(&to)),
+		how == SHUT_RD ? (ssize_t)sizeof(packet) : -1);
+	if (how != SHUT_RD)
+		SAME(errno, EPIPE);
+	SAME(!!(poll_now(fd, POLLRDHUP) & POLLRDHUP), how != SHUT_WR);
+	return 0;
+}
+
+/* --- refused --- */
+
+static int policy_make(struct maker_ctx *ctx)
+{
+	struct xfrm_userpolicy_info p = { .sel.family = AF_INET,
+		.lft = { .soft_byte_limit = XFRM_INF,
+			.hard_byte_limit = XFRM_INF,
+			.soft_packet_limit = XFRM_INF,
+			.hard_packet_limit = XFRM_INF },
+		.dir = XFRM_POLICY_OUT,
+		.action = XFRM_POLICY_BLOCK };
+
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	NEED(!setsockopt(fd, IPPROTO_IP, SET_XFRM_POLICY, &p, sizeof(p)));
+	return 0;
+}
+
+static int policy_use(struct maker_ctx *ctx)
+{
+	union address to = loopback(AF_INET);
+
+	to.v4.sin_port = htons(9);
+	SAME(sendto(fd, "x", 1, 0, &to.any, size_of(&to)), -1);
+	return 0;
+}
+
+static int label_make(struct maker_ctx *ctx)
+{
+	struct in6_flowlabel_req lease = {
+		.flr_action = IPV6_FL_A_GET, .flr_share = IPV6_FL_S_EXCL, .flr_flags = IPV6_FL_F_CREATE
+	};
+	struct in6_addr to = IN6ADDR_LOOPBACK_INIT;
+
+	memcpy(&lease.flr_dst, &to, sizeof(to));
+	fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	NEED(!setsockopt(fd, IPPROTO_IPV6, SET_FLOWLABEL, &lease, sizeof(lease)));
+	CHECK(lease.flr_label);
+	shared(ctx)->value[0] = lease.flr_label;
+	return 0;
+}
+
+static int label_use(struct maker_ctx *ctx)
+{
+	struct in6_flowlabel_req lease = { .flr_action = IPV6_FL_A_PUT, .flr_label = (uint32_t)shared(ctx)->value[0] };
+
+	CHECK(!setsockopt(fd, IPPROTO_IPV6, SET_FLOWLABEL, &lease, sizeof(lease)));
+	return 0;
+}
+
+/* It keeps tables of its own. */
+static int routing_make(struct maker_ctx *ctx)
+{
+	fd = socket(AF_INET, SOCK_RAW, IPPROTO_IGMP);
+	NEED(fd >= 0);
+	NEED(!set(fd, IPPROTO_IP, SET_MRT_INIT, 1));
+	return 0;
+}
+
+static int routing_use(struct maker_ctx *ctx)
+{
+	CHECK(!set(fd, IPPROTO_IP, SET_MRT_DONE, 1));
+	return 0;
+}
+
+/* A program that takes the last of two. */
+static int chosen_make(struct maker_ctx *ctx)
+{
+	struct sock_filter last = { BPF_RET | BPF_K, 0, 0, 1 };
+	struct sock_fprog program = { 1, &last };
+	union address here = loopback(AF_INET);
+	socklen_t size = sizeof(here);
+
+	for (int i = 0; i < 2; i++) {
+		fds[i] = socket(AF_INET, SOCK_DGRAM, 0);
+		CHECK(!set(fds[i], SOL_SOCKET, SO_REUSEPORT, 1));
+		CHECK(!bind(fds[i], &here.any, size_of(&here)));
+		CHECK(!getsockname(fds[i], &here.any, &size));
+	}
+	NEED(!setsockopt(fds[0], SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)));
+	return 0;
+}
+
+static int chosen_use(struct maker_ctx *ctx)
+{
+	union address here;
+	socklen_t size = sizeof(here);
+	int client = socket(AF_INET, SOCK_DGRAM, 0);
+
+	CHECK(!getsockname(fds[0], &here.any, &size));
+	for (int i = 0; i < 8; i++)
+		SAME(sendto(client, "x", 1, 0, &here.any, size), 1);
+	for (int i = 0; i < 8; i++)
+		TRY(hears_soon(fds[1], "x"));
+	close(client);
+	return 0;
+}
+
+/* An error that SO_ERROR tells and poll does not: TCP was told that its peer cannot be reached, and goes on trying. */
+static int soft_make(struct maker_ctx *ctx)
+{
+	struct {
+		struct icmphdr icmp;
+		struct iphdr ip;
+		uint16_t from, to;
+		uint32_t seq;
+	} message = { .icmp = { .type = ICMP_DEST_UNREACH, .code = ICMP_HOST_UNREACH },
+		.ip = { .version = 4, .ihl = 5, .protocol = IPPROTO_TCP, .ttl = 64 } };
+	union address own, peer, to = loopback(AF_INET);
+	socklen_t size = sizeof(own);
+	uint32_t sum = 0;
+	int raw = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), seq = 0;
+	socklen_t small = sizeof(seq);
+
+	NEED(raw >= 0);
+	TRY(connected_here(OVER_V4, fds));
+	CHECK(!getsockname(fds[0], &own.any, &size));
+	CHECK(!getpeername(fds[0], &peer.any, &size));
+	NEED(!set(fds[0], IPPROTO_TCP, TCP_REPAIR, 1));
+	CHECK(!set(fds[0], IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE));
+	CHECK(!getsockopt(fds[0], IPPROTO_TCP, TCP_QUEUE_SEQ, &seq, &small));
+	CHECK(!set(fds[0], IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP));
+	message.ip.saddr = own.v4.sin_addr.s_addr;
+	message.ip.daddr = peer.v4.sin_addr.s_addr;
+	message.from = own.v4.sin_port;
+	message.to = peer.v4.sin_port;
+	message.seq = htonl((uint32_t)seq);
+	message.ip.tot_len = htons(sizeof(message) - sizeof(message.icmp));
+	for (size_t i = 0; i < sizeof(message) / 2; i++)
+		sum += ((uint16_t *)(void *)&message)[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	message.icmp.checksum = (uint16_t) ~(sum + (sum >> 16));
+	SAME(sendto(raw, &message, sizeof(message), 0, &to.any, size_of(&to)), sizeof(message));
+	close(raw);
+	return 0;
+}
+
+static int soft_use(struct maker_ctx *ctx)
+{
+	SAME(level_option(fds[0], SOL_SOCKET, SO_ERROR), EHOSTUNREACH);
+	return converse(fds);
+}
+
+#define WITH(name, what, m, arg)                                                                                       \
+	{                                                                                                              \
+		name, what, m##_make, m##_use, 0, arg, NULL                                                            \
+	}
+
+const struct maker makers_socket_hidden[] = {
+	ROW("multicast-if", "an interface for multicast by its index alone", multicast),
+	ROW("mtu", "IPV6_MTU", mtu),
+	WITH("router-alert", "a raw socket that router alerts come to", alert, 4),
+	WITH("router-alert-v6", "one of IPv6", alert, 6),
+	WITH("router-alert-taken-back", "one that they do not come to any more", alert, 8),
+	REFUSED("router-alert-value", "one of IPv6, with a value that nobody tells", alert_make, alert_use, 7,
+		"IPV6_ROUTER_ALERT"),
+	ROW("anycast", "anycast addresses, one of them twice", anycast),
+	WITH("budget", "SO_BUSY_POLL_BUDGET of UDP", budget, AF_INET),
+	WITH("budget-unix", "SO_BUSY_POLL_BUDGET of a unix socket", budget, AF_UNIX),
+	ROW("inq", "SO_INQ of a unix socket", inq),
+	WITH("shut", "UDP, not connected, shut for sending", shut, SHUT_WR << 8),
+	WITH("shut-raw", "a raw socket, shut for sending", shut, 1 | SHUT_WR << 8),
+	WITH("shut-raw-reading", "one of IPv6, shut for reading", shut, 2 | SHUT_RD << 8),
+	WITH("shut-raw-both", "one that is shut both ways", shut, 1 | SHUT_RDWR << 8),
+	REFUSED("ipsec", "an IPsec policy of its own", policy_make, policy_use, 0, "IPsec"),
+	REFUSED("flow-label", "a leased flow label", label_make, label_use, 0, "flow label"),
+	REFUSED("routing", "multicast routing", routing_make, routing_use, 0, "MRT_INIT"),
+	REFUSED("reuseport-program", "a program that chooses among sockets of one port", chosen_make, chosen_use, 0,
+		"REUSEPORT"),
+	REFUSED("soft-error", "an error that poll does not tell of", soft_make, soft_use, 0, "EHOST|route|error"),
+	{ 0 },
+};
