@@ -168,6 +168,41 @@ static bool is_written_to(const struct capture *c, const struct file_look *f)
 	return false;
 }
 
+/* A reader that opened a fifo when no writer had it sees no hang-up before one has come and gone. How many do, and do not. */
+static int count_hung_up(const struct capture *c, const struct file_look *f, size_t *hung, size_t *waiting)
+{
+	*hung = *waiting = 0;
+	for (const struct description *d = descriptions_of_ino(c->descriptions, f->ino); d; d = d->same_ino) {
+		_cleanup_fd_ int fd = -1;
+
+		if (d->look->dev != f->dev || d->look->flags & O_PATH || (d->look->flags & O_ACCMODE) == O_WRONLY)
+			continue;
+		fd = description_dup(d);
+		if (fd < 0)
+			return fd;
+		++*(hung_up(fd) ? hung : waiting);
+	}
+	return 0;
+}
+
+static int capture_writer(struct capture *c, const struct file_look *f, bool data, struct pipe_state *s)
+{
+	size_t hung, waiting;
+	int err;
+
+	if (!s->path || is_written_to(c, f)) {
+		s->had_writer = s->path;
+		return 0;
+	}
+	err = count_hung_up(c, f, &hung, &waiting);
+	s->had_writer = hung || data;
+	if (!err && s->had_writer && waiting)
+		return refused(c->ps,
+			BLAME_FILE(f, .remedy = "let the program close it, or open it for writing once more"),
+			"a fifo of which some readers have met a writer, and others came when all had gone");
+	return err;
+}
+
 /* Another description of it that may read, for the caller to close; -1: there is none. */
 static int reading_twin(const struct capture *c, const struct file_look *f)
 {
@@ -199,11 +234,12 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 	s->capacity = (uint64_t)capacity;
 	if (total > 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY && must_not_open(c, s))
 		return refuse_to_open(c, f);
-	s->had_writer = s->path && (total > 0 || is_written_to(c, f) || hung_up(fd));
-	if (total > 0 && c->writer)
+	err = capture_writer(c, f, total > 0, s);
+	if (!err && total > 0 && c->writer)
 		err = copy_contents(fd, s, (size_t)total);
-	return err ? failed(c->ps, BLAME_FILE(f), err, "the contents of the pipe cannot be read: %s", strerror(-err))
-		   : 0;
+	if (!err || err == -ENOTSUP)
+		return err;
+	return failed(c->ps, BLAME_FILE(f), err, "the contents of the pipe cannot be read: %s", strerror(-err));
 }
 
 static int pipe_capture(struct capture *c, const struct file_look *f, void *state)

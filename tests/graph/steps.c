@@ -57,6 +57,9 @@ static bool may_open_again(const struct world *w, const struct description *d, e
 
 	if (!(k->traits & how) || !room_for_descriptions(w, 1) || (k->traits & END_1_ONLY && d->end != 1))
 		return false;
+	/* a reader that comes when all writers have gone is another than those that met them, and that is refused */
+	if (w->objects[d->object].kind == K_FIFO && !d->end && !end_is_held(w, d->object, 1))
+		return false;
 	return !d->end ||
 	       end_is_held(w, d->object, 0); /* else there is nobody to write to (ENXIO), or no master (EIO) */
 }

@@ -470,6 +470,23 @@ static int fifo_left_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* One reader that met a writer, which has gone, and one that came later. */
+static int fifo_late_make(struct maker_ctx *ctx)
+{
+	TRY(fifo_left_make(ctx));
+	p[W] = open(ctx->path, O_RDONLY | O_NONBLOCK);
+	CHECK(p[W] >= 0);
+	return 0;
+}
+
+static int fifo_late_use(struct maker_ctx *ctx)
+{
+	struct pollfd late = { .fd = p[W], .events = POLLIN };
+
+	SAME(poll(&late, 1, 0), 0);
+	return fifo_left_use(ctx);
+}
+
 static int fifo_unlinked_make(struct maker_ctx *ctx)
 {
 	TRY(fifo_make(ctx));
@@ -554,6 +571,8 @@ const struct maker makers_pipe[] = {
 	{ "fifo-empty", "an empty fifo", fifo_make, fifo_use, 0, 0 },
 	{ "fifo-left", "a fifo whose writer has left", fifo_left_make, fifo_left_use, 0, 1 },
 	{ "fifo-alone", "a fifo that never had a writer", fifo_left_make, fifo_left_use, 0, 0 },
+	{ "fifo-late", "a fifo with a reader whose writer has left, and one that came later", fifo_late_make,
+		fifo_late_use, MAKER_MAY_REFUSE, 1 },
 	{ "fifo-unlinked", "an unlinked fifo with 3,000 bytes", fifo_unlinked_make, fifo_unlinked_use, 0, 3000 },
 	ROW("fifo-both-ends", "a fifo opened for both", fifo_both),
 	{ "fifo-opening", "a thread that waits in open", fifo_opening_make, fifo_opening_use, MAKER_MAY_REFUSE },
