@@ -23,6 +23,15 @@ static const struct field file_fields[] = {
 	FIELD_END,
 };
 
+static const struct field buffer_fields[] = {
+	FIELD_UINT(struct io_uring_buffer, slot, "slot", "its number"),
+	FIELD_HEX(struct io_uring_buffer, address, "address", "where it is"),
+	FIELD_UINT(struct io_uring_buffer, size, "size", "bytes"),
+	FIELD_HEX(struct io_uring_buffer, tag, "tag", "what a completion says when it is not in use any more"),
+	FIELD_REF(struct io_uring_buffer, process, "process", "process", REF_LATE, "in whose memory"),
+	FIELD_END,
+};
+
 static const struct field restriction_fields[] = {
 	FIELD_BOOL(struct io_uring_restrictions, registered, "registered", "there are some, from when it is enabled"),
 	FIELD_HEX(struct io_uring_restrictions, register_ops, "register_ops", "bits of IORING_REGISTER_* allowed"),
@@ -63,6 +72,8 @@ static const struct field io_uring_fields[] = {
 		"with IORING_SETUP_SINGLE_ISSUER: who may submit"),
 	FIELD_SINCE(2, BOOL, struct io_uring_state, submitter_ended, "submitter_ended",
 		"it has ended: nobody may any more"),
+	FIELD_SINCE(2, UINT, struct io_uring_state, buffer_slots, "buffer_slots", "room for registered buffers"),
+	FIELD_SINCE(2, LIST, struct io_uring_state, buffers, n_buffers, "buffers", buffer_fields, "registered buffers"),
 	FIELD_SINCE(2, REF, struct io_uring_state, eventfd, "eventfd", "file", REF_LATE, "is told of completions"),
 	FIELD_SINCE(2, BOOL, struct io_uring_state, eventfd_async, "eventfd_async",
 		"only of those that did not come at once (IORING_REGISTER_EVENTFD_ASYNC)"),
@@ -156,7 +167,6 @@ static void drain(struct ring *g, struct users *u)
 
 static void look_at_registered(struct ring *g)
 {
-	const uint64_t buffers = WITHIN(g, "buf_table");
 	const bool restricted = OF(g, WITHIN(g, "restrictions"), "io_restriction", "registered");
 
 	if (restricted && RING(g, "drain_disabled"))
@@ -169,8 +179,6 @@ static void look_at_registered(struct ring *g)
 		ring_refuse(g, NULL, "that receives without copying (IORING_REGISTER_ZCRX_IFQ)");
 	if (OF(g, WITHIN(g, "param_region"), "io_mapped_region", "nr_pages"))
 		ring_refuse(g, NULL, "with a region of memory for arguments (IORING_REGISTER_MEM_REGION)");
-	if (OF(g, buffers, "io_rsrc_data", "nr"))
-		ring_refuse(g, "unregister them before the checkpoint", "with registered buffers");
 	if (RING(g, "napi_track_mode") == NAPI_TRACKING_STATIC && !ring_list_is_empty(g, WITHIN(g, "napi_list")))
 		ring_refuse(g, NULL, "that polls certain network devices (IO_URING_NAPI_STATIC_ADD_ID)");
 }

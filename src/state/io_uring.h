@@ -34,6 +34,11 @@ struct io_uring_file {
 	uint64_t tag;
 };
 
+struct io_uring_buffer {
+	uint64_t slot, address, size, tag;
+	object_id process; /* whose memory it is */
+};
+
 struct io_uring_restrictions {
 	bool registered;
 	uint64_t register_ops, sqe_ops; /* bits */
@@ -60,6 +65,9 @@ struct io_uring_state {
 	uint64_t alloc_start, alloc_end, alloc_next; /* among the slots: where the kernel chooses from */
 	object_id submitter;			     /* the thread that alone may submit */
 	bool submitter_ended;
+	uint64_t buffer_slots;
+	struct io_uring_buffer *buffers;
+	size_t n_buffers;
 	object_id eventfd;
 	bool eventfd_async;
 	struct io_uring_restrictions restrictions;
@@ -100,6 +108,15 @@ static inline uint32_t *ring_word(const struct ring_made *g, uint32_t offset)
 
 /* --- io_uring_register.c: what can be registered while it is not enabled yet, by anybody. 0 or negative errno. */
 int ring_register(struct restore *r, const struct ring_made *g);
+
+/* What a process has to do with its own memory. */
+bool ring_has_memory_of(const struct io_uring_state *s, const struct new_process *p);
+void ring_queue_memory(struct build *b, const struct ring_made *g);
+
+/* In a task: the ring's descriptor for a while. Operations can use it up to RING_SEGMENT behind. */
+#define RING_SEGMENT 200
+uint32_t ring_fetch(struct build *b, const struct ring_made *g);
+void ring_drop(struct build *b, uint32_t fetched);
 
 /* --- io_uring_wind.c */
 

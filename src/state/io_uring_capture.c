@@ -203,7 +203,9 @@ static int capture_registered(struct ring *g, struct io_uring_state *s)
 		r = find_open_files(g->c, &all);
 	if (r == 0)
 		r = capture_files(g, &all, s);
-	return r < 0 ? r : capture_eventfd(g, &all, s);
+	if (r == 0)
+		r = capture_eventfd(g, &all, s);
+	return r < 0 ? r : io_uring_capture_buffers(g, s);
 }
 
 static int capture_ring(struct ring *g, int fd, struct io_uring_state *s)

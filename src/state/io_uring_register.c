@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,6 +79,55 @@ static int register_files(struct restore *r, const struct ring_made *g)
 	return err ? err : choose_from(g);
 }
 
+/* --- buffers --- */
+
+/* Room for them: each is registered by the process whose memory it is. */
+static int register_room(const struct ring_made *g)
+{
+	struct io_uring_rsrc_register table = { .nr = (uint32_t)g->s->buffer_slots,
+		.flags = IORING_RSRC_REGISTER_SPARSE };
+
+	return call(g, IORING_REGISTER_BUFFERS2, &table, sizeof(table));
+}
+
+static void queue_buffer(struct build *b, const struct io_uring_buffer *buffer, uint32_t fetched)
+{
+	struct iovec iov = { (void *)buffer->address, buffer->size };
+	struct io_uring_rsrc_update2 u = { .offset = (uint32_t)buffer->slot,
+		.data = batch_copy(b->batch, &iov, sizeof(iov)).v,
+		.tags = batch_copy(b->batch, &buffer->tag, sizeof(buffer->tag)).v,
+		.nr = 1 };
+	uint32_t op = batch_call(b->batch, "io_uring_register(IORING_REGISTER_BUFFERS_UPDATE)", SYS_io_uring_register,
+		0, IORING_REGISTER_BUFFERS_UPDATE, batch_copy(b->batch, &u, sizeof(u)).v, sizeof(u));
+
+	batch_use(b->batch, op, 0, fetched);
+	batch_expect(b->batch, op, 1);
+}
+
+bool ring_has_memory_of(const struct io_uring_state *s, const struct new_process *p)
+{
+	for (size_t i = 0; i < s->n_buffers; i++)
+		if (s->buffers[i].process == p->id)
+			return true;
+	return false;
+}
+
+void ring_queue_memory(struct build *b, const struct ring_made *g)
+{
+	uint32_t fetched = ring_fetch(b, g);
+
+	for (size_t i = 0; i < g->s->n_buffers; i++) {
+		if (g->s->buffers[i].process != b->process->id)
+			continue;
+		if (b->batch->n - fetched >= RING_SEGMENT) {
+			ring_drop(b, fetched);
+			fetched = ring_fetch(b, g);
+		}
+		queue_buffer(b, &g->s->buffers[i], fetched);
+	}
+	ring_drop(b, fetched);
+}
+
 /* --- the rest --- */
 
 static int register_eventfd(struct restore *r, const struct ring_made *g)
@@ -145,6 +195,8 @@ int ring_register(struct restore *r, const struct ring_made *g)
 	const struct io_uring_state *s = g->s;
 	int err = s->slots ? register_files(r, g) : 0;
 
+	if (!err && s->buffer_slots)
+		err = register_room(g);
 	if (!err && s->eventfd)
 		err = register_eventfd(r, g);
 	if (!err && s->clock)

@@ -17,6 +17,7 @@
 #define ENTRIES_MAX 65536
 #define BLOB_MAX    (64ull << 20)
 #define SLOTS_MAX   (1u << 20)
+#define BUFFERS_MAX (1u << 14)
 
 /* --- a ring of ours --- */
 
@@ -75,6 +76,26 @@ static bool are_possible_files(const struct io_uring_state *s)
 	       s->alloc_next <= s->slots;
 }
 
+static bool are_possible_buffers(const struct io_uring_state *s)
+{
+	for (size_t i = 0; i < s->n_buffers; i++)
+		if (s->buffers[i].slot >= s->buffer_slots || (i && s->buffers[i].slot <= s->buffers[i - 1].slot))
+			return false;
+	return s->buffer_slots <= BUFFERS_MAX;
+}
+
+/* Who has to do something for it is there, and can. */
+static bool has_tasks(const struct restore *r, const struct io_uring_state *s)
+{
+	for (size_t i = 0; i < s->n_buffers; i++) {
+		const struct new_process *p = restore_process(r, s->buffers[i].process);
+
+		if (!p || p->zombie)
+			return false;
+	}
+	return !s->submitter || owner_thread(r, s->submitter);
+}
+
 static bool are_possible_counters(const struct io_uring_state *s)
 {
 	return s->sq_head <= IO_URING_REQUESTS_MAX && s->cq_tail <= IO_URING_REQUESTS_MAX &&
@@ -94,8 +115,8 @@ static bool is_possible(const struct io_uring_state *s)
 	       is_power_of_2(s->cq_entries) && s->sq_entries <= ENTRIES_MAX && s->cq_entries <= 2 * ENTRIES_MAX &&
 	       s->sq_entries <= s->cq_entries && s->rings.size >= sizeof(struct io_uring_params) &&
 	       s->rings.size <= BLOB_MAX && s->sqes.size <= BLOB_MAX && are_possible_files(s) &&
-	       are_possible_counters(s) && is_possible_submitter(s) && s->clock <= INT32_MAX &&
-	       s->napi.tracking <= UINT8_MAX && s->restrictions.flags_allowed <= UINT8_MAX &&
+	       are_possible_buffers(s) && are_possible_counters(s) && is_possible_submitter(s) &&
+	       s->clock <= INT32_MAX && s->napi.tracking <= UINT8_MAX && s->restrictions.flags_allowed <= UINT8_MAX &&
 	       s->restrictions.flags_required <= UINT8_MAX && s->workers_bounded <= INT32_MAX &&
 	       s->workers_unbounded <= INT32_MAX;
 }
@@ -112,7 +133,7 @@ int io_uring_validate(struct restore *r, const struct record *rec)
 	struct io_uring_state *s = rec->state;
 
 	set_range(s);
-	return is_possible(s) && (!s->submitter || owner_thread(r, s->submitter))
+	return is_possible(s) && has_tasks(r, s)
 		       ? 0
 		       : failed(r->ps, BLAME(.object = "io_uring"), -EBADMSG, "the image has an impossible one");
 }

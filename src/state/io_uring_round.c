@@ -30,6 +30,7 @@ struct turning {
 struct rounds_of_rings {
 	struct turning *list;
 	size_t n;
+	bool turning; /* what was registered is; they are being enabled and wound on */
 };
 
 static bool stays_disabled(const struct turning *t)
@@ -77,13 +78,17 @@ static uint64_t find_head(const struct restore *r, const struct turning *t)
 	return 0;
 }
 
-static int begin_ring(struct restore *r, struct turning *t)
+static int register_ring(struct restore *r, struct turning *t)
 {
 	int err = ring_register(r, t->g);
 
-	if (err)
-		return failed(r->ps, BLAME(.object = "io_uring"), err,
-			"what was registered with it cannot be again: %s", strerror(-err));
+	return err ? failed(r->ps, BLAME(.object = "io_uring"), err, "what was registered with it cannot be again: %s",
+			     strerror(-err))
+		   : 0;
+}
+
+static int begin_ring(struct restore *r, struct turning *t)
+{
 	silence(t->g);
 	wind_begin(&t->winding, t->g);
 	if (stays_disabled(t))
@@ -108,6 +113,37 @@ static int end_ring(struct restore *r, struct turning *t)
 
 /* --- what the tree's tasks do --- */
 
+uint32_t ring_fetch(struct build *b, const struct ring_made *g)
+{
+	return build_fetch(b, "fetching an io_uring", g->fd);
+}
+
+void ring_drop(struct build *b, uint32_t fetched)
+{
+	batch_use(b->batch, batch_call(b->batch, "close of an io_uring", SYS_close, 0), 0, fetched);
+}
+
+/* What has to do with their memory. 1: there was something to do. */
+static int queue_memory(struct restore *r, const struct rounds_of_rings *all, struct callers *callers)
+{
+	bool any = false;
+
+	for (size_t k = 0; k < r->n_processes; k++) {
+		struct build *b = NULL;
+
+		for (size_t i = 0; i < all->n; i++) {
+			if (!ring_has_memory_of(all->list[i].s, r->processes[k]))
+				continue;
+			b = b ? b : callers->add(callers, &r->processes[k]->threads[0]);
+			if (!b)
+				return -ENOMEM;
+			ring_queue_memory(b, all->list[i].g);
+			any = true;
+		}
+	}
+	return any;
+}
+
 static bool is_busy(const struct turning *t)
 {
 	return t->submitter && (!t->enabled || !wind_is_done(&t->winding));
@@ -124,12 +160,12 @@ static int queue_ring(struct build *b, struct turning *t)
 		wind_queue(&t->winding, t->g, b, t->head_at);
 		return 0;
 	}
-	fetched = build_fetch(b, "fetching an io_uring", t->g->fd);
+	fetched = ring_fetch(b, t->g);
 	batch_use(b->batch,
 		batch_call(b->batch, "io_uring_register(IORING_REGISTER_ENABLE_RINGS)", SYS_io_uring_register, 0,
 			IORING_REGISTER_ENABLE_RINGS, 0, 0),
 		0, fetched);
-	batch_use(b->batch, batch_call(b->batch, "close of an io_uring", SYS_close, 0), 0, fetched);
+	ring_drop(b, fetched);
 	t->enabled = true;
 	return 0;
 }
@@ -183,10 +219,20 @@ static int collect(struct restore *r, struct rounds_of_rings *all)
 	return 0;
 }
 
-static int begin(struct restore *r, struct callers *callers, struct rounds_of_rings *all)
+static int begin(struct restore *r, struct rounds_of_rings *all)
 {
 	int err = collect(r, all);
 
+	for (size_t i = 0; !err && i < all->n; i++)
+		err = register_ring(r, &all->list[i]);
+	return err;
+}
+
+static int turn(struct restore *r, struct rounds_of_rings *all)
+{
+	int err = 0;
+
+	all->turning = true;
 	for (size_t i = 0; !err && i < all->n; i++)
 		err = begin_ring(r, &all->list[i]);
 	qsort(all->list, all->n, sizeof(*all->list), by_submitter);
@@ -207,19 +253,30 @@ static void end(struct callers *callers)
 	callers->state = NULL;
 }
 
+static int next_round(struct restore *r, struct rounds_of_rings *all, struct callers *callers, unsigned int n)
+{
+	int err = n == 0 ? begin(r, all) : 0;
+
+	if (!err && n == 0)
+		err = queue_memory(r, all, callers);
+	if (!err && !all->turning)
+		err = turn(r, all);
+	if (!err)
+		err = queue_all(all, callers);
+	for (size_t i = 0; !err && i < all->n; i++)
+		err = end_ring(r, &all->list[i]);
+	return err;
+}
+
 int io_uring_round(struct restore *r, struct callers *callers, unsigned int n)
 {
-	struct rounds_of_rings *all = callers->state;
-	int err = 0;
+	int err;
 
-	if (n == 0) {
-		callers->state = all = calloc(1, sizeof(*all));
-		err = all ? begin(r, callers, all) : -ENOMEM;
-	}
-	if (!err && n != ROUND_ABANDON)
-		err = queue_all(all, callers);
-	for (size_t i = 0; !err && n != ROUND_ABANDON && i < all->n; i++)
-		err = end_ring(r, &all->list[i]);
+	if (n == 0)
+		callers->state = calloc(1, sizeof(struct rounds_of_rings));
+	if (!callers->state)
+		return n == ROUND_ABANDON ? 0 : -ENOMEM;
+	err = n == ROUND_ABANDON ? 0 : next_round(r, callers->state, callers, n);
 	if (err != 1)
 		end(callers);
 	return err;

@@ -34,4 +34,7 @@ int ring_of(struct capture *c, const struct file_look *f, struct ring *g);
 const struct description *ring_description(const struct capture *c, uint64_t ino);
 bool ring_matches(const struct file_look *f);
 
+/* io_uring_buffers.c. 0, -ENOTSUP (refused) or another errno */
+int io_uring_capture_buffers(struct ring *g, struct io_uring_state *s);
+
 #define RING_LINK "anon_inode:[io_uring]"

@@ -166,8 +166,7 @@ int wind_prepare(struct winding *w, struct ring_made *g)
 	return 0;
 }
 
-#define TURNS	20000 /* in one batch */
-#define SEGMENT 200   /* operations that can use the result of one */
+#define TURNS 20000 /* in one batch */
 
 static uint32_t add_enter(struct build *b, uint32_t fetched, uint32_t submit, uint32_t flags)
 {
@@ -196,33 +195,23 @@ static uint32_t next_turn(struct winding *w, const struct ring_made *g, uint64_t
 	return (uint32_t)MIN(MIN(left, most), (uint64_t)w->turn);
 }
 
-static uint32_t fetch(const struct ring_made *g, struct build *b)
-{
-	return build_fetch(b, "fetching an io_uring", g->fd);
-}
-
-static void drop(struct build *b, uint32_t fetched)
-{
-	batch_use(b->batch, batch_call(b->batch, "close of an io_uring", SYS_close, 0), 0, fetched);
-}
-
 static void queue_turns(struct winding *w, const struct ring_made *g, struct build *b, uint64_t head_at)
 {
 	const bool silent = w->silent;
 	uint64_t *left = silent ? &w->silent : &w->plain;
-	uint32_t fetched = fetch(g, b), turns = 0, n;
+	uint32_t fetched = ring_fetch(b, g), turns = 0, n;
 
 	for (; turns < TURNS && (n = next_turn(w, g, *left, head_at)); turns++, *left -= n) {
-		if (add_enter(b, fetched, n, 0) - fetched >= SEGMENT) {
-			drop(b, fetched);
-			fetched = fetch(g, b);
+		if (add_enter(b, fetched, n, 0) - fetched >= RING_SEGMENT) {
+			ring_drop(b, fetched);
+			fetched = ring_fetch(b, g);
 		}
 		if (!silent && head_at)
 			add_advance(b, head_at, take(w, n));
 		else if (!silent)
 			w->posted += n;
 	}
-	drop(b, fetched);
+	ring_drop(b, fetched);
 }
 
 void wind_queue(struct winding *w, const struct ring_made *g, struct build *b, uint64_t head_at)
@@ -232,9 +221,9 @@ void wind_queue(struct winding *w, const struct ring_made *g, struct build *b, u
 	if (w->silent || w->plain) {
 		queue_turns(w, g, b, head_at);
 	} else if (w->posted) {
-		fetched = fetch(g, b);
+		fetched = ring_fetch(b, g);
 		add_enter(b, fetched, 0, IORING_ENTER_GETEVENTS);
-		drop(b, fetched);
+		ring_drop(b, fetched);
 	}
 }
 

@@ -4,7 +4,6 @@
 #include "uring.h"
 
 #include <poll.h>
-#include <sys/uio.h>
 
 static struct ring ring, second;
 static int ends[2];
@@ -245,7 +244,7 @@ static int waiting_use(struct maker_ctx *ctx)
 }
 
 /* Out of scope: requests that do not end, and what is registered. */
-enum { POLL, TIMEOUT, PERSONALITY, BUFFERS, CLOSED_FILE };
+enum { POLL, TIMEOUT, PERSONALITY, CLOSED_FILE };
 
 static int register_one(unsigned int opcode, void *arg, unsigned int n)
 {
@@ -258,8 +257,6 @@ static int register_one(unsigned int opcode, void *arg, unsigned int n)
 static int refused_make(struct maker_ctx *ctx)
 {
 	static struct __kernel_timespec hour = { .tv_sec = 3600 };
-	static char room[PAGE];
-	struct iovec buffer = { room, PAGE };
 	struct io_uring_sqe *sqe;
 
 	TRY(ring_open(&ring, 8, IORING_SETUP_CQSIZE));
@@ -277,8 +274,6 @@ static int refused_make(struct maker_ctx *ctx)
 		return ring_enter(&ring, 1);
 	case PERSONALITY:
 		return register_one(IORING_REGISTER_PERSONALITY, NULL, 0);
-	case BUFFERS:
-		return register_one(IORING_REGISTER_BUFFERS, &buffer, 1);
 	default:
 		TRY(register_one(IORING_REGISTER_FILES, ends, 2));
 		return close(ends[1]);
@@ -341,7 +336,6 @@ const struct maker makers_io_uring[] = {
 	OUT("poll", "a poll under way", POLL, "under way"),
 	OUT("timeout", "a timeout under way", TIMEOUT, "under way"),
 	OUT("personality", "a registered personality", PERSONALITY, "personalities"),
-	OUT("buffers", "registered buffers", BUFFERS, "registered buffers"),
 	OUT("closed-file", "a registered file that is not open otherwise", CLOSED_FILE, "registered file"),
 	REFUSED("mapped", "one held by its mapping alone", mapped_make, mapped_use, 0, "io_uring"),
 	{ "polled", "one that a thread of the kernel polls", idle_make, alive_use, MAKER_MUST_REFUSE | MAKER_RESTLESS,
