@@ -10,7 +10,6 @@
 #include "base/cleanup.h"
 #include "engine/pages.h"
 #include "engine/pass.h"
-#include "kernel/peek.h"
 #include "object/identity.h"
 #include "object/component.h"
 #include "object/descriptions.h"
@@ -63,7 +62,6 @@ static void pass_free(struct pass *pass)
 		sockets_free(pass->descriptions->sockets);
 	descriptions_free(pass->descriptions);
 	witnesses_free(pass->witnesses);
-	kernel_peek_free(pass->kernel);
 	gadget_cache_free(pass->gadgets);
 	identities_free(pass->ids);
 }
@@ -409,12 +407,12 @@ int capture_tree(struct capturing *c)
 		.ids = identities_new(),
 		.gadgets = gadget_cache_new(),
 		.witnesses = witnesses_new(),
-		.kernel = kernel_peek_new(),
+		.kernel = c->kernel,
 	};
 	int r = -ENOMEM;
 
 	pass.plans = calloc(c->tree->n_processes, sizeof(*pass.plans));
-	if (pass.ids && pass.gadgets && pass.witnesses && pass.kernel && pass.plans)
+	if (pass.ids && pass.gadgets && pass.witnesses && pass.plans)
 		r = capture_all(&pass);
 	pass_free(&pass);
 	return r;

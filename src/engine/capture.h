@@ -8,6 +8,7 @@
 #include "object/tree.h"
 
 struct identities;
+struct kernel_peek;
 
 struct capturing {
 	struct tree *tree;
@@ -15,6 +16,7 @@ struct capturing {
 	struct problems *ps;
 	const struct engine_events *events;
 	struct image_writer *writer;
+	struct kernel_peek *kernel;
 	uint64_t pages;		   /* saved */
 	struct outside_ends *ends; /* what is then to be looked for outside; NULL: nothing */
 };

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/engine.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -16,15 +18,18 @@
 #include "engine/halt.h"
 #include "engine/members.h"
 #include "engine/restore.h"
+#include "kernel/peek.h"
 #include "state/outside_holders.h"
 
 #define STOP_TIMEOUT_MS 5000
+#define MOST_CHILDREN	16 /* that are looked at ahead */
 #define PASSING_TRIES	4
 #define PASSING_WAIT_US 40000
 
 struct engine {
 	struct engine_events events;
 	struct workers *workers;
+	struct kernel_peek *kernel;
 	struct tree *tree;	   /* stopped by engine_isolate */
 	struct restored *restored; /* built, and held */
 	pid_t root;
@@ -49,8 +54,10 @@ int engine_new(const struct engine_events *events, struct engine **out)
 		return -ENOMEM;
 	if (events)
 		e->events = *events;
-	r = workers_new(&e->workers);
+	e->kernel = kernel_peek_new();
+	r = e->kernel ? workers_new(&e->workers) : -ENOMEM;
 	if (r < 0) {
+		kernel_peek_free(e->kernel);
 		free(e);
 		return r;
 	}
@@ -74,6 +81,7 @@ void engine_free(struct engine *e)
 	drop_tree(e);
 	restored_free(e->restored);
 	workers_free(e->workers);
+	kernel_peek_free(e->kernel);
 	free(e);
 }
 
@@ -113,10 +121,46 @@ static int find_container(struct tree *t, struct problems *ps)
 
 static struct capturing capturing_of(struct engine *e, struct tree *t, struct problems *ps)
 {
-	return (struct capturing){ .tree = t, .workers = e->workers, .ps = ps, .events = &e->events };
+	return (struct capturing){
+		.tree = t, .workers = e->workers, .ps = ps, .events = &e->events, .kernel = e->kernel
+	};
 }
 
-int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+static bool has_socket(pid_t pid)
+{
+	char path[64], link[16];
+	_cleanup_dir_ DIR *dir = NULL;
+	ssize_t n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	for (const struct dirent *d; dir && n != 8 && (d = readdir(dir));) {
+		n = readlinkat(dirfd(dir), d->d_name, link, 8);
+		if (n == 8 && strncmp(link, "socket:[", 8) != 0)
+			n = 0;
+	}
+	return n == 8;
+}
+
+/*
+ * A look into the kernel, which sockets need, takes some milliseconds to be made ready: before the stop, where the root or a child of it is seen to have
+ * one. Where it is not seen, it is done when it is first needed.
+ */
+static void make_ready(struct engine *e, pid_t pid)
+{
+	char path[64];
+	_cleanup_file_ FILE *children = NULL;
+	bool any = has_socket(pid);
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+	children = any ? NULL : fopen(path, "re");
+	for (int n = 0; children && !any && n < MOST_CHILDREN && fscanf(children, "%d", &pid) == 1; n++)
+		any = has_socket(pid);
+	if (any)
+		kernel_peek_ready(e->kernel);
+}
+
+static int isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
 {
 	int r;
 
@@ -138,6 +182,12 @@ int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t tim
 	if (r < 0)
 		drop_tree(e);
 	return r;
+}
+
+int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
+{
+	make_ready(e, pid);
+	return isolate(e, pid, cgroup, timeout_ms, ps);
 }
 
 int engine_unisolate(struct engine *e, struct problems *ps)
@@ -181,7 +231,7 @@ static int isolate_or_name(struct engine *e, pid_t pid, const char *cgroup, uint
 	int r;
 
 	problems_init(&found);
-	r = engine_isolate(e, pid, cgroup, timeout_ms, &found);
+	r = isolate(e, pid, cgroup, timeout_ms, &found);
 	if (r == -EPERM || r == -ETIMEDOUT)
 		look(e, pid, cgroup, ps);
 	if (ps->n_refused)
@@ -333,6 +383,7 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 	int r = begin_image(s);
 
 	if (r == 0 && s->own) {
+		make_ready(e, pid);
 		s->stopped_at = clock_us();
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, s->c.ps);
 	}

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "kernel/procfs.h"
@@ -78,9 +80,9 @@ static int find_types(struct btf *b, const uint8_t *at, const uint8_t *end)
 	return r;
 }
 
-int btf_parse(uint8_t *bytes, size_t size, struct btf *out)
+static int parse(uint8_t *bytes, size_t size, size_t mapped, struct btf *out)
 {
-	struct btf b = { .text = bytes };
+	struct btf b = { .text = bytes, .mapped = mapped };
 	const struct btf_header *h = (const void *)bytes;
 	const uint8_t *types;
 	int r = -EBADMSG;
@@ -102,18 +104,42 @@ int btf_parse(uint8_t *bytes, size_t size, struct btf *out)
 	return r;
 }
 
+int btf_parse(uint8_t *bytes, size_t size, struct btf *out)
+{
+	return parse(bytes, size, 0, out);
+}
+
+/* The kernel's own copy (since 6.16). */
+static uint8_t *map_file(const char *path, size_t *size)
+{
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	void *at;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size <= 0)
+		return NULL;
+	*size = (size_t)st.st_size;
+	at = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
+	return at == MAP_FAILED ? NULL : at;
+}
+
 int btf_read(struct btf *out)
 {
+	static const char path[] = "/sys/kernel/btf/vmlinux";
+	size_t size = 0;
+	uint8_t *mapped = map_file(path, &size);
 	char *text;
-	size_t size;
-	int r = procfs_read(AT_FDCWD, "/sys/kernel/btf/vmlinux", &text, &size);
+	int r = mapped ? parse(mapped, size, size, out) : procfs_read(AT_FDCWD, path, &text, &size);
 
-	return r < 0 ? r : btf_parse((uint8_t *)text, size, out);
+	return r < 0 || mapped ? r : btf_parse((uint8_t *)text, size, out);
 }
 
 void btf_free(struct btf *b)
 {
-	free(b->text);
+	if (b->mapped)
+		munmap(b->text, b->mapped);
+	else
+		free(b->text);
 	free(b->types);
 	*b = (struct btf){ 0 };
 }

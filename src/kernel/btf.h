@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 struct btf {
-	uint8_t *text; /* all of the file */
+	uint8_t *text; /* all of the file; allocated, or */
+	size_t mapped; /* so many bytes of it mapped */
 	const char *strings;
 	uint32_t strings_size;
 	const struct btf_type **types; /* by id; [0] is NULL: void */
