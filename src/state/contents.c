@@ -121,6 +121,20 @@ int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n)
 	return err;
 }
 
+struct contents_room contents_room(const struct stat *st, const struct extent *extents, size_t n)
+{
+	uint64_t data = 0, whole = ALIGN_UP((uint64_t)st->st_size, PAGE_SIZE), used = (uint64_t)st->st_blocks * 512;
+	struct contents_room room;
+
+	for (size_t i = 0; i < n; i++)
+		data += ALIGN_UP(extents[i].length, PAGE_SIZE);
+	room.all = used >= whole && data < whole;
+	if (room.all)
+		data = whole;
+	room.elsewhere = used > data ? used - data : 0;
+	return room;
+}
+
 /* --- restore --- */
 
 static int check_extent(const struct restore *r, const struct extent *e, uint64_t size)
@@ -187,4 +201,11 @@ int contents_restore(struct restore *r, int fd, const struct extent *extents, si
 	if (err)
 		return failed(r->ps, BLAME(.object = what), err, "its contents cannot be put back: %s", strerror(-err));
 	return 0;
+}
+
+void contents_reserve(struct restore *r, int fd, uint64_t size, const char *what)
+{
+	if (size && fallocate(fd, 0, 0, (off_t)size) < 0)
+		changed(r->ps, BLAME(.object = what), "the room that it had reserved (fallocate) cannot be had: %s",
+			strerror(errno));
 }

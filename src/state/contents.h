@@ -3,6 +3,8 @@
  * holes. */
 #pragma once
 
+#include <sys/stat.h>
+
 #include "state/files.h"
 
 struct extent {
@@ -14,8 +16,17 @@ struct extent {
 
 extern const struct field extent_fields[];
 
+/* Room that a file has beyond what was written to it: fallocate(2). */
+struct contents_room {
+	bool all;	    /* its holes too, all of them */
+	uint64_t elsewhere; /* bytes of other room */
+};
+struct contents_room contents_room(const struct stat *st, const struct extent *extents, size_t n);
+
 /* Saves what the descriptor reads (pread). */
 int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n);
 /* Writes it into an empty file and makes it `size` long. what: for errors. */
 int contents_restore(
 	struct restore *r, int fd, const struct extent *extents, size_t n, uint64_t size, const char *what);
+/* Then: room for all of it. What cannot be had is said. */
+void contents_reserve(struct restore *r, int fd, uint64_t size, const char *what);

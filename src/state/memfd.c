@@ -4,6 +4,7 @@
  * mm/memfd.c, mm/shmem.c; tools/testing/selftests/memfd.
  */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -26,6 +27,7 @@ struct memfd_state {
 	int64_t mtime_s;
 	uint64_t mtime_ns;
 	struct inode_marks marks;
+	bool allocated;
 	struct xattr *xattrs;
 	size_t n_xattrs;
 	struct extent *extents;
@@ -43,6 +45,8 @@ struct memfd_state {
 		FIELD_SINCE(2, STRUCT, struct memfd_state, marks, "marks", inode_marks_fields,                         \
 			"time of access, attributes, hint"),                                                           \
 		FIELD_LIST(struct memfd_state, xattrs, n_xattrs, "xattrs", xattr_fields, "extended attributes"),       \
+		FIELD_SINCE(2, BOOL, struct memfd_state, allocated, "allocated",                                       \
+			"holes too have memory of their own (fallocate)"),                                             \
 		FIELD_LIST(struct memfd_state, extents, n_extents, "extents", extent_fields, "contents")
 
 static const struct field memfd_fields[] = {
@@ -72,6 +76,18 @@ static bool shmem_matches(const struct file_look *f)
 
 /* --- checkpoint --- */
 
+static void capture_room(
+	const struct capture *c, const struct file_look *f, const struct stat *st, struct memfd_state *s)
+{
+	struct contents_room room = contents_room(st, s->extents, s->n_extents);
+
+	s->allocated = room.all;
+	if (room.elsewhere && st->st_blksize == (blksize_t)PAGE_SIZE) /* a huge page has more than was asked for */
+		changed(c->ps, BLAME_FILE(f),
+			"%" PRIu64 " bytes that it has reserved (fallocate), and not used, are reserved no more",
+			room.elsewhere);
+}
+
 static int capture_inode(struct capture *c, const struct file_look *f, struct memfd_state *s)
 {
 	int fd = file_dup(c, f), err = 0;
@@ -95,6 +111,8 @@ static int capture_inode(struct capture *c, const struct file_look *f, struct me
 		err = xattrs_read_fd(fd, &s->xattrs, &s->n_xattrs);
 	if (c->writer && !err)
 		err = contents_save(c, fd, &s->extents, &s->n_extents);
+	if (c->writer && !err)
+		capture_room(c, f, &st, s);
 	return err ? failed(c->ps, BLAME_FILE(f), err, "the contents cannot be saved: %s", strerror(-err)) : 0;
 }
 
@@ -132,6 +150,8 @@ static int give_contents(struct restore *r, int fd, const struct memfd_state *s)
 
 	if (err)
 		return err;
+	if (s->allocated)
+		contents_reserve(r, fd, s->size, s->name ? s->name : "shared memory");
 	err = xattrs_write_fd(fd, s->xattrs, s->n_xattrs);
 	if (err)
 		changed(r->ps, BLAME(.object = s->name), "its extended attributes cannot be set here: %s",

@@ -34,6 +34,8 @@ static const struct field regular_fields[] = {
 		"time of access, attributes, hint; of a file that has no name"),
 	FIELD_LIST(struct regular_state, xattrs, n_xattrs, "xattrs", xattr_fields,
 		"extended attributes of a file without a name"),
+	FIELD_SINCE(
+		4, BOOL, struct regular_state, allocated, "allocated", "holes too have room of their own (fallocate)"),
 	FIELD_LIST(struct regular_state, extents, n_extents, "extents", extent_fields,
 		"contents of a file without a name"),
 	FIELD_END,
@@ -97,6 +99,7 @@ static void take_fingerprint(const struct capture *c, int fd, struct regular_sta
 
 static int capture_contents(struct capture *c, const struct blame *who, int fd, struct regular_state *s)
 {
+	struct stat st;
 	int err;
 
 	if (!S_ISREG(s->mode) && !S_ISDIR(s->mode))
@@ -107,6 +110,8 @@ static int capture_contents(struct capture *c, const struct blame *who, int fd, 
 	err = xattrs_read_fd(fd, &s->xattrs, &s->n_xattrs);
 	if (!err && S_ISREG(s->mode))
 		err = contents_save(c, fd, &s->extents, &s->n_extents);
+	if (!err && S_ISREG(s->mode))
+		s->allocated = fstat(fd, &st) == 0 && contents_room(&st, s->extents, s->n_extents).all;
 	return err ? failed(c->ps, who, err, "the contents of the file cannot be saved: %s", strerror(-err)) : 0;
 }
 

@@ -20,6 +20,7 @@ struct regular_state {
 	struct blob build_id; /* an ELF file's */
 	struct blob hash;     /* XXH3, 128 bits, of a small file's contents */
 	struct inode_marks marks;
+	bool allocated;
 	struct xattr *xattrs; /* of a file without a name, as its contents */
 	size_t n_xattrs;
 	struct extent *extents;

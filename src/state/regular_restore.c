@@ -325,6 +325,8 @@ static int create_unlinked(struct restore *r, const struct record *rec, struct n
 		return writer;
 	if (S_ISREG(s->mode))
 		err = contents_restore(r, writer, s->extents, s->n_extents, s->size, s->path);
+	if (!err && s->allocated)
+		contents_reserve(r, writer, s->size, s->path);
 	if (!err)
 		give_xattrs(r, writer, s);
 	if (!err)

@@ -195,18 +195,14 @@ static int shm_look(struct capture *c)
 
 static int capture_file(struct capture *c, int fd, const struct stat *st, struct shm_state *s)
 {
-	uint64_t data = 0, whole = ALIGN_UP(s->size, PAGE_SIZE), used = (uint64_t)st->st_blocks * 512;
 	int r = contents_save(c, fd, &s->extents, &s->n_extents);
+	struct contents_room room = contents_room(st, s->extents, s->n_extents);
 
-	for (size_t i = 0; i < s->n_extents; i++)
-		data += ALIGN_UP(s->extents[i].length, PAGE_SIZE);
-	s->allocated = used >= whole && data < whole;
-	if (s->allocated)
-		data = whole;
-	if (r == 0 && used > data)
+	s->allocated = room.all;
+	if (r == 0 && room.elsewhere)
 		changed(c->ps, BLAME_PROCESS(c->process, .object = name_of(s->path).s),
 			"%" PRIu64 " bytes that it has reserved (fallocate), and not used, are reserved no more",
-			used - data);
+			room.elsewhere);
 	return r;
 }
 

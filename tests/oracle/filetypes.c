@@ -144,6 +144,8 @@ static void unnamed_facts(struct oracle *o, const char *prefix, int dup, const s
 	attribute_facts(o, prefix, dup, st);
 	if (seals >= 0)
 		fact(o, prefix, "seals", "%#x", seals);
+	fact(o, prefix, "room", "%s",
+		(uint64_t)st->st_blocks * 512 >= (uint64_t)st->st_size ? "all of it" : "has holes");
 	if (!o->opt.memory)
 		return;
 	fd = open_again(dup);

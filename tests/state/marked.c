@@ -89,6 +89,36 @@ static int marked_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Room that was set aside, and not used. */
+
+enum { ROOM = 1 << 20 };
+
+static int room_make(struct maker_ctx *ctx)
+{
+	struct stat st;
+
+	TRY(nameless(ctx));
+	SAME(pwrite(fd, "contents", 8, ROOM / 2), 8);
+	NEED(!fallocate(fd, 0, 0, ROOM));
+	CHECK(!fstat(fd, &st));
+	CHECK(st.st_blocks * 512 >= ROOM);
+	return 0;
+}
+
+static int room_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+	char got[8];
+
+	(void)ctx;
+	CHECK(!fstat(fd, &st));
+	SAME(st.st_size, ROOM);
+	CHECK(st.st_blocks * 512 >= ROOM);
+	SAME(pread(fd, got, 8, ROOM / 2), 8);
+	CHECK(!memcmp(got, "contents", 8));
+	return 0;
+}
+
 #define MARKED(name, what, how)                                                                                        \
 	{                                                                                                              \
 		name, what, marked_make, marked_use, 0, how, NULL                                                      \
@@ -100,5 +130,7 @@ const struct maker makers_marked[] = {
 	MARKED("tmpfile", "a file that never had a name", TMPFILE),
 	MARKED("memfd", "a memfd", MEMFD),
 	MARKED("directory", "a removed directory", DIRECTORY),
+	{ "room-unlinked", "room that an unlinked file has reserved", room_make, room_use, 0, UNLINKED, NULL },
+	{ "room-memfd", "room that a memfd has reserved", room_make, room_use, 0, MEMFD, NULL },
 	{ 0 },
 };
