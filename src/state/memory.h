@@ -145,6 +145,11 @@ struct memory_plan {
 	struct page_ranges inherited, guards;
 };
 
+/* --- of memory_areas.c: one of the kernel's own, as [vdso] */
+bool memory_is_special(const struct proc_map *m);
+/* The areas of a stopped process. 0 or negative errno, told */
+int memory_add_areas(struct capture *c, struct memory_state *s, const struct proc_maps *maps);
+
 /* Refuses the mappings that cannot be carried. */
 int memory_look(struct capture *c);
 void memory_ask(struct capture *c, struct batch *b, void *scratch);
