@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "state/netlink_queue.h"
 #include "state/socket_base.h"
 
 #define SOL_NETLINK_ 270
 #define GROUPS_MAX   1024
+#define ROOM	     (1 << 28)
 
 #define NETLINK_OPTIONS(X)                                                                                             \
 	X(pktinfo, NETLINK_PKTINFO, OPTION_INT, OPTION_LATE, "NETLINK_PKTINFO")                                        \
@@ -33,6 +35,7 @@ struct netlink_state {
 	uint64_t *groups;
 	size_t n_groups;
 	struct netlink_level netlink;
+	struct netlink_queue unread;
 };
 
 #define LEVEL_FIELD(member, name, shape, when, doc) FIELD_INT(struct netlink_level, member, #member, doc),
@@ -47,6 +50,7 @@ static const struct field netlink_fields[] = {
 	FIELD_UINT(struct netlink_state, peer_groups, "peer_groups", "connected to these groups"),
 	FIELD_UINTS(struct netlink_state, groups, n_groups, "groups", SHOW_DECIMAL, "NETLINK_LIST_MEMBERSHIPS"),
 	FIELD_STRUCT(struct netlink_state, netlink, "netlink", level_fields, "of level SOL_NETLINK"),
+	FIELD_STRUCT(struct netlink_state, unread, "unread", netlink_queue_fields, "messages that were not read"),
 	FIELD_END,
 };
 
@@ -109,7 +113,10 @@ static int netlink_capture(struct capture *c, const struct file_look *f, void *s
 		s->peer_groups = a.nl_groups;
 	}
 	options_read(fd, list, ARRAY_SIZE(list), &s->netlink);
-	return read_groups(fd, s);
+	err = read_groups(fd, s);
+	return err || !socket_has_unread(fd)
+		       ? err
+		       : netlink_queue_capture(c, f, fd, s->netlink.listen_all_nsid > 0, &s->unread);
 }
 
 struct netlink_made {
@@ -135,6 +142,95 @@ static int netlink_open(struct restore *r, const struct record *rec, const struc
 	return m->fd;
 }
 
+static int netlink_validate(struct restore *r, const struct record *rec)
+{
+	const struct netlink_state *s = rec->state;
+
+	return (s->unread.n && !s->port) || !netlink_queue_valid(&s->unread)
+		       ? failed(r->ps, BLAME(.object = "netlink"), -EBADMSG, "the image has an impossible message")
+		       : 0;
+}
+
+/* --- what is in their queues --- */
+
+struct name {
+	char s[32];
+};
+
+static struct name name_of(const struct netlink_state *s)
+{
+	struct name n;
+
+	snprintf(n.s, sizeof(n.s), "netlink port %u", (unsigned int)s->port);
+	return n;
+}
+
+static int bind_again(struct restore *r, const struct netlink_made *m, const struct netlink_state *s)
+{
+	const struct sockaddr_nl a = { .nl_family = AF_NETLINK, .nl_pid = (uint32_t)s->port };
+
+	if (!s->port || bind(m->fd, (const struct sockaddr *)&a, sizeof(a)) == 0)
+		return 0;
+	return failed(r->ps, BLAME(.object = name_of(s).s), -errno, "cannot be had again: %m");
+}
+
+/* The tree's own socket with that port; -1: there is none. */
+static int find_sender(struct restore *r, const struct record *recs, size_t n, uint64_t protocol, uint64_t port)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct netlink_state *s = recs[i].state;
+		const struct netlink_made *m = restore_made(r, recs[i].id)->data;
+
+		if (m && s->port == port && s->base.protocol == protocol)
+			return m->fd;
+	}
+	return -1;
+}
+
+static int fill_queue(struct netlink_filling *f, const struct record *recs, size_t n, const struct record *rec)
+{
+	const struct netlink_state *s = rec->state;
+	const struct netlink_made *m = restore_made(f->r, rec->id)->data;
+	const struct netlink_receiver to = { m->fd, (int)s->base.protocol, (uint32_t)s->port };
+	int room = ROOM, err = 0;
+
+	if (s->unread.n && setsockopt(m->fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
+		err = -errno;
+	for (size_t i = 0; i < s->unread.n && !err; i++) {
+		const struct netlink_message *message = &s->unread.list[i];
+
+		err = netlink_queue_put(f, &to, find_sender(f->r, recs, n, s->base.protocol, message->port), message);
+	}
+	return err ? failed(f->r->ps, BLAME(.object = name_of(s).s), err, "its unread messages cannot be put back: %s",
+			     strerror(-err))
+		   : 0;
+}
+
+extern const struct component component_netlink;
+
+static int netlink_round(struct restore *r, struct callers *callers, unsigned int n)
+{
+	struct netlink_filling f = { .r = r, .apart = -1 };
+	const struct record *recs;
+	size_t all;
+	int err = 0;
+
+	if (n == ROUND_ABANDON)
+		return 0;
+	recs = image_records(r->image, &component_netlink.kind, &all);
+	for (size_t i = 0; i < all && !err; i++) {
+		const struct netlink_made *m = restore_made(r, recs[i].id)->data;
+
+		err = m ? bind_again(r, m, recs[i].state) : -EBADMSG;
+	}
+	for (size_t i = 0; i < all && !err; i++)
+		err = fill_queue(&f, recs, all, &recs[i]);
+	netlink_filling_end(&f);
+	return err;
+}
+
+/* --- all else --- */
+
 static int join(const struct netlink_made *m, const struct netlink_state *s)
 {
 	for (size_t i = 0; i < s->n_groups; i++) {
@@ -150,28 +246,25 @@ static int netlink_fill(struct restore *r, const struct record *rec)
 {
 	const struct netlink_state *s = rec->state;
 	const struct netlink_made *m = restore_made(r, rec->id)->data;
-	struct sockaddr_nl a = { .nl_family = AF_NETLINK, .nl_pid = (uint32_t)s->port }, peer = {
+	const struct sockaddr_nl peer = {
 		.nl_family = AF_NETLINK, .nl_pid = (uint32_t)s->peer_port, .nl_groups = (uint32_t)s->peer_groups
 	};
+	const struct name name = name_of(s);
 	const char *what;
-	char name[32];
 	int err;
 
 	if (!m)
 		return 0;
-	snprintf(name, sizeof(name), "netlink port %u", a.nl_pid);
-	if (s->port && bind(m->fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return failed(r->ps, BLAME(.object = name), -errno, "cannot be had again: %m");
 	err = join(m, s);
 	if (err)
 		return failed(
-			r->ps, BLAME(.object = name), err, "its groups cannot be joined again: %s", strerror(-err));
+			r->ps, BLAME(.object = name.s), err, "its groups cannot be joined again: %s", strerror(-err));
 	if ((s->peer_port || s->peer_groups) && connect(m->fd, (struct sockaddr *)&peer, sizeof(peer)) < 0)
-		return failed(r->ps, BLAME(.object = name), -errno, "cannot be connected again: %m");
+		return failed(r->ps, BLAME(.object = name.s), -errno, "cannot be connected again: %m");
 	what = options_write(m->fd, list, ARRAY_SIZE(list), &s->netlink, OPTION_LATE);
 	if (what)
-		return failed(r->ps, BLAME(.object = name), -errno, "a socket option cannot be set (%s): %m", what);
-	return socket_base_settle(r, m->fd, name, &s->base, m->file);
+		return failed(r->ps, BLAME(.object = name.s), -errno, "a socket option cannot be set (%s): %m", what);
+	return socket_base_settle(r, m->fd, name.s, &s->base, m->file);
 }
 
 const struct component component_netlink = {
@@ -184,6 +277,8 @@ const struct component component_netlink = {
 	.scope = SCOPE_BACKING,
 	.matches = netlink_matches,
 	.capture_file = netlink_capture,
+	.validate = netlink_validate,
 	.open = netlink_open,
+	.round = netlink_round,
 	.fill = netlink_fill,
 };

@@ -193,6 +193,9 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 	err = socket_base_capture(c, f, fd, &s->base);
 	if (err)
 		return err;
+	if (socket_has_unread(fd))
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read it"),
+			"what it was sent and has not been read");
 	if (getsockname(fd, (struct sockaddr *)&a, &size) < 0)
 		return -errno;
 	s->protocol = ntohs(a.sll_protocol);

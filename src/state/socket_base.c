@@ -16,6 +16,7 @@
 #include "state/socket_hidden.h"
 
 #define AWAIT_MS 1000
+#define COMPARED 256 /* words */
 
 const struct field socket_base_fields[] = {
 	FIELD_UINT(struct socket_base, type, "type", "2 datagram, 3 raw"),
@@ -42,7 +43,7 @@ int socket_check_netns(struct capture *c, const struct file_look *f, int fd)
 
 int socket_base_capture(struct capture *c, const struct file_look *f, int fd, struct socket_base *s)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = { .fd = fd };
 	int type = 0, protocol = 0, err;
 	socklen_t size = sizeof(int);
 	const char *what = NULL;
@@ -59,10 +60,9 @@ int socket_base_capture(struct capture *c, const struct file_look *f, int fd, st
 	s->mode = st.st_mode;
 	s->uid = st.st_uid;
 	s->gid = st.st_gid;
-	if (poll(&p, 1, 0) == 1 && p.revents)
-		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read it"),
-			p.revents & POLLERR ? "an error (SO_ERROR) that was not told yet"
-					    : "what it was sent and has not been read");
+	if (poll(&p, 1, 0) == 1 && p.revents & POLLERR)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
+			"an error (SO_ERROR) that was not told yet");
 	err = socket_options_read(fd, &s->options, &what);
 	if (err == -ENOTSUP)
 		return refused(c->ps, BLAME_FILE(f), "%s", what);
@@ -91,6 +91,13 @@ int socket_interface_index(int fd, const char *name)
 	return ioctl(fd, SIOCGIFINDEX, &r) < 0 ? -errno : r.ifr_ifindex;
 }
 
+bool socket_has_unread(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLIN;
+}
+
 static int attach(int fd, struct sock_filter *filter, unsigned short n)
 {
 	const struct sock_fprog program = { n, filter };
@@ -116,6 +123,25 @@ int socket_hear_marked(int fd)
 	};
 
 	return attach(fd, marked, ARRAY_SIZE(marked));
+}
+
+int socket_hear_only(int fd, const uint8_t *data, size_t size)
+{
+	struct sock_filter same[3 * (COMPARED + 1) + 1];
+	unsigned short n = 0;
+
+	for (uint32_t i = 0; i <= MIN(size / sizeof(uint32_t), (size_t)COMPARED); i++) {
+		const uint8_t *at = data + (i ? (i - 1) * sizeof(uint32_t) : 0);
+		uint32_t value = i ? (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3]
+				   : (uint32_t)size;
+
+		same[n++] = (struct sock_filter)BPF_STMT(
+			BPF_LD | BPF_W | (i ? BPF_ABS : BPF_LEN), i ? (i - 1) * (uint32_t)sizeof(uint32_t) : 0);
+		same[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0);
+		same[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+	}
+	same[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+	return attach(fd, same, n);
 }
 
 unsigned int socket_queued(int fd)

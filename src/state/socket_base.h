@@ -12,8 +12,9 @@ struct socket_base {
 };
 extern const struct field socket_base_fields[];
 
-/* Refuses by name, also what waits to be read, and an error that does. */
+/* Refuses by name, also an error that waits to be told. */
 int socket_base_capture(struct capture *c, const struct file_look *f, int fd, struct socket_base *s);
+bool socket_has_unread(int fd);
 /* Is it of the network namespace of the tree's root? Refuses by name. */
 int socket_check_netns(struct capture *c, const struct file_look *f, int fd);
 /* Nothing comes into it until it is settled. */
@@ -23,6 +24,8 @@ void socket_open_ears(int fd);
 /* It takes what carries this mark (SO_MARK), and nothing else. */
 #define SOCKET_MARK 0x73706f72
 int socket_hear_marked(int fd);
+/* It takes what begins with the same bytes, and has as many. */
+int socket_hear_only(int fd, const uint8_t *data, size_t size);
 /* How much room what it has got takes; waits until it has more. */
 unsigned int socket_queued(int fd);
 int socket_await(int fd, unsigned int before);
