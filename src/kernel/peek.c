@@ -117,7 +117,7 @@ static int make_map(enum bpf_map_type type, uint32_t value_size, uint32_t flags)
 		INSN(BPF_ALU64 | BPF_ADD | BPF_X, 3, 7, 0, 0), CALL(BPF_FUNC_probe_read_kernel),                       \
 		STORE(BPF_W, 6, AT(error), 0), LOAD(BPF_DW, 7, 10, POINTER), STORE(BPF_DW, 6, AT(pointer[n]), 7),      \
 		JUMP(BPF_JNE, 0, 0, (STEPS - (n)) * STEP_SIZE - STEP_SIZE + COPY_SIZE)
-#define COPY_SIZE 12
+#define COPY_SIZE 13
 
 /* r6: the question; r7: where it has come to; r9: how many steps. */
 static int load_program(struct kernel_peek *p)
@@ -148,9 +148,10 @@ static int load_program(struct kernel_peek *p)
 		MOV(2, 10),
 		ADD(2, KEY),
 		CALL(BPF_FUNC_map_lookup_elem),
-		JUMP(BPF_JEQ, 0, 0, 6),
+		JUMP(BPF_JEQ, 0, 0, 7),
 		MOV(1, 0),
 		LOAD(BPF_W, 2, 6, AT(size)),
+		JUMP(BPF_JEQ, 2, 0, 4), /* a pointer may lead nowhere, as that of a pidfd */
 		JUMP(BPF_JGT, 2, ROOM, 3),
 		MOV(3, 7),
 		CALL(BPF_FUNC_probe_read_kernel),
