@@ -315,6 +315,15 @@ static void pidfd_facts(struct oracle *o, const char *prefix, int dup, const str
 		fact(o, prefix, "ended with", "%#x", info.exit_code);
 }
 
+/* EPIOCGPARAMS of linux/eventpoll.h, since 6.9 */
+static void epoll_facts(struct oracle *o, const char *prefix, int dup)
+{
+	uint32_t params[2] = { 0 };
+
+	if (ioctl(dup, _IOR(0x8a, 2, params), params) == 0)
+		fact(o, prefix, "busy polling", "%u us, budget and preference %#x", params[0], params[1]);
+}
+
 void file_type_facts(struct oracle *o, const struct file *f, const char *prefix, int dup, const char *target)
 {
 	struct termios2 termios;
@@ -333,6 +342,8 @@ void file_type_facts(struct oracle *o, const struct file *f, const char *prefix,
 		return;
 	if (!strcmp(target, "anon_inode:[pidfd]"))
 		pidfd_facts(o, prefix, dup, &st);
+	else if (!strcmp(target, "anon_inode:[eventpoll]"))
+		epoll_facts(o, prefix, dup);
 	else if (S_ISREG(st.st_mode) && (st.st_nlink == 0 || !strncmp(target, "/memfd:", 7)))
 		unnamed_facts(o, prefix, dup, &st);
 	else if (S_ISSOCK(st.st_mode))

@@ -150,7 +150,6 @@ static void tcp_facts(struct oracle *o, const char *prefix, int dup)
 {
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
-	int unread = -1;
 
 	if (getsockopt(dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return;
@@ -160,8 +159,6 @@ static void tcp_facts(struct oracle *o, const char *prefix, int dup)
 	else if (info.tcpi_state != 7)
 		fact(o, prefix, "tcp agreed", "options %#x scales %u %u window %d", info.tcpi_options & 7,
 			info.tcpi_snd_wscale, info.tcpi_rcv_wscale, steady_window(&info));
-	if (ioctl(dup, FIONREAD, &unread) == 0)
-		fact(o, prefix, "unread", "%d", unread);
 }
 
 /* SO_GET_FILTER counts instructions, not bytes. */
@@ -202,6 +199,32 @@ static void credentials_fact(struct oracle *o, const char *prefix, int dup)
 		fact(o, prefix, "peer", "%s uid %u gid %u", name_of(o, cred.pid, name), cred.uid, cred.gid);
 }
 
+/* SO_PEERPIDFD makes a descriptor of the oracle's. */
+static void peer_pidfd_fact(struct oracle *o, const char *prefix, int dup)
+{
+	_close_ int pidfd = -1;
+	socklen_t len = sizeof(pidfd);
+	_free_ char *info = NULL;
+	char pid[16], name[32];
+
+	if (getsockopt(dup, SOL_SOCKET, 77, &pidfd, &len) < 0)
+		return;
+	info = slurpf(NULL, "/proc/self/fdinfo/%d", pidfd);
+	if (info && line_value(info, "Pid", pid, sizeof(pid)))
+		fact(o, prefix, "peer pidfd", "%s", name_of(o, atoi(pid), name));
+}
+
+/* How much there is to read, of a datagram socket in the first message; and whether the next byte is that behind a mark. */
+static void amount_facts(struct oracle *o, const char *prefix, int dup)
+{
+	int amount = 0, mark = 0;
+
+	if (ioctl(dup, FIONREAD, &amount) == 0)
+		fact(o, prefix, "readable bytes", "%d", amount);
+	if (ioctl(dup, SIOCATMARK, &mark) == 0)
+		fact(o, prefix, "at mark", "%d", mark);
+}
+
 /* A look at the first message or bytes; without room for control data no descriptor comes along. */
 static void queue_fact(struct oracle *o, const char *prefix, int dup)
 {
@@ -238,6 +261,9 @@ void socket_facts(struct oracle *o, const char *prefix, int dup)
 		name_fact(o, prefix, "peer name", &addr, len);
 	option_facts(o, prefix, dup, protocol);
 	credentials_fact(o, prefix, dup);
+	peer_pidfd_fact(o, prefix, dup);
+	if (!number(dup, SO_ACCEPTCONN))
+		amount_facts(o, prefix, dup);
 	/* Peeking moves a peek offset that the program has set, and makes a netlink dump go on. */
 	if ((domain == AF_UNIX || domain == AF_INET || domain == AF_INET6) && number(dup, SO_PEEK_OFF) < 0 &&
 		!number(dup, SO_ACCEPTCONN) && o->opt.memory && !error_fact(o, prefix, dup))
