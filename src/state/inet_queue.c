@@ -175,7 +175,7 @@ static bool is_multicast(const union inet_sockaddr *a)
 	return IN6_IS_ADDR_MULTICAST(&ip);
 }
 
-static int keep(const struct piece *p, struct inet_queue *q)
+static int keep_one(const struct piece *p, const void *data, size_t size, struct inet_queue *q)
 {
 	struct inet_message *grown = reallocarray(q->list, q->n + 1, sizeof(*grown)), *m;
 	struct inet_address to = { 0 };
@@ -185,17 +185,30 @@ static int keep(const struct piece *p, struct inet_queue *q)
 		return -ENOMEM;
 	q->list = grown;
 	m = &grown[q->n++];
-	*m = (struct inet_message){ .ttl = (uint64_t)p->ttl, .tos = (uint64_t)p->tos, .data.size = p->size };
-	m->data.data = malloc(p->size ? p->size : 1);
+	*m = (struct inet_message){ .ttl = (uint64_t)p->ttl, .tos = (uint64_t)p->tos, .data.size = size };
+	m->data.data = malloc(size ? size : 1);
 	if (!m->data.data)
 		return -ENOMEM;
-	memcpy(m->data.data, p + 1, p->size);
+	memcpy(m->data.data, data, size);
 	q->elsewhere |= p->interface != LOOPBACK || is_multicast(&p->to);
-	q->segments |= p->segment > 0 && (size_t)p->segment < p->size;
 	err = inet_to_text(&p->from, &m->from);
 	if (!err)
 		err = inet_to_text(&p->to, &to);
 	m->to = to.ip;
+	return err;
+}
+
+static int keep(const struct piece *p, struct inet_queue *q)
+{
+	const size_t segment = p->segment > 0 && (size_t)p->segment < p->size ? (size_t)p->segment : p->size;
+	size_t at = 0;
+	int err;
+
+	q->segments |= segment < p->size;
+	do {
+		err = keep_one(p, (const char *)(p + 1) + at, MIN(segment, p->size - at), q);
+		at += segment;
+	} while (!err && at < p->size);
 	return err;
 }
 

@@ -16,7 +16,7 @@ struct inet_queue {
 	struct inet_message *list;
 	size_t n;
 	bool elsewhere; /* one came by another interface than loopback, or by multicast: told by IP_PKTINFO */
-	bool segments;	/* one is several in one (UDP_GRO) */
+	bool segments;	/* several waited as one (UDP_GRO) */
 };
 
 int inet_queue_read(int fd, struct inet_queue *out);

@@ -76,8 +76,7 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 	if (err)
 		return failed(c->ps, BLAME_FILE(f), err, "its queue cannot be read: %s", strerror(-err));
 	if (q.segments)
-		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read them"),
-			"datagrams that wait as one (UDP_GRO)");
+		changed(c->ps, BLAME_FILE(f), "unread datagrams that wait as one (UDP_GRO) will come one by one");
 	if (q.n && (s->inet.ip.recvorigdstaddr > 0 || s->inet.ipv6.recvorigdstaddr > 0))
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read them"),
 			"unread datagrams whose original port is to be told (IP_RECVORIGDSTADDR)");

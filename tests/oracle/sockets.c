@@ -217,19 +217,43 @@ static void peer_pidfd_fact(struct oracle *o, const char *prefix, int dup)
 /* How much there is to read, of a datagram socket in the first message; and whether the next byte is that behind a mark. */
 static void amount_facts(struct oracle *o, const char *prefix, int dup)
 {
-	int amount = 0, mark = 0;
+	int amount = 0, mark = 0, divides = 0;
+	socklen_t len = sizeof(divides);
 
+	if (number(dup, SO_PROTOCOL) == IPPROTO_UDP &&
+		getsockopt(dup, IPPROTO_UDP, 104 /* UDP_GRO */, &divides, &len) == 0 && divides)
+		return; /* several may wait as one */
 	if (ioctl(dup, FIONREAD, &amount) == 0)
 		fact(o, prefix, "readable bytes", "%d", amount);
 	if (ioctl(dup, SIOCATMARK, &mark) == 0)
 		fact(o, prefix, "at mark", "%d", mark);
 }
 
+/* Of datagrams that wait as one, the first. */
+static ssize_t first_of(struct msghdr *msg, ssize_t n)
+{
+	int size = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c && n > 0; c = CMSG_NXTHDR(msg, c))
+		if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == 104 /* UDP_GRO */)
+			memcpy(&size, CMSG_DATA(c), sizeof(size));
+	return size > 0 && size < n ? size : n;
+}
+
 /* A look at the first message or bytes; without room for control data no descriptor comes along. */
 static void queue_fact(struct oracle *o, const char *prefix, int dup)
 {
 	_free_ char *buf = malloc(1 << 16);
-	ssize_t n = recv(dup, buf, 1 << 16, MSG_PEEK | MSG_DONTWAIT);
+	union {
+		char bytes[512];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { buf, 1 << 16 };
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = number(dup, SO_PROTOCOL) == IPPROTO_UDP ? sizeof(control) : 0 };
+	ssize_t n = first_of(&msg, recvmsg(dup, &msg, MSG_PEEK | MSG_DONTWAIT));
 
 	if (n >= 0)
 		fact(o, prefix, "waiting", "%zd bytes %016lx", n, (unsigned long)hash_bytes(buf, n, 0));

@@ -154,6 +154,52 @@ static int unread_use(struct maker_ctx *ctx)
 	return answered(1);
 }
 
+/* Datagrams that wait as one: they may come in any number of pieces, each of which tells how it is divided. */
+
+enum { SEGMENT = 700, SEGMENTS = 5200 };
+
+static int segments_make(struct maker_ctx *ctx)
+{
+	int on = 1, size = SEGMENT;
+	char text[4] = "";
+
+	TRY(sockets_make(ctx));
+	fill(large, SEGMENTS, 8);
+	NEED(!setsockopt(server, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)));
+	NEED(!setsockopt(clients[1], IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size)));
+	SAME(send(clients[1], large, SEGMENTS, 0), SEGMENTS);
+	TRY(says(clients[1], "end"));
+	SAME(recv(server, text, 1, MSG_PEEK | MSG_TRUNC), SEGMENTS);
+	return 0;
+}
+
+static int segments_use(struct maker_ctx *ctx)
+{
+	union {
+		char bytes[64];
+		struct cmsghdr align;
+	} control;
+	size_t n = 0;
+
+	while (n < SEGMENTS) {
+		struct iovec iov = { large + n, sizeof(large) - n };
+		struct msghdr msg = {
+			.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+		};
+		ssize_t size = recvmsg(server, &msg, MSG_DONTWAIT), divided = size;
+
+		CHECK(size > 0);
+		for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+			if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO)
+				divided = *(int *)(void *)CMSG_DATA(c);
+		SAME(divided, n + (size_t)size == SEGMENTS && size < SEGMENT ? size : SEGMENT);
+		n += (size_t)size;
+	}
+	SAME(n, SEGMENTS);
+	TRY(check_fill(large, SEGMENTS, 8));
+	return hears(server, "end");
+}
+
 /* --- groups --- */
 
 /* Two of one port, each with something unread; the second is connected. */
@@ -415,6 +461,7 @@ const struct maker makers_udp[] = {
 	MADE("unread", "unread datagrams: empty, large, of a sender that is gone", unread, OVER_V4),
 	MADE("unread-v6", "the same of IPv6", unread, OVER_V6),
 	MADE("unread-lite", "the same of UDP-Lite", unread, OVER_V4 | LITE),
+	MADE("unread-segments", "some that wait as one", segments, OVER_V4),
 	MADE("shared-port", "two of one port, with something unread each", shared, SO_REUSEADDR),
 	MADE("shared-group", "the same of SO_REUSEPORT", shared, SO_REUSEPORT),
 	MADE("member", "members of multicast groups, with filters", member, 0),
