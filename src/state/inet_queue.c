@@ -27,6 +27,7 @@ struct piece {
 	size_t size;
 	union inet_sockaddr from, to;
 	int ttl, tos, interface, segment;
+	in_port_t port;
 };
 
 struct peeking {
@@ -59,6 +60,7 @@ static int number(const struct cmsghdr *c)
 static void read_v4(const struct cmsghdr *c, struct piece *p)
 {
 	struct in_pktinfo info;
+	struct sockaddr_in at;
 
 	switch (c->cmsg_type) {
 	case IP_PKTINFO:
@@ -68,6 +70,10 @@ static void read_v4(const struct cmsghdr *c, struct piece *p)
 		p->to.v4.sin_family = AF_INET;
 		p->to.v4.sin_addr = info.ipi_addr;
 		p->interface = info.ipi_ifindex;
+		break;
+	case IP_RECVORIGDSTADDR:
+		memcpy(&at, CMSG_DATA(c), sizeof(at));
+		p->port = ntohs(at.sin_port);
 		break;
 	case IP_TTL:
 		p->ttl = number(c);
@@ -83,12 +89,17 @@ static void read_v4(const struct cmsghdr *c, struct piece *p)
 static void read_v6(const struct cmsghdr *c, struct piece *p)
 {
 	struct in6_pktinfo info;
+	struct sockaddr_in6 at;
 
 	switch (c->cmsg_type) {
 	case IPV6_PKTINFO:
 		memcpy(&info, CMSG_DATA(c), sizeof(info));
 		p->to.v6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_addr = info.ipi6_addr };
 		p->interface = (int)info.ipi6_ifindex;
+		break;
+	case IPV6_RECVORIGDSTADDR:
+		memcpy(&at, CMSG_DATA(c), sizeof(at));
+		p->port = ntohs(at.sin6_port);
 		break;
 	case IPV6_HOPLIMIT:
 		p->ttl = number(c);
@@ -205,6 +216,8 @@ static int keep(const struct piece *p, struct inet_queue *q)
 	int err;
 
 	q->segments |= segment < p->size;
+	q->ports |= q->port && q->port != p->port;
+	q->port = p->port;
 	do {
 		err = keep_one(p, (const char *)(p + 1) + at, MIN(segment, p->size - at), q);
 		at += segment;

@@ -17,6 +17,8 @@ struct inet_queue {
 	size_t n;
 	bool elsewhere; /* one came by another interface than loopback, or by multicast: told by IP_PKTINFO */
 	bool segments;	/* several waited as one (UDP_GRO) */
+	in_port_t port; /* that the last of them was sent to, where that is told (IP_RECVORIGDSTADDR); 0: it is not, */
+	bool ports;	/* or others were sent to others */
 };
 
 int inet_queue_read(int fd, struct inet_queue *out);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -65,6 +66,35 @@ static int check_unsent(struct capture *c, const struct file_look *f, int fd)
 	return 0;
 }
 
+static bool tells_port(const struct udp_state *s)
+{
+	return s->inet.ip.recvorigdstaddr > 0 || s->inet.ipv6.recvorigdstaddr > 0;
+}
+
+/* "  12: 0100007F:0035 ..." */
+static unsigned int count_port(int pid, const char *list, uint64_t port)
+{
+	char path[48], line[512];
+	_cleanup_file_ FILE *f = NULL;
+	unsigned int n = 0, number;
+
+	snprintf(path, sizeof(path), "/proc/%d/net/%s", pid, list);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		n += sscanf(line, "%*u: %*[0-9A-F]:%4x", &number) == 1 && number == port;
+	return n;
+}
+
+/* Has anybody else this port, too? */
+static bool is_shared(int pid, const struct inet_state *s)
+{
+	const bool lite = s->protocol == IPPROTO_UDPLITE;
+
+	return count_port(pid, lite ? "udplite" : "udp", s->local.port) +
+		       count_port(pid, lite ? "udplite6" : "udp6", s->local.port) !=
+	       1;
+}
+
 static int capture_queue(struct capture *c, const struct file_look *f, int fd, struct udp_state *s)
 {
 	struct inet_queue q = { 0 };
@@ -77,9 +107,10 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 		return failed(c->ps, BLAME_FILE(f), err, "its queue cannot be read: %s", strerror(-err));
 	if (q.segments)
 		changed(c->ps, BLAME_FILE(f), "unread datagrams that wait as one (UDP_GRO) will come one by one");
-	if (q.n && (s->inet.ip.recvorigdstaddr > 0 || s->inet.ipv6.recvorigdstaddr > 0))
+	if (q.n && tells_port(s) && (q.ports || q.port != s->inet.local.port || is_shared(c->tree->root_pid, &s->inet)))
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read them"),
-			"unread datagrams whose original port is to be told (IP_RECVORIGDSTADDR)");
+			"unread datagrams whose original port is to be told (IP_RECVORIGDSTADDR), and is not this "
+			"socket's alone");
 	if (q.elsewhere && tells)
 		changed(c->ps, BLAME_FILE(f),
 			"unread datagrams that came from elsewhere will be told to have come by the loopback interface "
@@ -188,9 +219,10 @@ static int inject(struct restore *r, int fd, const struct udp_state *s, in_port_
 	return err ? err : socket_await(fd, before);
 }
 
-/* A port that the kernel gives is given up by a disconnect. */
+/* A port that the kernel gives is given up by a disconnect. Where the port is to be told, it has its own. */
 static int fill_queue(struct restore *r, int fd, const struct udp_state *s)
 {
+	const bool own = tells_port(s);
 	union inet_sockaddr a = { .any.sa_family = (sa_family_t)s->inet.family };
 	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
 	socklen_t size = inet_size(&a);
@@ -198,13 +230,25 @@ static int fill_queue(struct restore *r, int fd, const struct udp_state *s)
 
 	if (!s->n_messages)
 		return 0;
+	if (own && is_shared(r->root_pid, &s->inet))
+		return -EADDRINUSE;
 	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "", 0) < 0 ||
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0 || bind(fd, &a.any, size) < 0 ||
-		getsockname(fd, &a.any, &size) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0 ||
+		(!own && bind(fd, &a.any, size) < 0) || getsockname(fd, &a.any, &size) < 0)
 		return -errno;
 	for (size_t i = 0; i < s->n_messages && !err; i++)
 		err = inject(r, fd, s, inet_port(&a), &s->messages[i]);
-	return err ? err : connect(fd, &nobody, sizeof(nobody)) < 0 ? -errno : 0;
+	return err || own ? err : connect(fd, &nobody, sizeof(nobody)) < 0 ? -errno : 0;
+}
+
+static int fill(struct restore *r, int fd, const struct udp_state *s)
+{
+	struct inet_text name = inet_name(&s->inet);
+	int err = fill_queue(r, fd, s);
+
+	return err ? failed(r->ps, BLAME(.object = name.s), err, "its unread datagrams cannot be put back: %s",
+			     strerror(-err))
+		   : 0;
 }
 
 static int connect_again(struct restore *r, int fd, const struct udp_state *s)
@@ -225,12 +269,10 @@ static int make(struct restore *r, struct inet_made *m)
 	struct inet_state bound = s->inet;
 	union inet_sockaddr local;
 	const char *what;
-	int err = fill_queue(r, m->fd, s);
+	int err = tells_port(s) ? 0 : fill(r, m->fd, s);
 
-	if (err)
-		return failed(r->ps, BLAME(.object = name.s), err, "its unread datagrams cannot be put back: %s",
-			strerror(-err));
-	err = inet_set_early(r, m->fd, &s->inet);
+	if (!err)
+		err = inet_set_early(r, m->fd, &s->inet);
 	if (!err && s->connected && inet_from_text(s->inet.family, &s->inet.local, &local) == 0) {
 		inet_unbind_address(&s->inet, &local);
 		bound.local = (struct inet_address){ 0 };
@@ -240,6 +282,8 @@ static int make(struct restore *r, struct inet_made *m)
 		err = inet_bind(r, m->fd, &bound);
 	if (bound.local.ip != s->inet.local.ip)
 		free(bound.local.ip);
+	if (!err && tells_port(s))
+		err = fill(r, m->fd, s);
 	if (!err)
 		err = connect_again(r, m->fd, s);
 	if (err)

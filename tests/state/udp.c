@@ -200,6 +200,55 @@ static int segments_use(struct maker_ctx *ctx)
 	return hears(server, "end");
 }
 
+/* Where the address and port that they were sent to are told. arg: over. */
+
+static int original_make(struct maker_ctx *ctx)
+{
+	int on = 1;
+
+	TRY(sockets_make(ctx));
+	if (ctx->arg == OVER_V6)
+		CHECK(!setsockopt(server, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, &on, sizeof(on)));
+	else
+		CHECK(!setsockopt(server, IPPROTO_IP, IP_RECVORIGDSTADDR, &on, sizeof(on)));
+	TRY(says(clients[1], "first"));
+	SAME(sendto(clients[0], "second", 6, 0, &there.any, size_of(&there)), 6);
+	return 0;
+}
+
+static int original(const char *text, int client)
+{
+	union {
+		char bytes[128];
+		struct cmsghdr align;
+	} control;
+	union address who = { 0 };
+	char got[16] = "";
+	struct iovec iov = { got, sizeof(got) };
+	struct msghdr msg = { .msg_name = &who,
+		.msg_namelen = sizeof(who),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control) };
+	struct cmsghdr *c;
+
+	SAME(recvmsg(server, &msg, MSG_DONTWAIT), strlen(text));
+	CHECK(!strcmp(got, text));
+	SAME(who.v4.sin_port, from[client].v4.sin_port);
+	c = CMSG_FIRSTHDR(&msg);
+	CHECK(c && (c->cmsg_type == IP_ORIGDSTADDR || c->cmsg_type == IPV6_ORIGDSTADDR));
+	CHECK(!memcmp(CMSG_DATA(c), &there, size_of(&there)));
+	return 0;
+}
+
+static int original_use(struct maker_ctx *ctx)
+{
+	TRY(original("first", 1));
+	TRY(original("second", 0));
+	return sockets_use(ctx);
+}
+
 /* --- groups --- */
 
 /* Two of one port, each with something unread; the second is connected. */
@@ -462,6 +511,8 @@ const struct maker makers_udp[] = {
 	MADE("unread-v6", "the same of IPv6", unread, OVER_V6),
 	MADE("unread-lite", "the same of UDP-Lite", unread, OVER_V4 | LITE),
 	MADE("unread-segments", "some that wait as one", segments, OVER_V4),
+	MADE("unread-original", "some whose original port is told", original, OVER_V4),
+	MADE("unread-original-v6", "the same of IPv6", original, OVER_V6),
 	MADE("shared-port", "two of one port, with something unread each", shared, SO_REUSEADDR),
 	MADE("shared-group", "the same of SO_REUSEPORT", shared, SO_REUSEPORT),
 	MADE("member", "members of multicast groups, with filters", member, 0),
