@@ -41,7 +41,8 @@
 	X(raw)                                                                                                         \
 	X(netlink)                                                                                                     \
 	X(packet)                                                                                                      \
-	X(io_uring)    /* after those whose descriptors rounds replace: they may be registered with it */              \
+	X(io_uring) /* after those whose descriptors rounds replace: they may be registered with it */                 \
+	X(io_uring_tasks)                                                                                              \
 	X(unsupported) /* the last of the files: matches everything */                                                 \
 	X(shm)	       /* after pipe: writing to a fifo changes its times, which are set last */                       \
 	X(locks)                                                                                                       \

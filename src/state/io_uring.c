@@ -32,6 +32,11 @@ static const struct field buffer_fields[] = {
 	FIELD_END,
 };
 
+static const struct field user_fields[] = {
+	FIELD_REF(struct io_uring_user, thread, "thread", "thread", REF_LATE, "a thread"),
+	FIELD_END,
+};
+
 static const struct field restriction_fields[] = {
 	FIELD_BOOL(struct io_uring_restrictions, registered, "registered", "there are some, from when it is enabled"),
 	FIELD_HEX(struct io_uring_restrictions, register_ops, "register_ops", "bits of IORING_REGISTER_* allowed"),
@@ -68,6 +73,7 @@ static const struct field io_uring_fields[] = {
 		"first slot that the kernel may choose for a file"),
 	FIELD_SINCE(2, UINT, struct io_uring_state, alloc_end, "alloc_end", "the one behind the last"),
 	FIELD_SINCE(2, UINT, struct io_uring_state, alloc_next, "alloc_next", "from which on it looks for a free one"),
+	FIELD_SINCE(2, LIST, struct io_uring_state, users, n_users, "users", user_fields, "who has used it and lives"),
 	FIELD_SINCE(2, REF, struct io_uring_state, submitter, "submitter", "thread", REF_LATE,
 		"with IORING_SETUP_SINGLE_ISSUER: who may submit"),
 	FIELD_SINCE(2, BOOL, struct io_uring_state, submitter_ended, "submitter_ended",
@@ -109,23 +115,8 @@ static int64_t in_flight_of(struct ring *g, uint64_t tctx)
 }
 
 struct users {
-	bool in_flight, outside, registered_rings;
+	bool in_flight, outside;
 };
-
-static bool has_registered_rings(struct ring *g, uint64_t tctx)
-{
-	uint64_t rings[16], at = 0;
-	int r = kernel_peek_address(g->k, tctx, "io_uring_task", "registered_rings", &at);
-
-	if (r == 0)
-		r = kernel_peek_bytes(g->k, at, rings, sizeof(rings));
-	if (r < 0)
-		g->error = r;
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rings); i++)
-		if (rings[i])
-			return true;
-	return false;
-}
 
 /* The tasks that have ever used it and live. */
 static void look_at_users(struct ring *g, struct users *u)
@@ -144,7 +135,6 @@ static void look_at_users(struct ring *g, struct users *u)
 		if (g->error || !tctx)
 			continue;
 		u->in_flight |= in_flight_of(g, tctx) != 0;
-		u->registered_rings |= has_registered_rings(g, tctx);
 		u->outside |= !kernel_mm_owner(g->c, OF(g, task, "task_struct", "mm"));
 	}
 }
@@ -215,9 +205,6 @@ static void look_at_ring(struct ring *g, bool stopped)
 			"with requests under way that do not end by themselves");
 	if (!g->error && u.outside)
 		ring_refuse(g, NULL, "that a process outside of the tree uses");
-	if (!g->error && u.registered_rings)
-		ring_refuse(g, "unregister it before the checkpoint",
-			"whose descriptor is registered (io_uring_register_ring_fd)");
 	look_at_registered(g);
 	look_at_settings(g);
 	if (g->error)

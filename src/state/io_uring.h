@@ -39,6 +39,10 @@ struct io_uring_buffer {
 	object_id process; /* whose memory it is */
 };
 
+struct io_uring_user {
+	object_id thread;
+};
+
 struct io_uring_restrictions {
 	bool registered;
 	uint64_t register_ops, sqe_ops; /* bits */
@@ -63,7 +67,9 @@ struct io_uring_state {
 	struct io_uring_file *files;
 	size_t n_files;
 	uint64_t alloc_start, alloc_end, alloc_next; /* among the slots: where the kernel chooses from */
-	object_id submitter;			     /* the thread that alone may submit */
+	struct io_uring_user *users;		     /* threads that have used it */
+	size_t n_users;
+	object_id submitter; /* the thread that alone may submit */
 	bool submitter_ended;
 	uint64_t buffer_slots;
 	struct io_uring_buffer *buffers;

@@ -157,6 +157,33 @@ static int capture_submitter(struct ring *g, struct io_uring_state *s)
 	return err;
 }
 
+static int add_user(struct ring *g, uint64_t task, struct io_uring_state *s)
+{
+	struct io_uring_user *grown;
+	struct thread *th = NULL;
+	int err = g->error ? g->error : kernel_thread(g->c, task, &th);
+
+	if (err || !th)
+		return err == -ESRCH ? 0 : err; /* the kernel's own, or one that has ended */
+	grown = reallocarray(s->users, s->n_users + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	s->users = grown;
+	s->users[s->n_users++].thread = th->id;
+	return 0;
+}
+
+static int capture_users(struct ring *g, struct io_uring_state *s)
+{
+	uint64_t head = WITHIN(g, "tctx_list"), node = OF(g, head, "list_head", "next");
+	uint64_t offset = ring_address(g, 0, "io_tctx_node", "ctx_node");
+	int err = 0;
+
+	for (; !err && !g->error && node != head; node = OF(g, node, "list_head", "next"))
+		err = add_user(g, OF(g, node - offset, "io_tctx_node", "task"), s);
+	return err ? err : g->error;
+}
+
 static void capture_restrictions(struct ring *g, struct io_uring_restrictions *s)
 {
 	uint64_t at = WITHIN(g, "restrictions");
@@ -230,6 +257,8 @@ static int capture_ring(struct ring *g, int fd, struct io_uring_state *s)
 	capture_settings(g, s);
 	if (r == 0)
 		r = capture_submitter(g, s);
+	if (r == 0)
+		r = capture_users(g, s);
 	return r < 0 ? r : capture_registered(g, s);
 }
 

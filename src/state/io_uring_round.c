@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "state/files.h"
 #include "state/io_uring.h"
+#include "state/io_uring_tasks.h"
 #include "state/memory.h"
 #include "state/owner.h"
 
@@ -30,7 +31,8 @@ struct turning {
 struct rounds_of_rings {
 	struct turning *list;
 	size_t n;
-	bool turning; /* what was registered is; they are being enabled and wound on */
+	enum { REGISTER, TELL_TASKS, TURN } phase;
+	size_t told;
 };
 
 static bool stays_disabled(const struct turning *t)
@@ -228,14 +230,38 @@ static int begin(struct restore *r, struct rounds_of_rings *all)
 	return err;
 }
 
-static int turn(struct restore *r, struct rounds_of_rings *all)
+static int begin_turning(struct restore *r, struct rounds_of_rings *all)
 {
 	int err = 0;
 
-	all->turning = true;
 	for (size_t i = 0; !err && i < all->n; i++)
 		err = begin_ring(r, &all->list[i]);
 	qsort(all->list, all->n, sizeof(*all->list), by_submitter);
+	return err;
+}
+
+/* What is registered, with the ring or for a thread, comes before it is enabled. */
+static int next_round(struct restore *r, struct rounds_of_rings *all, struct callers *callers)
+{
+	int err = 0;
+
+	if (all->phase == REGISTER) {
+		all->phase = TELL_TASKS;
+		err = begin(r, all);
+		if (!err)
+			err = queue_memory(r, all, callers);
+	}
+	if (!err && all->phase == TELL_TASKS) {
+		err = io_uring_tasks_queue(r, callers, all->told++);
+		if (!err)
+			err = begin_turning(r, all);
+		if (!err)
+			all->phase = TURN;
+	}
+	if (!err)
+		err = queue_all(all, callers);
+	for (size_t i = 0; !err && i < all->n; i++)
+		err = end_ring(r, &all->list[i]);
 	return err;
 }
 
@@ -253,21 +279,6 @@ static void end(struct callers *callers)
 	callers->state = NULL;
 }
 
-static int next_round(struct restore *r, struct rounds_of_rings *all, struct callers *callers, unsigned int n)
-{
-	int err = n == 0 ? begin(r, all) : 0;
-
-	if (!err && n == 0)
-		err = queue_memory(r, all, callers);
-	if (!err && !all->turning)
-		err = turn(r, all);
-	if (!err)
-		err = queue_all(all, callers);
-	for (size_t i = 0; !err && i < all->n; i++)
-		err = end_ring(r, &all->list[i]);
-	return err;
-}
-
 int io_uring_round(struct restore *r, struct callers *callers, unsigned int n)
 {
 	int err;
@@ -276,7 +287,7 @@ int io_uring_round(struct restore *r, struct callers *callers, unsigned int n)
 		callers->state = calloc(1, sizeof(struct rounds_of_rings));
 	if (!callers->state)
 		return n == ROUND_ABANDON ? 0 : -ENOMEM;
-	err = n == ROUND_ABANDON ? 0 : next_round(r, callers->state, callers, n);
+	err = n == ROUND_ABANDON ? 0 : next_round(r, callers->state, callers);
 	if (err != 1)
 		end(callers);
 	return err;

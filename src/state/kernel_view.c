@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kernel/uapi.h"
 
 /* What stands behind an open /proc/PID/mem is that memory. */
 int kernel_mm(struct capture *c, const struct process *p, uint64_t *mm)
@@ -88,11 +89,10 @@ int kernel_thread(struct capture *c, uint64_t task, struct thread **out)
 	return err ? err : *out ? 0 : -ESRCH;
 }
 
-int kernel_task(struct capture *c, struct process *p, uint64_t *task)
+static int task_of_pidfd(struct capture *c, int fd, uint64_t *task)
 {
-	int fd = process_pidfd(p);
 	uint64_t pid, tasks, node, links;
-	int err = fd < 0 ? fd : pid_of_pidfd(c, fd, &pid);
+	int err = pid_of_pidfd(c, fd, &pid);
 
 	if (!err)
 		err = kernel_peek_address(c->kernel, pid, "pid", "tasks", &tasks);
@@ -103,4 +103,18 @@ int kernel_task(struct capture *c, struct process *p, uint64_t *task)
 		err = kernel_peek_address(c->kernel, 0, "task_struct", "pid_links", &links);
 	*task = err ? 0 : node - links;
 	return err ? err : node ? 0 : -ESRCH;
+}
+
+int kernel_task(struct capture *c, struct process *p, uint64_t *task)
+{
+	int fd = process_pidfd(p);
+
+	return fd < 0 ? fd : task_of_pidfd(c, fd, task);
+}
+
+int kernel_own_task(struct capture *c, uint64_t *task)
+{
+	_cleanup_fd_ int fd = (int)syscall(SYS_pidfd_open, gettid(), SPORE_PIDFD_THREAD);
+
+	return fd < 0 ? -errno : task_of_pidfd(c, fd, task);
 }

@@ -14,6 +14,8 @@ int kernel_object(struct capture *c, const struct file_look *f, uint64_t *object
 
 /* Whose task_struct that is. 0: *out is the thread, NULL for one that has ended; -ESRCH: it is not of the tree. */
 int kernel_thread(struct capture *c, uint64_t task, struct thread **out);
+/* That of the calling thread. */
+int kernel_own_task(struct capture *c, uint64_t *task);
 /* The task_struct of a process's thread that lives. */
 int kernel_task(struct capture *c, struct process *p, uint64_t *task);
 
