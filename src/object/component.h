@@ -91,7 +91,9 @@ struct own_facts {
 	long nr_open;			     /* fs.nr_open; 0: not to be read */
 	long oom_score_adj, coredump_filter; /* what every new task has from birth */
 	struct capability_sets capabilities;
-	long n_cpus; /* that the machine may ever have; 0: not read yet */
+	long n_cpus;		  /* that the machine may ever have; 0: not read yet */
+	uint64_t listening[1024]; /* a bit for each port at which a TCP socket of the image listens */
+	int port_low, port_high;  /* net.ipv4.ip_local_port_range of the new tree's network; 0: not read yet */
 };
 
 struct restore {

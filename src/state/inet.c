@@ -286,43 +286,6 @@ int inet_open(struct restore *r, const struct inet_state *s)
 	return err ? err : fd;
 }
 
-static bool is_any(const union inet_sockaddr *a)
-{
-	static const struct in6_addr none4 = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
-	struct in6_addr ip = inet_ip(a);
-
-	return !memcmp(&ip, &in6addr_any, sizeof(ip)) || !memcmp(&ip, &none4, sizeof(ip));
-}
-
-/* Binding to an address of IPv6 sets IPV6_V6ONLY for good: it shows whether an address was bound, or came with the connection. */
-void inet_unbind_address(const struct inet_state *s, union inet_sockaddr *local)
-{
-	if (s->family == AF_INET6 && !s->ipv6.v6only && !IN6_IS_ADDR_V4MAPPED(&local->v6.sin6_addr))
-		local->v6.sin6_addr = in6addr_any;
-}
-
-int inet_bind(struct restore *r, int fd, const struct inet_state *s)
-{
-	union inet_sockaddr a;
-	struct inet_text name;
-	int err;
-
-	if (inet_from_text(s->family, &s->local, &a) < 0 || (is_any(&a) && !s->local.port))
-		return 0; /* never bound */
-	err = bind(fd, &a.any, inet_size(&a)) < 0 ? -errno : 0;
-	if (err == -EADDRINUSE && s->type == SOCK_STREAM && inet_diag_clear(r->root_pid, &a, NULL) > 0)
-		err = bind(fd, &a.any, inet_size(&a)) < 0 ? -errno : 0;
-	if (!err)
-		return 0;
-	name = inet_text(&a);
-	if (err == -EADDRINUSE)
-		return failed(r->ps, BLAME(.object = name.s, .remedy = "end the program that has it"), err,
-			"this address is taken");
-	if (err == -EADDRNOTAVAIL)
-		return failed(r->ps, BLAME(.object = name.s), err, "this address is not one of this machine's");
-	return failed(r->ps, BLAME(.object = name.s), err, "the address cannot be bound: %s", strerror(-err));
-}
-
 int inet_shut(struct restore *r, int fd, const struct inet_state *s, uint64_t how)
 {
 	static const int ways[] = { [1] = SHUT_RD, [2] = SHUT_WR, [3] = SHUT_RDWR };

@@ -77,8 +77,13 @@ int inet_validate(struct restore *r, const struct inet_state *s);
 /* A socket of that kind, with the early options. */
 int inet_open(struct restore *r, const struct inet_state *s);
 int inet_set_early(struct restore *r, int fd, const struct inet_state *s);
-/* What to bind of the address of one that is then connected. */
-void inet_unbind_address(const struct inet_state *s, union inet_sockaddr *local);
+/* inet_bind.c. What to bind of the address of a stream that is then connected. */
+void inet_unbind_address(const struct inet_state *s, const union inet_sockaddr *peer, union inet_sockaddr *local);
+/* Would the kernel choose that port for a socket to which it is offered? */
+bool inet_may_choose(struct restore *r, in_port_t port);
+int inet_offer_port(int fd, in_port_t port); /* 0: any */
+/* Binds to that address, and to its port as the kernel's choice. */
+int inet_bind_chosen(int fd, const union inet_sockaddr *a);
 int inet_bind(struct restore *r, int fd, const struct inet_state *s);
 /* Bits of how: 1 receiving, 2 sending. One that is not connected is shut too. */
 int inet_shut(struct restore *r, int fd, const struct inet_state *s, uint64_t how);

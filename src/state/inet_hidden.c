@@ -33,6 +33,8 @@ static const struct field anycast_fields[] = {
 };
 
 const struct field inet_hidden_fields[] = {
+	FIELD_UINT(struct inet_hidden, bound, "bound",
+		"what was bound by the program: bit 0: it is known, bit 1: the address, bit 2: the port"),
 	FIELD_STRING(
 		struct inet_hidden, multicast_interface, "multicast_interface", "IP_MULTICAST_IF: which interface"),
 	FIELD_UINT(struct inet_hidden, ipv6_mtu, "ipv6_mtu", "IPV6_MTU; 0: not set"),
@@ -182,11 +184,21 @@ static bool has_flow_labels(const struct socket_hidden *h, int fd)
 	       getsockopt(fd, IPPROTO_IPV6, OPTION_FLOWLABEL_MGR, request, &size) == 0;
 }
 
+static uint64_t bound_of(const struct socket_hidden *h, const struct inet_state *s)
+{
+	if (!h->known || (s->protocol != IPPROTO_TCP && s->protocol != IPPROTO_UDP && s->protocol != IPPROTO_UDPLITE) ||
+		s->type == SOCK_RAW)
+		return 0;
+	return BOUND_KNOWN | (h->bound & HIDDEN_BOUND_ADDRESS ? BOUND_ADDRESS : 0) |
+	       (h->bound & HIDDEN_BOUND_PORT ? BOUND_PORT : 0);
+}
+
 int inet_hidden_capture(struct capture *c, const struct file_look *f, int fd, struct inet_state *s)
 {
 	const struct socket_hidden *h = socket_hidden_of(c, f);
 	int err;
 
+	s->hidden.bound = bound_of(h, s);
 	s->hidden.ipv6_mtu = h->ipv6_mtu;
 	if (s->family == AF_INET6 && has_flow_labels(h, fd))
 		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program give it back (IPV6_FL_A_PUT)"),

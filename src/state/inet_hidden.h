@@ -16,7 +16,11 @@ struct inet_anycast {
 /* IPV6_ROUTER_ALERT, which tells by getsockopt only what was last set. */
 enum { ALERT_NONE, ALERT_ZERO /* told of packets with that value */, ALERT_TAKEN_BACK };
 
+/* What of its name a socket of TCP or UDP was given by bind(), and so keeps when it is connected no more: SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK. */
+enum { BOUND_KNOWN = 1, BOUND_ADDRESS = 2, BOUND_PORT = 4 };
+
 struct inet_hidden {
+	uint64_t bound;		   /* BOUND_*; 0: not known */
 	char *multicast_interface; /* IP_MULTICAST_IF by index; NULL: not set so. With the address of inet_state.ip */
 	uint64_t ipv6_mtu;	   /* IPV6_MTU; 0: not set */
 	uint64_t ipv6_router_alert;

@@ -26,12 +26,12 @@ static bool same_file(int a, int b)
 	return !fstat(a, &x) && !fstat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-int socket_in(int pid, int family, int type, int protocol)
+int call_in_netns(int pid, int (*fn)(void *arg), void *arg)
 {
 	_cleanup_fd_ int own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC), theirs = -1;
 	bool away;
 	char path[48];
-	int fd;
+	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
 	theirs = open(path, O_RDONLY | O_CLOEXEC);
@@ -40,13 +40,30 @@ int socket_in(int pid, int family, int type, int protocol)
 	away = !same_file(own, theirs);
 	if (away && setns(theirs, CLONE_NEWNET) < 0)
 		return -errno;
-	fd = socket(family, type | SOCK_CLOEXEC, protocol);
-	if (fd < 0)
-		fd = -errno;
+	r = fn(arg);
 	/* A thread that cannot go back would do everything else in the wrong place. */
 	if (away && setns(own, CLONE_NEWNET) < 0)
 		abort();
-	return fd;
+	return r;
+}
+
+struct kind_of_socket {
+	int family, type, protocol;
+};
+
+static int make_socket(void *arg)
+{
+	const struct kind_of_socket *k = arg;
+	int fd = socket(k->family, k->type | SOCK_CLOEXEC, k->protocol);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int socket_in(int pid, int family, int type, int protocol)
+{
+	struct kind_of_socket k = { family, type, protocol };
+
+	return call_in_netns(pid, make_socket, &k);
 }
 
 static int read_waiting(struct unix_diag *d, const struct rtattr *a)

@@ -34,5 +34,7 @@ const struct unix_diag *unix_diag_find(const struct unix_diags *d, uint64_t ino)
  */
 int sock_diag_ask(
 	int pid, const void *question, size_t size, int (*each)(void *arg, const struct nlmsghdr *h), void *arg);
+/* In the network namespace of process pid, which the calling thread visits. What fn answers, or a negative errno. */
+int call_in_netns(int pid, int (*fn)(void *arg), void *arg);
 /* A socket of that kind in the network namespace of process pid (which the calling thread visits). */
 int socket_in(int pid, int family, int type, int protocol);

@@ -30,14 +30,76 @@ int tcp_end_failed(struct restore *r, const struct tcp_end *e, int err, const ch
 
 /* --- in repair mode --- */
 
-/* bind() asks for no port that is free. */
-int tcp_end_bind(const struct tcp_end *e)
+static union inet_sockaddr bound_name(const struct tcp_end *e)
 {
 	union inet_sockaddr local = e->local;
+
+	inet_unbind_address(&e->s->inet, &e->peer, &local);
+	return local;
+}
+
+static int bind_now(const struct tcp_end *e)
+{
+	union inet_sockaddr local = bound_name(e);
+
+	return bind(e->fd, &local.any, inet_size(&local)) < 0 ? -errno : 0;
+}
+
+/* One that a listener of the tree has, too, was taken over from it, which cannot be done again. */
+static bool port_was_chosen(struct restore *r, const struct tcp_end *e)
+{
+	uint64_t bound = e->s->inet.hidden.bound;
+	in_port_t port = inet_port(&e->local);
+
+	return bound & BOUND_KNOWN && !(bound & BOUND_PORT) && inet_may_choose(r, port) &&
+	       !(r->own.listening[port / 64] >> port % 64 & 1);
+}
+
+static bool same_address(const union inet_sockaddr *a, const union inet_sockaddr *b)
+{
+	struct in6_addr x = inet_ip(a), y = inet_ip(b);
+
+	return !memcmp(&x, &y, sizeof(x));
+}
+
+static int bind_chosen(struct restore *r, const struct tcp_end *e)
+{
+	const union inet_sockaddr local = bound_name(e);
+	int err = inet_bind_chosen(e->fd, &local);
+
+	if (err == -EADDRINUSE && inet_diag_clear(r->root_pid, &e->local, &e->peer) > 0)
+		err = inet_bind_chosen(e->fd, &local);
+	return err;
+}
+
+/* Without an address too it is connect() that chose both. Of two addresses of one machine each goes to itself: so the address will be chosen as it was. */
+int tcp_end_bind(struct restore *r, struct tcp_end *e)
+{
 	int err = set(e->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
 
-	inet_unbind_address(&e->s->inet, &local);
-	return err ? err : bind(e->fd, &local.any, inet_size(&local)) < 0 ? -errno : 0;
+	e->chosen = false;
+	if (err || !port_was_chosen(r, e))
+		return err ? err : bind_now(e);
+	if (e->s->inet.hidden.bound & BOUND_ADDRESS)
+		return bind_chosen(r, e) == 0 ? 0 : bind_now(e);
+	e->chosen = same_address(&e->local, &e->peer) && inet_offer_port(e->fd, inet_port(&e->local)) == 0;
+	return e->chosen ? 0 : bind_now(e);
+}
+
+/* In repair mode or not. */
+static int bind_after_all(struct tcp_end *e)
+{
+	int repair = TCP_REPAIR_ON, err;
+	socklen_t size = sizeof(repair);
+
+	e->chosen = false;
+	getsockopt(e->fd, IPPROTO_TCP, TCP_REPAIR, &repair, &size);
+	err = inet_offer_port(e->fd, 0);
+	if (!err && !repair)
+		err = set(e->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+	if (!err)
+		err = bind_now(e);
+	return err || repair ? err : set(e->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 }
 
 static int connect_to(const struct tcp_end *e)
@@ -51,12 +113,19 @@ static int connect_to(const struct tcp_end *e)
 }
 
 /* What a killed tree has left of this very connection is in the way. */
-int tcp_end_connect(struct restore *r, const struct tcp_end *e)
+int tcp_end_connect(struct restore *r, struct tcp_end *e)
 {
 	int err = connect_to(e);
 
+	if (err == -EADDRNOTAVAIL && e->chosen) {
+		err = bind_after_all(e);
+		if (!err)
+			err = connect_to(e);
+	}
 	if (err == -EADDRNOTAVAIL && inet_diag_clear(r->root_pid, &e->local, &e->peer) > 0)
 		err = connect_to(e);
+	if (e->chosen)
+		inet_offer_port(e->fd, 0);
 	return err;
 }
 
@@ -144,10 +213,10 @@ static int set_window(const struct tcp_end *e, const struct tcp_end *other)
 	return e->s->tcp.window_clamp > 0 ? set(e->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, (int)e->s->tcp.window_clamp) : 0;
 }
 
-static int make_end(struct restore *r, const struct tcp_end *e, const struct tcp_end *other)
+static int make_end(struct restore *r, struct tcp_end *e, const struct tcp_end *other)
 {
 	const struct tcp_state *s = e->s;
-	int err = tcp_end_bind(e);
+	int err = tcp_end_bind(r, e);
 
 	if (!err)
 		err = set_receive_room(e);

@@ -81,7 +81,7 @@ static int join_nobody(struct restore *r, struct tcp_end *e)
 	const struct tcp_state nobody = { .inet.family = s->inet.family,
 		.relation = RELATION_CONNECTED,
 		.shutdown = s->peer_shutdown ? 2 : 0,
-		.peer_shutdown = s->shutdown & 2,
+		.peer_shutdown = s->shutdown & 2 && s->relation != RELATION_ENDED, /* who closes first waits on */
 		.mss = s->mss,
 		.timestamps = s->timestamps,
 		.sack = s->sack,
@@ -135,21 +135,26 @@ static int connect_in_vain(struct restore *r, struct inet_made *m)
 {
 	const struct tcp_state *s = m->rec->state;
 	_cleanup_fd_ int deaf = socket_in(r->root_pid, (int)s->inet.family, SOCK_STREAM, 0);
-	union inet_sockaddr a;
 	struct pollfd p = { .fd = m->fd, .events = POLLOUT };
-	socklen_t size = sizeof(a), small = sizeof(int);
-	int flags = fcntl(m->fd, F_GETFL), error = 0;
+	socklen_t size = sizeof(union inet_sockaddr), small = sizeof(int);
+	int flags = fcntl(m->fd, F_GETFL), error = 0, err;
 	struct tcp_end e;
 
 	if (end_of(m, &e) < 0 || deaf < 0)
 		return deaf < 0 ? deaf : -EBADMSG;
-	a = e.local;
-	a.v4.sin_port = 0;
-	if (bind(deaf, &a.any, inet_size(&a)) < 0 || getsockname(deaf, &a.any, &size) < 0 || tcp_end_bind(&e) < 0 ||
-		tcp_end_leave_repair(&e) < 0 || fcntl(m->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+	e.peer = e.local;
+	e.peer.v4.sin_port = 0;
+	if (bind(deaf, &e.peer.any, inet_size(&e.peer)) < 0 || getsockname(deaf, &e.peer.any, &size) < 0)
 		return -errno;
-	if (connect(m->fd, &a.any, inet_size(&a)) == 0 || errno != EINPROGRESS)
-		return -EPROTO;
+	err = tcp_end_bind(r, &e);
+	if (!err)
+		err = tcp_end_leave_repair(&e);
+	if (!err && fcntl(m->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		err = -errno;
+	if (!err)
+		err = tcp_end_connect(r, &e);
+	if (err != -EINPROGRESS)
+		return err ? err : -EPROTO;
 	if (poll(&p, 1, DIAL_MS) != 1 || getsockopt(m->fd, SOL_SOCKET, SO_ERROR, &error, &small) < 0)
 		return -ETIMEDOUT;
 	return error == ECONNREFUSED ? 0 : -error;
@@ -169,10 +174,10 @@ static int listen_again(struct restore *r, struct inet_made *m)
 }
 
 /* wait: until it is connected. */
-static int dial(struct restore *r, const struct tcp_end *e, bool wait)
+static int dial(struct restore *r, struct tcp_end *e, bool wait)
 {
 	struct pollfd p = { .fd = e->fd, .events = POLLOUT };
-	int flags = fcntl(e->fd, F_GETFL), err = tcp_end_bind(e), error = 0;
+	int flags = fcntl(e->fd, F_GETFL), err = tcp_end_bind(r, e), error = 0;
 	socklen_t size = sizeof(error);
 
 	if (!err)
@@ -312,15 +317,28 @@ static const struct {
 	{ ANY_RELATION, settle },
 };
 
+static void note_listening(struct restore *r, struct inet_made *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct tcp_state *s = list[i]->rec->state;
+		uint64_t port = s->inet.local.port & UINT16_MAX;
+
+		if (s->relation == RELATION_LISTENS)
+			r->own.listening[port / 64] |= 1ull << port % 64;
+	}
+}
+
 int tcp_round(struct restore *r, struct callers *callers, unsigned int n)
 {
 	_cleanup_free_ struct inet_made **list = NULL;
-	size_t all;
+	size_t all = 0;
 	int err;
 
 	if (n == ROUND_ABANDON)
 		return 0;
 	err = inet_made_list(r, &component_tcp.kind, &list, &all);
+	if (!err)
+		note_listening(r, list, all);
 	for (size_t k = 0; k < ARRAY_SIZE(steps) && !err; k++)
 		for (size_t i = 0; i < all && !err; i++) {
 			const struct tcp_state *s = list[i]->rec->state;

@@ -266,22 +266,13 @@ static int make(struct restore *r, struct inet_made *m)
 {
 	const struct udp_state *s = m->rec->state;
 	struct inet_text name = inet_name(&s->inet);
-	struct inet_state bound = s->inet;
-	union inet_sockaddr local;
 	const char *what;
 	int err = tells_port(s) ? 0 : fill(r, m->fd, s);
 
 	if (!err)
 		err = inet_set_early(r, m->fd, &s->inet);
-	if (!err && s->connected && inet_from_text(s->inet.family, &s->inet.local, &local) == 0) {
-		inet_unbind_address(&s->inet, &local);
-		bound.local = (struct inet_address){ 0 };
-		err = inet_to_text(&local, &bound.local);
-	}
 	if (!err)
-		err = inet_bind(r, m->fd, &bound);
-	if (bound.local.ip != s->inet.local.ip)
-		free(bound.local.ip);
+		err = inet_bind(r, m->fd, &s->inet);
 	if (!err && tells_port(s))
 		err = fill(r, m->fd, s);
 	if (!err)
