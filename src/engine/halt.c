@@ -52,7 +52,7 @@ static int seize_new(struct halt *h, struct process *p)
 }
 
 /* The leader of a process with other threads may be dead; it is kept, since it holds the pid. */
-static int wait_stopped(struct halt *h, struct process *p, size_t *n_pending)
+static int wait_stopped(struct halt *h, struct process *p, size_t *n_pending, bool *ended)
 {
 	for (size_t i = 0; i < p->n_threads;) {
 		struct thread *th = &p->threads[i];
@@ -69,6 +69,7 @@ static int wait_stopped(struct halt *h, struct process *p, size_t *n_pending)
 			(*n_pending)++;
 			r = 0;
 		}
+		*ended |= r == -ESRCH;
 		if (r == -ESRCH)
 			th->stop.state = STOP_GONE;
 		else if (r < 0)
@@ -82,14 +83,17 @@ static int wait_stopped(struct halt *h, struct process *p, size_t *n_pending)
 	return 0;
 }
 
-/* Is it a zombie (0), alive (1), or gone (negative)? */
+/*
+ * Is it a zombie (0), alive (1), or gone (negative)? As good as gone is one that nobody will wait for (X): it is still a child of its parent until it has
+ * let go of its number itself, for which a busy machine may take its time, and found again as long as that lasts.
+ */
 static int refresh_state(struct process *p)
 {
 	int r = proc_stat_read(p->proc_fd, &p->stat);
 
-	if (r < 0)
+	if (r < 0 || (p->stat.state == 'X' && p->n_threads <= 1))
 		return -ESRCH;
-	p->zombie = (p->stat.state == 'Z' || p->stat.state == 'X') && p->n_threads <= 1;
+	p->zombie = p->stat.state == 'Z' && p->n_threads <= 1;
 	return p->zombie ? 0 : 1;
 }
 
@@ -143,7 +147,7 @@ static bool has_ended(const struct process *p)
 	for (size_t i = 0; i < p->n_threads; i++)
 		if (p->threads[i].stop.state != STOP_GONE)
 			return false;
-	return p->n_threads > 0 && !p->zombie;
+	return p->n_threads > 0;
 }
 
 /* Its last thread ended while it was to be stopped: it is a zombie or gone, and has left its children to others; or nearly so. */
@@ -166,14 +170,16 @@ static void settle_ended(struct process *p, size_t *n_new, size_t *n_pending)
  */
 static int end_round(struct halt *h, struct process *p, size_t *n_new, size_t *n_pending)
 {
+	/* Or one that was a zombie when we traced it: once waited for it is gone, if its parent ignores SIGCHLD. */
+	bool ended = !p->zombie;
 	size_t new = 0;
 	int r = 0;
 
 	if (p->gone)
 		return 0;
 	if (h->stop && !p->complete) {
-		r = wait_stopped(h, p, n_pending);
-		if (r == 0 && has_ended(p)) {
+		r = wait_stopped(h, p, n_pending, &ended);
+		if (r == 0 && ended && has_ended(p)) {
 			settle_ended(p, n_new, n_pending);
 		} else if (r == 0 && all_stopped(p)) {
 			r = search_threads(p, &new);

@@ -28,6 +28,8 @@ static void put(int dir, const char *pid, const char *stat)
 	close(fd);
 }
 
+#define STOP_MS 30000 /* a busy machine takes its time */
+
 #define STAT(pid, name, parent)                                                                                        \
 	pid " (" name ") S " parent                                                                                    \
 	    " 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
@@ -128,7 +130,7 @@ static void stop_once(pid_t pid, struct workers *w, bool scan)
 	problems_init(&ps);
 	CHECK(tree_new(pid, NULL, &ps, &t) == 0);
 	t->scan |= scan;
-	CHECK(tree_stop(t, w, 5000, &ps) == 0 && !ps.n);
+	CHECK(tree_stop(t, w, STOP_MS, &ps) == 0 && !ps.n);
 	CHECK(count_stopped(t, pid) == t->n_processes);
 	CHECK(t->n_processes >= 9);
 	tree_release(t, w);
@@ -144,7 +146,7 @@ static void kill_all(pid_t pid, struct workers *w)
 	problems_init(&ps);
 	CHECK(tree_new(pid, NULL, &ps, &t) == 0);
 	t->scan = true;
-	CHECK(tree_stop(t, w, 5000, &ps) == 0);
+	CHECK(tree_stop(t, w, STOP_MS, &ps) == 0);
 	for (size_t i = t->n_processes; i-- > 0;)
 		kill(t->processes[i]->pid, SIGKILL);
 	tree_release(t, w);
