@@ -325,7 +325,8 @@ static int halt_run(struct tree *t, struct workers *w, bool stop, uint32_t timeo
 		r = rounds(&h);
 	if (r == 0)
 		r = tree_order(t);
-	if (r == 0 && !t->n_processes)
+	/* It may have ended since it was named. */
+	if (r == 0 && (!t->n_processes || t->processes[0]->zombie))
 		r = failed(ps, BLAME(.pid = t->root_pid), -ESRCH, "%s",
 			t->cgroup ? "no process in the cgroup" : why_no_process(t->root_pid));
 	search_end(&h.search);
