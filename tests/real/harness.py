@@ -797,7 +797,7 @@ def live(scenario, options, mode, base, reference, spore, fractions, twice=False
 
 def live_sooner(scenario, options, mode, base, reference, spore, fractions):
     """What ended too soon is run again, and saved sooner."""
-    for factor in (1, 0.85, 0.7):
+    for factor in (1, 0.85, 0.7, 0.5):
         try:
             return live(scenario, options, mode, base, reference, spore, [f * factor for f in fractions], options.twice)
         except Missed as e:
