@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Packet sockets: packet(7); net/packet/af_packet.c, net/packet/diag.c, tools/testing/selftests/net/psock_*. What has come and was not read is refused: no
- * interface would bring it to this socket alone. A socket gets nothing before it is bound, which is done last.
+ * Packet sockets: packet(7); net/packet/af_packet.c, net/packet/diag.c, tools/testing/selftests/net/psock_*. A socket gets nothing before it is
+ * bound, which is done last; but for what it had not read, see packet_queue.h.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 
 #include "base/cleanup.h"
+#include "state/packet_queue.h"
 #include "state/sock_diag.h"
 #include "state/socket_base.h"
 
@@ -60,6 +61,7 @@ struct packet_state {
 	struct packet_membership *memberships;
 	size_t n_memberships;
 	struct packet_level packet;
+	struct packet_queue unread;
 };
 
 #define LEVEL_FIELD(member, name, shape, when, doc)   FIELD_INT(struct packet_level, member, #member, doc),
@@ -85,6 +87,7 @@ static const struct field packet_fields[] = {
 	FIELD_LIST(struct packet_state, memberships, n_memberships, "memberships", membership_fields,
 		"PACKET_ADD_MEMBERSHIP"),
 	FIELD_STRUCT(struct packet_state, packet, "packet", level_fields, "of level SOL_PACKET"),
+	FIELD_STRUCT(struct packet_state, unread, "unread", packet_queue_fields, "frames that were not read"),
 	FIELD_END,
 };
 
@@ -193,9 +196,6 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 	err = socket_base_capture(c, f, fd, &s->base);
 	if (err)
 		return err;
-	if (socket_has_unread(fd))
-		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read it"),
-			"what it was sent and has not been read");
 	if (getsockname(fd, (struct sockaddr *)&a, &size) < 0)
 		return -errno;
 	s->protocol = ntohs(a.sll_protocol);
@@ -210,7 +210,8 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 	if (err)
 		return refused(c->ps, BLAME_FILE(f),
 			"the kernel does not tell of this packet socket (CONFIG_PACKET_DIAG): %s", strerror(-err));
-	return refuse_unknown(c, f, s, &asked);
+	err = refuse_unknown(c, f, s, &asked);
+	return err || !socket_has_unread(fd) ? err : packet_queue_capture(c, f, fd, (int)s->base.type, &s->unread);
 }
 
 /* --- restore --- */
@@ -229,6 +230,8 @@ static int packet_validate(struct restore *r, const struct record *rec)
 			!s->memberships[i].interface)
 			return failed(
 				r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has an impossible membership");
+	if (!packet_queue_valid(&s->unread))
+		return failed(r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has an impossible frame");
 	return 0;
 }
 
@@ -276,6 +279,31 @@ static int bind_again(int fd, const struct packet_state *s)
 	return fanout && setsockopt(fd, SOL_PACKET_, PACKET_FANOUT, &fanout, sizeof(fanout)) < 0 ? -errno : 0;
 }
 
+extern const struct component component_packet;
+
+static int packet_round(struct restore *r, struct callers *callers, unsigned int n)
+{
+	struct packet_filling f = { .r = r, .redirect = REDIRECT_NONE, .sender = -1 };
+	const struct record *recs;
+	size_t all;
+	int err = 0;
+
+	if (n == ROUND_ABANDON)
+		return 0;
+	recs = image_records(r->image, &component_packet.kind, &all);
+	for (size_t i = 0; i < all && !err; i++) {
+		const struct packet_state *s = recs[i].state;
+		const struct packet_made *m = restore_made(r, recs[i].id)->data;
+
+		err = m ? packet_queue_put(&f, m->fd, (int)s->base.type, &s->unread) : -EBADMSG;
+	}
+	packet_filling_end(&f);
+	return err ? failed(r->ps, BLAME(.object = "packet"), err,
+			     "the unread frames of a packet socket cannot be put back (Linux 6.6 and later can): %s",
+			     strerror(-err))
+		   : 0;
+}
+
 static int packet_fill(struct restore *r, const struct record *rec)
 {
 	const struct packet_state *s = rec->state;
@@ -315,5 +343,6 @@ const struct component component_packet = {
 	.capture_file = packet_capture,
 	.validate = packet_validate,
 	.open = packet_open,
+	.round = packet_round,
 	.fill = packet_fill,
 };

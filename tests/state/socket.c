@@ -238,20 +238,6 @@ static int ring_make(struct maker_ctx *ctx)
 	return 0;
 }
 
-static int unread_make(struct maker_ctx *ctx)
-{
-	ctx->arg = SOCK_DGRAM;
-	TRY(packet_make(ctx));
-	TRY(sent("unread"));
-	CHECK(UNTIL(poll_now(fd, POLLIN)));
-	return 0;
-}
-
-static int unread_use(struct maker_ctx *ctx)
-{
-	return gets(fd, "unread", 0);
-}
-
 static int alive_use(struct maker_ctx *ctx)
 {
 	CHECK(fcntl(fd, F_GETFD) >= 0);
@@ -265,6 +251,5 @@ const struct maker makers_socket[] = {
 	{ "packet-deaf", "bound to no protocol", deaf_make, deaf_use, 0, 0, NULL },
 	{ "packet-fanout", "two of one group", fanout_make, fanout_use, 0, 0, NULL },
 	REFUSED("packet-ring", "with a ring", ring_make, alive_use, 0, "ring"),
-	REFUSED("packet-unread", "with a frame that was not read", unread_make, unread_use, 0, "not been read"),
 	{ 0 },
 };
