@@ -362,6 +362,6 @@ const struct maker makers_file[] = {
 	ROW("many", "five hundred descriptors", many),
 	ROW("shared-many", "many open files of three processes, each with another part", shared_many),
 	ROW("devices", "null, zero, full, random, urandom", devices),
-	{ "proc", "a file and a directory of /proc/self", proc_make, proc_use, MAKER_MAY_REFUSE },
+	{ "proc", "a file and a directory of /proc/self", proc_make, proc_use },
 	{ 0 },
 };

@@ -74,7 +74,7 @@ static int chroot_make(struct maker_ctx *ctx)
 const struct maker makers_fs[] = {
 	ROW("umask", "umask", umask),
 	ROW("cwd", "a working directory", cwd),
-	{ "cwd-deleted", "a deleted one", cwd_gone_make, cwd_gone_use, MAKER_MAY_REFUSE, 0, "deleted" },
+	{ "cwd-deleted", "a deleted one", cwd_gone_make, cwd_gone_use },
 	{ "chroot", "another root directory", chroot_make },
 	{ 0 },
 };

@@ -307,6 +307,6 @@ const struct maker makers_memfd[] = {
 	ROW("twice", "opened twice and handed to a child", twice),
 	ROW("executed", "a program that was started from one", executed),
 	ROW("owned", "of another user and group", owned),
-	{ "huge", "of huge pages", huge_make, huge_use, MAKER_MAY_REFUSE },
+	{ "huge", "of huge pages", huge_make, huge_use, MAKER_MUST_REFUSE, 0, "huge pages" },
 	{ 0 },
 };

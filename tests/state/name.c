@@ -174,6 +174,6 @@ const struct maker makers_name[] = {
 	ROW("name", "a name with odd characters", name),
 	ROW("title", "arguments written over", title),
 	ROW("areas", "arguments and environment elsewhere", areas),
-	{ "exe-deleted", "a deleted executable", exe_make, exe_use, MAKER_MAY_REFUSE },
+	{ "exe-deleted", "a deleted executable", exe_make, exe_use },
 	{ 0 },
 };

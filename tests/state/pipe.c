@@ -575,6 +575,6 @@ const struct maker makers_pipe[] = {
 		fifo_late_use, MAKER_MAY_REFUSE, 1 },
 	{ "fifo-unlinked", "an unlinked fifo with 3,000 bytes", fifo_unlinked_make, fifo_unlinked_use, 0, 3000 },
 	ROW("fifo-both-ends", "a fifo opened for both", fifo_both),
-	{ "fifo-opening", "a thread that waits in open", fifo_opening_make, fifo_opening_use, MAKER_MAY_REFUSE },
+	{ "fifo-opening", "a thread that waits in open", fifo_opening_make, fifo_opening_use },
 	{ 0 },
 };

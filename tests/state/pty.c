@@ -338,7 +338,7 @@ static int owned_use(struct maker_ctx *ctx)
 }
 
 const struct maker makers_pty[] = {
-	{ "line", "a line discipline of its own", line_make, line_use, MAKER_MAY_REFUSE, 0, "disc" },
+	{ "line", "a line discipline of its own", line_make, line_use, MAKER_MUST_REFUSE, 0, "disc" },
 	ROW("owned", "a slave of another user and group", owned),
 	ROW("plain", "a pair with a size", plain),
 	ROW("settings", "every setting unusual", settings),

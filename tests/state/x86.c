@@ -213,11 +213,12 @@ static int tiles_use(struct maker_ctx *ctx)
 const struct maker makers_x86[] = {
 	{ "cpuid", "a CPUID instruction that faults", cpuid_make, cpuid_use },
 	{ "tiles", "leave to use the tile registers", tiles_make, tiles_use },
-	{ "ldt", "an entry in the local descriptor table", ldt_make, ldt_use, MAKER_MAY_REFUSE },
-	{ "gdt", "a thread area in the global descriptor table", gdt_make, gdt_use, MAKER_MAY_REFUSE },
-	{ "ioperm", "leave to use a port", ioport_make, ioport_use, MAKER_MAY_REFUSE },
+	{ "ldt", "an entry in the local descriptor table", ldt_make, ldt_use, MAKER_MUST_REFUSE, 0, "LDT" },
+	{ "gdt", "a thread area in the global descriptor table", gdt_make, gdt_use, MAKER_MUST_REFUSE, 0,
+		"thread area" },
+	{ "ioperm", "leave to use a port", ioport_make, ioport_use, MAKER_MUST_REFUSE, 0, "I/O ports" },
 	{ "iopl", "leave to use every port", iopl_make, iopl_use, MAKER_MAY_REFUSE, 0, "I/O ports" },
-	{ "tsc", "no leave to read the time stamp counter", tsc_kid_make, NULL, MAKER_MAY_REFUSE },
-	{ "pkey", "a protection key", pkey_make, pkey_use, MAKER_MAY_REFUSE },
+	{ "tsc", "no leave to read the time stamp counter", tsc_kid_make, NULL },
+	{ "pkey", "a protection key", pkey_make, pkey_use, MAKER_MUST_REFUSE, 0, "protection key" },
 	{ 0 },
 };
