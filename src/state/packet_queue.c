@@ -87,7 +87,7 @@ static int add_header(struct kernel_peek *k, const struct buffer *b, struct pack
 	return 0;
 }
 
-/* struct packet_skb_cb: the address that is told, whose first four bytes hold the length. */
+/* struct packet_skb_cb: the address that is told, whose first four bytes hold the length until somebody looks (MSG_PEEK). */
 static int read_address(int fd, const struct socket_buffer *s, struct packet_frame *frame, uint16_t *kind)
 {
 	struct sockaddr_ll a;
@@ -95,7 +95,7 @@ static int read_address(int fd, const struct socket_buffer *s, struct packet_fra
 
 	memcpy(&a, s->cb, sizeof(a));
 	memcpy(&length, s->cb, sizeof(length));
-	frame->length = length;
+	frame->length = length > LARGEST && a.sll_family == AF_PACKET ? frame->data.size : length;
 	frame->type = a.sll_pkttype;
 	*kind = a.sll_hatype;
 	return a.sll_ifindex > 0 ? socket_interface_name(fd, a.sll_ifindex, &frame->interface) : -ENODEV;

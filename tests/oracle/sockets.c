@@ -249,7 +249,10 @@ static void queue_fact(struct oracle *o, const char *prefix, int dup)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { buf, 1 << 16 };
-	struct msghdr msg = { .msg_iov = &iov,
+	struct sockaddr_storage from = { 0 };
+	struct msghdr msg = { .msg_name = &from,
+		.msg_namelen = sizeof(from),
+		.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = &control,
 		.msg_controllen = number(dup, SO_PROTOCOL) == IPPROTO_UDP ? sizeof(control) : 0 };
@@ -257,6 +260,16 @@ static void queue_fact(struct oracle *o, const char *prefix, int dup)
 
 	if (n >= 0)
 		fact(o, prefix, "waiting", "%zd bytes %016lx", n, (unsigned long)hash_bytes(buf, n, 0));
+	if (n >= 0 && msg.msg_namelen)
+		name_fact(o, prefix, "waiting from", &from, msg.msg_namelen);
+}
+
+/* Peeking moves a peek offset that the program has set, makes a netlink dump go on, and has a packet socket forget how long a frame was. */
+static bool may_be_peeked(int dup, int domain, int protocol)
+{
+	if (domain == AF_UNIX || domain == AF_INET || domain == AF_INET6)
+		return number(dup, SO_PEEK_OFF) < 0 && !number(dup, SO_ACCEPTCONN);
+	return domain == AF_NETLINK && protocol == 2 /* NETLINK_USERSOCK: without dumps */;
 }
 
 /* An error that waits to be told is told once, to whoever reads or asks for it: it can only be seen. */
@@ -288,8 +301,6 @@ void socket_facts(struct oracle *o, const char *prefix, int dup)
 	peer_pidfd_fact(o, prefix, dup);
 	if (!number(dup, SO_ACCEPTCONN))
 		amount_facts(o, prefix, dup);
-	/* Peeking moves a peek offset that the program has set, and makes a netlink dump go on. */
-	if ((domain == AF_UNIX || domain == AF_INET || domain == AF_INET6) && number(dup, SO_PEEK_OFF) < 0 &&
-		!number(dup, SO_ACCEPTCONN) && o->opt.memory && !error_fact(o, prefix, dup))
+	if (may_be_peeked(dup, domain, protocol) && o->opt.memory && !error_fact(o, prefix, dup))
 		queue_fact(o, prefix, dup);
 }

@@ -158,6 +158,20 @@ static int frames_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The first was looked at; after that the kernel does not tell any more how long it was. */
+static int peeked_make(struct maker_ctx *ctx)
+{
+	int off = 0;
+
+	ctx->arg = SOCK_RAW;
+	TRY(frames_make(ctx));
+	CHECK(!setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &off, sizeof(off)));
+	for (int i = 0; i < n_expected; i++)
+		expected[i].control_size = 0;
+	SAME(recv(fd, got.data, sizeof(got.data), MSG_PEEK), expected[0].size);
+	return 0;
+}
+
 /* Of one protocol; cut by a filter; with the time of arrival. */
 static int one_make(struct maker_ctx *ctx)
 {
@@ -167,6 +181,7 @@ static int one_make(struct maker_ctx *ctx)
 	TRY(pair_of(SOCK_DGRAM, protocol, 9));
 	for (int i = 0; i < 2; i++)
 		CHECK(!setsockopt(i ? twin : fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on)));
+	nap(100); /* the kernel begins to note times a little later */
 	TRY(send_frame("\0\0\0\0\0\0", "for this machine", 16));
 	nap(30);
 	TRY(send_frame("\0\0\0\0\0\0", "short", 5));
@@ -195,6 +210,7 @@ const struct maker makers_packet_unread[] = {
 	{ "raw", "with the header of the interface, as they leave and come", frames_make, frames_use, 0, SOCK_RAW,
 		NULL },
 	{ "cooked", "without", frames_make, frames_use, 0, SOCK_DGRAM, NULL },
+	{ "peeked", "one was looked at", peeked_make, frames_use, 0, 0, NULL },
 	{ "protocol", "of one protocol, cut by a filter, with their times", one_make, frames_use, 0, 0, NULL },
 	{ "checksum", "a datagram whose checksum is still to be written", datagram_make, frames_use, 0, 0, NULL },
 	{ "offload", "the same with the header for offloading", datagram_make, frames_use, 0, 1, NULL },
