@@ -112,6 +112,8 @@ def main(module):
         sys.exit(SKIP)
     wanted = sys.argv[1:]
     failed = 0
+    for name in set(wanted) - set(vars(module)):
+        sys.exit(f'no test is called {name}')
     for name, function in list(vars(module).items()):
         if not name.startswith('test_') or (wanted and name not in wanted):
             continue

@@ -395,7 +395,7 @@ def test_the_terminal_of_a_session_that_is_not_the_roots():
         t.send(f'{sys.executable} -c "import os, time; os.fork() or os.fork() and os.setsid(); time.sleep(1000)" &\r')
         first = wait_for(lambda: [c for c in children(t.pid) if children(c)], what='the tree')[0]
         pid = wait_for(lambda: [c for c in children(first) if children(c)], what='the tree')[0]
-        time.sleep(0.3)
+        wait_for(lambda: os.getsid(pid) == pid, what='its session')
         r = spore('checkpoint', pid, f'{d}/image')
         check(r.returncode, 3, r.stderr)
         check_in('session', r.stderr)

@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import termios
 import time
 
 
@@ -31,6 +32,20 @@ class OnTerminal:
 
     def send(self, text):
         os.write(self.fd, text.encode())
+
+    def until_relayed(self, seconds=10):
+        """Until the command has made the terminal raw; what was sent before that might be discarded."""
+        end = time.monotonic() + seconds
+        while termios.tcgetattr(self.fd)[3] & termios.ECHO:
+            if time.monotonic() > end:
+                raise AssertionError('the terminal is not relayed')
+            time.sleep(0.01)
+
+    def send_to_job(self, key):
+        """To a job of the shell's, once that has the terminal."""
+        self.send("sh -c 'echo begun-$((40+2)); exec sleep 100'\r")
+        self.expect('begun-42')
+        self.send(key)
 
     def wait(self):
         while True:  # a terminal must be read empty before its writer can end

@@ -199,7 +199,8 @@ static int cond_make(struct maker_ctx *ctx)
 	for (int i = 0; i < 3; i++)
 		TRY(thread_start(&waiters[i], waits, NULL));
 	CHECK(UNTIL(waiting == 3));
-	nap(20);
+	SAME(pthread_mutex_lock(&mutex), 0); /* who waits has let go of it */
+	SAME(pthread_mutex_unlock(&mutex), 0);
 	return 0;
 }
 

@@ -77,6 +77,12 @@ struct maker {
 		name, what, of##_make, of##_use                                                                        \
 	}
 
+/* The same with an argument. */
+#define ROW_ARG(name, what, of, arg)                                                                                   \
+	{                                                                                                              \
+		name, what, of##_make, of##_use, 0, arg, NULL                                                          \
+	}
+
 /* Out of scope: spore must refuse it, with this word. */
 #define REFUSED(name, what, made, used, arg, word)                                                                     \
 	{                                                                                                              \

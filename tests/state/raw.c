@@ -210,19 +210,14 @@ static int netfilter_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define MADE(name, what, m, arg)                                                                                       \
-	{                                                                                                              \
-		name, what, m##_make, m##_use, 0, arg, NULL                                                            \
-	}
-
 const struct maker makers_raw[] = {
-	MADE("raw", "raw, bound, and one connected", raw, AF_INET),
-	MADE("raw-v6", "the same of IPv6, with a checksum", raw, AF_INET6),
-	MADE("icmp", "a raw socket of ICMP with a filter", icmp, 0),
-	MADE("icmp6", "the same of IPv6", icmp6, 0),
-	MADE("ping", "a datagram socket of ICMP", ping, 0),
-	MADE("netlink", "netlink, not bound", netlink, 0),
-	MADE("netlink-groups", "netlink, bound to groups", netlink, 1),
+	ROW_ARG("raw", "raw, bound, and one connected", raw, AF_INET),
+	ROW_ARG("raw-v6", "the same of IPv6, with a checksum", raw, AF_INET6),
+	ROW_ARG("icmp", "a raw socket of ICMP with a filter", icmp, 0),
+	ROW_ARG("icmp6", "the same of IPv6", icmp6, 0),
+	ROW_ARG("ping", "a datagram socket of ICMP", ping, 0),
+	ROW_ARG("netlink", "netlink, not bound", netlink, 0),
+	ROW_ARG("netlink-groups", "netlink, bound to groups", netlink, 1),
 	REFUSED("netlink-asked", "netlink with an answer unread", asked_make, asked_use, 0, "not been read"),
 	REFUSED("netfilter", "netlink of a protocol that keeps more", netfilter_make, netfilter_use, 0, "netlink"),
 	{ 0 },

@@ -312,31 +312,26 @@ static int closing_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define PAIR(name, what, m, over)                                                                                      \
-	{                                                                                                              \
-		name, what, m##_make, m##_use, 0, over, NULL                                                           \
-	}
-
 const struct maker makers_tcp[] = {
-	PAIR("pair", "connected over IPv4", pair, OVER_V4),
-	PAIR("pair-v6", "connected over IPv6", pair, OVER_V6),
-	PAIR("pair-mapped", "a client of IPv4 with a server of IPv6", pair, OVER_MAPPED),
-	PAIR("shared", "shared with a child", shared, OVER_V4),
-	PAIR("reader", "a child asleep in recv", reader, OVER_V4),
-	PAIR("unread", "unread data both ways", unread, OVER_V4),
-	PAIR("unread-v6", "the same over IPv6", unread, OVER_V6),
-	PAIR("stuffed", "as much as goes in: unread, and not yet sent", stuffed, 0),
-	PAIR("stuffed-both", "the same both ways", stuffed, 1),
-	PAIR("stuffed-small", "the same in small buffers", stuffed, 3),
-	PAIR("stuffed-shut", "the same, then shut: FIN_WAIT1", stuffed, 4),
-	PAIR("stuffed-shut-both", "the same both ways, then both shut", stuffed, 9),
+	ROW_ARG("pair", "connected over IPv4", pair, OVER_V4),
+	ROW_ARG("pair-v6", "connected over IPv6", pair, OVER_V6),
+	ROW_ARG("pair-mapped", "a client of IPv4 with a server of IPv6", pair, OVER_MAPPED),
+	ROW_ARG("shared", "shared with a child", shared, OVER_V4),
+	ROW_ARG("reader", "a child asleep in recv", reader, OVER_V4),
+	ROW_ARG("unread", "unread data both ways", unread, OVER_V4),
+	ROW_ARG("unread-v6", "the same over IPv6", unread, OVER_V6),
+	ROW_ARG("stuffed", "as much as goes in: unread, and not yet sent", stuffed, 0),
+	ROW_ARG("stuffed-both", "the same both ways", stuffed, 1),
+	ROW_ARG("stuffed-small", "the same in small buffers", stuffed, 3),
+	ROW_ARG("stuffed-shut", "the same, then shut: FIN_WAIT1", stuffed, 4),
+	ROW_ARG("stuffed-shut-both", "the same both ways, then both shut", stuffed, 9),
 	{ "corked", "data held by TCP_CORK, which lets go of it by itself", corked_make, corked_use, MAKER_RESTLESS,
 		OVER_V4, NULL },
-	PAIR("half-closed", "unread both ways, the client has shut: FIN_WAIT2 and CLOSE_WAIT", closing, 1),
-	PAIR("half-closed-server", "the server has", closing, 2),
-	PAIR("closed", "unread both ways, both have shut", closing, 3),
-	PAIR("peer-closed", "unread data of a peer that was closed: CLOSE_WAIT", closing, 4),
-	PAIR("ended", "the same, and shut: nothing is left but the data", closing, 6),
-	PAIR("shut-read", "shut for receiving", closing, 8),
+	ROW_ARG("half-closed", "unread both ways, the client has shut: FIN_WAIT2 and CLOSE_WAIT", closing, 1),
+	ROW_ARG("half-closed-server", "the server has", closing, 2),
+	ROW_ARG("closed", "unread both ways, both have shut", closing, 3),
+	ROW_ARG("peer-closed", "unread data of a peer that was closed: CLOSE_WAIT", closing, 4),
+	ROW_ARG("ended", "the same, and shut: nothing is left but the data", closing, 6),
+	ROW_ARG("shut-read", "shut for receiving", closing, 8),
 	{ 0 },
 };

@@ -304,7 +304,7 @@ static int full_make(struct maker_ctx *ctx)
 	for (int i = 0; i < 2; i++) {
 		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 		connect(fds[i], &here.any, size_of(&here));
-		nap(10);
+		CHECK(UNTIL(tcp_state_of(fds[i]) == (i ? TCP_SYN_SENT : TCP_ESTABLISHED)));
 	}
 	SAME(tcp_state_of(fds[0]), TCP_ESTABLISHED);
 	SAME(tcp_state_of(fds[1]), TCP_SYN_SENT);
@@ -447,35 +447,30 @@ static int md5_use(struct maker_ctx *ctx)
 	return is_called(listener, false, &here);
 }
 
-#define MADE(name, what, m, arg)                                                                                       \
-	{                                                                                                              \
-		name, what, m##_make, m##_use, 0, arg, NULL                                                            \
-	}
-
 const struct maker makers_tcp_listen[] = {
-	MADE("unbound", "never bound", unbound, AF_INET),
-	MADE("unbound-v6", "the same of IPv6", unbound, AF_INET6),
-	MADE("bound", "bound", bound, OVER_V4),
-	MADE("bound-v6", "bound to an address of IPv6", bound, OVER_V6),
-	MADE("bound-any-v6", "bound to any address of both", bound, OVER_MAPPED),
-	MADE("bound-no-port", "bound to an address without a port", no_port, 0),
-	MADE("failed", "could not be connected", failed, 0),
-	MADE("listening", "listening", listening, OVER_V4),
-	MADE("listening-v6", "listening at an address of IPv6", listening, OVER_V6),
-	MADE("listening-both", "listening for IPv4 and IPv6", listening, OVER_MAPPED),
-	MADE("accepting", "a child asleep in accept", accepting, OVER_V4),
-	MADE("options", "a listener's options", options, OVER_V4),
-	MADE("group", "two listeners of one port", group, 0),
-	MADE("waiting", "connections not accepted yet", waiting, 0),
-	MADE("waiting-shut", "one of them has shut", waiting, 1),
-	MADE("waiting-closed", "one of them was closed", waiting, 2),
-	MADE("waiting-after", "one was accepted", waiting, 4),
-	MADE("waiting-mapped", "from IPv4 to IPv6", waiting, 8),
-	MADE("full", "one too many for the backlog: SYN_SENT", full, 0),
-	MADE("waiting-said", "something was sent on them", said, OVER_V4),
-	MADE("waiting-said-v6", "the same of IPv6", said, OVER_V6),
-	MADE("waiting-said-mapped", "from IPv4 to IPv6", said, OVER_MAPPED),
-	MADE("waiting-said-all", "as much was sent as goes into it", said_all, OVER_V4),
+	ROW_ARG("unbound", "never bound", unbound, AF_INET),
+	ROW_ARG("unbound-v6", "the same of IPv6", unbound, AF_INET6),
+	ROW_ARG("bound", "bound", bound, OVER_V4),
+	ROW_ARG("bound-v6", "bound to an address of IPv6", bound, OVER_V6),
+	ROW_ARG("bound-any-v6", "bound to any address of both", bound, OVER_MAPPED),
+	ROW_ARG("bound-no-port", "bound to an address without a port", no_port, 0),
+	ROW_ARG("failed", "could not be connected", failed, 0),
+	ROW_ARG("listening", "listening", listening, OVER_V4),
+	ROW_ARG("listening-v6", "listening at an address of IPv6", listening, OVER_V6),
+	ROW_ARG("listening-both", "listening for IPv4 and IPv6", listening, OVER_MAPPED),
+	ROW_ARG("accepting", "a child asleep in accept", accepting, OVER_V4),
+	ROW_ARG("options", "a listener's options", options, OVER_V4),
+	ROW_ARG("group", "two listeners of one port", group, 0),
+	ROW_ARG("waiting", "connections not accepted yet", waiting, 0),
+	ROW_ARG("waiting-shut", "one of them has shut", waiting, 1),
+	ROW_ARG("waiting-closed", "one of them was closed", waiting, 2),
+	ROW_ARG("waiting-after", "one was accepted", waiting, 4),
+	ROW_ARG("waiting-mapped", "from IPv4 to IPv6", waiting, 8),
+	ROW_ARG("full", "one too many for the backlog: SYN_SENT", full, 0),
+	ROW_ARG("waiting-said", "something was sent on them", said, OVER_V4),
+	ROW_ARG("waiting-said-v6", "the same of IPv6", said, OVER_V6),
+	ROW_ARG("waiting-said-mapped", "from IPv4 to IPv6", said, OVER_MAPPED),
+	ROW_ARG("waiting-said-all", "as much was sent as goes into it", said_all, OVER_V4),
 	{ "waiting-said-urgent", "a byte out of band was sent", said_urgent_make, said_urgent_use, MAKER_MUST_REFUSE,
 		OVER_V4, "not accepted yet" },
 	{ "md5", "segments signed by MD5", md5_make, md5_use, MAKER_MUST_REFUSE, OVER_V4, "MD5" },

@@ -165,19 +165,14 @@ static int mptcp_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-#define PAIR(name, what, m, over)                                                                                      \
-	{                                                                                                              \
-		name, what, m##_make, m##_use, 0, over, NULL                                                           \
-	}
-
 const struct maker makers_tcp_option[] = {
-	PAIR("oob-alone", "a byte out of band", oob, 0),
-	PAIR("oob-between", "one between others", oob, 1),
-	PAIR("oob-taken", "one was taken, its mark is still there", oob, 2),
-	PAIR("oob-inline", "one inline", oob, 3),
-	PAIR("oob-at-mark", "read up to the mark", oob, 4),
-	PAIR("parameters", "a small window and segment, another congestion control", parameters, 0),
-	PAIR("options", "options of every level", options, OVER_V4),
+	ROW_ARG("oob-alone", "a byte out of band", oob, 0),
+	ROW_ARG("oob-between", "one between others", oob, 1),
+	ROW_ARG("oob-taken", "one was taken, its mark is still there", oob, 2),
+	ROW_ARG("oob-inline", "one inline", oob, 3),
+	ROW_ARG("oob-at-mark", "read up to the mark", oob, 4),
+	ROW_ARG("parameters", "a small window and segment, another congestion control", parameters, 0),
+	ROW_ARG("options", "options of every level", options, OVER_V4),
 	{ "reset", "reset, and not told yet", reset_make, reset_use, MAKER_MUST_REFUSE, OVER_V4, "an error" },
 	{ "mptcp", "multipath TCP", mptcp_make, mptcp_use, MAKER_MUST_REFUSE, 0, "mptcp|protocol 262|multipath" },
 	{ 0 },
