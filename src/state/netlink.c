@@ -267,6 +267,14 @@ static int netlink_fill(struct restore *r, const struct record *rec)
 	return socket_base_settle(r, m->fd, name.s, &s->base, m->file);
 }
 
+static int netlink_watch(struct restore *r, const struct record *rec)
+{
+	const struct netlink_state *s = rec->state;
+	const struct netlink_made *m = restore_made(r, rec->id)->data;
+
+	return m ? socket_hear_again(m->fd, &s->base.options) : 0;
+}
+
 const struct component component_netlink = {
 	.kind = { .name = "netlink",
 		.version = 2,
@@ -281,4 +289,5 @@ const struct component component_netlink = {
 	.open = netlink_open,
 	.round = netlink_round,
 	.fill = netlink_fill,
+	.watch = netlink_watch,
 };

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Packet sockets: packet(7); net/packet/af_packet.c, net/packet/diag.c, tools/testing/selftests/net/psock_*. A socket gets nothing before it is
- * bound, which is done last; but for what it had not read, see packet_queue.h.
+ * Packet sockets: packet(7); net/packet/af_packet.c, net/packet/diag.c, tools/testing/selftests/net/psock_*. What was not read: packet_queue.h.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -331,6 +330,14 @@ static int packet_fill(struct restore *r, const struct record *rec)
 		   : 0;
 }
 
+static int packet_watch(struct restore *r, const struct record *rec)
+{
+	const struct packet_state *s = rec->state;
+	const struct packet_made *m = restore_made(r, rec->id)->data;
+
+	return m ? socket_hear_again(m->fd, &s->base.options) : 0;
+}
+
 const struct component component_packet = {
 	.kind = { .name = "packet",
 		.version = 2,
@@ -345,4 +352,5 @@ const struct component component_packet = {
 	.open = packet_open,
 	.round = packet_round,
 	.fill = packet_fill,
+	.watch = packet_watch,
 };

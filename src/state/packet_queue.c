@@ -200,7 +200,7 @@ static int hear(int fd, int type, const struct packet_frame *f)
 	const uint32_t told = (uint32_t)f->data.size - (type == SOCK_DGRAM ? ETH_HLEN : 0);
 	struct sock_filter it[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_MARK)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOCKET_MARK, 0, 3),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, socket_mark(), 0, 3),
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_PKTTYPE)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)f->type, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, f->length > f->data.size ? told : UINT32_MAX),
@@ -211,16 +211,17 @@ static int hear(int fd, int type, const struct packet_frame *f)
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno : 0;
 }
 
-static int bind_to(int fd, uint16_t protocol)
+static int bind_to_all(int fd)
 {
-	const struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(protocol) };
+	const struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
 
 	return bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
 }
 
 static int open_sender(struct packet_filling *f)
 {
-	const int mark = SOCKET_MARK, on = 1;
+	const uint32_t mark = socket_mark();
+	const int on = 1;
 
 	if (f->sender >= 0)
 		return 0;
@@ -262,7 +263,7 @@ static int prepare(void *arg)
 {
 	struct putting *p = arg;
 	uint32_t index = if_nametoindex(p->interface);
-	int err = index ? redirect_open(&p->f->redirect, SOCKET_MARK) : -ENODEV;
+	int err = index ? redirect_open(&p->f->redirect, socket_mark()) : -ENODEV;
 
 	if (p->next.interface)
 		p->next.interface = index;
@@ -297,13 +298,11 @@ int packet_queue_put(struct packet_filling *f, int fd, int type, const struct pa
 		return err;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
 		return -errno;
-	err = bind_to(fd, ETH_P_ALL);
+	err = bind_to_all(fd);
 	for (size_t i = 0; i < q->n && !err; i++)
 		err = put_one(f, fd, type, &q->list[i]);
 	if (!err)
 		err = socket_close_ears(fd);
-	if (!err)
-		err = bind_to(fd, 0);
 	getsockopt(fd, SOL_PACKET_, PACKET_STATISTICS, counts, &size); /* they begin anew */
 	return err;
 }

@@ -41,5 +41,5 @@ struct packet_filling {
 	int sender; /* -1: not made yet */
 };
 void packet_filling_end(struct packet_filling *f);
-/* Of a socket that is bound to nothing yet, and deaf. It is left so. */
+/* Of a deaf socket, which is bound to everything by it. */
 int packet_queue_put(struct packet_filling *f, int fd, int type, const struct packet_queue *q);

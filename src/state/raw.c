@@ -136,12 +136,6 @@ static int raw_open(struct restore *r, const struct record *rec, const struct fi
 	return err ? err : fd;
 }
 
-/* The filter that it is to have is there for good. */
-static bool is_locked(const struct raw_state *s)
-{
-	return s->inet.options.lock_filter > 0;
-}
-
 static int raw_fill(struct restore *r, const struct record *rec)
 {
 	const struct raw_state *s = rec->state;
@@ -166,23 +160,17 @@ static int raw_fill(struct restore *r, const struct record *rec)
 	err = inet_shut(r, m->fd, &s->inet, s->shutdown);
 	if (err)
 		return err;
-	if (is_locked(s))
-		socket_open_ears(m->fd);
+	socket_before_options(m->fd, &s->inet.options);
 	err = inet_settle(r, m->fd, &s->inet, m->file);
-	return err || is_locked(s) ? err : socket_close_ears(m->fd);
+	return err ? err : socket_after_options(m->fd, &s->inet.options);
 }
 
-/* What the restore itself sends is not for it. */
 static int raw_watch(struct restore *r, const struct record *rec)
 {
 	const struct raw_state *s = rec->state;
 	const struct inet_made *m = inet_made(r, rec->id);
 
-	if (!m || is_locked(s))
-		return 0;
-	if (!s->inet.options.filter.size)
-		socket_open_ears(m->fd);
-	return socket_filter_write(m->fd, &s->inet.options.filter) < 0 ? -errno : 0;
+	return m ? socket_hear_again(m->fd, &s->inet.options) : 0;
 }
 
 extern const struct component component_raw;

@@ -234,7 +234,7 @@ static int route4(const struct inet_state *s, int fd, union inet_sockaddr *to)
 
 static int open_sender(struct restore *r, const struct inet_state *s, union inet_sockaddr *to)
 {
-	const int mark = SOCKET_MARK;
+	const uint32_t mark = socket_mark();
 	int err = 0, fd;
 
 	*to = (union inet_sockaddr){ .any.sa_family = (sa_family_t)s->family };

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "state/sock_diag.h"
@@ -113,11 +114,16 @@ int socket_close_ears(int fd)
 	return attach(fd, &none, 1);
 }
 
+uint32_t socket_mark(void)
+{
+	return 0x73000000 | ((uint32_t)getpid() & 0xffffff);
+}
+
 int socket_hear_marked(int fd)
 {
 	struct sock_filter marked[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_MARK)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOCKET_MARK, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, socket_mark(), 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
@@ -167,6 +173,26 @@ void socket_open_ears(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof(none));
 }
 
+void socket_before_options(int fd, const struct socket_options *o)
+{
+	if (o->lock_filter > 0)
+		socket_open_ears(fd);
+}
+
+int socket_after_options(int fd, const struct socket_options *o)
+{
+	return o->lock_filter > 0 ? 0 : socket_close_ears(fd);
+}
+
+int socket_hear_again(int fd, const struct socket_options *o)
+{
+	if (o->lock_filter > 0)
+		return 0;
+	if (!o->filter.size)
+		socket_open_ears(fd);
+	return socket_filter_write(fd, &o->filter) < 0 ? -errno : 0;
+}
+
 int socket_base_open(struct restore *r, int family, const struct socket_base *s)
 {
 	int fd = socket_in(r->root_pid, family, (int)s->type, (int)s->protocol), err;
@@ -198,8 +224,10 @@ int socket_base_settle(
 {
 	int err;
 
-	socket_open_ears(fd);
+	socket_before_options(fd, &s->options);
 	err = socket_options_write(r->ps, BLAME(.object = name), fd, &s->options, OPTION_LATE);
+	if (!err)
+		err = socket_after_options(fd, &s->options);
 	if (!err)
 		err = socket_set_owner(fd, s->mode, s->uid, s->gid);
 	return err ? err : MIN(file_settle(fd, file), 0);

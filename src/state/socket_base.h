@@ -17,12 +17,16 @@ int socket_base_capture(struct capture *c, const struct file_look *f, int fd, st
 bool socket_has_unread(int fd);
 /* Is it of the network namespace of the tree's root? Refuses by name. */
 int socket_check_netns(struct capture *c, const struct file_look *f, int fd);
-/* Nothing comes into it until it is settled. */
+/* Nothing comes into it until socket_hear_again, */
 int socket_base_open(struct restore *r, int family, const struct socket_base *s);
 int socket_close_ears(int fd);
 void socket_open_ears(int fd);
-/* It takes what carries this mark (SO_MARK), and nothing else. */
-#define SOCKET_MARK 0x73706f72
+/* Around what sets its options, and at last: what the restore itself sends is not for it. With a filter that is locked it hears from the first on. */
+void socket_before_options(int fd, const struct socket_options *o);
+int socket_after_options(int fd, const struct socket_options *o);
+int socket_hear_again(int fd, const struct socket_options *o);
+/* A mark of this process's own (SO_MARK), since others may restore at the same time; a filter that takes what carries it, and nothing else. */
+uint32_t socket_mark(void);
 int socket_hear_marked(int fd);
 /* It takes what begins with the same bytes, and has as many. */
 int socket_hear_only(int fd, const uint8_t *data, size_t size);

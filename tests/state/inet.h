@@ -31,3 +31,7 @@ int tcp_state_of(int fd);
 /* Waits for what the other end says. */
 int hears_soon(int at, const char *text);
 int converse(const int fds[2]);
+/* A filter for sockets that hear all of the machine: a number of two bytes stands at one of two places in a packet. */
+int take_only(int from, int at, int or_at, int number);
+/* Such a number, which is hardly that of somebody else who runs at the same time. */
+int nobodys(void);

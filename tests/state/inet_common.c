@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "inet.h"
 
+#include <linux/filter.h>
+
 #include <netinet/tcp.h>
 
 socklen_t size_of(const union address *a)
@@ -104,6 +106,27 @@ int hears_soon(int at, const char *text)
 	}
 	CHECK(!strcmp(got, text));
 	return 0;
+}
+
+int take_only(int from, int at, int or_at, int number)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, (uint32_t)at),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 2, 0),
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, (uint32_t)or_at),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
+
+	CHECK(!setsockopt(from, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)));
+	return 0;
+}
+
+int nobodys(void)
+{
+	return (int)((now_ns(CLOCK_MONOTONIC) >> 8 ^ (int64_t)getpid() << 9) & 0xffff);
 }
 
 int converse(const int fds[2])

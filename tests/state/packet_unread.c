@@ -28,14 +28,14 @@ struct heard {
 
 static int fd = -1, twin = -1, sender = -1;
 static struct heard expected[MOST], got;
-static int n_expected, protocol;
+static int n_expected, protocol, mark;
 
 /* What is sent is marked, so that a filter may take nothing else of what goes over the interface. */
-static int take_marked(int at, uint32_t mark, uint32_t size)
+static int take_marked(int at, uint32_t size)
 {
 	struct sock_filter marked[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_MARK)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, mark, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)mark, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, size),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
@@ -82,15 +82,14 @@ static int bind_to(int at, int of)
 
 static int pair_of(int type, int of, uint32_t size)
 {
-	const int mark = getpid();
-
+	mark = (int)(now_ns(CLOCK_MONOTONIC) >> 6) ^ getpid() << 20;
 	fd = open_one(type);
 	twin = open_one(type);
 	sender = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	NEED(fd >= 0 && twin >= 0 && sender >= 0);
 	CHECK(!setsockopt(sender, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)));
-	TRY(take_marked(fd, (uint32_t)mark, size));
-	TRY(take_marked(twin, (uint32_t)mark, size));
+	TRY(take_marked(fd, size));
+	TRY(take_marked(twin, size));
 	TRY(bind_to(fd, of));
 	return bind_to(twin, of);
 }
@@ -192,7 +191,7 @@ static int one_make(struct maker_ctx *ctx)
 static int datagram_make(struct maker_ctx *ctx)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int mark = getpid(), on = 1, server = socket(AF_INET, SOCK_DGRAM, 0), client = socket(AF_INET, SOCK_DGRAM, 0);
+	int on = 1, server = socket(AF_INET, SOCK_DGRAM, 0), client = socket(AF_INET, SOCK_DGRAM, 0);
 	socklen_t size = sizeof(a);
 
 	TRY(pair_of(SOCK_RAW, 0x0800, UINT32_MAX));

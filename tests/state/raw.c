@@ -9,7 +9,7 @@
 #include <netinet/icmp6.h>
 #include <netinet/ip.h>
 
-static int fd = -1, other = -1;
+static int fd = -1, other = -1, id;
 
 /* Of a protocol of nobody's; bound, and connected. */
 
@@ -53,7 +53,8 @@ static int icmp_make(struct maker_ctx *ctx)
 	fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
 	NEED(fd >= 0);
 	CHECK(!setsockopt(fd, SOL_RAW, ICMP_FILTER, &filter, sizeof(filter)));
-	return 0;
+	id = nobodys();
+	return take_only(fd, sizeof(struct iphdr) + 4, sizeof(struct iphdr) + 4, id);
 }
 
 static uint16_t checksum(const void *data, size_t size)
@@ -69,7 +70,7 @@ static uint16_t checksum(const void *data, size_t size)
 
 static int icmp_use(struct maker_ctx *ctx)
 {
-	struct icmphdr h = { .type = ICMP_ECHO, .un.echo.id = htons(77) };
+	struct icmphdr h = { .type = ICMP_ECHO, .un.echo.id = htons((uint16_t)id) };
 	union address a = loopback(AF_INET);
 	char got[128];
 
@@ -90,12 +91,13 @@ static int icmp6_make(struct maker_ctx *ctx)
 	fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6);
 	NEED(fd >= 0);
 	CHECK(!setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &filter, sizeof(filter)));
-	return 0;
+	id = nobodys();
+	return take_only(fd, 4, 4, id);
 }
 
 static int icmp6_use(struct maker_ctx *ctx)
 {
-	struct icmp6_hdr h = { .icmp6_type = ICMP6_ECHO_REQUEST }, got;
+	struct icmp6_hdr h = { .icmp6_type = ICMP6_ECHO_REQUEST, .icmp6_id = htons((uint16_t)id) }, got;
 	union address a = loopback(AF_INET6);
 
 	SAME(sendto(fd, &h, sizeof(h), 0, &a.any, size_of(&a)), sizeof(h));

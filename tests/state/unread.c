@@ -14,7 +14,7 @@
 enum { MOST = 16, LARGE = 3000 };
 
 /* Where numbers stand in a packet. */
-enum { IP = sizeof(struct iphdr), SOURCE_PORT = IP, PORT = IP + 2, ICMP_ID = IP + 4, QUOTED_PORT = IP + 8 + PORT };
+enum { IP = sizeof(struct iphdr), PORT = IP + 2, ICMP_ID = IP + 4, QUOTED_PORT = IP + 8 + PORT };
 
 struct heard {
 	ssize_t size;
@@ -25,7 +25,7 @@ struct heard {
 
 static int fd = -1, twin = -1, other = -1;
 static struct heard expected[MOST], got;
-static int n_expected;
+static int n_expected, protocol;
 static union address name;
 
 static ssize_t hear(int from, struct heard *h)
@@ -66,35 +66,18 @@ static int unread_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* A number of two bytes stands at one of two places. */
-static int take_only(int from, int at, int or_at, int number)
-{
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, (uint32_t)at),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 2, 0),
-		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, (uint32_t)or_at),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-		BPF_STMT(BPF_RET | BPF_K, 0),
-	};
-	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
-
-	CHECK(!setsockopt(from, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)));
-	return 0;
-}
-
 static int pair_takes_only(int at, int or_at, int number)
 {
 	TRY(take_only(fd, at, or_at, number));
 	return take_only(twin, at, or_at, number);
 }
 
-static int pair_of(int family, int protocol)
+static int pair_of(int family, int number)
 {
 	int on = 1;
 
-	fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, protocol);
-	twin = socket(family, SOCK_RAW | SOCK_CLOEXEC, protocol);
+	fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, number);
+	twin = socket(family, SOCK_RAW | SOCK_CLOEXEC, number);
 	NEED(fd >= 0 && twin >= 0);
 	for (int i = 0; i < 2; i++)
 		if (family == AF_INET6) {
@@ -107,6 +90,11 @@ static int pair_of(int family, int protocol)
 	return 0;
 }
 
+static int unassigned(void)
+{
+	return 150 + nobodys() % 100;
+}
+
 /* Of a protocol of nobody's: small, large and empty ones. */
 
 static int raw_make(struct maker_ctx *ctx)
@@ -114,9 +102,10 @@ static int raw_make(struct maker_ctx *ctx)
 	union address a = loopback((int)ctx->arg);
 	int ttl = 9;
 
-	TRY(pair_of((int)ctx->arg, 254));
+	protocol = unassigned();
+	TRY(pair_of((int)ctx->arg, protocol));
 	CHECK(!bind(fd, &a.any, size_of(&a)));
-	other = socket((int)ctx->arg, SOCK_RAW | SOCK_CLOEXEC, 254);
+	other = socket((int)ctx->arg, SOCK_RAW | SOCK_CLOEXEC, protocol);
 	CHECK(!connect(other, &a.any, size_of(&a)));
 	SAME(send(other, "abcdef", 6, 0), 6);
 	fill(got.data, LARGE, 4);
@@ -137,13 +126,13 @@ static int raw_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* To a group, that of OSPF. */
+/* To a group. */
 static int group_make(struct maker_ctx *ctx)
 {
 	union address to = { .v4 = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0xe0000005) } };
 	struct ip_mreqn m = { .imr_multiaddr = to.v4.sin_addr, .imr_ifindex = 1 };
 
-	TRY(pair_of(AF_INET, 89));
+	TRY(pair_of(AF_INET, unassigned()));
 	for (int i = 0; i < 2; i++)
 		CHECK(!setsockopt(i ? twin : fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &m, sizeof(m)));
 	CHECK(!setsockopt(twin, IPPROTO_IP, IP_MULTICAST_IF, &m, sizeof(m)));
@@ -185,7 +174,7 @@ static int ask6(int from, int id)
 
 static int icmp_make(struct maker_ctx *ctx)
 {
-	const int id = getpid() & 0xffff;
+	const int id = nobodys();
 
 	TRY(pair_of((int)ctx->arg, ctx->arg == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6));
 	TRY(pair_takes_only(ctx->arg == AF_INET ? ICMP_ID : ICMP_ID - IP, 0, id));
@@ -218,18 +207,36 @@ static int refusal_use(struct maker_ctx *ctx)
 	return unread_use(ctx);
 }
 
+static int take_ports(int from, uint16_t a, uint16_t b)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, IP),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)a << 16 | b, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)b << 16 | a, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = { sizeof(filter) / sizeof(*filter), filter };
+
+	CHECK(!setsockopt(from, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)));
+	return 0;
+}
+
 /* Somebody else's connection, as it is heard by who listens to all of TCP. */
 
 static int conversation[2];
 
 static int overhears_make(struct maker_ctx *ctx)
 {
+	union address there;
 	socklen_t size = sizeof(name);
 
 	TRY(connected_here(OVER_V4, conversation));
 	CHECK(!getsockname(conversation[0], &name.any, &size));
+	CHECK(!getpeername(conversation[0], &there.any, &size));
 	TRY(pair_of(AF_INET, IPPROTO_TCP));
-	TRY(pair_takes_only(PORT, SOURCE_PORT, ntohs(name.v4.sin_port)));
+	for (int i = 0; i < 2; i++)
+		TRY(take_ports(i ? twin : fd, ntohs(name.v4.sin_port), ntohs(there.v4.sin_port)));
 	TRY(converse(conversation));
 	nap(200); /* until all of it is acknowledged */
 	while (n_expected < MOST && hear(twin, &expected[n_expected]) >= 0)
@@ -299,10 +306,11 @@ static int datagram_make(struct maker_ctx *ctx)
 
 static int remote_make(struct maker_ctx *ctx)
 {
-	struct icmp6_hdr h = { .icmp6_type = ICMP6_DST_UNREACH };
+	struct icmp6_hdr h = { .icmp6_type = ICMP6_DST_UNREACH, .icmp6_id = htons((uint16_t)nobodys()) };
 	union address a = loopback(AF_INET6);
 
 	TRY(pair_of(AF_INET6, IPPROTO_ICMPV6));
+	TRY(pair_takes_only(ICMP_ID - IP, ICMP_ID - IP, ntohs(h.icmp6_id)));
 	SAME(sendto(twin, &h, sizeof(h), 0, &a.any, size_of(&a)), sizeof(h));
 	return hear_all(1);
 }
