@@ -32,6 +32,25 @@ static const struct field buffer_fields[] = {
 	FIELD_END,
 };
 
+static const struct field personality_fields[] = {
+	FIELD_UINT(struct io_uring_personality, number, "number", "its number"),
+	FIELD_STRUCT(struct io_uring_personality, who, "who", ring_identity_fields,
+		"as whom requests with it are carried out"),
+	FIELD_END,
+};
+
+static const struct field poller_fields[] = {
+	FIELD_UINT(
+		struct io_uring_poller, group, "group", "the same for rings that share the thread; 0: there is none"),
+	FIELD_UINT(struct io_uring_poller, idle, "idle", "milliseconds, until it sleeps"),
+	FIELD_INT(struct io_uring_poller, cpu, "cpu", "the processor that it runs on; -1: any"),
+	FIELD_INT(struct io_uring_poller, nice, "nice", "its nice value"),
+	FIELD_UINT(struct io_uring_poller, workers, "workers", "most workers for all but files"),
+	FIELD_BLOB(struct io_uring_poller, cpus, "cpus", "where they may run; absent: anywhere that it may"),
+	FIELD_STRUCT(struct io_uring_poller, who, "who", ring_identity_fields, "as whom requests are carried out"),
+	FIELD_END,
+};
+
 static const struct field user_fields[] = {
 	FIELD_REF(struct io_uring_user, thread, "thread", "thread", REF_LATE, "a thread"),
 	FIELD_END,
@@ -80,6 +99,16 @@ static const struct field io_uring_fields[] = {
 		"it has ended: nobody may any more"),
 	FIELD_SINCE(2, UINT, struct io_uring_state, buffer_slots, "buffer_slots", "room for registered buffers"),
 	FIELD_SINCE(2, LIST, struct io_uring_state, buffers, n_buffers, "buffers", buffer_fields, "registered buffers"),
+	FIELD_SINCE(2, LIST, struct io_uring_state, personalities, n_personalities, "personalities", personality_fields,
+		"registered personalities"),
+	FIELD_SINCE(2, UINT, struct io_uring_state, next_personality, "next_personality",
+		"the number of the next, if it is free"),
+	FIELD_SINCE(2, REF, struct io_uring_state, process, "process", "process", REF_LATE,
+		"who has to make it: whose thread polls it, or whose memory it is in"),
+	FIELD_SINCE(
+		2, HEX, struct io_uring_state, rings_at, "rings_at", "in its memory: the rings; 0: the kernel's own"),
+	FIELD_SINCE(2, HEX, struct io_uring_state, sqes_at, "sqes_at", "and the requests"),
+	FIELD_SINCE(2, STRUCT, struct io_uring_state, poller, "poller", poller_fields, "the thread that polls it"),
 	FIELD_SINCE(2, REF, struct io_uring_state, eventfd, "eventfd", "file", REF_LATE, "is told of completions"),
 	FIELD_SINCE(2, BOOL, struct io_uring_state, eventfd_async, "eventfd_async",
 		"only of those that did not come at once (IORING_REGISTER_EVENTFD_ASYNC)"),
@@ -115,7 +144,7 @@ static int64_t in_flight_of(struct ring *g, uint64_t tctx)
 }
 
 struct users {
-	bool in_flight, outside;
+	bool in_flight, outside, not_taken;
 };
 
 /* The tasks that have ever used it and live. */
@@ -139,15 +168,30 @@ static void look_at_users(struct ring *g, struct users *u)
 	}
 }
 
+/* What the thread that polls it has been given and not taken. */
+static void look_at_poller(struct ring *g, struct users *u)
+{
+	uint64_t data = RING(g, "sq_data"), thread = data ? OF(g, data, "io_sq_data", "thread") : 0;
+	uint64_t tctx = thread ? OF(g, thread, "task_struct", "io_uring") : 0;
+	uint64_t tail = OF(g, ring_address(g, RING(g, "rings"), "io_rings", "sq"), "io_uring", "tail");
+
+	if (tctx && !g->error)
+		u->in_flight |= in_flight_of(g, tctx) != 0;
+	u->not_taken =
+		thread && !(RING(g, "flags") & IORING_SETUP_R_DISABLED) && (uint32_t)tail != RING(g, "cached_sq_head");
+}
+
 #define DRAIN_MS 1000
 
 /* Once something was refused, nobody waits any more. */
 static void drain(struct ring *g, struct users *u)
 {
 	look_at_users(g, u);
-	for (int ms = 0; !g->error && u->in_flight && ms < DRAIN_MS && !g->c->ps->n_refused; ms++) {
+	look_at_poller(g, u);
+	for (int ms = 0; !g->error && (u->in_flight || u->not_taken) && ms < DRAIN_MS && !g->c->ps->n_refused; ms++) {
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		look_at_users(g, u);
+		look_at_poller(g, u);
 	}
 }
 
@@ -161,8 +205,6 @@ static void look_at_registered(struct ring *g)
 
 	if (restricted && RING(g, "drain_disabled"))
 		ring_refuse(g, NULL, "with restrictions, after requests that asked for no completion");
-	if (ring_has_any(g, "personalities"))
-		ring_refuse(g, "unregister them before the checkpoint", "with registered personalities");
 	if (ring_has_any(g, "io_bl_xa"))
 		ring_refuse(g, "unregister them before the checkpoint", "with provided buffers");
 	if (ring_has_any(g, "zcrx_ctxs"))
@@ -177,10 +219,7 @@ static void look_at_settings(struct ring *g)
 {
 	const uint64_t flags = RING(g, "flags"), taken = RING(g, "cached_sq_head"), given = RING(g, "cached_cq_tail");
 
-	if (flags & (IORING_SETUP_SQPOLL | IO_URING_NO_MMAP))
-		ring_refuse(g, "make it without IORING_SETUP_SQPOLL and NO_MMAP",
-			"of a kind that only the program could make again");
-	else if (flags & ~(uint64_t)IO_URING_CARRIED)
+	if (flags & ~(uint64_t)IO_URING_CARRIED)
 		ring_refuse(g, NULL, "made with a flag that spore does not know");
 	if (RING(g, "compat"))
 		ring_refuse(g, NULL, "of a 32-bit program");
@@ -203,6 +242,9 @@ static void look_at_ring(struct ring *g, bool stopped)
 	if (!g->error && u.in_flight)
 		ring_refuse(g, "wait until its requests have ended, or cancel them",
 			"with requests under way that do not end by themselves");
+	if (!g->error && u.not_taken)
+		ring_refuse(g, "let the program wake it (IORING_ENTER_SQ_WAKEUP)",
+			"with requests that its polling thread has not taken");
 	if (!g->error && u.outside)
 		ring_refuse(g, NULL, "that a process outside of the tree uses");
 	look_at_registered(g);

@@ -9,6 +9,7 @@
 #include <linux/io_uring.h>
 
 #include "object/component.h"
+#include "state/io_uring_identity.h"
 
 /* Newer than some headers. */
 #define IO_URING_NO_MMAP	(1u << 14) /* IORING_SETUP_NO_MMAP, 6.5 */
@@ -20,10 +21,11 @@
 
 /* Flags of rings that can be made again as they were. */
 #define IO_URING_CARRIED                                                                                               \
-	(IORING_SETUP_IOPOLL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_ATTACH_WQ |                     \
-		IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN |                        \
-		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SQE128 | IORING_SETUP_CQE32 | IORING_SETUP_SINGLE_ISSUER |    \
-		IORING_SETUP_DEFER_TASKRUN | IO_URING_NO_SQARRAY | IO_URING_HYBRID_IOPOLL | IO_URING_CQE_MIXED)
+	(IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF | IO_URING_NO_MMAP | IORING_SETUP_IOPOLL | IORING_SETUP_CQSIZE |    \
+		IORING_SETUP_CLAMP | IORING_SETUP_ATTACH_WQ | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL |      \
+		IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SQE128 | IORING_SETUP_CQE32 |     \
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IO_URING_NO_SQARRAY |                        \
+		IO_URING_HYBRID_IOPOLL | IO_URING_CQE_MIXED)
 
 /* A restored ring carries out as many requests that do nothing: this many take some ten seconds. */
 #define IO_URING_REQUESTS_MAX (1ull << 27)
@@ -37,6 +39,22 @@ struct io_uring_file {
 struct io_uring_buffer {
 	uint64_t slot, address, size, tag;
 	object_id process; /* whose memory it is */
+};
+
+struct io_uring_personality {
+	uint64_t number;
+	struct credentials_state who;
+};
+
+/* Of a ring that a thread of the kernel's polls. */
+struct io_uring_poller {
+	uint64_t group; /* those that share the thread */
+	uint64_t idle;	/* milliseconds, until it goes to sleep */
+	int64_t cpu;	/* the only one that it runs on; -1: any */
+	int64_t nice;
+	uint64_t workers; /* that it may have for all but files */
+	struct blob cpus; /* where those may run; empty: as usual */
+	struct credentials_state who;
 };
 
 struct io_uring_user {
@@ -74,6 +92,12 @@ struct io_uring_state {
 	uint64_t buffer_slots;
 	struct io_uring_buffer *buffers;
 	size_t n_buffers;
+	struct io_uring_personality *personalities;
+	size_t n_personalities;
+	uint64_t next_personality;
+	object_id process;	    /* that has to make it: whose thread polls it, or in whose memory it is */
+	uint64_t rings_at, sqes_at; /* there */
+	struct io_uring_poller poller;
 	object_id eventfd;
 	bool eventfd_async;
 	struct io_uring_restrictions restrictions;
@@ -100,12 +124,17 @@ struct ring_made {
 	struct io_uring_params p; /* where in its memory everything is */
 	uint8_t *rings, *sqes;
 	size_t rings_size, sqes_size;
-	uint32_t stride; /* of requests */
+	uint32_t stride;	    /* of requests */
+	pid_t pid;		    /* NO_MMAP: whose memory it is in, where rings and sqes are its contents to be, */
+	uint64_t rings_at, sqes_at; /* and these its places */
 };
 
 /* A ring of these entries and flags, mapped. 0 or negative errno. */
 int ring_make(struct ring_made *g, uint32_t sq_entries, uint32_t cq_entries, uint32_t flags);
 void ring_unmake(struct ring_made *g); /* closes it, if g->fd was not taken */
+int ring_map(struct ring_made *g, uint32_t flags);
+void ring_number(const struct ring_made *g); /* each place of the submissions names the request of that number */
+uint32_t ring_flags(const struct io_uring_state *s); /* to make one with */
 
 static inline uint32_t *ring_word(const struct ring_made *g, uint32_t offset)
 {
@@ -124,6 +153,17 @@ void ring_queue_memory(struct build *b, const struct ring_made *g);
 uint32_t ring_fetch(struct build *b, const struct ring_made *g);
 void ring_drop(struct build *b, uint32_t fetched);
 
+/* --- io_uring_late.c: those that only a process of the tree can make */
+bool io_uring_is_late(const struct io_uring_state *s);
+/* Queues the making, or when that has been, its end. 1: there was something to do; 0, or negative errno. */
+int io_uring_late_make(struct restore *r, struct callers *callers);
+int io_uring_late_fetch(struct restore *r, struct callers *callers);
+/* Until then: what keeps its number, and how it will be laid out. */
+int ring_stand_in(struct ring_made *g, const struct io_uring_state *s);
+/* Writes what is at that place in g->rings or g->sqes to where the ring has it, or reads it from there: where these are not the ring's own memory, mapped. */
+void ring_push(const struct ring_made *g, void *at, size_t size);
+void ring_pull(const struct ring_made *g, void *at, size_t size);
+
 /* --- io_uring_wind.c */
 
 /* What is left to be done until its counters are where they were. */
@@ -139,6 +179,7 @@ struct winding {
 
 void wind_begin(struct winding *w, const struct ring_made *g);
 bool wind_is_done(const struct winding *w);
+void wind_silently(const struct ring_made *g); /* it is nothing to tell the program of */
 /* All of it, in the calling task. 0 or negative errno. */
 int wind(struct winding *w, struct ring_made *g);
 /* Some of it, in the task that alone may submit: the keeper's part, and then what that task is to run. head_at: where it has the word that tells what it took; 0: nowhere. */

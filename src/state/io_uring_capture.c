@@ -4,29 +4,50 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "base/cleanup.h"
 #include "state/files.h"
 #include "state/io_uring_view.h"
 
-static int read_region(struct ring *g, int fd, const char *region, off_t offset, struct blob *out)
+/* It is in a process's own memory. */
+static int read_places(struct ring *g, const struct io_uring_state *s, uint64_t at, struct blob *out)
 {
-	size_t size = OF(g, WITHIN(g, region), "io_mapped_region", "nr_pages") * PAGE_SIZE;
-	void *from;
+	for (size_t i = 0; i < g->c->tree->n_processes; i++) {
+		const struct process *p = g->c->tree->processes[i];
+		struct iovec here = { out->data, out->size }, there = { (void *)at, out->size };
 
-	if (g->error)
-		return g->error;
-	from = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, offset);
+		if (p->id == s->process)
+			return process_vm_readv(p->living_tid, &here, 1, &there, 1, 0) == (ssize_t)out->size ? 0
+													     : -EFAULT;
+	}
+	return -ESRCH;
+}
+
+static int read_mapped(int fd, off_t offset, struct blob *out)
+{
+	void *from = mmap(NULL, out->size, PROT_READ, MAP_SHARED, fd, offset);
+
 	if (from == MAP_FAILED)
 		return -errno;
-	out->data = malloc(size);
-	if (out->data) {
-		memcpy(out->data, from, size);
-		out->size = size;
+	memcpy(out->data, from, out->size);
+	munmap(from, out->size);
+	return 0;
+}
+
+static int read_region(
+	struct ring *g, const struct io_uring_state *s, int fd, const char *region, off_t offset, struct blob *out)
+{
+	uint64_t at = offset == IORING_OFF_SQES ? s->sqes_at : s->rings_at;
+
+	out->size = OF(g, WITHIN(g, region), "io_mapped_region", "nr_pages") * PAGE_SIZE;
+	out->data = g->error ? NULL : malloc(out->size);
+	if (!out->data) {
+		out->size = 0;
+		return g->error ? g->error : -ENOMEM;
 	}
-	munmap(from, size);
-	return out->data ? 0 : -ENOMEM;
+	return at ? read_places(g, s, at, out) : read_mapped(fd, offset, out);
 }
 
 /* --- which open files it has --- */
@@ -217,6 +238,30 @@ static void capture_settings(struct ring *g, struct io_uring_state *s)
 	s->workers_unbounded = pair >> 32;
 }
 
+static int capture_personalities(struct ring *g, struct io_uring_state *s)
+{
+	uint64_t all = WITHIN(g, "personalities"), end = ring_entries_end(g, all), cred;
+	int err = 0;
+
+	s->next_personality = RING(g, "pers_next");
+	for (uint64_t i = 0; !err && !g->error && i < end; i++) {
+		struct io_uring_personality *grown;
+
+		cred = ring_entry(g, all, i);
+		if (!cred)
+			continue;
+		grown = reallocarray(s->personalities, s->n_personalities + 1, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		s->personalities = grown;
+		grown[s->n_personalities] = (struct io_uring_personality){ .number = i };
+		err = ring_identity_read(g->c, cred, &grown[s->n_personalities++].who);
+	}
+	if (err == -EXDEV)
+		return ring_refuse(g, "unregister it", "with a personality of another user namespace");
+	return err ? err : g->error;
+}
+
 /* --- all of it --- */
 
 static int capture_registered(struct ring *g, struct io_uring_state *s)
@@ -232,6 +277,8 @@ static int capture_registered(struct ring *g, struct io_uring_state *s)
 		r = capture_files(g, &all, s);
 	if (r == 0)
 		r = capture_eventfd(g, &all, s);
+	if (r == 0)
+		r = capture_personalities(g, s);
 	return r < 0 ? r : io_uring_capture_buffers(g, s);
 }
 
@@ -251,9 +298,11 @@ static int capture_ring(struct ring *g, int fd, struct io_uring_state *s)
 	if (kernel_peek_address(g->k, 0, "io_rings", "cqes", &offset) < 0)
 		g->error = -EOPNOTSUPP;
 	s->cqes = offset;
-	r = read_region(g, fd, "ring_region", IORING_OFF_SQ_RING, &s->rings);
+	r = io_uring_capture_late(g, s);
 	if (r == 0)
-		r = read_region(g, fd, "sq_region", IORING_OFF_SQES, &s->sqes);
+		r = read_region(g, s, fd, "ring_region", IORING_OFF_SQ_RING, &s->rings);
+	if (r == 0)
+		r = read_region(g, s, fd, "sq_region", IORING_OFF_SQES, &s->sqes);
 	capture_settings(g, s);
 	if (r == 0)
 		r = capture_submitter(g, s);

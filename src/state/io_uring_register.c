@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "state/files.h"
 #include "state/io_uring.h"
 
 static int call(const struct ring_made *g, unsigned int opcode, const void *arg, unsigned int n)
@@ -128,6 +129,63 @@ void ring_queue_memory(struct build *b, const struct ring_made *g)
 	ring_drop(b, fetched);
 }
 
+/* --- personalities --- */
+
+struct assuming {
+	const struct ring_made *g;
+	const struct io_uring_personality *p;
+};
+
+static int assume_and_register(void *arg)
+{
+	const struct assuming *a = arg;
+	int err = ring_identity_assume(&a->p->who);
+	long number = err ? err : syscall(SYS_io_uring_register, a->g->fd, IORING_REGISTER_PERSONALITY, NULL, 0);
+
+	return err ? err : number < 0 ? -errno : number == (long)a->p->number ? 0 : -EPROTO;
+}
+
+#define NUMBERS 65536
+
+/* The kernel gives one number after the other: what comes before the one wanted is registered and given back. */
+static int pass_numbers(const struct ring_made *g, uint64_t wanted, uint64_t *next)
+{
+	for (long number, tries = 0; *next != wanted; *next = (uint64_t)number + 1) {
+		number = syscall(SYS_io_uring_register, g->fd, IORING_REGISTER_PERSONALITY, NULL, 0);
+		if (number < 0 || ++tries > NUMBERS)
+			return number < 0 ? -errno : -EPROTO;
+		if (syscall(SYS_io_uring_register, g->fd, IORING_UNREGISTER_PERSONALITY, NULL, number) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+/* The next that is free, which is what the kernel gives. */
+static uint64_t next_free(const struct io_uring_state *s)
+{
+	uint64_t next = s->next_personality;
+
+	for (size_t i = 0; i < s->n_personalities; i++)
+		next += s->personalities[i].number == next;
+	return next;
+}
+
+static int register_personalities(const struct ring_made *g)
+{
+	uint64_t next = 1;
+	int err = 0;
+
+	for (size_t i = 0; !err && i < g->s->n_personalities; i++) {
+		struct assuming a = { g, &g->s->personalities[i] };
+
+		err = pass_numbers(g, a.p->number, &next);
+		if (!err)
+			err = call_in_child(assume_and_register, &a);
+		next = a.p->number + 1;
+	}
+	return err ? err : pass_numbers(g, next_free(g->s), &next);
+}
+
 /* --- the rest --- */
 
 static int register_eventfd(struct restore *r, const struct ring_made *g)
@@ -197,6 +255,8 @@ int ring_register(struct restore *r, const struct ring_made *g)
 
 	if (!err && s->buffer_slots)
 		err = register_room(g);
+	if (!err && s->next_personality)
+		err = register_personalities(g);
 	if (!err && s->eventfd)
 		err = register_eventfd(r, g);
 	if (!err && s->clock)
@@ -205,5 +265,7 @@ int ring_register(struct restore *r, const struct ring_made *g)
 		err = register_napi(g);
 	if (!err && s->workers_limited)
 		err = register_workers(g);
+	if (!err && s->poller.cpus.size)
+		err = call(g, IORING_REGISTER_IOWQ_AFF, s->poller.cpus.data, (unsigned int)s->poller.cpus.size);
 	return !err && s->restrictions.registered ? register_restrictions(g) : err;
 }

@@ -38,7 +38,7 @@ static void *map_of(int fd, size_t size, off_t offset)
 	return at == MAP_FAILED ? NULL : at;
 }
 
-static int map(struct ring_made *g, uint32_t flags)
+static void measure(struct ring_made *g, uint32_t flags)
 {
 	g->stride = flags & IORING_SETUP_SQE128 ? 128 : 64;
 	g->rings_size = g->p.cq_off.cqes + g->p.cq_entries * (flags & IORING_SETUP_CQE32 ? 32ul : 16ul);
@@ -46,18 +46,30 @@ static int map(struct ring_made *g, uint32_t flags)
 		g->rings_size = MAX(g->rings_size, g->p.sq_off.array + g->p.sq_entries * sizeof(uint32_t));
 	g->rings_size = ALIGN_UP(g->rings_size, PAGE_SIZE);
 	g->sqes_size = ALIGN_UP((size_t)g->p.sq_entries * g->stride, PAGE_SIZE);
+}
+
+void ring_number(const struct ring_made *g)
+{
+	for (uint32_t i = 0; g->p.sq_off.array && i < g->p.sq_entries; i++)
+		ring_word(g, g->p.sq_off.array)[i] = i;
+}
+
+int ring_map(struct ring_made *g, uint32_t flags)
+{
+	measure(g, flags);
 	g->rings = map_of(g->fd, g->rings_size, IORING_OFF_SQ_RING);
 	g->sqes = map_of(g->fd, g->sqes_size, IORING_OFF_SQES);
-	for (uint32_t i = 0; g->rings && !(flags & IO_URING_NO_SQARRAY) && i < g->p.sq_entries; i++)
-		ring_word(g, g->p.sq_off.array)[i] = i;
-	return g->rings && g->sqes ? 0 : -errno;
+	if (!g->rings || !g->sqes)
+		return -errno;
+	ring_number(g);
+	return 0;
 }
 
 int ring_make(struct ring_made *g, uint32_t sq_entries, uint32_t cq_entries, uint32_t flags)
 {
 	*g = (struct ring_made){ .p = { .flags = flags | IORING_SETUP_CQSIZE, .cq_entries = cq_entries } };
 	g->fd = (int)syscall(SYS_io_uring_setup, sq_entries, &g->p);
-	return g->fd < 0 ? -errno : map(g, flags);
+	return g->fd < 0 ? -errno : ring_map(g, flags);
 }
 
 /* --- a ring of the image --- */
@@ -93,6 +105,12 @@ static bool has_tasks(const struct restore *r, const struct io_uring_state *s)
 		if (!p || p->zombie)
 			return false;
 	}
+	if (io_uring_is_late(s)) {
+		const struct new_process *p = restore_process(r, s->process);
+
+		if (!p || p->zombie)
+			return false;
+	}
 	return !s->submitter || owner_thread(r, s->submitter);
 }
 
@@ -109,13 +127,23 @@ static bool is_possible_submitter(const struct io_uring_state *s)
 	return needed == (s->submitter || s->submitter_ended) && !(s->submitter && s->submitter_ended);
 }
 
+static bool is_possible_late(const struct io_uring_state *s)
+{
+	const bool own = s->flags & IO_URING_NO_MMAP, polled = s->flags & IORING_SETUP_SQPOLL;
+
+	return own == (s->rings_at && s->sqes_at) && polled == (s->poller.group != 0) &&
+	       (s->rings_at | s->sqes_at) % PAGE_SIZE == 0 && s->poller.idle <= UINT32_MAX &&
+	       s->poller.cpu <= INT32_MAX && s->poller.nice >= -20 && s->poller.nice < 20 &&
+	       s->poller.cpus.size <= PAGE_SIZE;
+}
+
 static bool is_possible(const struct io_uring_state *s)
 {
 	return !(s->flags & ~(uint64_t)IO_URING_CARRIED) && is_power_of_2(s->sq_entries) &&
 	       is_power_of_2(s->cq_entries) && s->sq_entries <= ENTRIES_MAX && s->cq_entries <= 2 * ENTRIES_MAX &&
 	       s->sq_entries <= s->cq_entries && s->rings.size >= sizeof(struct io_uring_params) &&
 	       s->rings.size <= BLOB_MAX && s->sqes.size <= BLOB_MAX && are_possible_files(s) &&
-	       are_possible_buffers(s) && are_possible_counters(s) && is_possible_submitter(s) &&
+	       are_possible_buffers(s) && are_possible_counters(s) && is_possible_submitter(s) && is_possible_late(s) &&
 	       s->clock <= INT32_MAX && s->napi.tracking <= UINT8_MAX && s->restrictions.flags_allowed <= UINT8_MAX &&
 	       s->restrictions.flags_required <= UINT8_MAX && s->workers_bounded <= INT32_MAX &&
 	       s->workers_unbounded <= INT32_MAX;
@@ -147,16 +175,18 @@ static bool is_laid_out_alike(const struct ring_made *g, const struct io_uring_s
 }
 
 /* Whose workers it was to share (IORING_SETUP_ATTACH_WQ) is of no consequence since Linux 5.12, where they belong to each task. */
-static uint32_t flags_to_make(const struct io_uring_state *s)
+uint32_t ring_flags(const struct io_uring_state *s)
 {
-	return (uint32_t)(s->flags & ~(uint64_t)(IORING_SETUP_CLAMP | IORING_SETUP_ATTACH_WQ)) |
+	return (uint32_t)(s->flags & ~(uint64_t)(IORING_SETUP_CLAMP | IORING_SETUP_ATTACH_WQ)) | IORING_SETUP_CQSIZE |
 	       IORING_SETUP_R_DISABLED;
 }
 
 static struct ring_made *make(struct restore *r, const struct io_uring_state *s)
 {
 	struct ring_made *g = calloc(1, sizeof(*g));
-	int err = g ? ring_make(g, (uint32_t)s->sq_entries, (uint32_t)s->cq_entries, flags_to_make(s)) : -ENOMEM;
+	int err = !g			? -ENOMEM
+		  : io_uring_is_late(s) ? ring_stand_in(g, s)
+					: ring_make(g, (uint32_t)s->sq_entries, (uint32_t)s->cq_entries, ring_flags(s));
 
 	if (err)
 		failed(r->ps, BLAME(.object = "io_uring", .remedy = "look at kernel.io_uring_disabled"), err,
@@ -190,5 +220,5 @@ int io_uring_open(struct restore *r, const struct record *rec, const struct file
 		made->fd[0] = g->fd;
 	}
 	fd = fcntl(made->fd[0], F_DUPFD_CLOEXEC, 0);
-	return fd < 0 ? -errno : file_settle(fd, file);
+	return fd < 0 ? -errno : io_uring_is_late(rec->state) ? fd : file_settle(fd, file);
 }

@@ -31,7 +31,7 @@ struct turning {
 struct rounds_of_rings {
 	struct turning *list;
 	size_t n;
-	enum { REGISTER, TELL_TASKS, TURN } phase;
+	enum { MAKE, FETCH, REGISTER, TELL_TASKS, TURN } phase;
 	size_t told;
 };
 
@@ -40,13 +40,12 @@ static bool stays_disabled(const struct turning *t)
 	return t->s->flags & IORING_SETUP_R_DISABLED;
 }
 
-/* --- what the keeper does --- */
-
-/* Winding is nothing to tell the program of. */
-static void silence(const struct ring_made *g)
+static bool is_polled(const struct turning *t)
 {
-	*ring_word(g, g->p.cq_off.flags) |= IORING_CQ_EVENTFD_DISABLED;
+	return t->s->flags & IORING_SETUP_SQPOLL;
 }
+
+/* --- what the keeper does --- */
 
 static int enable_and_wind(void *arg)
 {
@@ -65,6 +64,8 @@ static uint64_t find_head(const struct restore *r, const struct turning *t)
 	const struct record *rec = image_records(r->image, &component_memory.kind, &n);
 	const uint64_t offset = t->g->p.cq_off.head;
 
+	if (t->s->rings_at)
+		return t->submitter->process->id == t->s->process ? t->s->rings_at + offset : 0;
 	for (size_t i = 0; i < n; i++) {
 		const struct memory_state *m = rec[i].state;
 
@@ -91,7 +92,7 @@ static int register_ring(struct restore *r, struct turning *t)
 
 static int begin_ring(struct restore *r, struct turning *t)
 {
-	silence(t->g);
+	wind_silently(t->g);
 	wind_begin(&t->winding, t->g);
 	if (stays_disabled(t))
 		return 0;
@@ -106,7 +107,10 @@ static int begin_ring(struct restore *r, struct turning *t)
 
 static int end_ring(struct restore *r, struct turning *t)
 {
-	int err = wind_end(t->g);
+	int err = t->submitter && is_polled(t) ? wind(&t->winding, t->g) : 0;
+
+	if (!err)
+		err = wind_end(t->g);
 
 	return err ? failed(r->ps, BLAME(.object = "io_uring"), err, "cannot be brought to where it was: %s",
 			     strerror(-err))
@@ -148,7 +152,7 @@ static int queue_memory(struct restore *r, const struct rounds_of_rings *all, st
 
 static bool is_busy(const struct turning *t)
 {
-	return t->submitter && (!t->enabled || !wind_is_done(&t->winding));
+	return t->submitter && (!t->enabled || !wind_is_done(&t->winding)) && !(t->enabled && is_polled(t));
 }
 
 static int queue_ring(struct build *b, struct turning *t)
@@ -245,7 +249,15 @@ static int next_round(struct restore *r, struct rounds_of_rings *all, struct cal
 {
 	int err = 0;
 
-	if (all->phase == REGISTER) {
+	if (all->phase == MAKE) {
+		all->phase = FETCH;
+		err = io_uring_late_make(r, callers);
+	}
+	if (!err && all->phase == FETCH) {
+		all->phase = REGISTER;
+		err = io_uring_late_fetch(r, callers);
+	}
+	if (!err && all->phase == REGISTER) {
 		all->phase = TELL_TASKS;
 		err = begin(r, all);
 		if (!err)

@@ -82,7 +82,7 @@ static int read_usual_mask(struct ring *g, uint8_t *mask)
 	return err ? err : read_mask(g, task, mask);
 }
 
-static int add_mask(struct ring *g, uint64_t task, struct io_uring_task *t)
+int io_uring_worker_cpus(struct ring *g, uint64_t task, struct blob *out)
 {
 	size_t size = mask_size();
 	_cleanup_free_ uint8_t *mask = calloc(2, size);
@@ -92,12 +92,12 @@ static int add_mask(struct ring *g, uint64_t task, struct io_uring_task *t)
 		err = read_usual_mask(g, mask + size);
 	if (err || !memcmp(mask, mask + size, size))
 		return err;
-	t->cpus = (struct blob){ .data = mask, .size = size };
+	*out = (struct blob){ .data = mask, .size = size };
 	mask = NULL;
 	return 0;
 }
 
-static uint64_t limit_of(struct ring *g, uint64_t wq, size_t which)
+uint64_t io_uring_workers(struct ring *g, uint64_t wq, size_t which)
 {
 	uint64_t first = ring_address(g, wq, "io_wq", "acct"), after = ring_address(g, wq, "io_wq", "wait");
 
@@ -155,8 +155,10 @@ static int add_task(struct ring *g, uint64_t task, uint64_t tctx, struct io_urin
 		return err ? err : -ENOMEM;
 	s->tasks = grown;
 	t = &s->tasks[s->n_tasks++];
-	*t = (struct io_uring_task){ .thread = th->id, .bounded = limit_of(g, wq, 0), .unbounded = limit_of(g, wq, 1) };
-	err = add_mask(g, task, t);
+	*t = (struct io_uring_task){
+		.thread = th->id, .bounded = io_uring_workers(g, wq, 0), .unbounded = io_uring_workers(g, wq, 1)
+	};
+	err = io_uring_worker_cpus(g, task, &t->cpus);
 	return err ? err : add_numbered(g, tctx, th, s);
 }
 

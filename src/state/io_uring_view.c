@@ -76,6 +76,13 @@ uint64_t ring_entry(struct ring *g, uint64_t xarray, uint64_t index)
 	return g->error || (entry & 3) ? 0 : entry;
 }
 
+uint64_t ring_entries_end(struct ring *g, uint64_t xarray)
+{
+	uint64_t entry = OF(g, xarray, "xarray", "xa_head");
+
+	return is_node(entry) ? (uint64_t)XA_CHUNK << OF(g, entry - XA_INTERNAL, "xa_node", "shift") : entry != 0;
+}
+
 /* --- finding it --- */
 
 int ring_refuse(struct ring *g, const char *remedy, const char *what)

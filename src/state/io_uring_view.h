@@ -28,6 +28,8 @@ bool ring_has_any(struct ring *g, const char *xarray);
 /* The entry of that index; 0: none. */
 uint64_t ring_entry(struct ring *g, uint64_t xarray, uint64_t index);
 
+uint64_t ring_entries_end(struct ring *g, uint64_t xarray); /* every index is below */
+
 int ring_refuse(struct ring *g, const char *remedy, const char *what);
 int ring_of(struct capture *c, const struct file_look *f, struct ring *g);
 /* What has it open; NULL: nothing in the tree. */
@@ -36,5 +38,8 @@ bool ring_matches(const struct file_look *f);
 
 /* io_uring_buffers.c. 0, -ENOTSUP (refused) or another errno */
 int io_uring_capture_buffers(struct ring *g, struct io_uring_state *s);
+
+/* io_uring_capture_late.c: who has to make it. The same */
+int io_uring_capture_late(struct ring *g, struct io_uring_state *s);
 
 #define RING_LINK "anon_inode:[io_uring]"

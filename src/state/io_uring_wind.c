@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "state/io_uring.h"
@@ -36,12 +37,24 @@ void wind_begin(struct winding *w, const struct ring_made *g)
 
 /* --- the rings --- */
 
-static void queue_requests(const struct ring_made *g, uint8_t flags, uint64_t tail)
+static void put_word(const struct ring_made *g, uint32_t offset, uint32_t value)
+{
+	__atomic_store_n(ring_word(g, offset), value, __ATOMIC_RELEASE);
+	ring_push(g, ring_word(g, offset), sizeof(value));
+}
+
+static uint32_t get_word(const struct ring_made *g, uint32_t offset)
+{
+	ring_pull(g, ring_word(g, offset), sizeof(uint32_t));
+	return __atomic_load_n(ring_word(g, offset), __ATOMIC_ACQUIRE);
+}
+
+static void queue_requests(const struct ring_made *g, uint8_t flags)
 {
 	memset(g->sqes, 0, g->sqes_size);
 	for (uint32_t i = 0; i < g->p.sq_entries; i++)
 		((struct io_uring_sqe *)(void *)(g->sqes + (size_t)i * g->stride))->flags = flags;
-	__atomic_store_n(ring_word(g, g->p.sq_off.tail), (uint32_t)tail, __ATOMIC_RELEASE);
+	ring_push(g, g->sqes, g->sqes_size);
 }
 
 static int enter(const struct ring_made *g, uint32_t submit, uint32_t flags)
@@ -62,9 +75,7 @@ static uint32_t take(struct winding *w, uint32_t n)
 
 static void advance(const struct ring_made *g, uint32_t n)
 {
-	uint32_t *head = ring_word(g, g->p.cq_off.head);
-
-	__atomic_store_n(head, *head + n, __ATOMIC_RELEASE);
+	put_word(g, g->p.cq_off.head, get_word(g, g->p.cq_off.head) + n);
 }
 
 static uint64_t room(const struct winding *w, const struct ring_made *g)
@@ -72,15 +83,44 @@ static uint64_t room(const struct winding *w, const struct ring_made *g)
 	return g->p.cq_entries - (w->given - MIN(w->given, w->head));
 }
 
+static bool is_polled(const struct ring_made *g)
+{
+	return g->s->flags & IORING_SETUP_SQPOLL;
+}
+
 /* All requests of the sort that is next. */
 static uint64_t *queue_next(struct winding *w, const struct ring_made *g)
 {
 	uint64_t *left = w->silent ? &w->silent : &w->plain;
 
-	if (*left)
-		queue_requests(g, left == &w->silent ? IOSQE_CQE_SKIP_SUCCESS : 0,
-			left == &w->silent ? w->silent : g->s->sq_head);
+	queue_requests(g, left == &w->silent ? IOSQE_CQE_SKIP_SUCCESS : 0);
+	if (!is_polled(g))
+		put_word(g, g->p.sq_off.tail, (uint32_t)(left == &w->silent ? w->silent : g->s->sq_head));
 	return left;
+}
+
+void wind_silently(const struct ring_made *g)
+{
+	put_word(g, g->p.cq_off.flags, IORING_CQ_EVENTFD_DISABLED);
+}
+
+#define POLLED_STEP_US 20
+#define POLLED_STEPS   500000
+
+/* By the thread that polls it, which takes whatever is there. */
+static int let_poll(const struct ring_made *g, uint32_t n)
+{
+	uint32_t tail = get_word(g, g->p.sq_off.head) + n;
+
+	put_word(g, g->p.sq_off.tail, tail);
+	if (syscall(SYS_io_uring_enter, g->fd, 0, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0) < 0)
+		return -errno;
+	for (int i = 0; i < POLLED_STEPS; i++) {
+		if (get_word(g, g->p.sq_off.head) == tail)
+			return 0;
+		nanosleep(&(struct timespec){ .tv_nsec = POLLED_STEP_US * 1000 }, NULL);
+	}
+	return -ETIMEDOUT;
 }
 
 /* --- completions that no request asked for --- */
@@ -146,7 +186,7 @@ int wind(struct winding *w, struct ring_made *g)
 
 		for (uint32_t n; r == 0 && *left; *left -= n) {
 			n = (uint32_t)MIN(*left, (uint64_t)w->turn);
-			r = enter(g, n, 0);
+			r = is_polled(g) ? let_poll(g, n) : enter(g, n, 0);
 			if (left == &w->plain)
 				advance(g, take(w, n));
 		}
@@ -234,13 +274,25 @@ bool wind_is_done(const struct winding *w)
 
 /* --- the end --- */
 
+/* But for the word in which the kernel says what it needs now. */
+static void put_rings(const struct ring_made *g)
+{
+	const size_t before = g->p.sq_off.flags, after = before + sizeof(uint32_t);
+
+	memcpy(g->rings, g->s->rings.data, before);
+	memcpy(g->rings + after, g->s->rings.data + after, g->rings_size - after);
+	ring_push(g, g->rings, before);
+	ring_push(g, g->rings + after, g->rings_size - after);
+}
+
 int wind_end(struct ring_made *g)
 {
 	const struct io_uring_state *s = g->s;
 
-	if (*ring_word(g, g->p.sq_off.head) != s->sq_head || *ring_word(g, g->p.cq_off.tail) != s->cq_tail)
+	if (get_word(g, g->p.sq_off.head) != s->sq_head || get_word(g, g->p.cq_off.tail) != s->cq_tail)
 		return -EPROTO;
-	memcpy(g->rings, s->rings.data, s->rings.size);
 	memcpy(g->sqes, s->sqes.data, s->sqes.size);
+	ring_push(g, g->sqes, g->sqes_size);
+	put_rings(g);
 	return 0;
 }

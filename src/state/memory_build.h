@@ -32,6 +32,9 @@ int fetch_backing(struct build *b, struct fetched *f, object_id backing, bool wr
 bool memory_is_ring(const struct restore *r, const struct memory_area *a);
 int memory_map_rings(
 	struct build *b, struct fetched *f, const struct memory_state *m, const struct memory_state *parent);
+/* Those that a process of the tree has made (state/io_uring_late.c), when that has been fetched: in each process, whoever it was forked from. */
+bool memory_has_late_rings(const struct restore *r, const struct memory_state *m);
+int memory_map_late_rings(struct build *b, const struct memory_state *m);
 
 /* Moves the kernel's pages to where the program knew them; by way of the free room behind our area when the two places overlap. */
 void move_vdso(struct build *b, const struct vdso_pieces *from, uint64_t to);

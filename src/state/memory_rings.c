@@ -20,9 +20,17 @@ bool memory_is_ring(const struct restore *r, const struct memory_area *a)
 	return a->backing && restore_state(r, a->backing, component_io_uring.kind.name);
 }
 
+/* Made once the tree is there, by a process of it. */
+static bool is_late(const struct restore *r, const struct memory_area *a)
+{
+	const struct io_uring_state *s = a->backing ? restore_state(r, a->backing, component_io_uring.kind.name) : NULL;
+
+	return s && io_uring_is_late(s);
+}
+
 static bool is_to_map(const struct build *b, const struct memory_state *parent, const struct memory_area *a)
 {
-	return memory_is_ring(b->restore, a) && !(parent && memory_covering(parent, a));
+	return memory_is_ring(b->restore, a) && !is_late(b->restore, a) && !(parent && memory_covering(parent, a));
 }
 
 /* What is free, when all but the rings is in place. */
@@ -87,6 +95,34 @@ static int map_ring(struct build *b, struct fetched *f, const struct memory_area
 	return 0;
 }
 
+/* Takes every place but those of rings, and these too, for they go to theirs one after the other. */
+static int take_all(
+	struct build *b, const struct memory_state *m, const struct memory_state *parent, bool late, struct gaps *gaps)
+{
+	int r = find_gaps(b, m, gaps);
+
+	for (size_t i = 0; r == 0 && i < gaps->n; i++)
+		take(b, gaps->list[i].start, gaps->list[i].pages * PAGE_SIZE);
+	for (size_t i = 0; r == 0 && i < m->n_areas; i++) {
+		const struct memory_area *a = &m->areas[i];
+
+		if (is_late(b->restore, a) || (!late && is_to_map(b, parent, a)))
+			take(b, a->start, a->end - a->start);
+	}
+	return r;
+}
+
+static void give_up(struct build *b, uint64_t start, uint64_t size)
+{
+	batch_call(b->batch, "munmap beside the rings", SYS_munmap, start, size);
+}
+
+static void give_up_gaps(struct build *b, const struct gaps *gaps)
+{
+	for (size_t i = 0; i < gaps->n; i++)
+		give_up(b, gaps->list[i].start, gaps->list[i].pages * PAGE_SIZE);
+}
+
 int memory_map_rings(
 	struct build *b, struct fetched *f, const struct memory_state *m, const struct memory_state *parent)
 {
@@ -99,17 +135,54 @@ int memory_map_rings(
 		any = is_to_map(b, parent, &m->areas[i]);
 	if (!any)
 		return 0;
-	r = find_gaps(b, m, &gaps);
-	for (size_t i = 0; r == 0 && i < gaps.n; i++)
-		take(b, gaps.list[i].start, gaps.list[i].pages * PAGE_SIZE);
-	for (size_t i = 0; r == 0 && i < m->n_areas; i++)
-		if (is_to_map(b, parent, &m->areas[i]))
-			take(b, m->areas[i].start, m->areas[i].end - m->areas[i].start);
+	r = take_all(b, m, parent, false, &gaps);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++)
 		if (is_to_map(b, parent, &m->areas[i]))
 			r = map_ring(b, f, &m->areas[i]);
-	for (size_t i = 0; r == 0 && i < gaps.n; i++)
-		batch_call(b->batch, "munmap beside the rings", SYS_munmap, gaps.list[i].start,
-			gaps.list[i].pages * PAGE_SIZE);
+	for (size_t i = 0; r == 0 && i < m->n_areas; i++)
+		if (is_late(b->restore, &m->areas[i]))
+			give_up(b, m->areas[i].start, m->areas[i].end - m->areas[i].start);
+	give_up_gaps(b, &gaps);
+	return r;
+}
+
+/* --- those that are made late --- */
+
+bool memory_has_late_rings(const struct restore *r, const struct memory_state *m)
+{
+	for (size_t i = 0; i < m->n_areas; i++)
+		if (is_late(r, &m->areas[i]))
+			return true;
+	return false;
+}
+
+static int map_late_ring(struct build *b, const struct memory_area *a)
+{
+	const struct made *made = restore_made(b->restore, a->backing);
+	uint64_t size = a->end - a->start;
+	uint32_t fetched, op;
+
+	if (made->fd[0] < 0)
+		return -EBADMSG;
+	fetched = build_fetch(b, "fetching an io_uring", made->fd[0]);
+	give_up(b, a->start, size);
+	op = batch_call(b->batch, memory_label(b->batch, "mmap of a ring at %lx", a->start), SYS_mmap, 0, size, a->prot,
+		MAP_SHARED, 0, a->offset);
+	batch_use(b->batch, op, 4, fetched);
+	batch_expect(b->batch, op, (int64_t)a->start);
+	batch_use(b->batch, batch_call(b->batch, "close of an io_uring", SYS_close, 0), 0, fetched);
+	return 0;
+}
+
+int memory_map_late_rings(struct build *b, const struct memory_state *m)
+{
+	_cleanup_(gaps_free)
+	struct gaps gaps = { 0 };
+	int r = take_all(b, m, NULL, true, &gaps);
+
+	for (size_t i = 0; r == 0 && i < m->n_areas; i++)
+		if (is_late(b->restore, &m->areas[i]))
+			r = map_late_ring(b, &m->areas[i]);
+	give_up_gaps(b, &gaps);
 	return r;
 }

@@ -3,9 +3,11 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -162,6 +164,20 @@ static void pidfd_fact(struct oracle *o, const char *prefix, const char *line)
 	fact(o, prefix, "fdinfo", "Pid: %s", name_of(o, atol(line + 4), name));
 }
 
+/* The kernel's thread that polls an io_uring, and where it may run; -1: there is none. */
+static void poller_fact(struct oracle *o, const char *prefix, int tid)
+{
+	cpu_set_t set;
+	char text[64] = "";
+
+	if (tid > 0 && sched_getaffinity(tid, sizeof(set), &set) == 0)
+		for (int i = 0; i < 8; i++)
+			if (CPU_ISSET(i, &set))
+				snprintf(text + strlen(text), sizeof(text) - strlen(text), " %d", i);
+	fact(o, prefix, "fdinfo", "SqThread: %s%s nice %d", tid > 0 ? "on" : "none", text,
+		tid > 0 ? getpriority(PRIO_PROCESS, (id_t)tid) : 0);
+}
+
 /* "name:<tab>value" */
 static void plain_fact(struct oracle *o, const char *prefix, const char *line)
 {
@@ -175,7 +191,9 @@ static void plain_fact(struct oracle *o, const char *prefix, const char *line)
 static void info_fact(
 	struct oracle *o, const struct files *all, const struct file *f, const char *prefix, const char *line)
 {
-	static const char *const dropped[] = { "mnt_id:", "ino:", "lock:", "NSpid:" };
+	static const char *const dropped[] = {
+		"mnt_id:", "ino:", "lock:", "NSpid:", "SqThreadCpu:", "SqTotalTime:", "SqWorkTime:"
+	};
 	int wd;
 	unsigned mask, ignored, slot;
 	unsigned long ino;
@@ -191,6 +209,8 @@ static void info_fact(
 	} else if (!strncmp(line, "ticks:", 6) && !o->opt.times) {
 		/* A periodic timer's are wound on only when somebody looks: how many there are is a matter of time. */
 		fact(o, prefix, "fdinfo", "ticks: %s", atol(line + 6) ? "some" : "none");
+	} else if (!strncmp(line, "SqThread:", 9)) {
+		poller_fact(o, prefix, atoi(line + 9));
 	} else if (!strncmp(line, "it_value:", 9)) {
 		timerfd_fact(o, prefix, line);
 	} else if (!strncmp(line, "Pid:", 4)) {

@@ -244,7 +244,7 @@ static int waiting_use(struct maker_ctx *ctx)
 }
 
 /* Out of scope: requests that do not end, and what is registered. */
-enum { POLL, TIMEOUT, PERSONALITY, CLOSED_FILE };
+enum { POLL, TIMEOUT, CLOSED_FILE };
 
 static int register_one(unsigned int opcode, void *arg, unsigned int n)
 {
@@ -272,8 +272,6 @@ static int refused_make(struct maker_ctx *ctx)
 		sqe->addr = (uintptr_t)&hour;
 		sqe->len = 1;
 		return ring_enter(&ring, 1);
-	case PERSONALITY:
-		return register_one(IORING_REGISTER_PERSONALITY, NULL, 0);
 	default:
 		TRY(register_one(IORING_REGISTER_FILES, ends, 2));
 		return close(ends[1]);
@@ -303,12 +301,6 @@ static int mapped_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-static int alive_use(struct maker_ctx *ctx)
-{
-	CHECK(fcntl(ring.fd, F_GETFD) >= 0);
-	return 0;
-}
-
 #define IDLE(name, what, flags)                                                                                        \
 	{                                                                                                              \
 		name, what, idle_make, idle_use, 0, IORING_SETUP_CQSIZE | (flags)                                      \
@@ -335,10 +327,7 @@ const struct maker makers_io_uring[] = {
 	{ "waiting", "a thread asleep for a completion", waiting_make, waiting_use, MAKER_NO_STOP },
 	OUT("poll", "a poll under way", POLL, "under way"),
 	OUT("timeout", "a timeout under way", TIMEOUT, "under way"),
-	OUT("personality", "a registered personality", PERSONALITY, "personalities"),
 	OUT("closed-file", "a registered file that is not open otherwise", CLOSED_FILE, "registered file"),
 	REFUSED("mapped", "one held by its mapping alone", mapped_make, mapped_use, 0, "io_uring"),
-	{ "polled", "one that a thread of the kernel polls", idle_make, alive_use, MAKER_MUST_REFUSE | MAKER_RESTLESS,
-		IORING_SETUP_CQSIZE | IORING_SETUP_SQPOLL, "io_uring.*only the program" },
 	{ 0 },
 };

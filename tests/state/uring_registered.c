@@ -4,6 +4,7 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 
 static struct ring ring, second;
 static int ends[2];
@@ -264,6 +265,60 @@ static int tag_use(struct maker_ctx *ctx)
 	return ring_works(&ring);
 }
 
+/* As whom a request is carried out. */
+static int opens(uint16_t personality, int result)
+{
+	struct io_uring_sqe *sqe = ring_queue(&ring, IORING_OP_OPENAT, 9);
+
+	sqe->fd = AT_FDCWD;
+	sqe->addr = (uintptr_t) "/etc/shadow";
+	sqe->open_flags = O_RDONLY | O_CLOEXEC;
+	sqe->personality = personality;
+	TRY(ring_enter(&ring, 1));
+	if (result < 0)
+		return ring_take(&ring, 9, result);
+	CHECK(UNTIL(*ring_word(&ring, ring.p.cq_off.tail) != *ring_word(&ring, ring.p.cq_off.head)));
+	*ring_word(&ring, ring.p.cq_off.head) += 1;
+	return 0;
+}
+
+static int register_personality(uid_t uid)
+{
+	int number;
+
+	CHECK(!seteuid(uid));
+	number = (int)syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PERSONALITY, NULL, 0);
+	CHECK(!seteuid(0));
+	CHECK(!prctl(PR_SET_DUMPABLE, 1));
+	CHECK(number > 0);
+	return number;
+}
+
+static int personality_make(struct maker_ctx *ctx)
+{
+	NEED(geteuid() == 0);
+	TRY(ring_open(&ring, 8, IORING_SETUP_CQSIZE | (unsigned int)ctx->arg));
+	SAME(register_personality(0), 1);
+	SAME(register_personality(1), 2);
+	SAME(register_personality(65534), 3);
+	SAME(register_personality(1), 4);
+	CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_UNREGISTER_PERSONALITY, NULL, 2));
+	CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_UNREGISTER_PERSONALITY, NULL, 4));
+	TRY(opens(3, -EACCES));
+	return ring_pass(&ring, 4);
+}
+
+static int personality_use(struct maker_ctx *ctx)
+{
+	TRY(opens(1, 0));
+	TRY(opens(3, -EACCES));
+	TRY(opens(2, -EINVAL));
+	TRY(opens(0, 0));
+	SAME(register_personality(1), 5);
+	TRY(opens(5, -EACCES));
+	return ring_works(&ring);
+}
+
 static int attached_make(struct maker_ctx *ctx)
 {
 	TRY(ring_open(&second, 8, IORING_SETUP_CQSIZE));
@@ -301,6 +356,9 @@ const struct maker makers_uring_registered[] = {
 	ARG("files-next", "the next is behind the last", next, 0),
 	ARG("files-emptied", "the next is one that was emptied", next, 4),
 	ROW("tag", "a file with a tag", tag),
+	ARG("personality", "requests as another user", personality, 0),
+	ARG("personality-single", "with a ring of one thread", personality,
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN),
 	ROW("attached", "it shares another's workers", attached),
 	{ 0 },
 };
