@@ -38,6 +38,9 @@ static const struct field tcp_fields[] = {
 	FIELD_UINT(struct tcp_state, mark, "mark", "1 + where in it the byte out of band is; 0: none"),
 	FIELD_BOOL(struct tcp_state, mark_taken, "mark_taken", "that byte was read already"),
 	FIELD_BLOB(struct tcp_state, unsent, "unsent", "what was written and has not come to the peer"),
+	FIELD_SINCE(2, UINT, struct tcp_state, unsent_mark, "unsent_mark",
+		"1 + where in it the byte out of band is; 0: none"),
+	FIELD_SINCE(2, UINT, struct tcp_state, error, "error", "errno that SO_ERROR is to tell; 0: none"),
 	FIELD_UINT(struct tcp_state, mss, "mss",
 		"the largest segment that the other end takes; not connected: TCP_MAXSEG"),
 	FIELD_BOOL(struct tcp_state, timestamps, "timestamps", "agreed upon when it was connected"),
@@ -114,11 +117,21 @@ static int peer_gone(struct capture *c, const struct file_look *f, const struct 
 	return 0;
 }
 
+/* Of those that a connection which ended leaves behind. */
+static uint64_t error_of(const struct socket_hidden *h, const struct tcp_look *t)
+{
+	bool known = h->known && t->info.tcpi_state == STATE_CLOSE && !h->errors_queued;
+
+	return known && (h->error == ECONNREFUSED || h->error == ECONNRESET || h->error == EPIPE) ? h->error : 0;
+}
+
 /* recv() with nothing there and poll() tell apart what was never connected, was closed, and could not be connected. */
-static uint64_t closed_relation(int fd, const struct tcp_look *t)
+static uint64_t closed_relation(int fd, const struct tcp_look *t, uint64_t error)
 {
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
 
+	if (error)
+		return error == ECONNREFUSED ? RELATION_FAILED : RELATION_ENDED;
 	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLRDHUP))
 		return RELATION_ALONE;
 	return t->info.tcpi_bytes_acked || t->info.tcpi_bytes_received ? RELATION_ENDED : RELATION_FAILED;
@@ -132,7 +145,7 @@ static int find_relation(
 		s->relation = RELATION_LISTENS;
 		return 0;
 	case STATE_CLOSE:
-		s->relation = closed_relation(fd, t);
+		s->relation = closed_relation(fd, t, s->error);
 		return 0;
 	case STATE_SYN_SENT:
 		s->relation = RELATION_CONNECTING;
@@ -252,7 +265,8 @@ static int capture_waiting(struct capture *c, const struct file_look *f, const s
 
 /* --- all --- */
 
-static int check_protocols(struct capture *c, const struct file_look *f, int fd, const struct tcp_look *t)
+static int check_protocols(
+	struct capture *c, const struct file_look *f, int fd, const struct tcp_look *t, const struct tcp_state *s)
 {
 	struct pollfd p = { .fd = fd };
 	char ulp[16] = "";
@@ -263,7 +277,7 @@ static int check_protocols(struct capture *c, const struct file_look *f, int fd,
 			c->ps, BLAME_FILE(f), "a protocol above TCP that the kernel speaks (TCP_ULP: %.15s)", ulp);
 	if (t->diag && t->diag->md5)
 		return refused(c->ps, BLAME_FILE(f), "segments signed by MD5 (TCP_MD5SIG)");
-	if (poll(&p, 1, 0) == 1 && p.revents & POLLERR)
+	if (!s->error && poll(&p, 1, 0) == 1 && p.revents & POLLERR)
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
 			"an error (SO_ERROR, or in its error queue) that was not told yet");
 	return 0;
@@ -330,6 +344,7 @@ static int copy_queues(struct tcp_look *t, struct tcp_state *s)
 	t->unread = t->unsent = (struct blob){ 0 };
 	s->mark = (uint64_t)t->mark + 1;
 	s->mark_taken = t->mark_taken;
+	s->unsent_mark = t->unsent_mark;
 	return 0;
 }
 
@@ -342,9 +357,12 @@ static int tcp_capture(struct capture *c, const struct file_look *f, void *state
 
 	if (fd < 0 || !t)
 		return fd < 0 ? fd : -ENOENT;
+	s->error = error_of(&own->hidden, t);
 	err = find_relation(c, f, fd, t, s);
 	if (!err)
-		err = check_protocols(c, f, fd, t);
+		err = check_protocols(c, f, fd, t, s);
+	if (!err && own->hidden.saved_syn)
+		changed(c->ps, BLAME_FILE(f), "the segment by which it was connected (TCP_SAVED_SYN) will be gone");
 	if (!err && s->relation == RELATION_LISTENS)
 		err = capture_waiting(c, f, t, s);
 	if (!err)
@@ -367,6 +385,12 @@ static bool needs_peer_name(const struct tcp_state *s)
 	       s->relation == RELATION_PEER_GONE || s->relation == RELATION_CONNECTING;
 }
 
+static bool is_error(const struct tcp_state *s)
+{
+	return !s->error || (s->relation == RELATION_FAILED && s->error == ECONNREFUSED) ||
+	       (s->relation == RELATION_ENDED && (s->error == ECONNRESET || s->error == EPIPE));
+}
+
 static int tcp_validate(struct restore *r, const struct record *rec)
 {
 	const struct tcp_state *s = rec->state;
@@ -374,7 +398,8 @@ static int tcp_validate(struct restore *r, const struct record *rec)
 
 	if (s->relation >= RELATIONS || s->inet.type != SOCK_STREAM || s->inet.protocol != IPPROTO_TCP ||
 		!s->inet.local.ip || (needs_peer_name(s) && !s->inet.peer.ip) || s->mark > s->unread.size ||
-		s->unread.size > INT32_MAX || s->unsent.size > INT32_MAX ||
+		s->unsent_mark > s->unsent.size || !is_error(s) || s->unread.size > INT32_MAX ||
+		s->unsent.size > INT32_MAX ||
 		(s->relation == RELATION_CONNECTED &&
 			(!peer || peer->peer != rec->id || peer->relation != s->relation)))
 		return failed(r->ps, BLAME(.object = "tcp"), -EBADMSG, "the image has an impossible TCP socket");

@@ -50,7 +50,9 @@ struct tcp_state {
 	uint64_t shutdown; /* 1: receiving, 2: sending */
 	bool peer_shutdown;
 	struct blob unread, unsent;
-	uint64_t mark; /* 0: none; else 1 + where in unread the byte out of band is */
+	uint64_t unsent_mark; /* 0: none; else 1 + where in unsent the byte out of band is */
+	uint64_t error;	      /* SO_ERROR, not told yet; 0: none */
+	uint64_t mark;	      /* 0: none; else 1 + where in unread the byte out of band is */
 	bool mark_taken;
 	uint64_t mss, snd_wscale, rcv_wscale, snd_wnd, rcv_wnd, timestamp;
 	bool timestamps, sack, wscale;

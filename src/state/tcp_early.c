@@ -111,6 +111,8 @@ static int give_to_client(
 	overlap = (uint32_t)come - (uint32_t)acked;
 	if (err || overlap > t->unsent.size)
 		return err ? err : -EAGAIN;
+	if (t->unsent_mark)
+		return -ENOTSUP;
 	all = realloc(data->data, data->size + t->unsent.size + 1);
 	if (!all)
 		return -ENOMEM;

@@ -277,9 +277,15 @@ static int send_marked(const struct tcp_end *to, const struct tcp_end *from)
 
 int tcp_end_send_unsent(const struct tcp_end *e)
 {
-	int err = e->s->unsent.size ? set_room(e, SO_SNDBUFFORCE, e->s->unsent.size) : 0;
+	const struct blob *b = &e->s->unsent;
+	size_t mark = (size_t)e->s->unsent_mark;
+	int err = b->size ? set_room(e, SO_SNDBUFFORCE, b->size) : 0;
 
-	return err ? err : write_all(e->fd, e->s->unsent.data, e->s->unsent.size, MSG_DONTWAIT);
+	if (!err && mark)
+		err = write_all(e->fd, b->data, mark - 1, MSG_DONTWAIT);
+	if (!err && mark)
+		err = write_all(e->fd, b->data + mark - 1, 1, MSG_DONTWAIT | MSG_OOB);
+	return err ? err : write_all(e->fd, b->data + mark, b->size - mark, MSG_DONTWAIT);
 }
 
 int tcp_end_shut(const struct tcp_end *e, bool now)

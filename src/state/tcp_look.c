@@ -36,6 +36,8 @@ static int look_at(struct capture *c, struct socket_look *s)
 	if (!t)
 		return -ENOMEM;
 	t->mark = -1;
+	t->urgent = (uint32_t)s->hidden.urgent != (uint32_t)s->hidden.unacked;
+	t->urgent_seq = (uint32_t)s->hidden.urgent - 1;
 	if (getsockname(fd, &t->local.any, &size) < 0)
 		return -errno;
 	size = sizeof(t->peer);

@@ -24,6 +24,9 @@ struct tcp_look {
 	struct blob unread, unsent; /* unsent: what has not come to the other end */
 	int mark;		    /* where in unread the byte out of band is; -1: none */
 	bool mark_taken;
+	bool urgent;	      /* it has sent a byte out of band that was not acknowledged; */
+	uint32_t urgent_seq;  /* its number */
+	uint64_t unsent_mark; /* 1 + where in unsent that is; 0: it is not among it */
 	uint32_t snd_wnd, rcv_wnd;
 	struct tcp_early *early; /* of a listener */
 	size_t n_early;

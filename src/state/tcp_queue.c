@@ -220,7 +220,7 @@ int tcp_read_under_way(int from_fd, struct tcp_look *from, int to_fd, struct tcp
 	struct reading sent = { .fd = from_fd }, come = { .fd = to_fd, .repair = true };
 	int err = read_in_child(&sent, 2 * (size_t)from->unacked + (1ul << 16), read_send_queue);
 	uint32_t begin, acked, end;
-	int32_t missing;
+	int32_t missing, urgent_at;
 
 	if (!err && to)
 		err = read_in_child(&come, 1ul << 16, read_receive_queue);
@@ -230,11 +230,14 @@ int tcp_read_under_way(int from_fd, struct tcp_look *from, int to_fd, struct tcp
 	end = sent.seq - (fin_is_queued(from) ? 1 : 0);
 	begin = to ? come.seq : acked;
 	missing = MAX((int32_t)(end - begin), 0);
+	urgent_at = (int32_t)(from->urgent_seq - begin);
 	if ((size_t)missing > sent.got)
 		return -EIO;
 	from->snd_wnd = sent.window.snd_wnd > begin - acked ? sent.window.snd_wnd - (begin - acked) : 0;
 	if (to)
 		to->rcv_wnd = (uint32_t)MAX((int32_t)(come.window.rcv_wup + come.window.rcv_wnd - come.seq), 0);
+	if (from->urgent && urgent_at >= 0 && urgent_at < missing)
+		from->unsent_mark = (uint64_t)urgent_at + 1;
 	err = to ? keep_unread(&come, to) : 0;
 	return err ? err : keep(&from->unsent, sent.room + sent.got - missing, (size_t)missing);
 }

@@ -74,6 +74,26 @@ static int connect_pair(struct restore *r, struct inet_made *m)
 	return err ? err : tcp_join(r, &a, &b);
 }
 
+static bool fails(int fd)
+{
+	struct pollfd p = { .fd = fd };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
+/* The other end is closed so that this one is told of an error. */
+static int reset_by(struct tcp_end *e, int *other)
+{
+	const struct linger at_once = { .l_onoff = 1 };
+
+	if (setsockopt(*other, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)) < 0)
+		return -errno;
+	close_fd(other);
+	for (int ms = 0; ms < DIAL_MS && !fails(e->fd); ms++)
+		poll(NULL, 0, 1);
+	return fails(e->fd) ? 0 : -ETIMEDOUT;
+}
+
 /* An end for this moment, which agrees with the one given, and has closed what its peer knows to be closed. */
 static int join_nobody(struct restore *r, struct tcp_end *e)
 {
@@ -93,6 +113,7 @@ static int join_nobody(struct restore *r, struct tcp_end *e)
 	_cleanup_fd_ int fd = socket_in(r->root_pid, (int)s->inet.family, SOCK_STREAM, 0);
 	struct tcp_end other = { .fd = fd, .s = &nobody, .local = e->peer, .peer = e->local };
 	socklen_t size = sizeof(other.local);
+	int err;
 
 	if (fd < 0)
 		return fd;
@@ -106,7 +127,8 @@ static int join_nobody(struct restore *r, struct tcp_end *e)
 			return fd;
 		e->peer = other.local;
 	}
-	return tcp_join(r, e, &other);
+	err = tcp_join(r, e, &other);
+	return err || !s->error ? err : reset_by(e, &fd);
 }
 
 static int connect_nobody(struct restore *r, struct inet_made *m)
@@ -118,8 +140,9 @@ static int connect_nobody(struct restore *r, struct inet_made *m)
 
 	copy.unsent.size = 0; /* nobody would get it */
 	if (s->relation == RELATION_ENDED) {
-		copy.shutdown = 2;
-		copy.peer_shutdown = copy.timestamps = copy.sack = true;
+		copy.shutdown = s->error ? 0 : 2;
+		copy.peer_shutdown = !s->error || s->error == EPIPE;
+		copy.timestamps = copy.sack = true;
 		copy.wscale = false;
 		copy.snd_wnd = copy.rcv_wnd = 65535;
 		copy.mss = 1460;
@@ -155,9 +178,13 @@ static int connect_in_vain(struct restore *r, struct inet_made *m)
 		err = tcp_end_connect(r, &e);
 	if (err != -EINPROGRESS)
 		return err ? err : -EPROTO;
-	if (poll(&p, 1, DIAL_MS) != 1 || getsockopt(m->fd, SOL_SOCKET, SO_ERROR, &error, &small) < 0)
+	if (poll(&p, 1, DIAL_MS) != 1)
 		return -ETIMEDOUT;
-	return error == ECONNREFUSED ? 0 : -error;
+	if (s->error) /* not told yet */
+		return p.revents & POLLERR ? 0 : -EPROTO;
+	return getsockopt(m->fd, SOL_SOCKET, SO_ERROR, &error, &small) < 0 ? -errno
+	       : error == ECONNREFUSED					   ? 0
+									   : -EPROTO;
 }
 
 /* --- listeners --- */

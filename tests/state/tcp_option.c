@@ -135,23 +135,6 @@ static int options_use(struct maker_ctx *ctx)
 	return converse(fds);
 }
 
-/* Refused: what was not told, and what signs segments. */
-
-static int reset_make(struct maker_ctx *ctx)
-{
-	TRY(connected_here(OVER_V4, fds));
-	TRY(says(fds[0], "unread"));
-	close(fds[1]); /* resets it */
-	CHECK(UNTIL(poll_now(fds[0], 0) & POLLERR));
-	return 0;
-}
-
-static int reset_use(struct maker_ctx *ctx)
-{
-	SAME(level_option(fds[0], SOL_SOCKET, SO_ERROR), ECONNRESET);
-	return 0;
-}
-
 static int mptcp_make(struct maker_ctx *ctx)
 {
 	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 262 /* IPPROTO_MPTCP */);
@@ -173,7 +156,6 @@ const struct maker makers_tcp_option[] = {
 	ROW_ARG("oob-at-mark", "read up to the mark", oob, 4),
 	ROW_ARG("parameters", "a small window and segment, another congestion control", parameters, 0),
 	ROW_ARG("options", "options of every level", options, OVER_V4),
-	{ "reset", "reset, and not told yet", reset_make, reset_use, MAKER_MUST_REFUSE, OVER_V4, "an error" },
 	{ "mptcp", "multipath TCP", mptcp_make, mptcp_use, MAKER_MUST_REFUSE, 0, "mptcp|protocol 262|multipath" },
 	{ 0 },
 };
