@@ -215,11 +215,14 @@ static int keep(const struct piece *p, struct inet_queue *q)
 	size_t at = 0;
 	int err;
 
+	q->buffers++;
 	q->segments |= segment < p->size;
 	q->ports |= q->port && q->port != p->port;
 	q->port = p->port;
 	do {
 		err = keep_one(p, (const char *)(p + 1) + at, MIN(segment, p->size - at), q);
+		if (!err)
+			q->list[q->n - 1].begins = !at;
 		at += segment;
 	} while (!err && at < p->size);
 	return err;

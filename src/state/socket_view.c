@@ -221,20 +221,23 @@ static int add_buffer(struct socket_view *v, uint64_t skb, bool headers, struct 
 int socket_view_queue(
 	struct socket_view *v, uint64_t sock, enum socket_view_queue which, bool headers, struct socket_buffers *out)
 {
+	static const char *const queues[][2] = { [QUEUE_RECEIVED] = { "sock", "sk_receive_queue" },
+		[QUEUE_ERRORS] = { "sock", "sk_error_queue" },
+		[QUEUE_ASIDE] = { "udp_sock", "reader_queue" } };
+	const size_t before = out->n;
 	uint64_t queue = 0, at = 0, length = 0;
-	int err = kernel_peek_address(
-		v->kernel, sock, "sock", which == QUEUE_ERRORS ? "sk_error_queue" : "sk_receive_queue", &queue);
+	int err = kernel_peek_address(v->kernel, sock, queues[which][0], queues[which][1], &queue);
 
 	if (!err)
 		err = get(v, queue, "sk_buff_head", "qlen", &length);
 	if (!err)
 		err = get(v, queue, "sk_buff_head", "next", &at);
-	while (!err && at != queue && out->n <= MIN(length, MOST_BUFFERS)) {
+	while (!err && at != queue && out->n - before <= MIN(length, MOST_BUFFERS)) {
 		err = add_buffer(v, at, headers, out);
 		if (!err)
 			err = get(v, at, "sk_buff", "next", &at);
 	}
-	return err ? err : out->n == length ? 0 : -EAGAIN;
+	return err ? err : out->n - before == length ? 0 : -EAGAIN;
 }
 
 struct sock_extended_err socket_view_error_of(struct socket_view *v, const struct socket_buffer *b)

@@ -29,7 +29,7 @@ struct socket_errors {
 };
 int socket_view_errors(struct socket_view *v, uint64_t sock, struct socket_errors *out);
 
-enum socket_view_queue { QUEUE_RECEIVED, QUEUE_ERRORS };
+enum socket_view_queue { QUEUE_RECEIVED, QUEUE_ERRORS, QUEUE_ASIDE /* of UDP: what is read before the first */ };
 
 /* One buffer of a queue (struct sk_buff). */
 struct socket_buffer {

@@ -13,6 +13,7 @@
 #include "state/files.h"
 #include "state/tcp_look.h"
 #include "state/unix_early.h"
+#include "state/unix_unseen.h"
 
 static int number_of(int fd, int option)
 {
@@ -158,6 +159,10 @@ static int read_queue(struct capture *c, struct socket_look *s)
 		return refused(c->ps, BLAME_FILE(f), "an error (SO_ERROR) is to be told before what is in its queue");
 	if (err)
 		return failed(c->ps, BLAME_FILE(f), err, "its queue cannot be read: %s", strerror(-err));
+	s->ends_at_mark = s->type == SOCK_STREAM && unix_ends_at_mark(c, &s->hidden);
+	if (s->type != SOCK_STREAM && unix_add_empty(c, &s->hidden, &s->queue) < 0)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read it"),
+			"an empty message in its queue, which was looked at before (MSG_PEEK), cannot be read");
 	return find_in_flight(c, f, &s->queue, &s->in_flight, &s->n_in_flight);
 }
 

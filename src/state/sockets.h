@@ -31,6 +31,7 @@ struct socket_look {
 	struct file_look *in_flight;  /* one for each descriptor in the queue, in order */
 	size_t n_in_flight;
 	bool is_read;
+	bool ends_at_mark;	    /* of a stream: behind its queue is the mark of a byte out of band that was taken */
 	struct socket_early *early; /* its own; of a listener: of clients that have closed since */
 	struct tcp_look *tcp;	    /* TCP: state/tcp_look.h */
 	bool waits;		    /* connected to a listener of the tree, which has not accepted it yet */

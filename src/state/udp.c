@@ -99,12 +99,17 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 {
 	struct inet_queue q = { 0 };
 	bool tells = s->inet.ip.pktinfo > 0 || s->inet.ipv6.recvpktinfo > 0 || s->inet.ipv6.pktinfo_2292 > 0;
-	int err = inet_queue_read(fd, &q);
+	int err = inet_queue_read(fd, &q), hidden = 0;
 
+	if (!err)
+		hidden = inet_queue_add_empty(c, (int)s->inet.family, socket_hidden_of(c, f), &q);
 	s->messages = q.list;
 	s->n_messages = q.n;
 	if (err)
 		return failed(c->ps, BLAME_FILE(f), err, "its queue cannot be read: %s", strerror(-err));
+	if (hidden)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read it"),
+			"an empty datagram in its queue, which was looked at before (MSG_PEEK), cannot be read");
 	if (q.segments)
 		changed(c->ps, BLAME_FILE(f), "unread datagrams that wait as one (UDP_GRO) will come one by one");
 	if (q.n && tells_port(s) && (q.ports || q.port != s->inet.local.port || is_shared(c->tree->root_pid, &s->inet)))

@@ -244,7 +244,7 @@ static int copy_queue(
 {
 	int err = 0;
 
-	*list = calloc(q->n + 1, sizeof(**list));
+	*list = calloc(q->n + 1, sizeof(**list)); /* one more: see capture_queue */
 	if (!*list)
 		return -ENOMEM;
 	for (size_t i = 0; i < q->n && !err; i++) {
@@ -295,7 +295,8 @@ static bool hides_messages(struct capture *c, const struct socket_look *own)
 	_cleanup_fd_ int fd = -1;
 	int sent = 0, taken;
 
-	if (own->type == SOCK_STREAM || !own->is_read || !peer || !peer->diag || peer->diag->peer != own->ino)
+	if (own->hidden.known || own->type == SOCK_STREAM || !own->is_read || !peer || !peer->diag ||
+		peer->diag->peer != own->ino)
 		return false;
 	fd = description_dup(peer->description);
 	if (fd < 0 || ioctl(fd, SIOCOUTQ, &sent) < 0 || !sent)
@@ -317,7 +318,10 @@ static int capture_queue(struct capture *c, struct socket_look *own, struct unix
 		return refused(c->ps, BLAME_FILE(own->description->look, .remedy = "let the program read it"),
 			"an empty message in its queue, which was looked at before (MSG_PEEK), cannot be told from "
 			"none");
-	return copy_queue(c, &own->queue, own->in_flight, &s->messages, &s->n_messages);
+	err = copy_queue(c, &own->queue, own->in_flight, &s->messages, &s->n_messages);
+	if (!err && own->ends_at_mark)
+		s->messages[s->n_messages++].mark = MARK_TAKEN; /* of nothing */
+	return err;
 }
 
 /* --- not yet accepted --- */

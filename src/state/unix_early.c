@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* net/unix/af_unix.c; include/net/af_unix.h (struct unix_skb_parms), include/net/scm.h, include/linux/pid.h. */
+/* Queues read from the kernel's memory: net/unix/af_unix.c; include/net/af_unix.h (struct unix_skb_parms), include/net/scm.h, include/linux/pid.h. */
 #include "state/unix_early.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "kernel/peek.h"
+#include "state/kernel_view.h"
 
 #define MAX_RIGHTS  253	       /* SCM_MAX_FD */
 #define SIZEOF_UPID 16	       /* a number and a namespace */
@@ -18,7 +20,8 @@ struct reading {
 	struct capture *c;
 	uint64_t level;				/* how deep the tree's pid namespace is */
 	uint64_t at_pid, at_uid, at_gid, at_fp; /* in a buffer */
-	uint64_t urgent;			/* the buffer with the byte out of band; 0: there is none */
+	bool empty;	 /* only these are asked for, with the senders' names; of others the size */
+	uint64_t urgent; /* the buffer with the byte out of band; 0: there is none */
 };
 
 /* The number that the tree knows it by; 0: none. */
@@ -129,21 +132,73 @@ static int find_parameters(struct reading *r)
 												       : 0;
 }
 
+/* Of who sent it: struct unix_address, a sockaddr_un behind its length. */
+static int read_name(struct capture *c, uint64_t sender, struct queue_message *m)
+{
+	uint64_t at = 0, size = 0, name = 0;
+	int err = sender ? kernel_peek_member(c->kernel, sender, "unix_sock", "addr", &at) : 0;
+
+	if (err || !at)
+		return err;
+	err = kernel_peek_member(c->kernel, at, "unix_address", "len", &size);
+	if (!err)
+		err = kernel_peek_address(c->kernel, at, "unix_address", "name", &name);
+	if (err || size <= offsetof(struct sockaddr_un, sun_path))
+		return err;
+	if (size > sizeof(struct sockaddr_un))
+		return -EBADMSG;
+	m->from_size = size - offsetof(struct sockaddr_un, sun_path);
+	m->from = malloc(m->from_size);
+	return m->from ? kernel_peek_bytes(
+				 c->kernel, name + offsetof(struct sockaddr_un, sun_path), m->from, m->from_size)
+		       : -ENOMEM;
+}
+
+static int read_all(struct reading *r, struct socket_view *v, uint64_t sock, struct socket_queue *out)
+{
+	struct socket_buffers b = { 0 };
+	int err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
+
+	out->list = err ? NULL : calloc(b.n + 1, sizeof(*out->list));
+	for (size_t i = 0; i < b.n && !err && out->list; i++) {
+		struct queue_message *m = &out->list[out->n++];
+
+		m->size = b.list[i].size;
+		if (!r->empty || !m->size)
+			err = read_message(r, &b.list[i], m);
+		if (!err && r->empty && !m->size)
+			err = read_name(r->c, b.list[i].sock, m);
+	}
+	socket_buffers_free(&b);
+	return !err && !out->list ? -ENOMEM : err;
+}
+
 static int read_end(struct capture *c, struct socket_view *v, uint64_t sock, struct socket_queue *out)
 {
 	struct reading r = { .c = c };
-	struct socket_buffers b = { 0 };
 	int err = sock ? find_parameters(&r) : -ENOTSUP;
 
 	if (!err)
 		err = check_end(&r, sock);
+	return err ? err : read_all(&r, v, sock, out);
+}
+
+int unix_empty_read(struct capture *c, uint64_t sock, struct socket_queue *out)
+{
+	struct reading r = { .c = c, .empty = true };
+	struct socket_view *v = NULL;
+	uint64_t at = 0;
+	int err = sockets_view(c, &v);
+
 	if (!err)
-		err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
-	out->list = err ? NULL : calloc(b.n + 1, sizeof(*out->list));
-	for (size_t i = 0; i < b.n && !err && out->list; i++)
-		err = read_message(&r, &b.list[i], &out->list[out->n++]);
-	socket_buffers_free(&b);
-	return !err && !out->list ? -ENOMEM : err;
+		err = find_parameters(&r);
+	if (!err)
+		err = kernel_task(c, c->tree->processes[0], &at);
+	if (!err)
+		err = kernel_peek_member(c->kernel, at, "task_struct", "thread_pid", &at);
+	if (!err)
+		err = kernel_peek_member(c->kernel, at, "pid", "level", &r.level);
+	return err ? err : read_all(&r, v, sock, out);
 }
 
 int unix_early_read(struct capture *c, int fd, struct socket_queue *out)

@@ -127,25 +127,6 @@ static int records_use(struct maker_ctx *ctx)
 	return pair_use(ctx);
 }
 
-/* An empty one that was looked at is hidden from later looks. */
-
-static int peeked_make(struct maker_ctx *ctx)
-{
-	char c;
-
-	TRY(pair_make(ctx));
-	TRY(says(fds[0], ""));
-	TRY(says(fds[0], "bcd"));
-	SAME(recv(fds[1], &c, 1, MSG_PEEK | MSG_DONTWAIT), 0);
-	return 0;
-}
-
-static int peeked_use(struct maker_ctx *ctx)
-{
-	TRY(hears(fds[1], ""));
-	return hears(fds[1], "bcd");
-}
-
 /* The peer is gone; what it sent is there. */
 
 static int orphan_make(struct maker_ctx *ctx)
@@ -470,8 +451,6 @@ const struct maker makers_unix_stream[] = {
 	{ "pair-stuffed", "as much unread as goes in, the first message partly read", pair_stuffed_make,
 		pair_stuffed_use, 0, SOCK_STREAM, NULL },
 	{ "records", "records, empty ones among them", records_make, records_use, 0, SOCK_SEQPACKET, NULL },
-	{ "record-peeked", "an empty record that was looked at", peeked_make, peeked_use, MAKER_MUST_REFUSE,
-		SOCK_SEQPACKET, "empty message" },
 	{ "orphan", "the peer was closed, after it had sent something", orphan_make, orphan_use, 0, SOCK_STREAM, NULL },
 	{ "orphan-seqpacket", "the same of seqpacket", orphan_make, orphan_use, 0, SOCK_SEQPACKET, NULL },
 	{ "reset", "the peer was closed with something unread", reset_make, reset_use, 0, SOCK_STREAM, NULL },

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* net/unix/af_unix.c; include/net/af_unix.h (struct unix_skb_parms). */
+#include "state/unix_unseen.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "kernel/peek.h"
+#include "state/unix_early.h"
+
+static void put(struct socket_queue *q, struct queue_message *m)
+{
+	q->list[q->n++] = *m;
+	*m = (struct queue_message){ 0 };
+}
+
+/* Of each message: it is empty, and stands in `all` whole; or what the look has brought of it, which comes in the same order. */
+static int merge(struct socket_queue *all, struct socket_queue *seen)
+{
+	struct socket_queue q = { .list = calloc(all->n + seen->n + 1, sizeof(*q.list)) };
+	size_t next = 0;
+	int err = q.list ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < all->n && !err; i++) {
+		if (!all->list[i].size) {
+			put(&q, &all->list[i]);
+			continue;
+		}
+		while (next < seen->n && !seen->list[next].size)
+			next++;
+		if (next < seen->n)
+			put(&q, &seen->list[next++]);
+		else
+			err = -EAGAIN;
+	}
+	socket_queue_free(seen);
+	*seen = q;
+	return err;
+}
+
+int unix_add_empty(struct capture *c, const struct socket_hidden *h, struct socket_queue *q)
+{
+	struct socket_queue all = { 0 };
+	int err;
+
+	if (!h->known || h->queued <= q->n)
+		return 0;
+	err = unix_empty_read(c, h->sock, &all);
+	if (!err)
+		err = merge(&all, q);
+	socket_queue_free(&all);
+	return err;
+}
+
+bool unix_ends_at_mark(struct capture *c, const struct socket_hidden *h)
+{
+	uint64_t queue = 0, last = 0, at = 0, offset = 0, length = 0, data = 0;
+	uint32_t consumed = 0;
+
+	if (!h->known || !h->queued ||
+		kernel_peek_address(c->kernel, h->sock, "sock", "sk_receive_queue", &queue) < 0 ||
+		kernel_peek_member(c->kernel, queue, "sk_buff_head", "prev", &last) < 0 || last == queue ||
+		kernel_peek_member(c->kernel, last, "sk_buff", "len", &length) < 0 ||
+		kernel_peek_address(c->kernel, last, "sk_buff", "cb", &at) < 0 ||
+		kernel_peek_address(c->kernel, 0, "unix_skb_parms", "consumed", &offset) < 0 ||
+		kernel_peek_bytes(c->kernel, at + offset, &consumed, sizeof(consumed)) < 0 ||
+		kernel_peek_member(c->kernel, h->sock, "unix_sock", "oob_skb", &data) < 0)
+		return false;
+	return length && consumed == length && data != last;
+}

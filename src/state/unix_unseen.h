@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What no look at the queue of a unix socket shows. */
+#pragma once
+
+#include "state/sockets.h"
+
+/*
+ * An empty message that somebody has looked at (MSG_PEEK; a checkpoint does that too) is shown to no look any more that has an offset, as those of a
+ * checkpoint have: it is added to what a look has brought. Negative errno: it cannot be read.
+ */
+int unix_add_empty(struct capture *c, const struct socket_hidden *h, struct socket_queue *q);
+/* Of a stream: is the last in its queue a byte out of band that was taken, and whose mark is still to be come to? */
+bool unix_ends_at_mark(struct capture *c, const struct socket_hidden *h);
