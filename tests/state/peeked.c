@@ -172,21 +172,16 @@ static int mark_use(struct maker_ctx *ctx)
 	return hears_soon(fds[1], "cd");
 }
 
-#define WITH(name, what, m, arg)                                                                                       \
-	{                                                                                                              \
-		name, what, m##_make, m##_use, 0, arg, NULL                                                            \
-	}
-
 const struct maker makers_peeked[] = {
-	WITH("seqpacket", "empty records that were looked at", pair, SOCK_SEQPACKET),
-	WITH("datagram", "empty datagrams of a unix socket", pair, SOCK_DGRAM),
+	ROW_ARG("seqpacket", "empty records that were looked at", pair, SOCK_SEQPACKET),
+	ROW_ARG("datagram", "empty datagrams of a unix socket", pair, SOCK_DGRAM),
 	ROW("datagram-named", "one with a descriptor, by a sender with a name", named),
-	WITH("udp", "empty datagrams of UDP, with what was put aside", udp, OVER_V4),
-	WITH("udp-v6", "over IPv6", udp, OVER_V6),
-	WITH("udp-mapped", "of IPv4 in IPv6", udp, OVER_MAPPED),
-	WITH("mark", "the mark of a byte that was taken, behind all else", mark, 1),
-	WITH("mark-alone", "the same, with nothing before it", mark, 0),
-	WITH("mark-tcp", "the mark of a byte of TCP that was taken, behind all else", mark, 3),
-	WITH("mark-alone-tcp", "the same, with nothing before it", mark, 2),
+	ROW_ARG("udp", "empty datagrams of UDP, with what was put aside", udp, OVER_V4),
+	ROW_ARG("udp-v6", "over IPv6", udp, OVER_V6),
+	ROW_ARG("udp-mapped", "of IPv4 in IPv6", udp, OVER_MAPPED),
+	ROW_ARG("mark", "the mark of a byte that was taken, behind all else", mark, 1),
+	ROW_ARG("mark-alone", "the same, with nothing before it", mark, 0),
+	ROW_ARG("mark-tcp", "the mark of a byte of TCP that was taken, behind all else", mark, 3),
+	ROW_ARG("mark-alone-tcp", "the same, with nothing before it", mark, 2),
 	{ 0 },
 };

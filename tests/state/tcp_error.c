@@ -154,20 +154,15 @@ static int saved_use(struct maker_ctx *ctx)
 	return converse(fds);
 }
 
-#define WITH(name, what, m, arg)                                                                                       \
-	{                                                                                                              \
-		name, what, m##_make, m##_use, 0, arg, NULL                                                            \
-	}
-
 const struct maker makers_tcp_error[] = {
-	WITH("reset", "reset, and not told yet", reset, 0),
-	WITH("reset-v6", "over IPv6", reset, 4),
-	WITH("reset-unread", "reset, behind something unread", reset, 1),
-	WITH("reset-half", "reset when its peer had closed one way", reset, 2),
-	WITH("reset-half-unread", "the same, behind something unread", reset, 3),
+	ROW_ARG("reset", "reset, and not told yet", reset, 0),
+	ROW_ARG("reset-v6", "over IPv6", reset, 4),
+	ROW_ARG("reset-unread", "reset, behind something unread", reset, 1),
+	ROW_ARG("reset-half", "reset when its peer had closed one way", reset, 2),
+	ROW_ARG("reset-half-unread", "the same, behind something unread", reset, 3),
 	ROW("refused", "could not be connected, and not told yet", refused),
-	WITH("urgent-unsent", "a byte out of band that has not come yet", urgent, 0),
-	WITH("urgent-unsent-between", "one with more behind it", urgent, 1),
+	ROW_ARG("urgent-unsent", "a byte out of band that has not come yet", urgent, 0),
+	ROW_ARG("urgent-unsent-between", "one with more behind it", urgent, 1),
 	ROW("saved-syn", "TCP_SAVED_SYN, not asked for yet", saved),
 	{ 0 },
 };
