@@ -14,6 +14,7 @@
 #include "state/inet_diag.h"
 #include "state/sock_diag.h"
 
+#define PORT_LATER 24 /* IP_BIND_ADDRESS_NO_PORT */
 #define PORT_RANGE 51 /* IP_LOCAL_PORT_RANGE */
 
 static bool is_any(const union inet_sockaddr *a)
@@ -66,14 +67,31 @@ static int bind_to(int fd, const union inet_sockaddr *a)
 	return bind(fd, &a->any, inet_size(a)) < 0 ? -errno : 0;
 }
 
+static int has_port(int fd, in_port_t port)
+{
+	union inet_sockaddr now;
+	socklen_t size = sizeof(now);
+
+	return getsockname(fd, &now.any, &size) < 0 ? -errno : inet_port(&now) == port ? 0 : -EADDRNOTAVAIL;
+}
+
+/* One whose program wanted a port only when it connects or listens has it by now. */
 int inet_bind_chosen(int fd, const union inet_sockaddr *a)
 {
 	union inet_sockaddr other = *a;
-	int err = inet_offer_port(fd, inet_port(a));
+	int err = inet_offer_port(fd, inet_port(a)), later = 0, now = 0;
+	socklen_t size = sizeof(later);
 
 	other.v4.sin_port = 0;
+	getsockopt(fd, IPPROTO_IP, PORT_LATER, &later, &size);
+	if (later)
+		setsockopt(fd, IPPROTO_IP, PORT_LATER, &now, sizeof(now));
 	if (!err)
 		err = bind_to(fd, &other);
+	if (!err)
+		err = has_port(fd, inet_port(a));
+	if (later)
+		setsockopt(fd, IPPROTO_IP, PORT_LATER, &later, sizeof(later));
 	inet_offer_port(fd, 0);
 	return err;
 }

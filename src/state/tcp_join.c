@@ -65,9 +65,10 @@ static bool same_address(const union inet_sockaddr *a, const union inet_sockaddr
 static int bind_chosen(struct restore *r, const struct tcp_end *e)
 {
 	const union inet_sockaddr local = bound_name(e);
+	const union inet_sockaddr *peer = e->s->relation == RELATION_ENDED ? NULL /* it is known no more */ : &e->peer;
 	int err = inet_bind_chosen(e->fd, &local);
 
-	if (err == -EADDRINUSE && inet_diag_clear(r->root_pid, &e->local, &e->peer) > 0)
+	if (err == -EADDRINUSE && inet_diag_clear(r->root_pid, &e->local, peer) > 0)
 		err = inet_bind_chosen(e->fd, &local);
 	return err;
 }

@@ -117,9 +117,7 @@ static bool unsteady_stream_option(int dup, int level, int option)
 	socklen_t len = sizeof(info);
 
 	if (level == IPPROTO_IP)
-		return option == IP_MULTICAST_TTL || option == 52 /* IP_PROTOCOL, of a stream its port: of one that was
-								     closed both ways none */
-			;
+		return option == IP_MULTICAST_TTL;
 	if (level == IPPROTO_IPV6)
 		return option == IPV6_MULTICAST_HOPS || option == IPV6_MULTICAST_IF;
 	if (level != IPPROTO_TCP || getsockopt(dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)

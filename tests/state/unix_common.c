@@ -36,6 +36,7 @@ int hangs_up(int at)
 {
 	char c;
 
+	CHECK(UNTIL(poll_now(at, POLLIN) & POLLIN));
 	SAME(recv(at, &c, 1, MSG_DONTWAIT), 0);
 	return 0;
 }
