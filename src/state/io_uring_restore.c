@@ -72,6 +72,26 @@ int ring_make(struct ring_made *g, uint32_t sq_entries, uint32_t cq_entries, uin
 	return g->fd < 0 ? -errno : ring_map(g, flags);
 }
 
+struct making {
+	struct ring_made *g;
+	const struct io_uring_state *s;
+};
+
+/* In a child: the kernel keeps whoever made a ring for a user of it until he ends, and the keeper may live as long as the tree. */
+static int make_in_child(void *arg)
+{
+	struct making *m = arg;
+
+	return ring_make(m->g, (uint32_t)m->s->sq_entries, (uint32_t)m->s->cq_entries, ring_flags(m->s));
+}
+
+static int make_early(struct ring_made *g, const struct io_uring_state *s)
+{
+	struct making m = { g, s };
+
+	return call_in_child(make_in_child, &m);
+}
+
 /* --- a ring of the image --- */
 
 static bool is_power_of_2(uint64_t n)
@@ -184,9 +204,7 @@ uint32_t ring_flags(const struct io_uring_state *s)
 static struct ring_made *make(struct restore *r, const struct io_uring_state *s)
 {
 	struct ring_made *g = calloc(1, sizeof(*g));
-	int err = !g			? -ENOMEM
-		  : io_uring_is_late(s) ? ring_stand_in(g, s)
-					: ring_make(g, (uint32_t)s->sq_entries, (uint32_t)s->cq_entries, ring_flags(s));
+	int err = !g ? -ENOMEM : io_uring_is_late(s) ? ring_stand_in(g, s) : make_early(g, s);
 
 	if (err)
 		failed(r->ps, BLAME(.object = "io_uring", .remedy = "look at kernel.io_uring_disabled"), err,

@@ -96,11 +96,9 @@ static int begin_ring(struct restore *r, struct turning *t)
 	wind_begin(&t->winding, t->g);
 	if (stays_disabled(t))
 		return 0;
-	if (t->s->submitter_ended)
-		return call_in_child(enable_and_wind, t);
 	t->submitter = t->s->submitter ? owner_thread(r, t->s->submitter) : NULL;
 	if (!t->submitter)
-		return enable_and_wind(t);
+		return call_in_child(enable_and_wind, t); /* it is a user of the ring's until it ends */
 	t->head_at = find_head(r, t);
 	return 0;
 }

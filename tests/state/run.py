@@ -399,6 +399,9 @@ class Run:
         remark = ""
         if opts.between == "spore":
             remark = self.checkpoint_kill_restore()
+            if opts.twice and not remark:
+                self.image += "-2"
+                remark = self.checkpoint_kill_restore()
         else:
             before = self.oracle()
             if opts.between == "stop":
@@ -557,6 +560,7 @@ def options():
     p.add_argument("--mode", choices=("host", "run", "taken", "led"), default="host",
                    help="started by the driver; by spore run; by the driver, and its pid is another's at the restore; in the driver's "
                    "session, so that it moves to a pid namespace of its own at the restore")
+    p.add_argument("--twice", action="store_true", help="what was restored is saved, killed and restored again")
     p.add_argument("--group", action="append", metavar="G[,G]", help="only the makers of these groups")
     p.add_argument("--delay", type=int, metavar="MS", help="how far ahead timers are set (400, or 2000 with spore)")
     p.add_argument("--timeout", type=float, default=60, metavar="S")
