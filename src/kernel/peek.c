@@ -45,7 +45,7 @@ struct kernel_peek {
 	struct btf btf;
 	int room_fd, words_fd, program_fd;
 	uint8_t *room; /* where the program copies to */
-	struct known_member known[128];
+	struct known_member known[512];
 	size_t n_known;
 };
 

@@ -198,6 +198,7 @@ static void drain(struct ring *g, struct users *u)
 /* --- what cannot be carried --- */
 
 #define NAPI_TRACKING_STATIC 1
+#define NOTEWORTHY	     (10 * IO_URING_A_SECOND)
 
 static void look_at_registered(struct ring *g)
 {
@@ -217,7 +218,8 @@ static void look_at_registered(struct ring *g)
 
 static void look_at_settings(struct ring *g)
 {
-	const uint64_t flags = RING(g, "flags"), taken = RING(g, "cached_sq_head"), given = RING(g, "cached_cq_tail");
+	const uint32_t taken = (uint32_t)RING(g, "cached_sq_head"), given = (uint32_t)RING(g, "cached_cq_tail");
+	const uint64_t flags = RING(g, "flags");
 
 	if (flags & ~(uint64_t)IO_URING_CARRIED)
 		ring_refuse(g, NULL, "made with a flag that spore does not know");
@@ -225,12 +227,13 @@ static void look_at_settings(struct ring *g)
 		ring_refuse(g, NULL, "of a 32-bit program");
 	if (RING(g, "check_cq") || !ring_list_is_empty(g, WITHIN(g, "cq_overflow_list")))
 		ring_refuse(g, "let the program take them", "with more completions than it has room for");
-	if (taken + given > IO_URING_REQUESTS_MAX)
-		ring_refuse(g, NULL,
-			"that has carried out more than 134 million requests, which a restored one would have to "
-			"repeat");
-	if (taken > given && !RING(g, "drain_disabled"))
+	if ((int32_t)(taken - given) > 0 && !RING(g, "drain_disabled"))
 		ring_refuse(g, NULL, "that has lost submissions or completions");
+	if (MAX(taken, given) >= NOTEWORTHY && !g->error)
+		changed(g->c->ps, BLAME_FILE(g->f),
+			"the io_uring has carried out %u million requests, which a restored one repeats: that takes "
+			"some %u seconds",
+			MAX(taken, given) / 1000000, (unsigned int)(MAX(taken, given) / IO_URING_A_SECOND));
 }
 
 static void look_at_ring(struct ring *g, bool stopped)

@@ -27,8 +27,8 @@
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IO_URING_NO_SQARRAY |                        \
 		IO_URING_HYBRID_IOPOLL | IO_URING_CQE_MIXED)
 
-/* A restored ring carries out as many requests that do nothing: this many take some ten seconds. */
-#define IO_URING_REQUESTS_MAX (1ull << 27)
+/* A restored ring carries out as many requests that do nothing: of these each takes a second. */
+#define IO_URING_A_SECOND (8ull << 20)
 
 struct io_uring_file {
 	uint64_t slot;
@@ -177,7 +177,10 @@ struct winding {
 	uint32_t turn;	   /* requests at a time */
 };
 
-void wind_begin(struct winding *w, const struct ring_made *g);
+/* By how much submissions are ahead of completions. */
+int32_t ring_ahead(const struct io_uring_state *s);
+/* 0, or -EBADMSG: the program has taken what was not given. */
+int wind_begin(struct winding *w, const struct ring_made *g);
 bool wind_is_done(const struct winding *w);
 void wind_silently(const struct ring_made *g); /* it is nothing to tell the program of */
 /* All of it, in the calling task. 0 or negative errno. */

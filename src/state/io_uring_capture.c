@@ -282,6 +282,17 @@ static int capture_registered(struct ring *g, struct io_uring_state *s)
 	return r < 0 ? r : io_uring_capture_buffers(g, s);
 }
 
+/* As the program says that it took them: not more than were given, nor fewer than there is room for. */
+static bool has_sane_head(struct ring *g, const struct io_uring_state *s)
+{
+	uint64_t at = ring_address(g, ring_address(g, 0, "io_rings", "cq"), "io_uring", "head");
+	uint32_t head = 0;
+
+	if (at + sizeof(head) <= s->rings.size)
+		memcpy(&head, s->rings.data + at, sizeof(head));
+	return g->error || (uint32_t)s->cq_tail - head <= s->cq_entries;
+}
+
 static int capture_ring(struct ring *g, int fd, struct io_uring_state *s)
 {
 	uint64_t offset = 0;
@@ -303,6 +314,8 @@ static int capture_ring(struct ring *g, int fd, struct io_uring_state *s)
 		r = read_region(g, s, fd, "ring_region", IORING_OFF_SQ_RING, &s->rings);
 	if (r == 0)
 		r = read_region(g, s, fd, "sq_region", IORING_OFF_SQES, &s->sqes);
+	if (r == 0 && !has_sane_head(g, s))
+		r = ring_refuse(g, NULL, "whose program has taken completions that were not given");
 	capture_settings(g, s);
 	if (r == 0)
 		r = capture_submitter(g, s);

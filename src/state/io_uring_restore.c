@@ -136,8 +136,7 @@ static bool has_tasks(const struct restore *r, const struct io_uring_state *s)
 
 static bool are_possible_counters(const struct io_uring_state *s)
 {
-	return s->sq_head <= IO_URING_REQUESTS_MAX && s->cq_tail <= IO_URING_REQUESTS_MAX &&
-	       (s->sq_head <= s->cq_tail || s->drain_disabled) && (s->sq_head || !s->drain_disabled);
+	return s->sq_head <= UINT32_MAX && s->cq_tail <= UINT32_MAX && (ring_ahead(s) <= 0 || s->drain_disabled);
 }
 
 static bool is_possible_submitter(const struct io_uring_state *s)

@@ -93,7 +93,8 @@ static int register_ring(struct restore *r, struct turning *t)
 static int begin_ring(struct restore *r, struct turning *t)
 {
 	wind_silently(t->g);
-	wind_begin(&t->winding, t->g);
+	if (wind_begin(&t->winding, t->g) < 0)
+		return failed(r->ps, BLAME(.object = "io_uring"), -EBADMSG, "the image has an impossible one");
 	if (stays_disabled(t))
 		return 0;
 	t->submitter = t->s->submitter ? owner_thread(r, t->s->submitter) : NULL;

@@ -23,16 +23,29 @@ static uint32_t saved_word(const struct io_uring_state *s, uint32_t offset)
 	return value;
 }
 
-void wind_begin(struct winding *w, const struct ring_made *g)
+/* The counters have 32 bits and begin anew beyond them: only what is between two of them tells which is ahead. */
+int32_t ring_ahead(const struct io_uring_state *s)
+{
+	return (int32_t)((uint32_t)s->sq_head - (uint32_t)s->cq_tail);
+}
+
+#define ALL_NUMBERS 0x100000000ull
+
+int wind_begin(struct winding *w, const struct ring_made *g)
 {
 	const struct io_uring_state *s = g->s;
-	uint64_t silent = s->sq_head > s->cq_tail ? s->sq_head - s->cq_tail : s->drain_disabled;
+	uint32_t silent = ring_ahead(s) > 0 ? (uint32_t)ring_ahead(s) : s->drain_disabled;
+	uint32_t not_taken = (uint32_t)s->cq_tail - saved_word(s, g->p.cq_off.head);
+	uint64_t plain = (uint32_t)s->sq_head - silent, messages = (uint32_t)((uint32_t)s->cq_tail - plain);
 
+	if (not_taken > plain + messages)
+		plain += ALL_NUMBERS;
 	*w = (struct winding){ .silent = silent,
-		.plain = s->sq_head - silent,
-		.messages = s->cq_tail - (s->sq_head - silent),
+		.plain = plain,
+		.messages = messages,
 		.turn = s->restrictions.registered ? 1 : (uint32_t)s->sq_entries,
-		.head = saved_word(s, g->p.cq_off.head) };
+		.head = plain + messages - not_taken };
+	return not_taken <= s->cq_entries ? 0 : -EBADMSG;
 }
 
 /* --- the rings --- */
