@@ -11,12 +11,24 @@
 #define F_SET_RW_HINT 1036
 #endif
 
-enum { UNLINKED, TMPFILE, MEMFD, DIRECTORY, BY_PATH_ALONE };
+enum { UNLINKED, TMPFILE, MEMFD, DIRECTORY, BY_PATH_ALONE, SHARED };
+enum { ROOM = 1 << 20 };
 
 static const struct timespec accessed = { .tv_sec = 1234567890, .tv_nsec = 123456789 };
 static const unsigned int marks = FS_APPEND_FL | FS_NODUMP_FL | FS_NOATIME_FL;
 static const uint64_t hint = 3; /* RWH_WRITE_LIFE_MEDIUM */
 static int fd = -1;
+
+/* The file behind shared memory, of which /proc tells. */
+static int behind_memory(void)
+{
+	char *at = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), path[80];
+
+	CHECK(at != MAP_FAILED);
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at, (unsigned long)at + ROOM);
+	fd = open(path, O_RDWR);
+	return 0;
+}
 
 static int nameless(struct maker_ctx *ctx)
 {
@@ -26,6 +38,9 @@ static int nameless(struct maker_ctx *ctx)
 		break;
 	case MEMFD:
 		fd = memfd_create("marked", 0);
+		break;
+	case SHARED:
+		TRY(behind_memory());
 		break;
 	case DIRECTORY:
 		CHECK(!mkdir(in_dir(ctx, "gone"), 0700));
@@ -91,8 +106,6 @@ static int marked_use(struct maker_ctx *ctx)
 
 /* Room that was set aside, and not used. */
 
-enum { ROOM = 1 << 20 };
-
 static int room_make(struct maker_ctx *ctx)
 {
 	struct stat st;
@@ -129,8 +142,10 @@ const struct maker makers_marked[] = {
 	MARKED("unlinked-path", "one that is open by O_PATH alone", BY_PATH_ALONE),
 	MARKED("tmpfile", "a file that never had a name", TMPFILE),
 	MARKED("memfd", "a memfd", MEMFD),
+	MARKED("shared", "shared anonymous memory", SHARED),
 	MARKED("directory", "a removed directory", DIRECTORY),
 	{ "room-unlinked", "room that an unlinked file has reserved", room_make, room_use, 0, UNLINKED, NULL },
+	{ "room-shared", "room that shared anonymous memory has reserved", room_make, room_use, 0, SHARED, NULL },
 	{ "room-memfd", "room that a memfd has reserved", room_make, room_use, 0, MEMFD, NULL },
 	{ 0 },
 };

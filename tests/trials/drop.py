@@ -41,15 +41,16 @@ NOT_THE_FIELD = re.compile(r"could not make it|pid is taken|File exists|spore ch
 MOST = 24       # makers of other groups to try for one field
 # Which groups of makers make the state of a component, where its name does not begin with theirs, nor theirs with its.
 GROUPS = {
-    "process": "task session", "thread": "registers moment signal seccomp credentials attributes", "shmem": "shared", "regular": "file nameless mapped", "descriptors": "file task",
+    "process": "task zombie stopped session", "thread": "registers moment signal seccomp credentials attributes", "shmem": "shared", "regular": "file nameless marked mapped", "memfd": "marked", "descriptors": "file sharing",
     "x86": "registers moment", "iopl": "x86", "memory": "shared advice mapped", "scheduling": "limit thread", "timer_slack": "attributes thread",
-    "mempolicy": "limit advice", "credentials": "thread", "ended": "thread", "thread_attributes": "attributes",
+    "mempolicy": "limit advice", "credentials": "thread", "ended": "zombie thread", "thread_attributes": "attributes",
     "sigaltstack": "signal thread", "itimers": "timer", "posix_timers": "timer", "pending": "signal", "shared_pending": "signal",
-    "fs": "task", "directory": "fs file", "dev_tty": "pty_jobs", "controlling_terminal": "pty_jobs session", "device": "file",
-    "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped mqueue", "continued": "task",
+    "fs": "sharing", "directory": "fs file", "dev_tty": "pty_jobs", "controlling_terminal": "pty_jobs session", "device": "file",
+    "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped mqueue", "continued": "stopped",
     "inotify": "watch", "fanotify": "fanotify", "watched": "watch", "namespace_file": "pseudo",
+    "tcp": "every_option", "udp": "every_option", "raw": "every_option", "packet": "every_option socket", "netlink": "every_option raw",
     "semaphore_undo": "sysv_sem", "ipc_limits": "sysv_msg",
-    "tree": "name", "core_scheduling": "thread", "ended_scheduling": "task limit thread", "io_context": "thread attributes",
+    "tree": "name", "core_scheduling": "thread", "ended_scheduling": "zombie limit thread", "io_context": "sharing attributes",
 }
 
 
