@@ -15,7 +15,7 @@
 #include "kernel/peek.h"
 
 #define MOST_BUFFERS (1u << 16)
-#define MOST_FRAGS   64
+#define MOST_PARTS   256
 #define ONE_LOOK     4096
 
 struct socket_view {
@@ -135,20 +135,18 @@ static int read_part(struct socket_view *v, const struct part *p, uint8_t *to)
 }
 
 /* What of it lies in pages of their own: an array of struct skb_frag, of a page's address and two numbers of 4 bytes. */
-static int find_fragments(struct socket_view *v, uint64_t shared, struct part *parts, size_t *n)
+static int find_pages(struct socket_view *v, uint64_t shared, struct part *parts, size_t *n)
 {
-	uint64_t list = 0, page = 0, count = 0, at = 0, at_size = 0, at_offset = 0, offset = 0;
+	uint64_t page = 0, count = 0, at = 0, at_size = 0, at_offset = 0, offset = 0;
 	int err = get(v, shared, "skb_shared_info", "nr_frags", &count);
 
-	if (!err)
-		err = get(v, shared, "skb_shared_info", "frag_list", &list);
 	if (!err)
 		err = kernel_peek_address(v->kernel, shared, "skb_shared_info", "frags", &at);
 	if (!err)
 		err = offset_of(v, "skb_frag", "len", &at_size);
 	if (!err)
 		err = offset_of(v, "skb_frag", "offset", &at_offset);
-	if (err || list || count + *n > MOST_FRAGS)
+	if (err || count + *n > MOST_PARTS)
 		return err ? err : -ENOTSUP;
 	for (uint64_t i = 0; i < count && !err; i++, at += MAX(at_size, at_offset) + sizeof(uint32_t)) {
 		err = kernel_peek_bytes(v->kernel, at, &page, sizeof(page));
@@ -163,32 +161,62 @@ static int find_fragments(struct socket_view *v, uint64_t shared, struct part *p
 	return err;
 }
 
+/* Where the data of a buffer lie. */
+struct layout {
+	uint64_t length, paged, head, data, end, network;
+};
+
+static int read_layout(struct socket_view *v, uint64_t skb, struct layout *l)
+{
+	const struct {
+		const char *member;
+		uint64_t *value;
+	} members[] = { { "len", &l->length }, { "data_len", &l->paged }, { "head", &l->head }, { "data", &l->data },
+		{ "end", &l->end }, { "network_header", &l->network } };
+	int err = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(members) && !err; i++)
+		err = get(v, skb, "sk_buff", members[i].member, members[i].value);
+	return err ? err : l->paged > l->length || l->length > 64u << 20 ? -EAGAIN : 0;
+}
+
+/* Packets that were put together from fragments are a list of buffers. */
+static int find_listed(struct socket_view *v, uint64_t shared, struct part *parts, size_t *n)
+{
+	uint64_t at = 0, more = 0;
+	struct layout l;
+	int err = get(v, shared, "skb_shared_info", "frag_list", &at);
+
+	while (!err && at) {
+		err = read_layout(v, at, &l);
+		if (!err)
+			err = get(v, l.head + l.end, "skb_shared_info", "frag_list", &more);
+		if (err || more || *n == MOST_PARTS)
+			return err ? err : -ENOTSUP;
+		parts[(*n)++] = (struct part){ l.data, l.length - l.paged };
+		err = find_pages(v, l.head + l.end, parts, n);
+		if (!err)
+			err = get(v, at, "sk_buff", "next", &at);
+	}
+	return err;
+}
+
 static int read_data(struct socket_view *v, uint64_t skb, bool headers, struct socket_buffer *out)
 {
-	uint64_t length = 0, paged = 0, end = 0, head = 0, data = 0, network = 0;
-	struct part parts[MOST_FRAGS];
+	struct part parts[MOST_PARTS];
+	struct layout l;
 	size_t n = 1, total = 0;
-	int err = get(v, skb, "sk_buff", "len", &length);
+	int err = read_layout(v, skb, &l);
 
-	if (!err)
-		err = get(v, skb, "sk_buff", "data_len", &paged);
-	if (!err)
-		err = get(v, skb, "sk_buff", "end", &end);
-	if (!err)
-		err = get(v, skb, "sk_buff", "network_header", &network);
-	if (!err)
-		err = get(v, skb, "sk_buff", "head", &head);
-	if (!err)
-		err = get(v, skb, "sk_buff", "data", &data);
 	if (err)
 		return err;
-	if (paged > length || length > 64u << 20)
-		return -EAGAIN;
-	parts[0] = (struct part){ data, length - paged };
-	if (headers && network != UINT16_MAX && head + network <= data)
-		parts[0] = (struct part){ head + network, length - paged + data - head - network };
-	if (paged)
-		err = find_fragments(v, head + end, parts, &n);
+	parts[0] = (struct part){ l.data, l.length - l.paged };
+	if (headers && l.network != UINT16_MAX && l.head + l.network <= l.data)
+		parts[0] = (struct part){ l.head + l.network, l.length - l.paged + l.data - l.head - l.network };
+	if (l.paged)
+		err = find_pages(v, l.head + l.end, parts, &n);
+	if (l.paged && !err)
+		err = find_listed(v, l.head + l.end, parts, &n);
 	for (size_t i = 0; i < n && !err; i++)
 		out->size += parts[i].size;
 	out->data = err ? NULL : malloc(out->size ? out->size : 1);

@@ -140,6 +140,38 @@ static int group_make(struct maker_ctx *ctx)
 	return hear_all(1);
 }
 
+/* One that came in fragments. */
+static int fragments_make(struct maker_ctx *ctx)
+{
+	enum { PART = 1480 };
+	union address to = loopback(AF_INET);
+	char packet[IP + PART];
+	struct iphdr h = { .version = 4,
+		.ihl = 5,
+		.ttl = 64,
+		.id = htons((uint16_t)(nobodys() | 1)),
+		.protocol = (uint8_t)unassigned(),
+		.saddr = to.v4.sin_addr.s_addr,
+		.daddr = to.v4.sin_addr.s_addr };
+
+	TRY(pair_of(AF_INET, h.protocol));
+	other = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	CHECK(other >= 0);
+	fill(got.data, LARGE, 4);
+	for (int at = 0; at < LARGE; at += PART) {
+		int size = LARGE - at < PART ? LARGE - at : PART;
+
+		h.frag_off = htons((uint16_t)(at / 8 | (at + size < LARGE ? IP_MF : 0)));
+		memcpy(packet, &h, sizeof(h));
+		memcpy(packet + IP, got.data + at, (size_t)size);
+		SAME(sendto(other, packet, IP + (size_t)size, 0, &to.any, size_of(&to)), IP + size);
+	}
+	CHECK(UNTIL(poll_now(twin, POLLIN)));
+	TRY(hear_all(1));
+	SAME(expected[0].size, IP + LARGE);
+	return 0;
+}
+
 /* A ping to itself: the question that the kernel has answered, and the answer. It is not answered again. */
 
 static uint16_t checksum(const void *data, size_t size)
@@ -324,6 +356,7 @@ const struct maker makers_unread[] = {
 	MADE("raw", "packets that a raw socket has not read", raw, AF_INET),
 	MADE("raw-v6", "the same of IPv6", raw, AF_INET6),
 	{ "raw-group", "one to a group", group_make, unread_use, 0, 0, NULL },
+	{ "raw-fragments", "one that came in fragments", fragments_make, unread_use, 0, 0, NULL },
 	{ "icmp", "questions and answers of ping", icmp_make, unread_use, 0, AF_INET, NULL },
 	{ "icmp6", "the same of IPv6", icmp_make, unread_use, 0, AF_INET6, NULL },
 	MADE("icmp-refusal", "that a port is not there, of which its sender has been told", refusal, 0),
