@@ -118,13 +118,13 @@ int tcp_end_connect(struct restore *r, struct tcp_end *e)
 {
 	int err = connect_to(e);
 
+	if (err == -EADDRNOTAVAIL && inet_diag_clear(r->root_pid, &e->local, &e->peer) > 0)
+		err = connect_to(e);
 	if (err == -EADDRNOTAVAIL && e->chosen) {
 		err = bind_after_all(e);
 		if (!err)
 			err = connect_to(e);
 	}
-	if (err == -EADDRNOTAVAIL && inet_diag_clear(r->root_pid, &e->local, &e->peer) > 0)
-		err = connect_to(e);
 	if (e->chosen)
 		inet_offer_port(e->fd, 0);
 	return err;
