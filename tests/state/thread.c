@@ -3,9 +3,6 @@
 
 #include "maker.h"
 
-#include <linux/capability.h>
-#include <linux/securebits.h>
-
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -410,136 +407,6 @@ static int holes_use(struct maker_ctx *ctx)
 	return join_all(8);
 }
 
-/* A process whose first thread has ended: the others go on. */
-
-static void *outlives(void *arg)
-{
-	struct maker_ctx *ctx = arg;
-
-	if (!UNTIL(task_state(getpid()) == 'Z'))
-		_exit(9);
-	kid_live(ctx, NULL, NULL);
-}
-
-/* One inheritable, and so ambient: it outlasts a change of identity with SECBIT_NO_SETUID_FIXUP only. */
-static int ambient_capability(void)
-{
-	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
-	struct __user_cap_data_struct cap[2];
-
-	if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) || syscall(SYS_capget, &head, cap))
-		return 1;
-	cap[0].inheritable |= 1u << CAP_NET_RAW;
-	return syscall(SYS_capset, &head, cap) || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0);
-}
-
-static int leaderless_kid(struct maker_ctx *ctx)
-{
-	if (pthread_create(&threads[0], NULL, outlives, ctx))
-		return 1;
-	if (ctx->arg && ambient_capability())
-		return 1;
-	if (ctx->arg && (syscall(SYS_setresgid, 2001, 2001, 2001) || syscall(SYS_setresuid, 1001, 1001, 1001) ||
-				prctl(PR_SET_DUMPABLE, 1)))
-		return 1;
-	syscall(SYS_exit, 3);
-	return 1;
-}
-
-static pid_t kid;
-
-static int leaderless_make(struct maker_ctx *ctx)
-{
-	TRY(kid_start(ctx, leaderless_kid, NULL, &kid));
-	SAME(task_state(kid), 'Z');
-	return 0;
-}
-
-static int leaderless_use(struct maker_ctx *ctx)
-{
-	int status;
-
-	char path[64];
-
-	SAME(task_state(kid), 'Z');
-	snprintf(path, sizeof(path), "/proc/%d/status", kid);
-	SAME(proc_number(path, "Uid", 10), ctx->arg);
-	SAME(proc_number(path, "Gid", 10), ctx->arg ? 2001 : 0);
-	SAME(proc_number(path, "CapInh", 16), ctx->arg ? 1 << CAP_NET_RAW : 0);
-	SAME(proc_number(path, "CapAmb", 16), ctx->arg ? 1 << CAP_NET_RAW : 0);
-	SAME(waitpid(kid, &status, WNOHANG), 0);
-	return kids_finish(ctx);
-}
-
-/* Core-scheduling cookies: one of two threads, another of a child that shares it with a third. arg: the outside has it too. */
-
-static uint64_t cookie_of(pid_t tid)
-{
-	uint64_t cookie = 0;
-
-	return prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, tid, PR_SCHED_CORE_SCOPE_THREAD, &cookie) ? 0 : cookie;
-}
-
-static int cookie_create(void)
-{
-	return prctl(PR_SCHED_CORE, PR_SCHED_CORE_CREATE, 0, PR_SCHED_CORE_SCOPE_THREAD, 0);
-}
-
-static int cookie_kid_make(struct maker_ctx *ctx)
-{
-	return cookie_create();
-}
-
-static int cookie_inherited_use(struct maker_ctx *ctx)
-{
-	CHECK(cookie_of(0));
-	SAME(cookie_of(0), cookie_of(getppid()));
-	return 0;
-}
-
-static int cookie_kid_both(struct maker_ctx *ctx)
-{
-	TRY(cookie_kid_make(ctx));
-	return kid_start(ctx, NULL, cookie_inherited_use, NULL);
-}
-
-static int cookie_kid_use(struct maker_ctx *ctx)
-{
-	CHECK(cookie_of(0));
-	CHECK(cookie_of(0) != cookie_of(getppid()));
-	return kids_finish(ctx);
-}
-
-static void *cookie_thread(void *arg)
-{
-	wait_for(&go);
-	return (void *)(intptr_t)(cookie_of(0) != 0);
-}
-
-static int cookie_make(struct maker_ctx *ctx)
-{
-	TRY(kid_start(ctx, NULL, NULL, NULL));
-	NEED(!cookie_create());
-	if (ctx->arg)
-		return prctl(PR_SCHED_CORE, PR_SCHED_CORE_SHARE_TO, getppid(), PR_SCHED_CORE_SCOPE_THREAD, 0);
-	TRY(thread_start(&threads[0], cookie_thread, NULL));
-	return kid_start(ctx, cookie_kid_both, cookie_kid_use, NULL);
-}
-
-static int cookie_use(struct maker_ctx *ctx)
-{
-	void *answer = NULL;
-
-	CHECK(cookie_of(0));
-	SAME(cookie_of(ctx->kids[0]), 0);
-	if (!ctx->arg) {
-		let_go(&go);
-		SAME(pthread_join(threads[0], &answer), 0);
-		SAME((intptr_t)answer, 1);
-	}
-	return kids_finish(ctx);
-}
-
 /* Two threads that each turn one counter, and must not stop. */
 
 static _Atomic uint64_t turns[2];
@@ -588,11 +455,6 @@ const struct maker makers_thread[] = {
 	ROW("joining", "a thread asleep in a join", joining),
 	ROW("detached", "detached threads", detached),
 	ROW("holes", "numbers that do not follow each other", holes),
-	ROW("leaderless", "a process whose first thread has ended", leaderless),
-	{ "leaderless-uid", "the first thread ended with another identity", leaderless_make, leaderless_use, 0, 1001 },
-	{ "core-cookie", "core-scheduling cookies", cookie_make, cookie_use, MAKER_MAY_REFUSE, 0, "core-scheduling" },
-	{ "core-cookie-outside", "one that the outside has too", cookie_make, cookie_use, MAKER_MUST_REFUSE, 1,
-		"core-scheduling" },
 	ROW("spinning", "two threads that never sleep", spin),
 	{ 0 },
 };

@@ -26,7 +26,7 @@ CLI = {"tree": ["container", "run", "save", "moved"], "external": ["save", "run"
 # The maker that makes a field worth carrying, where some machines cannot: if it is skipped, the field is not judged.
 NEEDS = {
     "memory.areas.name": "advice/named", "thread_attributes.io_flusher": "attributes/io-flusher", "scheduling.util_min": "limit/clamp",
-    "scheduling.util_max": "limit/clamp", "ended_scheduling.util_min": "limit/clamp", "ended_scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "x86/cpuid", "x86_process.of": "x86/tiles", "core_scheduling.of": "thread/core-cookie", "core_scheduling.group": "thread/core-cookie", "iopl.of": "x86/iopl", "iopl.level": "x86/iopl",
+    "scheduling.util_max": "limit/clamp", "ended_scheduling.util_min": "limit/clamp", "ended_scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "x86/cpuid", "x86_process.of": "x86/tiles", "core_scheduling.of": "core_cookie/several", "core_scheduling.group": "core_cookie/several", "iopl.of": "x86/iopl", "iopl.level": "x86/iopl",
     "thread_attributes.store_bypass": "attributes/speculation", "thread_attributes.indirect_branch": "attributes/indirect-branch",
     "thread_attributes.l1d_flush": "attributes/l1d-flush", "x86_process.xfeatures": "x86/tiles",
 }
@@ -43,14 +43,14 @@ MOST = 24       # makers of other groups to try for one field
 GROUPS = {
     "process": "task zombie stopped session", "thread": "registers moment signal seccomp credentials attributes", "shmem": "shared", "regular": "file nameless marked mapped", "memfd": "marked", "descriptors": "file sharing",
     "x86": "registers moment", "iopl": "x86", "memory": "shared advice mapped", "scheduling": "limit thread", "timer_slack": "attributes thread",
-    "mempolicy": "limit advice", "credentials": "thread", "ended": "zombie thread", "thread_attributes": "attributes",
+    "mempolicy": "limit advice", "credentials": "thread", "ended": "zombie leaderless", "thread_attributes": "attributes",
     "sigaltstack": "signal thread", "itimers": "timer", "posix_timers": "timer", "pending": "signal", "shared_pending": "signal",
     "fs": "sharing", "directory": "fs file", "dev_tty": "pty_jobs", "controlling_terminal": "pty_jobs session", "device": "file",
     "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped mqueue", "continued": "stopped",
     "inotify": "watch", "fanotify": "fanotify", "watched": "watch", "namespace_file": "pseudo",
     "tcp": "every_option", "udp": "every_option", "raw": "every_option", "packet": "every_option socket", "netlink": "every_option raw",
     "semaphore_undo": "sysv_sem", "ipc_limits": "sysv_msg",
-    "tree": "name", "core_scheduling": "thread", "ended_scheduling": "zombie limit thread", "io_context": "sharing attributes",
+    "tree": "name", "core_scheduling": "core_cookie", "ended_scheduling": "zombie limit leaderless", "io_context": "sharing attributes",
 }
 
 
