@@ -253,10 +253,22 @@ static bool has_lock(const struct world *w, int description)
 	return false;
 }
 
+/* To be read it would have to be opened, of which a watch that is there, or will be, tells. */
+static bool must_be_opened(const struct world *w, int object)
+{
+	const struct object *o = &w->objects[object];
+
+	return o->kind == K_FIFO && o->written[0] > o->taken[0] && end_is_held(w, object, 1) &&
+	       !end_is_held(w, object, 0);
+}
+
 static bool is_refusable(const struct world *w)
 {
 	if (w->refusable)
 		return true;
+	for (int i = 0; i < w->n_objects; i++)
+		if (must_be_opened(w, i))
+			return true;
 	for (int i = 0; i < w->n_descriptions; i++)
 		if (w->descriptions[i].object >= 0 && has_lock(w, i) &&
 			times_in_flight(w, i) == w->descriptions[i].holders)
