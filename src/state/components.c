@@ -12,6 +12,7 @@
 	X(continued) /* before pending signals */                                                                      \
 	X(sharing)                                                                                                     \
 	X(outside_memory)                                                                                              \
+	X(locks_mapped)                                                                                                \
 	X(memory)                                                                                                      \
 	X(aio)                                                                                                         \
 	X(descriptors) /* before locks: it closes descriptors, which drops POSIX locks */                              \

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "object/descriptions.h"
+#include "state/outsiders.h"
 #include "state/owner.h"
 
 /* A file without a name that the tree maps shared, or holds open. */
@@ -130,7 +131,7 @@ static void compare(struct capture *c, const struct nameless_list *l, uint64_t d
 	const struct nameless key = { .dev = dev, .ino = ino };
 	const struct nameless *found = bsearch(&key, l->list, l->n, sizeof(*l->list), by_inode);
 
-	if (found && (found->written || written))
+	if (found && (found->written || written) && !is_spores_own(pid))
 		refused(c->ps,
 			BLAME_PROCESS(found->process, .object = found->object,
 				.remedy = "give it up there, or name a tree that holds that process too"),
@@ -181,24 +182,17 @@ static void compare_descriptors(struct capture *c, const struct nameless_list *l
 	}
 }
 
-static int compare_all(struct capture *c, const struct nameless_list *l)
+struct comparing {
+	struct capture *c;
+	const struct nameless_list *list;
+};
+
+static void compare_one(void *arg, pid_t pid, int dir)
 {
-	_cleanup_free_ int *pids = NULL;
-	size_t n = 0;
-	int r = procfs_numbers(AT_FDCWD, "/proc", &pids, &n);
+	const struct comparing *w = arg;
 
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		_cleanup_fd_ int dir = -1;
-
-		if (pids[i] == getpid() || tree_find(c->tree, pids[i]))
-			continue;
-		dir = procfs_open_pid(pids[i]);
-		if (dir < 0)
-			continue;
-		compare_mappings(c, l, dir, pids[i]);
-		compare_descriptors(c, l, dir, pids[i]);
-	}
-	return r;
+	compare_mappings(w->c, w->list, dir, pid);
+	compare_descriptors(w->c, w->list, dir, pid);
 }
 
 /* In the look that comes just before a capture: mappings were read then. */
@@ -215,7 +209,7 @@ static int outside_memory_look(struct capture *c)
 	}
 	if (r == 0 && read && l.n) {
 		merge(&l);
-		r = compare_all(c, &l);
+		r = outsiders_each(t, compare_one, &(struct comparing){ c, &l });
 	}
 	free(l.list);
 	return r < 0 ? failed(c->ps, BLAME(.object = "shared memory"), r, "cannot be looked at: %s", strerror(-r)) : 0;

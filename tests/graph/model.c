@@ -184,6 +184,18 @@ static void forget_locks(struct object *o, int description)
 			o->bytes[at].sort = LOCK_NONE;
 }
 
+static bool has_lock(const struct world *w, int description)
+{
+	const struct object *o = &w->objects[w->descriptions[description].object];
+
+	if (o->locked_by == description || w->descriptions[description].leased)
+		return true;
+	for (int at = 0; at < MAX_PLACES; at++)
+		if (o->bytes[at].sort == LOCK_OFD && o->bytes[at].owner == description)
+			return true;
+	return false;
+}
+
 /* Nobody has it any more: its locks, its registrations and what was on its way to it go with it. */
 static void forget(struct world *w, int description)
 {
@@ -191,6 +203,8 @@ static void forget(struct world *w, int description)
 	struct object *post = &w->objects[d->object];
 	int object = d->object;
 
+	/* A mapping may be of it, and would hold them on, which is refused. */
+	w->refusable |= has_lock(w, description) && is_mapped(w, object);
 	d->object = -1;
 	if (!end_is_held(w, object, d->end))
 		w->refusable |= tells_an_error(w, post, d->end) || waits(w, object);
@@ -240,18 +254,6 @@ void drop_all(struct world *w, struct table *t)
 }
 
 /* --- what must not happen --- */
-
-static bool has_lock(const struct world *w, int description)
-{
-	const struct object *o = &w->objects[w->descriptions[description].object];
-
-	if (o->locked_by == description || w->descriptions[description].leased)
-		return true;
-	for (int at = 0; at < MAX_PLACES; at++)
-		if (o->bytes[at].sort == LOCK_OFD && o->bytes[at].owner == description)
-			return true;
-	return false;
-}
 
 /* To be read it would have to be opened, of which a watch that is there, or will be, tells. */
 static bool must_be_opened(const struct world *w, int object)

@@ -288,6 +288,8 @@ static void terminal_facts(
 	terminal_number(o, prefix, "locked", dup, TIOCGPTLCK);
 	terminal_number(o, prefix, "exclusive", dup, TIOCGEXCL);
 	terminal_number(o, prefix, "line discipline", dup, TIOCGETD);
+	/* What was written just now lies in a buffer of the driver's, and poll hands it on. */
+	poll(&(struct pollfd){ .fd = dup, .events = POLLIN }, 1, 0);
 	terminal_number(o, prefix, "readable bytes", dup, FIONREAD);
 	terminal_number(o, prefix, "unsent bytes", dup, TIOCOUTQ);
 	terminal_id(o, prefix, "foreground group", dup, TIOCGPGRP);

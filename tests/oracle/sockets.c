@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "oracle.h"
 
@@ -144,12 +145,26 @@ static int steady_window(const struct tcp_info *info)
 	return (info->tcpi_unacked && !fin_only) || info->tcpi_notsent_bytes ? -1 : (int)info->tcpi_snd_wnd;
 }
 
+/* What was sent a moment ago is acknowledged a moment later, by delayed acknowledgements after 40 ms at the most, or not before the program does something. */
+static int read_info(int dup, struct tcp_info *info)
+{
+	socklen_t len = sizeof(*info);
+
+	for (int ms = 0; ms < 60; ms += 5) {
+		if (getsockopt(dup, IPPROTO_TCP, TCP_INFO, info, &len) < 0)
+			return -1;
+		if (info->tcpi_state == 10 /* listening */ || !info->tcpi_unacked || info->tcpi_notsent_bytes)
+			return 0;
+		usleep(5000);
+	}
+	return 0;
+}
+
 static void tcp_facts(struct oracle *o, const char *prefix, int dup)
 {
 	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
 
-	if (getsockopt(dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+	if (read_info(dup, &info) < 0)
 		return;
 	fact(o, prefix, "tcp", "state %u", steady_state(&info));
 	if (info.tcpi_state == 10)

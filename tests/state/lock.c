@@ -5,6 +5,7 @@
 
 #include <sched.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 
 enum kind { FLOCK, POSIX, OFD };
 
@@ -296,6 +297,27 @@ static int unlinked_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The open file stays as long as it is mapped, and its lock with it. */
+static int mapped_make(struct maker_ctx *ctx)
+{
+	struct flock l = { .l_type = F_WRLCK };
+
+	TRY(open_file(ctx));
+	far_end[0] = open(ctx->path, O_RDWR);
+	CHECK(!ftruncate(fd, PAGE));
+	CHECK(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED);
+	CHECK(!(ctx->arg == OFD ? fcntl(fd, F_OFD_SETLK, &l) : flock(fd, LOCK_EX)));
+	return close(fd);
+}
+
+static int mapped_use(struct maker_ctx *ctx)
+{
+	struct flock l = { .l_type = F_WRLCK };
+
+	SAME(ctx->arg == OFD ? fcntl(far_end[0], F_OFD_SETLK, &l) : flock(far_end[0], LOCK_EX | LOCK_NB), -1);
+	return 0;
+}
+
 /* A lease: its holder is told before somebody opens the file. */
 
 static volatile sig_atomic_t told;
@@ -380,6 +402,10 @@ const struct maker makers_lock[] = {
 	{ "flock-table", "flock by a child that shares the descriptor table", table_make, table_use, 0, FLOCK },
 	{ "flock-both", "flock shared by two processes", both_make, both_use, 0, FLOCK },
 	{ "flock-unlinked", "flock on an unlinked file", unlinked_make, unlinked_use },
+	{ "flock-mapped", "flock that only a mapping of the file still holds", mapped_make, mapped_use,
+		MAKER_MUST_REFUSE, FLOCK, "only a mapping still holds" },
+	{ "ofd-mapped", "an OFD lock that only a mapping of the file still holds", mapped_make, mapped_use,
+		MAKER_MUST_REFUSE, OFD, "only a mapping still holds" },
 	HELD("posix-shared", "a record lock, shared", POSIX),
 	HELD("posix-exclusive", "a record lock, exclusive", POSIX | EXCLUSIVE),
 	WAITED("posix-waited", "a record lock, waited for", POSIX),
