@@ -56,6 +56,21 @@ static const struct field user_fields[] = {
 	FIELD_END,
 };
 
+static const struct field provided_fields[] = {
+	FIELD_UINT(struct io_uring_provided, group, "group", "number of the group"),
+	FIELD_HEX(struct io_uring_provided, address, "address", "of the ring of buffers, or of the first buffer"),
+	FIELD_UINT(struct io_uring_provided, size, "size", "in a list: bytes of each buffer"),
+	FIELD_UINT(struct io_uring_provided, number, "number", "number of the first"),
+	FIELD_UINT(struct io_uring_provided, count, "count", "how many lie one behind the other; 0: the list is empty"),
+	FIELD_UINT(
+		struct io_uring_provided, ring_entries, "ring_entries", "room in the ring of buffers; 0: it is a list"),
+	FIELD_UINT(struct io_uring_provided, taken, "taken", "how many the kernel has taken"),
+	FIELD_BOOL(struct io_uring_provided, incremental, "incremental", "IOU_PBUF_RING_INC"),
+	FIELD_REF(struct io_uring_provided, process, "process", "process", REF_LATE,
+		"in whose memory the ring of buffers is"),
+	FIELD_END,
+};
+
 static const struct field restriction_fields[] = {
 	FIELD_BOOL(struct io_uring_restrictions, registered, "registered", "there are some, from when it is enabled"),
 	FIELD_HEX(struct io_uring_restrictions, register_ops, "register_ops", "bits of IORING_REGISTER_* allowed"),
@@ -99,6 +114,8 @@ static const struct field io_uring_fields[] = {
 		"it has ended: nobody may any more"),
 	FIELD_SINCE(2, UINT, struct io_uring_state, buffer_slots, "buffer_slots", "room for registered buffers"),
 	FIELD_SINCE(2, LIST, struct io_uring_state, buffers, n_buffers, "buffers", buffer_fields, "registered buffers"),
+	FIELD_SINCE(2, LIST, struct io_uring_state, provided, n_provided, "provided", provided_fields,
+		"buffers for requests to choose from"),
 	FIELD_SINCE(2, LIST, struct io_uring_state, personalities, n_personalities, "personalities", personality_fields,
 		"registered personalities"),
 	FIELD_SINCE(2, UINT, struct io_uring_state, next_personality, "next_personality",
@@ -206,8 +223,6 @@ static void look_at_registered(struct ring *g)
 
 	if (restricted && RING(g, "drain_disabled"))
 		ring_refuse(g, NULL, "with restrictions, after requests that asked for no completion");
-	if (ring_has_any(g, "io_bl_xa"))
-		ring_refuse(g, "unregister them before the checkpoint", "with provided buffers");
 	if (ring_has_any(g, "zcrx_ctxs"))
 		ring_refuse(g, NULL, "that receives without copying (IORING_REGISTER_ZCRX_IFQ)");
 	if (OF(g, WITHIN(g, "param_region"), "io_mapped_region", "nr_pages"))

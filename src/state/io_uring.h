@@ -61,6 +61,17 @@ struct io_uring_user {
 	object_id thread;
 };
 
+/* A ring of buffers in a process's memory (ring_entries is not 0), or neighbours of a list that the kernel keeps, in its order. */
+struct io_uring_provided {
+	uint64_t group;
+	uint64_t address;
+	uint64_t size, number,
+		count; /* of a list: of each buffer, of the first, and how many; none: the list is empty */
+	uint64_t ring_entries, taken;
+	bool incremental; /* taken in pieces */
+	object_id process;
+};
+
 struct io_uring_restrictions {
 	bool registered;
 	uint64_t register_ops, sqe_ops; /* bits */
@@ -92,6 +103,8 @@ struct io_uring_state {
 	uint64_t buffer_slots;
 	struct io_uring_buffer *buffers;
 	size_t n_buffers;
+	struct io_uring_provided *provided;
+	size_t n_provided;
 	struct io_uring_personality *personalities;
 	size_t n_personalities;
 	uint64_t next_personality;
@@ -164,6 +177,20 @@ int ring_stand_in(struct ring_made *g, const struct io_uring_state *s);
 void ring_push(const struct ring_made *g, void *at, size_t size);
 void ring_pull(const struct ring_made *g, void *at, size_t size);
 
+/* --- io_uring_provided.c */
+bool provided_is_possible(const struct io_uring_state *s);
+void provided_queue(struct build *b, const struct io_uring_provided *p, uint32_t fetched);
+bool provided_request(const struct io_uring_state *s, uint64_t n, int zeros, struct io_uring_sqe *out);
+
+/* Contents of rings of buffers, while others stand there to be taken: each NULL, if none are. */
+struct lent {
+	void **contents;
+};
+
+/* byte: where whoever submits the requests has one to spare. 0 or negative errno. */
+int provided_lend(struct restore *r, const struct io_uring_state *s, uint64_t byte, struct lent *lent);
+int provided_give_back(struct restore *r, const struct io_uring_state *s, struct lent *lent);
+
 /* --- io_uring_wind.c */
 
 /* What is left to be done until its counters are where they were. */
@@ -175,6 +202,9 @@ struct winding {
 	uint64_t posted;   /* not counting those whose places the keeper does not know to be free yet */
 	uint64_t head;	   /* up to here the program had taken them */
 	uint32_t turn;	   /* requests at a time */
+	uint64_t provided; /* of the plain ones so many have been what provides buffers, and takes them */
+	uint32_t some;	   /* of those, in the turn that is prepared */
+	int zeros;	   /* what these read: /dev/zero, in who submits them */
 };
 
 /* By how much submissions are ahead of completions. */

@@ -279,6 +279,8 @@ static int capture_registered(struct ring *g, struct io_uring_state *s)
 		r = capture_eventfd(g, &all, s);
 	if (r == 0)
 		r = capture_personalities(g, s);
+	if (r == 0)
+		r = io_uring_capture_provided(g, s);
 	return r < 0 ? r : io_uring_capture_buffers(g, s);
 }
 

@@ -123,9 +123,9 @@ static void region_free(struct region *r)
 	free(r->pages);
 }
 
-static int read_pages(struct ring *g, const char *member, struct region *out)
+static int read_pages(struct ring *g, uint64_t region, struct region *out)
 {
-	uint64_t region = WITHIN(g, member), list = OF(g, region, "io_mapped_region", "pages");
+	uint64_t list = OF(g, region, "io_mapped_region", "pages");
 
 	out->n = OF(g, region, "io_mapped_region", "nr_pages");
 	out->pages = calloc(out->n + 1, sizeof(*out->pages));
@@ -142,10 +142,10 @@ static int capture_places(struct ring *g, struct io_uring_state *s)
 	struct region rings = { 0 }, sqes = { 0 };
 	struct page_array array;
 	struct tree *t = g->c->tree;
-	int err = read_pages(g, "ring_region", &rings);
+	int err = read_pages(g, WITHIN(g, "ring_region"), &rings);
 
 	if (!err)
-		err = read_pages(g, "sq_region", &sqes);
+		err = read_pages(g, WITHIN(g, "sq_region"), &sqes);
 	if (!err)
 		err = page_array_find(g->c, &array);
 	for (size_t i = 0; !err && i < t->n_processes; i++) {
@@ -161,6 +161,28 @@ static int capture_places(struct ring *g, struct io_uring_state *s)
 		}
 	}
 	return err ? err : ring_refuse(g, NULL, "whose memory (IORING_SETUP_NO_MMAP) no process has in place any more");
+}
+
+#define USER_PROVIDED 2 /* IO_REGION_F_USER_PROVIDED */
+
+int io_uring_find_region(struct ring *g, uint64_t region, uint64_t *address, object_id *process)
+{
+	_cleanup_(region_free)
+	struct region all = { 0 };
+	uint64_t flags = OF(g, region, "io_mapped_region", "flags");
+	struct page_array array;
+	struct tree *t = g->c->tree;
+	int err = g->error ? g->error : flags & USER_PROVIDED ? read_pages(g, region, &all) : -ENOENT;
+
+	if (!err)
+		err = page_array_find(g->c, &array);
+	for (size_t i = 0; !err && i < t->n_processes; i++) {
+		*address = t->processes[i]->zombie ? 0 : find_region(&array, t->processes[i], all.pages, all.n);
+		*process = t->processes[i]->id;
+		if (*address)
+			return 0;
+	}
+	return err ? err : -ENOENT;
 }
 
 int io_uring_capture_late(struct ring *g, struct io_uring_state *s)

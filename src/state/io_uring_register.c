@@ -110,6 +110,9 @@ bool ring_has_memory_of(const struct io_uring_state *s, const struct new_process
 	for (size_t i = 0; i < s->n_buffers; i++)
 		if (s->buffers[i].process == p->id)
 			return true;
+	for (size_t i = 0; i < s->n_provided; i++)
+		if (s->provided[i].ring_entries && s->provided[i].process == p->id)
+			return true;
 	return false;
 }
 
@@ -127,6 +130,15 @@ void ring_queue_memory(struct build *b, const struct ring_made *g)
 		queue_buffer(b, &g->s->buffers[i], fetched);
 	}
 	ring_drop(b, fetched);
+	for (size_t i = 0; i < g->s->n_provided; i++) {
+		const struct io_uring_provided *p = &g->s->provided[i];
+
+		if (!p->ring_entries || p->process != b->process->id)
+			continue;
+		fetched = ring_fetch(b, g);
+		provided_queue(b, p, fetched);
+		ring_drop(b, fetched);
+	}
 }
 
 /* --- personalities --- */

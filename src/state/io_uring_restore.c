@@ -125,6 +125,12 @@ static bool has_tasks(const struct restore *r, const struct io_uring_state *s)
 		if (!p || p->zombie)
 			return false;
 	}
+	for (size_t i = 0; i < s->n_provided; i++) {
+		const struct new_process *p = restore_process(r, s->provided[i].process);
+
+		if (s->provided[i].ring_entries && (!p || p->zombie))
+			return false;
+	}
 	if (io_uring_is_late(s)) {
 		const struct new_process *p = restore_process(r, s->process);
 
@@ -163,9 +169,9 @@ static bool is_possible(const struct io_uring_state *s)
 	       s->sq_entries <= s->cq_entries && s->rings.size >= sizeof(struct io_uring_params) &&
 	       s->rings.size <= BLOB_MAX && s->sqes.size <= BLOB_MAX && are_possible_files(s) &&
 	       are_possible_buffers(s) && are_possible_counters(s) && is_possible_submitter(s) && is_possible_late(s) &&
-	       s->clock <= INT32_MAX && s->napi.tracking <= UINT8_MAX && s->restrictions.flags_allowed <= UINT8_MAX &&
-	       s->restrictions.flags_required <= UINT8_MAX && s->workers_bounded <= INT32_MAX &&
-	       s->workers_unbounded <= INT32_MAX;
+	       provided_is_possible(s) && s->clock <= INT32_MAX && s->napi.tracking <= UINT8_MAX &&
+	       s->restrictions.flags_allowed <= UINT8_MAX && s->restrictions.flags_required <= UINT8_MAX &&
+	       s->workers_bounded <= INT32_MAX && s->workers_unbounded <= INT32_MAX;
 }
 
 /* Of version 1, which had no such thing. */

@@ -4,6 +4,7 @@
  * that was it does that, and winds the ring on itself, as many turns in each round as fit a batch. What is registered, with the ring or by restrictions forbidden, comes before.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,6 +26,10 @@ struct turning {
 	struct new_thread *submitter; /* NULL: anybody, or nobody any more */
 	uint64_t head_at;	      /* where that has the word that tells what it took */
 	struct winding winding;
+	struct lent lent;
+	int zeros; /* /dev/zero, and the number that it has for a while in the submitter: each its own, since two may share a table */
+	int number;
+	uint8_t byte;
 	bool enabled;
 };
 
@@ -90,6 +95,33 @@ static int register_ring(struct restore *r, struct turning *t)
 		   : 0;
 }
 
+/* A byte that whoever submits has to spare: the keeper, or in a ring of buffers the number of one, which nobody needs meanwhile. */
+static int lend_buffers(struct restore *r, struct turning *t)
+{
+	const struct io_uring_provided *p = NULL;
+
+	for (size_t i = 0; i < t->s->n_provided; i++)
+		if (t->s->provided[i].ring_entries && t->s->provided[i].taken)
+			p = &t->s->provided[i];
+	if (!p)
+		return 0;
+	if (t->submitter && t->submitter->process->id != p->process)
+		return -EXDEV;
+	t->zeros = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	if (t->zeros < 0)
+		return -errno;
+	t->winding.zeros = t->submitter ? t->number : t->zeros;
+	return provided_lend(r, t->s,
+		t->submitter ? p->address + offsetof(struct io_uring_buf, bid) : (uintptr_t)&t->byte, &t->lent);
+}
+
+static int wind_by_keeper(struct restore *r, struct turning *t)
+{
+	int err = lend_buffers(r, t);
+
+	return err ? err : call_in_child(enable_and_wind, t); /* it is a user of the ring's until it ends */
+}
+
 static int begin_ring(struct restore *r, struct turning *t)
 {
 	wind_silently(t->g);
@@ -99,9 +131,9 @@ static int begin_ring(struct restore *r, struct turning *t)
 		return 0;
 	t->submitter = t->s->submitter ? owner_thread(r, t->s->submitter) : NULL;
 	if (!t->submitter)
-		return call_in_child(enable_and_wind, t); /* it is a user of the ring's until it ends */
+		return wind_by_keeper(r, t);
 	t->head_at = find_head(r, t);
-	return 0;
+	return lend_buffers(r, t);
 }
 
 static int end_ring(struct restore *r, struct turning *t)
@@ -110,6 +142,8 @@ static int end_ring(struct restore *r, struct turning *t)
 
 	if (!err)
 		err = wind_end(t->g);
+	if (!err)
+		err = provided_give_back(r, t->s, &t->lent);
 
 	return err ? failed(r->ps, BLAME(.object = "io_uring"), err, "cannot be brought to where it was: %s",
 			     strerror(-err))
@@ -154,6 +188,17 @@ static bool is_busy(const struct turning *t)
 	return t->submitter && (!t->enabled || !wind_is_done(&t->winding)) && !(t->enabled && is_polled(t));
 }
 
+static void wind_with_zeros(struct build *b, struct turning *t)
+{
+	uint32_t fetched = build_fetch(b, "fetching /dev/zero", t->zeros);
+
+	batch_use(b->batch, batch_call(b->batch, "dup3 of /dev/zero", SYS_dup3, 0, (uint64_t)t->number, O_CLOEXEC), 0,
+		fetched);
+	wind_queue(&t->winding, t->g, b, t->head_at);
+	batch_call(b->batch, "close of /dev/zero", SYS_close, (uint64_t)t->number);
+	batch_use(b->batch, batch_call(b->batch, "close of /dev/zero", SYS_close, 0), 0, fetched);
+}
+
 static int queue_ring(struct build *b, struct turning *t)
 {
 	int err = t->enabled ? wind_prepare(&t->winding, t->g) : 0;
@@ -161,6 +206,10 @@ static int queue_ring(struct build *b, struct turning *t)
 
 	if (err)
 		return err;
+	if (t->enabled && t->winding.some && t->lent.contents) {
+		wind_with_zeros(b, t);
+		return 0;
+	}
 	if (t->enabled) {
 		wind_queue(&t->winding, t->g, b, t->head_at);
 		return 0;
@@ -205,6 +254,8 @@ static int queue_all(struct rounds_of_rings *all, struct callers *callers)
 
 /* --- all --- */
 
+#define NUMBER_FIRST 64
+
 static int collect(struct restore *r, struct rounds_of_rings *all)
 {
 	size_t n;
@@ -219,6 +270,8 @@ static int collect(struct restore *r, struct rounds_of_rings *all)
 		t->rec = &rec[i];
 		t->s = rec[i].state;
 		t->g = restore_made(r, rec[i].id)->data;
+		t->zeros = -1;
+		t->number = NUMBER_FIRST + (int)i;
 		all->n += t->g != NULL;
 	}
 	return 0;
@@ -281,6 +334,7 @@ static void end(struct callers *callers)
 	struct rounds_of_rings *all = callers->state;
 
 	for (size_t i = 0; all && i < all->n; i++) {
+		close_fd(&all->list[i].zeros);
 		all->list[i].g->fd = -1; /* the restore's, like any other */
 		ring_unmake(all->list[i].g);
 	}

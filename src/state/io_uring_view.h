@@ -42,4 +42,9 @@ int io_uring_capture_buffers(struct ring *g, struct io_uring_state *s);
 /* io_uring_capture_late.c: who has to make it. The same */
 int io_uring_capture_late(struct ring *g, struct io_uring_state *s);
 
+/* A region of memory that the ring has from a process (struct io_mapped_region): where. -ENOENT: it has none, or no process has it in place any more. */
+int io_uring_find_region(struct ring *g, uint64_t region, uint64_t *address, object_id *process);
+/* io_uring_provided.c. The same */
+int io_uring_capture_provided(struct ring *g, struct io_uring_state *s);
+
 #define RING_LINK "anon_inode:[io_uring]"

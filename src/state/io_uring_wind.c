@@ -136,6 +136,23 @@ static int let_poll(const struct ring_made *g, uint32_t n)
 	return -ETIMEDOUT;
 }
 
+/* The next of those that provide buffers, or take them: how many. They take the places of some that do nothing. */
+static uint32_t queue_provided(struct winding *w, const struct ring_made *g, uint64_t most)
+{
+	uint32_t at = get_word(g, g->p.sq_off.head), n = 0;
+	struct io_uring_sqe request;
+
+	for (; !w->silent && n < MIN(most, (uint64_t)w->turn); n++) {
+		if (!provided_request(g->s, w->provided, w->zeros, &request))
+			break;
+		memcpy(g->sqes + (size_t)((at + n) & (g->p.sq_entries - 1)) * g->stride, &request, sizeof(request));
+		w->provided++;
+	}
+	if (n)
+		ring_push(g, g->sqes, g->sqes_size);
+	return n;
+}
+
 /* --- completions that no request asked for --- */
 
 #define MESSAGES 64 /* at a time */
@@ -197,8 +214,12 @@ int wind(struct winding *w, struct ring_made *g)
 	while (r == 0 && (w->silent || w->plain)) {
 		uint64_t *left = queue_next(w, g);
 
-		for (uint32_t n; r == 0 && *left; *left -= n) {
-			n = (uint32_t)MIN(*left, (uint64_t)w->turn);
+		for (uint32_t n, provided = 0; r == 0 && *left; *left -= n) {
+			n = queue_provided(w, g, *left);
+			if (!n && provided)
+				queue_requests(g, 0);
+			provided = n;
+			n = n ? n : (uint32_t)MIN(*left, (uint64_t)w->turn);
 			r = is_polled(g) ? let_poll(g, n) : enter(g, n, 0);
 			if (left == &w->plain)
 				advance(g, take(w, n));
@@ -216,6 +237,7 @@ int wind_prepare(struct winding *w, struct ring_made *g)
 	if (!w->silent && !w->plain)
 		return pass_messages(w, g, false);
 	queue_next(w, g);
+	w->some = queue_provided(w, g, MIN(w->plain, room(w, g)));
 	return 0;
 }
 
@@ -252,9 +274,9 @@ static void queue_turns(struct winding *w, const struct ring_made *g, struct bui
 {
 	const bool silent = w->silent;
 	uint64_t *left = silent ? &w->silent : &w->plain;
-	uint32_t fetched = ring_fetch(b, g), turns = 0, n;
+	uint32_t fetched = ring_fetch(b, g), turns = w->some ? TURNS - 1 : 0, n;
 
-	for (; turns < TURNS && (n = next_turn(w, g, *left, head_at)); turns++, *left -= n) {
+	for (; turns < TURNS && (n = w->some ? w->some : next_turn(w, g, *left, head_at)); turns++, *left -= n) {
 		if (add_enter(b, fetched, n, 0) - fetched >= RING_SEGMENT) {
 			ring_drop(b, fetched);
 			fetched = ring_fetch(b, g);
