@@ -319,8 +319,8 @@ int socket_queue_read(int fd, int type, int pid_ns, struct socket_queue *out)
 		inside = 0; /* never connected */
 	if (ready.revents & POLLERR) {
 		p.end = inside + !!(ready.revents & POLLPRI);
-		if (type != SOCK_STREAM && inside)
-			return -EUCLEAN;
+		if (type != SOCK_STREAM)
+			return -EUCLEAN; /* the first may be an empty one */
 	}
 	if (p.end == 0)
 		return 0;

@@ -32,6 +32,6 @@ struct socket_queue {
 };
 
 /* pid_ns: a descriptor of the pid namespace that credentials are told in; -1: this process's own. */
-/* -ENOTSUP: a byte out of band whose place cannot be told. -EUCLEAN: an error is to be told before any of it, and a look would take that. */
+/* -ENOTSUP: a byte out of band whose place cannot be told. -EUCLEAN: not of a stream: an error is to be told before any of it, and a look would take that. */
 int socket_queue_read(int fd, int type, int pid_ns, struct socket_queue *out);
 void socket_queue_free(struct socket_queue *q); /* and closes the descriptors */

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -144,6 +146,13 @@ static int find_in_flight(struct capture *c, const struct file_look *f, const st
 	return err;
 }
 
+static int first_size(int fd)
+{
+	int size = 0;
+
+	return ioctl(fd, SIOCINQ, &size) < 0 ? 0 : size;
+}
+
 static int read_queue(struct capture *c, struct socket_look *s)
 {
 	struct file_look *f = (struct file_look *)s->description->look;
@@ -153,6 +162,12 @@ static int read_queue(struct capture *c, struct socket_look *s)
 	if (fd < 0 || err)
 		return fd < 0 ? fd : err;
 	err = socket_queue_read(fd, s->type, ns, &s->queue);
+	if (err == -EUCLEAN && s->hidden.known)
+		err = unix_read_behind_error(c, &s->hidden, &s->queue) ? -EUCLEAN : 0;
+	else if (err == -EUCLEAN && first_size(fd) == 0)
+		err = 0;
+	if (s->type == SOCK_STREAM && (!err || err == -ENOTSUP) && unix_place_mark(c, &s->hidden, &s->queue) == 0)
+		err = 0;
 	if (err == -ENOTSUP)
 		return refused(c->ps, BLAME_FILE(f), "where its out-of-band byte stands cannot be told");
 	if (err == -EUCLEAN)

@@ -21,6 +21,7 @@ struct reading {
 	uint64_t level;				/* how deep the tree's pid namespace is */
 	uint64_t at_pid, at_uid, at_gid, at_fp; /* in a buffer */
 	bool empty;	 /* only these are asked for, with the senders' names; of others the size */
+	bool names;	 /* of the senders, too */
 	uint64_t urgent; /* the buffer with the byte out of band; 0: there is none */
 };
 
@@ -166,7 +167,7 @@ static int read_all(struct reading *r, struct socket_view *v, uint64_t sock, str
 		m->size = b.list[i].size;
 		if (!r->empty || !m->size)
 			err = read_message(r, &b.list[i], m);
-		if (!err && r->empty && !m->size)
+		if (!err && r->names && (!r->empty || !m->size))
 			err = read_name(r->c, b.list[i].sock, m);
 	}
 	socket_buffers_free(&b);
@@ -183,9 +184,9 @@ static int read_end(struct capture *c, struct socket_view *v, uint64_t sock, str
 	return err ? err : read_all(&r, v, sock, out);
 }
 
-int unix_empty_read(struct capture *c, uint64_t sock, struct socket_queue *out)
+int unix_own_read(struct capture *c, uint64_t sock, bool empty, struct socket_queue *out)
 {
-	struct reading r = { .c = c, .empty = true };
+	struct reading r = { .c = c, .names = true, .empty = empty };
 	struct socket_view *v = NULL;
 	uint64_t at = 0;
 	int err = sockets_view(c, &v);

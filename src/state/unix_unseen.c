@@ -47,7 +47,7 @@ int unix_add_empty(struct capture *c, const struct socket_hidden *h, struct sock
 
 	if (!h->known || h->queued <= q->n)
 		return 0;
-	err = unix_empty_read(c, h->sock, &all);
+	err = unix_own_read(c, h->sock, true, &all);
 	if (!err)
 		err = merge(&all, q);
 	socket_queue_free(&all);
@@ -69,4 +69,57 @@ bool unix_ends_at_mark(struct capture *c, const struct socket_hidden *h)
 		kernel_peek_member(c->kernel, h->sock, "unix_sock", "oob_skb", &data) < 0)
 		return false;
 	return length && consumed == length && data != last;
+}
+
+int unix_read_behind_error(struct capture *c, const struct socket_hidden *h, struct socket_queue *q)
+{
+	return h->known ? unix_own_read(c, h->sock, false, q) : -EOPNOTSUPP;
+}
+
+/* How many bytes are to be read before that buffer. */
+static int bytes_before(struct capture *c, uint64_t sock, uint64_t buffer, uint64_t *bytes)
+{
+	uint64_t queue = 0, at = 0, cb = 0, length = 0, offset = 0;
+	uint32_t consumed = 0;
+	int err = kernel_peek_address(c->kernel, 0, "unix_skb_parms", "consumed", &offset);
+
+	if (!err)
+		err = kernel_peek_address(c->kernel, sock, "sock", "sk_receive_queue", &queue);
+	if (!err)
+		err = kernel_peek_member(c->kernel, queue, "sk_buff_head", "next", &at);
+	while (!err && at != buffer) {
+		if (at == queue)
+			return -EAGAIN;
+		err = kernel_peek_member(c->kernel, at, "sk_buff", "len", &length);
+		if (!err)
+			err = kernel_peek_address(c->kernel, at, "sk_buff", "cb", &cb);
+		if (!err)
+			err = kernel_peek_bytes(c->kernel, cb + offset, &consumed, sizeof(consumed));
+		*bytes += length - consumed;
+		if (!err)
+			err = kernel_peek_member(c->kernel, at, "sk_buff", "next", &at);
+	}
+	return err;
+}
+
+int unix_place_mark(struct capture *c, const struct socket_hidden *h, struct socket_queue *q)
+{
+	uint64_t buffer = 0, bytes = 0;
+	int err = h->known ? kernel_peek_member(c->kernel, h->sock, "unix_sock", "oob_skb", &buffer) : -EOPNOTSUPP;
+
+	if (err || !buffer)
+		return err;
+	err = bytes_before(c, h->sock, buffer, &bytes);
+	for (size_t i = 0; i < q->n && !err; i++) {
+		if (q->list[i].mark == MARK_OUT_OF_BAND)
+			q->list[i].mark = MARK_NONE;
+		if (!bytes && q->list[i].size) {
+			q->list[i].mark = MARK_OUT_OF_BAND;
+			return 0;
+		}
+		if (q->list[i].size > bytes)
+			return -ENOTSUP;
+		bytes -= q->list[i].size;
+	}
+	return err ? err : -ENOTSUP;
 }

@@ -159,6 +159,34 @@ static int reset_make(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Records that are to be read behind that error; one is empty, one has a descriptor. */
+static int reset_records_make(struct maker_ctx *ctx)
+{
+	ctx->arg = SOCK_SEQPACKET;
+	TRY(pair_make(ctx));
+	TRY(says(fds[0], "never read"));
+	TRY(says(fds[1], ""));
+	TRY(says(fds[1], "one"));
+	TRY(send_with(fds[1], "two", (int[]){ fds[0] }, 1, NULL));
+	close(fds[1]);
+	return 0;
+}
+
+static int reset_records_use(struct maker_ctx *ctx)
+{
+	char c;
+	int got;
+
+	SAME(recv(fds[0], &c, 1, MSG_DONTWAIT), -1);
+	SAME(errno, ECONNRESET);
+	TRY(hears(fds[0], ""));
+	TRY(hears(fds[0], "one"));
+	TRY(receive(fds[0], "two", 3, &got, 1, NULL));
+	SAME(option_of(got, SO_TYPE), SOCK_SEQPACKET);
+	close(got);
+	return hangs_up(fds[0]);
+}
+
 static int reset_use(struct maker_ctx *ctx)
 {
 	char c;
@@ -223,6 +251,31 @@ static int oob_make(struct maker_ctx *ctx)
 	if (ctx->arg == 5)
 		TRY(hears(fds[1], "ab"));
 	return 0;
+}
+
+/* Behind a descriptor. */
+static int oob_behind_make(struct maker_ctx *ctx)
+{
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+	TRY(says(fds[0], "ab"));
+	TRY(send_with(fds[0], "with", (int[]){ fds[0] }, 1, NULL));
+	NEED(send(fds[0], "!", 1, MSG_OOB) == 1);
+	return says(fds[0], "cd");
+}
+
+static int oob_behind_use(struct maker_ctx *ctx)
+{
+	char c = 0, text[8] = "";
+	int got;
+
+	SAME(poll_now(fds[1], POLLPRI), POLLPRI);
+	SAME(recv(fds[1], &c, 1, MSG_OOB | MSG_DONTWAIT), 1);
+	SAME(c, '!');
+	SAME(recv(fds[1], text, 2, 0), 2);
+	CHECK(!strcmp(text, "ab"));
+	TRY(receive(fds[1], "with", 4, &got, 1, NULL));
+	close(got);
+	return hears(fds[1], "cd");
 }
 
 static int oob_use(struct maker_ctx *ctx)
@@ -453,6 +506,7 @@ const struct maker makers_unix_stream[] = {
 	{ "records", "records, empty ones among them", records_make, records_use, 0, SOCK_SEQPACKET, NULL },
 	{ "orphan", "the peer was closed, after it had sent something", orphan_make, orphan_use, 0, SOCK_STREAM, NULL },
 	{ "orphan-seqpacket", "the same of seqpacket", orphan_make, orphan_use, 0, SOCK_SEQPACKET, NULL },
+	ROW("reset-records", "the same with records to be read", reset_records),
 	{ "reset", "the peer was closed with something unread", reset_make, reset_use, 0, SOCK_STREAM, NULL },
 	{ "shut-read", "shut for receiving", shut_make, shut_use, 0, SHUT_RD, NULL },
 	{ "shut-write", "shut for sending, with data before", shut_make, shut_use, 0, SHUT_WR, NULL },
@@ -463,6 +517,7 @@ const struct maker makers_unix_stream[] = {
 	{ "oob-taken", "a byte out of band was taken, its mark is still there", oob_make, oob_use, 0, 2, NULL },
 	{ "oob-first", "a byte out of band before others", oob_make, oob_use, 0, 3, NULL },
 	{ "oob-inline", "a byte out of band, inline", oob_make, oob_use, 0, 4, NULL },
+	ROW("oob-behind-descriptor", "a byte out of band behind a descriptor", oob_behind),
 	{ "oob-at-mark", "read up to the mark", oob_make, oob_use, 0, 5, NULL },
 	{ "accepted", "accepted from a listener with a path", accepted_make, accepted_use, 0, SOCK_STREAM, NULL },
 	{ "accepted-seqpacket", "the same of seqpacket", accepted_make, accepted_use, 0, SOCK_SEQPACKET, NULL },
