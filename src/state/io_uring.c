@@ -71,6 +71,14 @@ static const struct field provided_fields[] = {
 	FIELD_END,
 };
 
+static const struct field region_fields[] = {
+	FIELD_HEX(struct io_uring_region, address, "address", "where it is; 0: there is none"),
+	FIELD_UINT(struct io_uring_region, size, "size", "bytes"),
+	FIELD_BOOL(struct io_uring_region, wait_arguments, "wait_arguments", "IORING_MEM_REGION_REG_WAIT_ARG"),
+	FIELD_REF(struct io_uring_region, process, "process", "process", REF_LATE, "in whose memory"),
+	FIELD_END,
+};
+
 static const struct field restriction_fields[] = {
 	FIELD_BOOL(struct io_uring_restrictions, registered, "registered", "there are some, from when it is enabled"),
 	FIELD_HEX(struct io_uring_restrictions, register_ops, "register_ops", "bits of IORING_REGISTER_* allowed"),
@@ -114,6 +122,8 @@ static const struct field io_uring_fields[] = {
 		"it has ended: nobody may any more"),
 	FIELD_SINCE(2, UINT, struct io_uring_state, buffer_slots, "buffer_slots", "room for registered buffers"),
 	FIELD_SINCE(2, LIST, struct io_uring_state, buffers, n_buffers, "buffers", buffer_fields, "registered buffers"),
+	FIELD_SINCE(2, STRUCT, struct io_uring_state, region, "region", region_fields,
+		"memory for arguments (IORING_REGISTER_MEM_REGION)"),
 	FIELD_SINCE(2, LIST, struct io_uring_state, provided, n_provided, "provided", provided_fields,
 		"buffers for requests to choose from"),
 	FIELD_SINCE(2, LIST, struct io_uring_state, personalities, n_personalities, "personalities", personality_fields,
@@ -225,8 +235,6 @@ static void look_at_registered(struct ring *g)
 		ring_refuse(g, NULL, "with restrictions, after requests that asked for no completion");
 	if (ring_has_any(g, "zcrx_ctxs"))
 		ring_refuse(g, NULL, "that receives without copying (IORING_REGISTER_ZCRX_IFQ)");
-	if (OF(g, WITHIN(g, "param_region"), "io_mapped_region", "nr_pages"))
-		ring_refuse(g, NULL, "with a region of memory for arguments (IORING_REGISTER_MEM_REGION)");
 	if (RING(g, "napi_track_mode") == NAPI_TRACKING_STATIC && !ring_list_is_empty(g, WITHIN(g, "napi_list")))
 		ring_refuse(g, NULL, "that polls certain network devices (IO_URING_NAPI_STATIC_ADD_ID)");
 }

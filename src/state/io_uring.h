@@ -12,12 +12,13 @@
 #include "state/io_uring_identity.h"
 
 /* Newer than some headers. */
-#define IO_URING_NO_MMAP	(1u << 14) /* IORING_SETUP_NO_MMAP, 6.5 */
-#define IO_URING_NO_SQARRAY	(1u << 16) /* IORING_SETUP_NO_SQARRAY, 6.6 */
-#define IO_URING_HYBRID_IOPOLL	(1u << 17) /* IORING_SETUP_HYBRID_IOPOLL, 6.13 */
-#define IO_URING_CQE_MIXED	(1u << 18) /* IORING_SETUP_CQE_MIXED, 6.18 */
-#define IO_URING_REGISTER_NAPI	27	   /* 6.9 */
-#define IO_URING_REGISTER_CLOCK 29	   /* 6.12 */
+#define IO_URING_NO_MMAP	 (1u << 14) /* IORING_SETUP_NO_MMAP, 6.5 */
+#define IO_URING_NO_SQARRAY	 (1u << 16) /* IORING_SETUP_NO_SQARRAY, 6.6 */
+#define IO_URING_HYBRID_IOPOLL	 (1u << 17) /* IORING_SETUP_HYBRID_IOPOLL, 6.13 */
+#define IO_URING_CQE_MIXED	 (1u << 18) /* IORING_SETUP_CQE_MIXED, 6.18 */
+#define IO_URING_REGISTER_NAPI	 27	    /* 6.9 */
+#define IO_URING_REGISTER_CLOCK	 29	    /* 6.12 */
+#define IO_URING_REGISTER_REGION 34	    /* IORING_REGISTER_MEM_REGION, 6.13 */
 
 /* Flags of rings that can be made again as they were. */
 #define IO_URING_CARRIED                                                                                               \
@@ -72,6 +73,13 @@ struct io_uring_provided {
 	object_id process;
 };
 
+/* Memory in which waits find their arguments (IORING_REGISTER_MEM_REGION). */
+struct io_uring_region {
+	uint64_t address, size;
+	bool wait_arguments;
+	object_id process;
+};
+
 struct io_uring_restrictions {
 	bool registered;
 	uint64_t register_ops, sqe_ops; /* bits */
@@ -103,6 +111,7 @@ struct io_uring_state {
 	uint64_t buffer_slots;
 	struct io_uring_buffer *buffers;
 	size_t n_buffers;
+	struct io_uring_region region;
 	struct io_uring_provided *provided;
 	size_t n_provided;
 	struct io_uring_personality *personalities;

@@ -262,6 +262,23 @@ static int capture_personalities(struct ring *g, struct io_uring_state *s)
 	return err ? err : g->error;
 }
 
+static int capture_region_for_arguments(struct ring *g, struct io_uring_state *s)
+{
+	uint64_t region = WITHIN(g, "param_region"), pages = OF(g, region, "io_mapped_region", "nr_pages");
+	int err = g->error ? g->error
+		  : pages  ? io_uring_find_region(g, region, &s->region.address, &s->region.process)
+			   : 0;
+
+	s->region.size = pages * PAGE_SIZE;
+	s->region.wait_arguments = RING(g, "cq_wait_arg") != 0;
+	return err == -ENOENT ? ring_refuse(g, "have it in memory of the program's own",
+					"with a region for arguments (IORING_REGISTER_MEM_REGION) in the kernel's "
+					"memory, or in "
+					"memory that no process has in place any more")
+	       : err	      ? err
+			      : g->error;
+}
+
 /* --- all of it --- */
 
 static int capture_registered(struct ring *g, struct io_uring_state *s)
@@ -279,6 +296,8 @@ static int capture_registered(struct ring *g, struct io_uring_state *s)
 		r = capture_eventfd(g, &all, s);
 	if (r == 0)
 		r = capture_personalities(g, s);
+	if (r == 0)
+		r = capture_region_for_arguments(g, s);
 	if (r == 0)
 		r = io_uring_capture_provided(g, s);
 	return r < 0 ? r : io_uring_capture_buffers(g, s);

@@ -105,6 +105,23 @@ static void queue_buffer(struct build *b, const struct io_uring_buffer *buffer, 
 	batch_expect(b->batch, op, 1);
 }
 
+#define REGION_USER 1 /* IORING_MEM_REGION_TYPE_USER */
+
+static void queue_region(struct build *b, const struct io_uring_region *region, uint32_t fetched)
+{
+	const struct {
+		uint64_t address, size;
+		uint32_t flags, id;
+		uint64_t offset, reserved[4];
+	} memory = { region->address, region->size, REGION_USER, 0, 0, { 0 } };
+	const uint64_t ask[4] = { batch_copy(b->batch, &memory, sizeof(memory)).v, region->wait_arguments };
+
+	batch_use(b->batch,
+		batch_call(b->batch, "io_uring_register(IORING_REGISTER_MEM_REGION)", SYS_io_uring_register, 0,
+			IO_URING_REGISTER_REGION, batch_copy(b->batch, ask, sizeof(ask)).v, 1),
+		0, fetched);
+}
+
 bool ring_has_memory_of(const struct io_uring_state *s, const struct new_process *p)
 {
 	for (size_t i = 0; i < s->n_buffers; i++)
@@ -113,7 +130,7 @@ bool ring_has_memory_of(const struct io_uring_state *s, const struct new_process
 	for (size_t i = 0; i < s->n_provided; i++)
 		if (s->provided[i].ring_entries && s->provided[i].process == p->id)
 			return true;
-	return false;
+	return s->region.address && s->region.process == p->id;
 }
 
 void ring_queue_memory(struct build *b, const struct ring_made *g)
@@ -129,6 +146,8 @@ void ring_queue_memory(struct build *b, const struct ring_made *g)
 		}
 		queue_buffer(b, &g->s->buffers[i], fetched);
 	}
+	if (g->s->region.address && g->s->region.process == b->process->id)
+		queue_region(b, &g->s->region, fetched);
 	ring_drop(b, fetched);
 	for (size_t i = 0; i < g->s->n_provided; i++) {
 		const struct io_uring_provided *p = &g->s->provided[i];

@@ -13,6 +13,7 @@
 #include "state/files.h"
 #include "state/io_uring.h"
 #include "state/owner.h"
+#include "state/process.h"
 
 #define ENTRIES_MAX 65536
 #define BLOB_MAX    (64ull << 20)
@@ -116,28 +117,32 @@ static bool are_possible_buffers(const struct io_uring_state *s)
 	return s->buffer_slots <= BUFFERS_MAX;
 }
 
+static bool is_there(const struct restore *r, object_id process)
+{
+	const struct new_process *p = restore_process(r, process);
+
+	return p && !p->zombie;
+}
+
+static bool is_alive(const struct restore *r, object_id thread)
+{
+	const struct new_thread *t = owner_thread(r, thread);
+	const struct thread_state *s = t && t->record ? t->record->state : NULL;
+
+	return s && !s->exited && !t->process->zombie;
+}
+
 /* Who has to do something for it is there, and can. */
 static bool has_tasks(const struct restore *r, const struct io_uring_state *s)
 {
-	for (size_t i = 0; i < s->n_buffers; i++) {
-		const struct new_process *p = restore_process(r, s->buffers[i].process);
-
-		if (!p || p->zombie)
+	for (size_t i = 0; i < s->n_buffers; i++)
+		if (!is_there(r, s->buffers[i].process))
 			return false;
-	}
-	for (size_t i = 0; i < s->n_provided; i++) {
-		const struct new_process *p = restore_process(r, s->provided[i].process);
-
-		if (s->provided[i].ring_entries && (!p || p->zombie))
+	for (size_t i = 0; i < s->n_provided; i++)
+		if (s->provided[i].ring_entries && !is_there(r, s->provided[i].process))
 			return false;
-	}
-	if (io_uring_is_late(s)) {
-		const struct new_process *p = restore_process(r, s->process);
-
-		if (!p || p->zombie)
-			return false;
-	}
-	return !s->submitter || owner_thread(r, s->submitter);
+	return (!io_uring_is_late(s) || is_there(r, s->process)) &&
+	       (!s->region.address || is_there(r, s->region.process)) && (!s->submitter || is_alive(r, s->submitter));
 }
 
 static bool are_possible_counters(const struct io_uring_state *s)

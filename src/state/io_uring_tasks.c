@@ -18,6 +18,7 @@
 #include "state/files.h"
 #include "state/io_uring_view.h"
 #include "state/owner.h"
+#include "state/process.h"
 
 #define NUMBERS	     16 /* IO_RINGFD_REG_MAX */
 #define NUMBER_SPARE (NUMBERS - 1)
@@ -207,8 +208,12 @@ static int tasks_validate(struct restore *r, const struct record *rec)
 	const struct io_uring_tasks_state *s = rec->state;
 	bool possible = true;
 
-	for (size_t i = 0; i < s->n_tasks; i++)
-		possible &= owner_thread(r, s->tasks[i].thread) && s->tasks[i].cpus.size <= PAGE_SIZE;
+	for (size_t i = 0; i < s->n_tasks; i++) {
+		const struct new_thread *t = owner_thread(r, s->tasks[i].thread);
+
+		possible &= t && t->record && !((const struct thread_state *)t->record->state)->exited &&
+			    !t->process->zombie && s->tasks[i].cpus.size <= PAGE_SIZE;
+	}
 	for (size_t i = 0; i < s->n_numbered; i++) {
 		const struct file_state *f = restore_state(r, s->numbered[i].ring, "file");
 

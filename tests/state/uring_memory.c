@@ -188,6 +188,47 @@ static int childs_after(struct maker_ctx *ctx)
 	return ring_works(&ring);
 }
 
+/* Memory in which a wait finds what it is asked: how long. */
+struct region {
+	uint64_t address, size;
+	uint32_t flags, id;
+	uint64_t offset, reserved[4];
+};
+
+struct wait_argument {
+	struct __kernel_timespec timeout;
+	uint32_t min_wait_usec, flags;
+	uint64_t sigmask;
+	uint32_t sigmask_size, pad[3];
+	uint64_t pad2[2];
+};
+
+static int region_make(struct maker_ctx *ctx)
+{
+	struct region region = { .size = PAGE, .flags = 1 };
+	uint64_t ask[4] = { (uintptr_t)&region, 1 };
+
+	TRY(ring_open(&ring, 8, IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED));
+	TRY(map_memory(PAGE, MAP_PRIVATE));
+	region.address = (uintptr_t)memory;
+	NEED(!syscall(SYS_io_uring_register, ring.fd, 34 /* IORING_REGISTER_MEM_REGION */, ask, 1));
+	CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0));
+	return ring_pass(&ring, 3);
+}
+
+/* IORING_ENTER_EXT_ARG_REG: at that offset. */
+static int region_use(struct maker_ctx *ctx)
+{
+	struct wait_argument *argument = (void *)(memory + sizeof(*argument));
+
+	*argument = (struct wait_argument){ .timeout.tv_nsec = 1000, .flags = 1 };
+	SAME(syscall(SYS_io_uring_enter, ring.fd, 0, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | 1u << 6,
+		     sizeof(*argument), sizeof(*argument)),
+		-1);
+	SAME(errno, ETIME);
+	return ring_works(&ring);
+}
+
 /* Memory that has gone since. */
 static int gone_make(struct maker_ctx *ctx)
 {
@@ -224,6 +265,7 @@ const struct maker makers_uring_memory[] = {
 	ARG("forked", "memory that a child has a copy of", forked, MAP_PRIVATE),
 	ARG("shared", "memory that a child shares", forked, MAP_SHARED),
 	{ "childs", "of a child that has the ring", childs_make, childs_after },
+	ROW("region", "memory for arguments", region),
 	REFUSED("unmapped", "memory that was unmapped since", gone_make, gone_use, 0, "io_uring.*unmapped"),
 	REFUSED("replaced", "memory of which a part was dropped since", gone_make, gone_use, 1, "io_uring.*unmapped"),
 	{ 0 },
