@@ -65,12 +65,40 @@ static int find_routing(struct kernel_peek *k, const struct socket_hidden *h, bo
 	return err;
 }
 
-static int check_routing(struct capture *c, const struct file_look *f)
+/* Over IPv6 each table of a network names the socket that fills it. */
+static int find_routing6(struct kernel_peek *k, const struct socket_hidden *h, bool *routes)
+{
+	uint64_t net = 0, head = 0, at = 0, offset = 0, sock = 0;
+	int err = kernel_peek_address(k, h->net, "net", "ipv6", &net);
+
+	if (!err && kernel_peek_address(k, net, "netns_ipv6", "mr6_tables", &head) < 0) {
+		/* one table (CONFIG_IPV6_MROUTE_MULTIPLE_TABLES), or this kernel does not route multicast */
+		if (kernel_peek_member(k, net, "netns_ipv6", "mrt6", &at) < 0 || !at)
+			return 0;
+		err = kernel_peek_member(k, at, "mr_table", "mroute_sk", &sock);
+		*routes = !err && sock == h->sock;
+		return err;
+	}
+	if (!err)
+		err = kernel_peek_address(k, 0, "mr_table", "list", &offset);
+	if (!err)
+		err = kernel_peek_member(k, head, "list_head", "next", &at);
+	for (int n = 0; !err && at != head && !*routes; n++) {
+		err = n < MOST_ALERTED ? kernel_peek_member(k, at - offset, "mr_table", "mroute_sk", &sock) : -E2BIG;
+		*routes = !err && sock == h->sock;
+		if (!err)
+			err = kernel_peek_member(k, at, "list_head", "next", &at);
+	}
+	return err;
+}
+
+static int check_routing(struct capture *c, const struct file_look *f, const struct inet_state *s)
 {
 	const struct socket_hidden *h = socket_hidden_of(c, f);
 	bool routes = false;
 
-	if (h->known && find_routing(c->kernel, h, &routes) < 0)
+	if (h->known &&
+		(s->family == AF_INET ? find_routing(c->kernel, h, &routes) : find_routing6(c->kernel, h, &routes)) < 0)
 		return refused(c->ps, BLAME_FILE(f), "whether it routes multicast (MRT_INIT) cannot be read");
 	return routes ? refused(c->ps, BLAME_FILE(f), "multicast routing by a socket (MRT_INIT)") : 0;
 }
@@ -123,11 +151,17 @@ static int capture_alert6(struct capture *c, const struct file_look *f, int fd, 
 		       : 0;
 }
 
+/* Only raw sockets may, and of these some. */
 static int capture_router(struct capture *c, const struct file_look *f, int fd, struct inet_state *s)
 {
-	if (s->type != SOCK_RAW || (s->family == AF_INET) == (s->protocol == IPPROTO_RAW))
-		return 0; /* only those that may be told */
-	return s->family == AF_INET ? check_routing(c, f) : capture_alert6(c, f, fd, &s->hidden);
+	if (s->type != SOCK_RAW)
+		return 0;
+	if (s->family == AF_INET6 && s->protocol == IPPROTO_RAW)
+		return capture_alert6(c, f, fd, &s->hidden);
+	return (s->family == AF_INET && s->protocol == IPPROTO_IGMP) ||
+			       (s->family == AF_INET6 && s->protocol == IPPROTO_ICMPV6)
+		       ? check_routing(c, f, s)
+		       : 0;
 }
 
 /* --- anycast --- */

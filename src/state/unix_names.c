@@ -135,13 +135,15 @@ static int is_bound(struct capture *c, const struct blob *name, int type)
 }
 
 /*
- * An accepted socket has its listener's name, and was never bound itself. Its peer has no name, or was bound to one of its own, so that nobody else can be;
- * if both names are bound, or it cannot be told, the socket that came later is taken for the accepted one.
+ * An accepted socket has its listener's name, and was never bound itself. Its peer has no name, or was bound to one of its own, so that nobody else can be.
+ * Which of two was bound to a file that is gone the kernel's memory tells (since 6.0). If both names are bound, or it cannot be told, the socket that came
+ * later is taken for the accepted one.
  */
 static bool is_inherited(
 	struct capture *c, const struct file_look *f, const struct unix_state *s, const struct blob *peer)
 {
-	const struct socket_look *own = socket_find(c->descriptions, f->ino);
+	const struct socket_look *own = socket_find(c->descriptions, f->ino),
+				 *other = own && own->diag ? socket_find(c->descriptions, own->diag->peer) : NULL;
 	int mine, others;
 
 	if (!s->name.size || s->type == SOCK_DGRAM || s->state == UNIX_ALONE || s->state == UNIX_LISTENS)
@@ -154,6 +156,10 @@ static bool is_inherited(
 		return true;
 	if (listener_of(c, peer))
 		return false;
+	if (own && own->hidden.in_file_system)
+		return false;
+	if (other && other->hidden.in_file_system)
+		return true;
 	mine = is_bound(c, &s->name, (int)s->type);
 	others = is_bound(c, peer, (int)s->type);
 	if (mine >= 0 && others >= 0 && mine != others)

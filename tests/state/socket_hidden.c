@@ -239,83 +239,6 @@ static int shut_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* --- what of its name the program had bound --- */
-
-/* arg: bits 0 and 1: the address, the port; 4: TCP, which is connected to a listener; 8: closed both ways since; 16: not connected; 32: IPv6. */
-enum { BIND_ADDRESS = 1, BIND_PORT = 2, OF_TCP = 4, ENDED = 8, ALONE = 16, OF_SIX = 32 };
-
-static int bound_make(struct maker_ctx *ctx)
-{
-	int six = ctx->arg & OF_SIX, type = ctx->arg & OF_TCP ? SOCK_STREAM : SOCK_DGRAM, listener;
-	union address own = loopback(six ? AF_INET6 : AF_INET), there;
-	socklen_t size = sizeof(own);
-
-	listener = bound_here(six ? OVER_V6 : OVER_V4, type, 0, &there);
-	CHECK(listener >= 0);
-	if (type == SOCK_STREAM)
-		CHECK(!listen(listener, 5));
-	fd = socket(six ? AF_INET6 : AF_INET, type, 0);
-	if (!(ctx->arg & BIND_ADDRESS))
-		own = (union address){ .any.sa_family = own.any.sa_family };
-	if (ctx->arg & BIND_PORT) {
-		int other = bound_here(six ? OVER_V6 : OVER_V4, type, 0, &there); /* a port that is free */
-		union address free_port;
-
-		CHECK(!getsockname(other, &free_port.any, &size));
-		own.v4.sin_port = free_port.v4.sin_port;
-		close(other);
-	}
-	if (ctx->arg & (BIND_ADDRESS | BIND_PORT))
-		CHECK(!bind(fd, &own.any, size_of(&own)));
-	size = sizeof(there);
-	CHECK(!getsockname(listener, &there.any, &size));
-	if (!(ctx->arg & ALONE))
-		CHECK(!connect(fd, &there.any, size_of(&there)));
-	if (type == SOCK_STREAM && !(ctx->arg & ALONE)) {
-		fds[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-		CHECK(fds[0] >= 0);
-	}
-	if (ctx->arg & ENDED) {
-		close(fds[0]);
-		CHECK(!shutdown(fd, SHUT_RDWR));
-		CHECK(UNTIL(tcp_state_of(fd) == TCP_CLOSE));
-	}
-	fds[1] = listener;
-	return 0;
-}
-
-/* A connection that ends keeps what was bound, and nothing else. */
-static int bound_use(struct maker_ctx *ctx)
-{
-	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
-	union address before = { 0 }, after = { 0 }, any = { 0 };
-	socklen_t size = sizeof(before);
-	int six = ctx->arg & OF_SIX, other;
-
-	CHECK(!getsockname(fd, &before.any, &size));
-	if (!(ctx->arg & ENDED))
-		CHECK(!connect(fd, &nobody, sizeof(nobody)));
-	size = sizeof(after);
-	CHECK(!getsockname(fd, &after.any, &size));
-	any.any.sa_family = before.any.sa_family;
-	if (ctx->arg & ENDED)
-		SAME(after.v4.sin_port, before.v4.sin_port);
-	else if (six)
-		SAME(!memcmp(&after.v6.sin6_addr, &any.v6.sin6_addr, 16), !(ctx->arg & BIND_ADDRESS));
-	else
-		SAME(after.v4.sin_addr.s_addr == 0, !(ctx->arg & BIND_ADDRESS));
-	/* of TCP the port shows still: is it free? */
-	if (!(ctx->arg & OF_TCP)) {
-		SAME(after.v4.sin_port, ctx->arg & BIND_PORT ? before.v4.sin_port : 0);
-		return 0;
-	}
-	before.v4.sin_addr.s_addr = six ? before.v4.sin_addr.s_addr : htonl(INADDR_LOOPBACK);
-	other = socket(before.any.sa_family, SOCK_STREAM, 0);
-	SAME(bind(other, &before.any, size_of(&before)), ctx->arg & BIND_PORT ? -1 : 0);
-	close(other);
-	return 0;
-}
-
 /* --- refused --- */
 
 static int policy_make(struct maker_ctx *ctx)
@@ -368,15 +291,17 @@ static int label_use(struct maker_ctx *ctx)
 /* It keeps tables of its own. */
 static int routing_make(struct maker_ctx *ctx)
 {
-	fd = socket(AF_INET, SOCK_RAW, IPPROTO_IGMP);
+	const int six = ctx->arg == 6;
+
+	fd = socket(six ? AF_INET6 : AF_INET, SOCK_RAW, six ? IPPROTO_ICMPV6 : IPPROTO_IGMP);
 	NEED(fd >= 0);
-	NEED(!set(fd, IPPROTO_IP, SET_MRT_INIT, 1));
+	NEED(!set(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, SET_MRT_INIT, 1));
 	return 0;
 }
 
 static int routing_use(struct maker_ctx *ctx)
 {
-	CHECK(!set(fd, IPPROTO_IP, SET_MRT_DONE, 1));
+	CHECK(!set(fd, ctx->arg == 6 ? IPPROTO_IPV6 : IPPROTO_IP, SET_MRT_DONE, 1));
 	return 0;
 }
 
@@ -474,23 +399,10 @@ const struct maker makers_socket_hidden[] = {
 	ROW_ARG("shut-raw", "a raw socket, shut for sending", shut, 1 | SHUT_WR << 8),
 	ROW_ARG("shut-raw-reading", "one of IPv6, shut for reading", shut, 2 | SHUT_RD << 8),
 	ROW_ARG("shut-raw-both", "one that is shut both ways", shut, 1 | SHUT_RDWR << 8),
-	ROW_ARG("bound-nothing", "UDP, connected, its name all the kernel's choice", bound, 0),
-	ROW_ARG("bound-address", "of which the address was bound", bound, BIND_ADDRESS),
-	ROW_ARG("bound-port", "of which the port was bound", bound, BIND_PORT),
-	ROW_ARG("bound-both", "of which both were bound", bound, BIND_ADDRESS | BIND_PORT),
-	ROW_ARG("bound-nothing-v6", "UDP over IPv6", bound, OF_SIX),
-	ROW_ARG("bound-address-v6", "its address was bound", bound, OF_SIX | BIND_ADDRESS),
-	ROW_ARG("bound-nothing-tcp", "TCP, connected, its name all the kernel's choice", bound, OF_TCP),
-	ROW_ARG("bound-address-tcp", "of which the address was bound", bound, OF_TCP | BIND_ADDRESS),
-	ROW_ARG("bound-port-tcp", "of which the port was bound", bound, OF_TCP | BIND_PORT),
-	ROW_ARG("bound-both-tcp", "of which both were bound", bound, OF_TCP | BIND_ADDRESS | BIND_PORT),
-	ROW_ARG("bound-nothing-tcp-v6", "TCP over IPv6", bound, OF_TCP | OF_SIX),
-	ROW_ARG("bound-nothing-ended", "TCP, closed both ways: its port is free", bound, OF_TCP | ENDED),
-	ROW_ARG("bound-port-ended", "of which the port was bound: it is not", bound, OF_TCP | ENDED | BIND_PORT),
-	ROW_ARG("bound-alone", "UDP, not connected, bound to an address and any port", bound, ALONE | BIND_ADDRESS),
 	REFUSED("ipsec", "an IPsec policy of its own", policy_make, policy_use, 0, "IPsec"),
 	REFUSED("flow-label", "a leased flow label", label_make, label_use, 0, "flow label"),
-	REFUSED("routing", "multicast routing", routing_make, routing_use, 0, "MRT_INIT"),
+	REFUSED("routing", "multicast routing", routing_make, routing_use, 4, "MRT_INIT"),
+	REFUSED("routing-v6", "multicast routing over IPv6", routing_make, routing_use, 6, "MRT_INIT"),
 	REFUSED("reuseport-program", "a program that chooses among sockets of one port", chosen_make, chosen_use, 0,
 		"REUSEPORT"),
 	REFUSED("soft-error", "an error that poll does not tell of", soft_make, soft_use, 0, "EHOST|route|error"),
