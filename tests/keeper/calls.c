@@ -184,21 +184,46 @@ static void test_listener(void)
 	remove_dir(path);
 }
 
+/* That the engine is at work. */
+static void on_first_progress(void *data, const char *phase, uint64_t done, uint64_t total)
+{
+	(void)phase, (void)done, (void)total;
+	CHECK(write(*(int *)data, "", 1), 1);
+}
+
+/* The keeper of a caller that was killed ends too. */
+static int isolate_soon(pid_t pid)
+{
+	int r = -EBUSY;
+
+	for (int i = 0; i < 500 && r == -EBUSY; i++) {
+		r = spore_isolate(pid);
+		if (r == -EBUSY)
+			usleep(10000);
+	}
+	return r;
+}
+
 /* A second caller, while a call is under way. */
 static void test_busy_and_hang_up(void)
 {
-	struct spore_isolate_options slow = { .timeout_ms = 3000 };
+	int at_work[2], piped = pipe2(at_work, O_CLOEXEC);
+	struct spore_listener l = { .data = &at_work[1], .progress = on_first_progress };
+	struct spore_isolate_options slow = { .listener = &l, .timeout_ms = 30000 };
 	pid_t pid = sleeper(), caller = fork();
+	char byte;
 
 	if (caller == 0)
 		_exit(spore_isolate_with(pid, &slow, sizeof(slow)) ? 1 : 0);
-	usleep(500000);
+	CHECK(piped, 0);
+	CHECK(read(at_work[0], &byte, 1), 1);
 	CHECK(spore_isolate(pid), -EBUSY);
-	end(caller); /* its keeper ends with it, at once */
-	usleep(200000);
-	CHECK(wait_state(pid, "S"), 1);
-	CHECK(spore_isolate(pid), 0);
+	end(caller);
+	CHECK(isolate_soon(pid), 0);
 	CHECK(spore_unisolate(pid), 0);
+	CHECK(wait_state(pid, "S"), 1);
+	close(at_work[0]);
+	close(at_work[1]);
 	end(pid);
 }
 
