@@ -476,20 +476,17 @@ class Session:
             self.base += self.cpu
             self.cpu = 0.0
             return
-        if copy_to:
-            self.spore.call("isolate", self.root)
-            if self.pump:
-                self.pump.empty()
-            copy_files(self.work, copy_to)
-            self.note_cpu()
-            self.spore.call("checkpoint", self.root, image)
-            kill_all(descendants(self.root))
-        else:
-            with self.noting_cpu():
-                try:
-                    self.spore.call("checkpoint", "--kill", self.root, image)
-                except Failure as e:
-                    raise e if self.alive() else Missed(str(e))
+        with self.noting_cpu():
+            try:
+                if copy_to:
+                    self.spore.call("isolate", self.root)
+                    if self.pump:
+                        self.pump.empty()
+                    copy_files(self.work, copy_to)
+                # all at once, isolated or not: one killed after the other, the last would go on when the first has ended
+                self.spore.call("checkpoint", "--kill", self.root, image)
+            except Failure as e:
+                raise e if self.alive() else Missed(str(e))
         self.lives.append(self.cpu)
         self.cpu = self.base = 0.0
         sessions, self.sessions = self.sessions, set()      # in a container the next life has others, and these may become anybody's
