@@ -20,6 +20,8 @@ static const struct field waiting_fields[] = {
 	FIELD_REF(struct tcp_waiting, socket, "socket", "tcp", REF_LATE, "who connected; absent: it was closed since"),
 	FIELD_STRUCT(struct tcp_waiting, from, "from", inet_address_fields, "the address of one that was closed"),
 	FIELD_BLOB(struct tcp_waiting, sent, "sent", "what one that was closed had sent"),
+	FIELD_SINCE(3, UINT, struct tcp_waiting, sent_mark, "sent_mark",
+		"1 + where in that the byte out of band is; 0: none"),
 	FIELD_END,
 };
 
@@ -230,6 +232,7 @@ static int add_waiting(struct capture *c, const struct file_look *f, const struc
 		return -ENOMEM;
 	if (!client && early) {
 		w->sent = early->data;
+		w->sent_mark = early->mark;
 		early->data = (struct blob){ 0 };
 	}
 	s->n_waiting++;
@@ -391,6 +394,14 @@ static bool is_error(const struct tcp_state *s)
 	       (s->relation == RELATION_ENDED && (s->error == ECONNRESET || s->error == EPIPE));
 }
 
+static bool waits_well(const struct tcp_state *s)
+{
+	for (size_t i = 0; i < s->n_waiting; i++)
+		if (s->waiting[i].sent_mark > s->waiting[i].sent.size)
+			return false;
+	return true;
+}
+
 static int tcp_validate(struct restore *r, const struct record *rec)
 {
 	const struct tcp_state *s = rec->state;
@@ -398,7 +409,7 @@ static int tcp_validate(struct restore *r, const struct record *rec)
 
 	if (s->relation >= RELATIONS || s->inet.type != SOCK_STREAM || s->inet.protocol != IPPROTO_TCP ||
 		!s->inet.local.ip || (needs_peer_name(s) && !s->inet.peer.ip) || s->mark > s->unread.size ||
-		s->unsent_mark > s->unsent.size || !is_error(s) || s->unread.size > INT32_MAX ||
+		s->unsent_mark > s->unsent.size || !waits_well(s) || !is_error(s) || s->unread.size > INT32_MAX ||
 		s->unsent.size > INT32_MAX ||
 		(s->relation == RELATION_CONNECTED &&
 			(!peer || peer->peer != rec->id || peer->relation != s->relation)))
@@ -415,7 +426,7 @@ static int tcp_open(struct restore *r, const struct record *rec, const struct fi
 
 const struct component component_tcp = {
 	.kind = { .name = "tcp",
-		.version = 2,
+		.version = 3,
 		.size = sizeof(struct tcp_state),
 		.fields = tcp_fields,
 		.doc = "a TCP socket, with what is in its queues",

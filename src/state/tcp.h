@@ -37,7 +37,8 @@ enum tcp_relation {
 struct tcp_waiting {
 	object_id socket;	  /* who connected; 0: it was closed since */
 	struct inet_address from; /* of one that was closed, */
-	struct blob sent;	  /* and what it had sent */
+	struct blob sent;	  /* and what it had sent; */
+	uint64_t sent_mark;	  /* 1 + where in that the byte out of band is; 0: there is none */
 };
 
 struct tcp_state {

@@ -74,29 +74,42 @@ static int join(struct capture *c, uint64_t sock, const struct socket_buffers *b
 	return 0;
 }
 
-/* -ENOTSUP: a byte out of band is among it. */
-static int read_data(struct capture *c, struct socket_view *v, uint64_t sock, size_t expected, struct blob *out)
+/* A byte out of band is among the others. */
+static int find_mark(struct capture *c, uint64_t sock, struct tcp_early *e)
 {
-	struct socket_buffers b = { 0 };
-	uint64_t urgent = 0;
+	uint64_t urgent = 0, at = 0, copied = 0;
 	int err = kernel_peek_member(c->kernel, sock, "tcp_sock", "urg_data", &urgent);
 
-	if (!err && urgent)
-		err = -ENOTSUP;
 	if (!err)
-		err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
+		err = kernel_peek_member(c->kernel, sock, "tcp_sock", "urg_seq", &at);
 	if (!err)
-		err = join(c, sock, &b, out);
+		err = kernel_peek_member(c->kernel, sock, "tcp_sock", "copied_seq", &copied);
+	at = (uint32_t)at - (uint32_t)copied;
+	if (!err && urgent && at < e->data.size)
+		e->mark = at + 1;
+	return err;
+}
+
+static int read_data(struct capture *c, struct socket_view *v, uint64_t sock, size_t expected, struct tcp_early *e)
+{
+	struct socket_buffers b = { 0 };
+	int err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
+
+	if (!err)
+		err = join(c, sock, &b, &e->data);
+	if (!err)
+		err = find_mark(c, sock, e);
 	socket_buffers_free(&b);
-	return err ? err : out->size == expected ? 0 : -EAGAIN;
+	return err ? err : e->data.size == expected ? 0 : -EAGAIN;
 }
 
 /* Behind what has come follows what has not: of what was not acknowledged, the part behind what the other end has. */
-static int give_to_client(
-	struct capture *c, struct socket_view *v, uint64_t sock, struct socket_look *client, struct blob *data)
+static int add_under_way(
+	struct capture *c, struct socket_view *v, uint64_t sock, struct socket_look *client, struct tcp_early *e)
 {
 	_cleanup_fd_ int fd = description_dup(client->description);
 	struct tcp_look *t = client->tcp;
+	struct blob *data = &e->data;
 	uint64_t own = 0, acked = 0, come = 0;
 	uint32_t overlap;
 	uint8_t *all;
@@ -111,8 +124,10 @@ static int give_to_client(
 	overlap = (uint32_t)come - (uint32_t)acked;
 	if (err || overlap > t->unsent.size)
 		return err ? err : -EAGAIN;
-	if (t->unsent_mark)
-		return -ENOTSUP;
+	if (t->unsent_mark > overlap && e->mark)
+		return -ENOTSUP; /* one can be sent again */
+	if (t->unsent_mark > overlap)
+		e->mark = data->size + t->unsent_mark - overlap;
 	all = realloc(data->data, data->size + t->unsent.size + 1);
 	if (!all)
 		return -ENOMEM;
@@ -120,6 +135,14 @@ static int give_to_client(
 	memcpy(all + data->size, t->unsent.data + overlap, t->unsent.size - overlap);
 	data->size += t->unsent.size - overlap;
 	return 0;
+}
+
+static void give_to_client(struct tcp_look *client, struct tcp_early *e)
+{
+	free(client->unsent.data);
+	client->unsent = e->data;
+	client->unsent_mark = e->mark;
+	e->data = (struct blob){ 0 };
 }
 
 static const struct inet_diag *child_of(
@@ -147,17 +170,14 @@ static int add_early(struct capture *c, struct socket_view *v, struct tcp_look *
 		return -ENOMEM;
 	listener->early = grown;
 	e.child = child;
-	err = read_data(c, v, sock, sent_on(child), &e.data);
+	err = read_data(c, v, sock, sent_on(child), &e);
 	other = inet_diag_find(&all->inet, &child->peer, &child->local);
 	client = other && other->ino ? socket_find(c->descriptions, other->ino) : NULL;
 	if (!err && client && client->tcp && !image_is_trial(c->writer)) {
 		if (child->state != STATE_CLOSE_WAIT && client->tcp->unacked)
-			err = give_to_client(c, v, sock, client, &e.data);
-		if (!err) {
-			free(client->tcp->unsent.data);
-			client->tcp->unsent = e.data;
-			e.data = (struct blob){ 0 };
-		}
+			err = add_under_way(c, v, sock, client, &e);
+		if (!err)
+			give_to_client(client->tcp, &e);
 	}
 	if (err)
 		free(e.data.data);

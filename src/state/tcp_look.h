@@ -11,6 +11,7 @@
 struct tcp_early {
 	const struct inet_diag *child;
 	struct blob data; /* of a client that was closed; a client of the tree has it in its `unsent` */
+	uint64_t mark;	  /* 1 + where in it the byte out of band is; 0: there is none */
 };
 
 struct tcp_look {

@@ -224,7 +224,7 @@ static int dial(struct restore *r, struct tcp_end *e, bool wait)
 static int dial_waiting(struct restore *r, const struct tcp_end *listener, const struct tcp_waiting *w)
 {
 	struct inet_made *m = w->socket ? inet_made(r, w->socket) : NULL;
-	const struct tcp_state closed = { .unsent = w->sent };
+	const struct tcp_state closed = { .unsent = w->sent, .unsent_mark = w->sent_mark };
 	_cleanup_fd_ int own = -1;
 	struct tcp_end e;
 	int err;

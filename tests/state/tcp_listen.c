@@ -412,23 +412,36 @@ static int said_all_use(struct maker_ctx *ctx)
 }
 
 /* A byte out of band. */
+/* arg: its client has closed since. */
 static int said_urgent_make(struct maker_ctx *ctx)
 {
+	const long closed = ctx->arg;
+
+	ctx->arg = OVER_V4;
 	TRY(listening_make(ctx));
-	TRY(dial_early(0, (int)ctx->arg));
+	TRY(dial_early(0, OVER_V4));
 	TRY(says(fds[0], "early"));
 	SAME(send(fds[0], "!", 1, MSG_OOB), 1);
-	return 0;
+	TRY(says(fds[0], "late"));
+	ctx->arg = closed;
+	return closed ? close(fds[0]) : 0;
 }
 
 static int said_urgent_use(struct maker_ctx *ctx)
 {
-	char c;
+	char c, text[16] = "";
 	int fd = accept(listener, NULL, NULL);
 
-	TRY(hears_soon(fd, "early"));
+	CHECK(UNTIL(poll_now(fd, POLLPRI)));
+	SAME(recv(fd, text, 5, 0), 5);
+	CHECK(!strcmp(text, "early"));
 	SAME(recv(fd, &c, 1, MSG_OOB), 1);
-	return 0;
+	SAME(c, '!');
+	TRY(hears_soon(fd, "late"));
+	if (ctx->arg)
+		return hangs_up(fd);
+	TRY(says(fd, "answer"));
+	return hears_soon(fds[0], "answer");
 }
 
 static int md5_make(struct maker_ctx *ctx)
@@ -471,8 +484,8 @@ const struct maker makers_tcp_listen[] = {
 	ROW_ARG("waiting-said-v6", "the same of IPv6", said, OVER_V6),
 	ROW_ARG("waiting-said-mapped", "from IPv4 to IPv6", said, OVER_MAPPED),
 	ROW_ARG("waiting-said-all", "as much was sent as goes into it", said_all, OVER_V4),
-	{ "waiting-said-urgent", "a byte out of band was sent", said_urgent_make, said_urgent_use, MAKER_MUST_REFUSE,
-		OVER_V4, "not accepted yet" },
+	ROW_ARG("waiting-said-urgent", "a byte out of band was sent", said_urgent, false),
+	ROW_ARG("waiting-said-urgent-closed", "the same, and its client has closed since", said_urgent, true),
 	{ "md5", "segments signed by MD5", md5_make, md5_use, MAKER_MUST_REFUSE, OVER_V4, "MD5" },
 	{ 0 },
 };
