@@ -93,7 +93,7 @@ static const char *keep(const struct places *at, struct socket_buffer *b, bool a
 	b->data = NULL;
 	if (!m->port)
 		return ", messages of the kernel, which nobody else can send";
-	if (b->cb[MIN(at->nsid_is_set, sizeof(b->cb) - 1)] || (m->group && all_nsid))
+	if (all_nsid && (m->group || b->cb[MIN(at->nsid_is_set, sizeof(b->cb) - 1)]))
 		return ", messages that tell of a network namespace (NETLINK_LISTEN_ALL_NSID)";
 	return !m->pid || m->group > GROUPS || m->data.size > LARGEST ? ", messages that nobody else can send" : NULL;
 }
