@@ -134,19 +134,21 @@ static void take(const struct socket_places *p, unsigned int of, const uint8_t *
 			*(uint64_t *)(void *)((char *)out + rows[i].to) = value_of(&p->at[i], bytes);
 }
 
-static unsigned int kinds_of(int family, int protocol)
+/* A raw socket may be of any protocol. */
+static unsigned int kinds_of(int family, int type, int protocol)
 {
 	if (family == AF_UNIX)
 		return OF_ANY | OF_UNIX;
 	if (family != AF_INET && family != AF_INET6)
 		return OF_ANY;
-	return OF_ANY | OF_INET | (protocol == IPPROTO_TCP ? OF_TCP : 0) |
-	       (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE ? OF_UDP : 0);
+	return OF_ANY | OF_INET | (type == SOCK_STREAM && protocol == IPPROTO_TCP ? OF_TCP : 0) |
+	       (type == SOCK_DGRAM && (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE) ? OF_UDP : 0);
 }
 
-void socket_hidden_read(const struct socket_places *p, int fd, int family, int protocol, struct socket_hidden *out)
+void socket_hidden_read(
+	const struct socket_places *p, int fd, int family, int type, int protocol, struct socket_hidden *out)
 {
-	const unsigned int of = kinds_of(family, protocol);
+	const unsigned int of = kinds_of(family, type, protocol);
 	uint8_t bytes[MOST];
 
 	*out = (struct socket_hidden){ 0 };

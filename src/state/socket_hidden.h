@@ -34,7 +34,8 @@ struct socket_hidden {
 struct socket_places *socket_places_new(struct kernel_peek *kernel);
 void socket_places_free(struct socket_places *p); /* takes NULL */
 /* Of a descriptor of the keeper's. What cannot be read is not known. */
-void socket_hidden_read(const struct socket_places *p, int fd, int family, int protocol, struct socket_hidden *out);
+void socket_hidden_read(
+	const struct socket_places *p, int fd, int family, int type, int protocol, struct socket_hidden *out);
 
 /* Of a file that is being captured; never NULL. */
 const struct socket_hidden *socket_hidden_of(const struct capture *c, const struct file_look *f);

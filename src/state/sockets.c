@@ -83,7 +83,7 @@ static int add_socket(struct capture *c, struct description *d)
 	d->protocol = number_of(fd, SO_PROTOCOL);
 	new = &s->list[s->n++];
 	*new = (struct socket_look){ .description = d, .ino = f->ino, .family = d->family, .type = d->type };
-	socket_hidden_read(s->places, fd, d->family, d->protocol, &new->hidden);
+	socket_hidden_read(s->places, fd, d->family, d->type, d->protocol, &new->hidden);
 	close_fd(&f->dup);
 	return 0;
 }

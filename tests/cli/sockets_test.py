@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Unix sockets between a tree and the outside, and places of sockets that are taken at the restore"""
 import os
+import shutil
 import socket
+import subprocess
 import sys
 
 import harness
@@ -57,6 +59,20 @@ def test_a_peer_outside_is_told_and_strictly_refused():
         check_in('was outside the tree', spore('check', f'{d}/image').stderr)
         restores(d, 'was outside the tree')
         server.close()
+
+
+def test_where_the_kernel_cannot_be_read_what_sockets_hide_is_said_to_be_lost():
+    if not shutil.which('capsh'):
+        return
+    with scratch() as d:
+        p = started(d, LISTENS, f'{d}/socket')
+        lost = 'sockets: note: what no interface shows of them cannot be read here'
+        r = spore('check', p.pid)
+        check((r.returncode, lost in r.stderr), (0, False), r.stderr)
+        r = subprocess.run(['capsh', '--drop=cap_bpf,cap_perfmon,cap_sys_admin', '--', '-c', f'{harness.SPORE} check {p.pid}'],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+        check_in(lost, r.stderr)
+        end(p)
 
 
 def saved_listener(d, name):
