@@ -61,10 +61,11 @@ static int multicast_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* IPV6_MTU: what would be cut in pieces is too long for one that cuts nothing. */
+/* IPV6_MTU (arg: the type): what would be cut in pieces is too long for one that cuts nothing. */
 static int mtu_make(struct maker_ctx *ctx)
 {
-	fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	fd = socket(AF_INET6, (int)ctx->arg, ctx->arg == SOCK_RAW ? IPPROTO_ICMPV6 : 0);
+	NEED(fd >= 0);
 	CHECK(!set(fd, IPPROTO_IPV6, SET_MTU6, 1300));
 	CHECK(!set(fd, IPPROTO_IPV6, IPV6_DONTFRAG, 1));
 	return 0;
@@ -75,7 +76,8 @@ static int mtu_use(struct maker_ctx *ctx)
 	union address to = loopback(AF_INET6);
 	char data[1400] = "";
 
-	to.v6.sin6_port = htons(9);
+	if (ctx->arg == SOCK_DGRAM)
+		to.v6.sin6_port = htons(9);
 	SAME(sendto(fd, data, 1200, 0, &to.any, size_of(&to)), 1200);
 	SAME(sendto(fd, data, sizeof(data), 0, &to.any, size_of(&to)), -1);
 	SAME(errno, EMSGSIZE);
@@ -110,7 +112,7 @@ static int alert_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Addresses of the interface's own network; the second twice. */
+/* Addresses of the interface's own network; the second twice. arg: the type. */
 static int anycast_make(struct maker_ctx *ctx)
 {
 	struct ipv6_mreq m[2] = { 0 };
@@ -129,7 +131,8 @@ static int anycast_make(struct maker_ctx *ctx)
 			for (int i = 0; i < 8; i++)
 				sscanf(hex + 2 * i, "%2hhx", &m[0].ipv6mr_multiaddr.s6_addr[i]);
 	fclose(list);
-	fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	fd = socket(AF_INET6, (int)ctx->arg, ctx->arg == SOCK_RAW ? 253 : 0);
+	NEED(fd >= 0);
 	m[0].ipv6mr_interface = any;
 	m[0].ipv6mr_multiaddr.s6_addr[15] = 0x77;
 	m[1] = m[0];
@@ -156,11 +159,12 @@ static int anycast_use(struct maker_ctx *ctx)
 
 /* --- of every socket --- */
 
-/* How much may be polled at once: who has no privileges may lower it, and no more. arg: the family. */
+/* How much may be polled at once: who has no privileges may lower it, and no more. arg: the family, and the type << 8. */
 static int budget_make(struct maker_ctx *ctx)
 {
-	fd = socket((int)ctx->arg, SOCK_DGRAM, 0);
-	NEED(!set(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, 77));
+	fd = socket((int)(ctx->arg & 0xff), (int)(ctx->arg >> 8),
+		ctx->arg >> 8 == SOCK_RAW && (ctx->arg & 0xff) == AF_INET ? 253 : 0);
+	NEED(fd >= 0 && !set(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, 77));
 	return 0;
 }
 
@@ -385,15 +389,22 @@ static int soft_use(struct maker_ctx *ctx)
 
 const struct maker makers_socket_hidden[] = {
 	ROW("multicast-if", "an interface for multicast by its index alone", multicast),
-	ROW("mtu", "IPV6_MTU", mtu),
+	ROW_ARG("mtu", "IPV6_MTU", mtu, SOCK_DGRAM),
+	ROW_ARG("mtu-raw", "IPV6_MTU of a raw socket", mtu, SOCK_RAW),
 	ROW_ARG("router-alert", "a raw socket that router alerts come to", alert, 4),
 	ROW_ARG("router-alert-v6", "one of IPv6", alert, 6),
 	ROW_ARG("router-alert-taken-back", "one that they do not come to any more", alert, 8),
 	REFUSED("router-alert-value", "one of IPv6, with a value that nobody tells", alert_make, alert_use, 7,
 		"IPV6_ROUTER_ALERT"),
-	ROW("anycast", "anycast addresses, one of them twice", anycast),
-	ROW_ARG("budget", "SO_BUSY_POLL_BUDGET of UDP", budget, AF_INET),
-	ROW_ARG("budget-unix", "SO_BUSY_POLL_BUDGET of a unix socket", budget, AF_UNIX),
+	ROW_ARG("anycast", "anycast addresses, one of them twice", anycast, SOCK_DGRAM),
+	ROW_ARG("anycast-tcp", "of a TCP socket", anycast, SOCK_STREAM),
+	ROW_ARG("anycast-raw", "of a raw socket", anycast, SOCK_RAW),
+	ROW_ARG("budget", "SO_BUSY_POLL_BUDGET of UDP", budget, AF_INET | SOCK_DGRAM << 8),
+	ROW_ARG("budget-tcp", "SO_BUSY_POLL_BUDGET of TCP", budget, AF_INET | SOCK_STREAM << 8),
+	ROW_ARG("budget-raw", "SO_BUSY_POLL_BUDGET of a raw socket", budget, AF_INET | SOCK_RAW << 8),
+	ROW_ARG("budget-unix", "SO_BUSY_POLL_BUDGET of a unix socket", budget, AF_UNIX | SOCK_DGRAM << 8),
+	ROW_ARG("budget-netlink", "SO_BUSY_POLL_BUDGET of a netlink socket", budget, AF_NETLINK | SOCK_RAW << 8),
+	ROW_ARG("budget-packet", "SO_BUSY_POLL_BUDGET of a packet socket", budget, AF_PACKET | SOCK_RAW << 8),
 	ROW("inq", "SO_INQ of a unix socket", inq),
 	ROW_ARG("shut", "UDP, not connected, shut for sending", shut, SHUT_WR << 8),
 	ROW_ARG("shut-raw", "a raw socket, shut for sending", shut, 1 | SHUT_WR << 8),

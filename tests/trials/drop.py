@@ -48,7 +48,9 @@ GROUPS = {
     "fs": "sharing", "directory": "fs file", "dev_tty": "pty_jobs", "controlling_terminal": "pty_jobs session", "device": "file",
     "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped mqueue", "continued": "stopped",
     "inotify": "watch", "fanotify": "fanotify", "watched": "watch", "namespace_file": "pseudo",
-    "tcp": "every_option", "udp": "every_option", "raw": "every_option", "packet": "every_option socket", "netlink": "every_option raw",
+    "tcp": "every_option socket_hidden socket_bound peeked", "udp": "every_option socket_hidden socket_bound peeked",
+    "raw": "every_option socket_hidden", "packet": "every_option socket socket_hidden", "netlink": "every_option raw socket_hidden",
+    "unix": "socket_hidden socket_bound peeked",
     "semaphore_undo": "sysv_sem", "ipc_limits": "sysv_msg",
     "tree": "name", "core_scheduling": "core_cookie", "ended_scheduling": "zombie limit leaderless", "io_context": "sharing attributes",
 }
