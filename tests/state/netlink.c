@@ -31,7 +31,7 @@ static int tell(int from, const struct sockaddr_nl *to, const void *data, size_t
 
 static int kid_make(struct maker_ctx *ctx)
 {
-	CHECK(!setresgid(77, -1, -1));
+	CHECK(!setresgid(77, -1, -1) && !setresuid(88, -1, -1));
 	return tell(sender, &here, "of a child", 10);
 }
 
@@ -91,7 +91,7 @@ static int hears_of(const void *data, size_t size, uint32_t port, uint32_t of, p
 			return maker_fail(__FILE__, __LINE__, "nothing else is told");
 	SAME(info.group, of);
 	SAME(creds.pid, pid);
-	SAME(creds.uid, 0);
+	SAME(creds.uid, gid ? 88 : 0);
 	SAME(creds.gid, gid);
 	return 0;
 }

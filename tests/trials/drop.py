@@ -49,7 +49,7 @@ GROUPS = {
     "session_keyring": "keyring", "login": "credentials", "file": "nameless mapped mqueue", "continued": "stopped",
     "inotify": "watch", "fanotify": "fanotify", "watched": "watch", "namespace_file": "pseudo",
     "tcp": "every_option socket_hidden socket_bound peeked", "udp": "every_option socket_hidden socket_bound peeked",
-    "raw": "every_option socket_hidden", "packet": "every_option socket socket_hidden", "netlink": "every_option raw socket_hidden",
+    "raw": "every_option unread socket_hidden", "packet": "every_option socket socket_hidden", "netlink": "every_option raw socket_hidden",
     "unix": "socket_hidden socket_bound peeked",
     "semaphore_undo": "sysv_sem", "ipc_limits": "sysv_msg",
     "tree": "name", "core_scheduling": "core_cookie", "ended_scheduling": "zombie limit leaderless", "io_context": "sharing attributes",
