@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -81,14 +82,9 @@ static void look_at_root(struct capture *c, int self_fd)
 		const struct kind_of_ns *k = &kinds[i];
 		ino_t its = ns_of(owner_alive(c->process)->proc_fd, k->name);
 
-		/* A child of spore's may be born into other namespaces than spore's own: of these only its
-		 * own counts. */
-		if (k->must_equal) {
-			if (its && its != ns_of(owner_alive(c->process)->proc_fd, k->must_equal))
-				refuse_ns(c, k, "its children would be born into another than its own");
-		} else if (its != ns_of(self_fd, k->name) && !may_differ_from_host(c->tree, k)) {
+		/* A child of spore's may be born into other namespaces than spore's own: each thread is looked at for that. */
+		if (!k->must_equal && its != ns_of(self_fd, k->name) && !may_differ_from_host(c->tree, k))
 			refuse_ns(c, k, its ? "it is neither the host's nor one that spore made" : "it cannot be told");
-		}
 	}
 }
 
@@ -113,6 +109,18 @@ static void look_at_other(struct capture *c)
 	}
 }
 
+/* A pid namespace that nobody was born into yet has no link. Nor has anything of a thread that has ended, but for the pid namespace. */
+static bool bears_elsewhere(int proc_fd, const struct kind_of_ns *k)
+{
+	ino_t born = ns_of(proc_fd, k->name);
+	char path[40];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "ns/%s", k->name);
+	return ns_of(proc_fd, "uts") && born != ns_of(proc_fd, k->must_equal) &&
+	       (born || fstatat(proc_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0);
+}
+
 static int namespaces_look_thread(struct capture *c)
 {
 	int own_fd = owner_alive(c->process)->proc_fd;
@@ -123,6 +131,8 @@ static int namespaces_look_thread(struct capture *c)
 		/* What has ended has none. */
 		if (its && its != roots_ns(c->tree, i) && its != ns_of(own_fd, kinds[i].name))
 			refuse_ns(c, &kinds[i], "a thread has another than its process");
+		if (kinds[i].must_equal && bears_elsewhere(c->thread->proc_fd, &kinds[i]))
+			refuse_ns(c, &kinds[i], "its children would be born into another than its own");
 	}
 	return 0;
 }

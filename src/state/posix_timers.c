@@ -139,6 +139,12 @@ static void posix_timers_ask(struct capture *c, struct batch *b, void *scratch)
 	batch_call(b, "clock_gettime", SYS_clock_gettime, CLOCK_MONOTONIC, clock_at);
 }
 
+/* CPUCLOCK_PERTHREAD of thread 0, who made it: what /proc shows of CLOCK_THREAD_CPUTIME_ID. */
+static bool is_own_thread_clock(clockid_t clock)
+{
+	return clock == CLOCK_THREAD_CPUTIME_ID || (clock >> 3 == ~0 && clock & 4);
+}
+
 static int capture_timer(struct capture *c, const struct timer_got *got, struct posix_timer *t)
 {
 	const struct proc_timer *pt = &got->timer;
@@ -149,7 +155,7 @@ static int capture_timer(struct capture *c, const struct timer_got *got, struct 
 	if (pt->to_thread && !target)
 		return refused(c->ps, BLAME_PROCESS(c->process, .object = object),
 			"the thread that it signals has ended, and no new timer can be made for it");
-	if (pt->clock == CLOCK_THREAD_CPUTIME_ID && !pt->to_thread && c->process->n_threads > 1)
+	if (is_own_thread_clock(pt->clock) && !pt->to_thread && c->process->n_threads > 1)
 		return refused(c->ps, BLAME_PROCESS(c->process, .object = object),
 			"it counts the CPU time of the thread that made it, and the kernel does not say "
 			"which that is");
