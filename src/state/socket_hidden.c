@@ -2,6 +2,7 @@
 #include "state/socket_hidden.h"
 
 #include <errno.h>
+#include <linux/net_tstamp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -40,6 +41,9 @@ static const struct {
 	SOME_ROW(OF_ANY, "sock", "sk_busy_poll_budget", busy_poll_budget),
 	SOME_ROW(OF_ANY, "sock", "sk_policy", policies),
 	SOME_ROW(OF_ANY, "sock", "sk_reuseport_cb", reuseport),
+	SOME_ROW(OF_ANY, "sock", "sk_tskey", timestamps),
+	SOME_ROW(OF_ANY, "sock", "sk_zckey", zerocopies),
+	SOME_ROW(OF_ANY, "sock", "sk_stamp", last_packet),
 	ROW(OF_ANY, "sock_common", "skc_net", net),
 	ROW(OF_INET, "inet_sock", "mc_index", multicast_index),
 	ROW(OF_INET, "inet_sock", "mc_addr", multicast_ip),
@@ -195,5 +199,14 @@ int socket_hidden_capture(struct capture *c, const struct file_look *f, struct s
 	if (h->soft_error)
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program ask for it"),
 			"an error (SO_ERROR: %s) that was not told yet", strerror((int)h->soft_error));
+	if (h->timestamps && o->timestamping != OPTION_ABSENT &&
+		(o->timestamping | MAX(o->timestamping_new, 0)) & SOF_TIMESTAMPING_OPT_ID)
+		changed(c->ps, BLAME_FILE(f),
+			"the numbers of its time stamps (SOF_TIMESTAMPING_OPT_ID) will begin anew");
+	if (h->zerocopies && o->zerocopy > 0)
+		changed(c->ps, BLAME_FILE(f),
+			"the numbers of what was sent without being copied (MSG_ZEROCOPY) will begin anew");
+	if ((int64_t)h->last_packet > 0)
+		changed(c->ps, BLAME_FILE(f), "the time at which its last packet came (SIOCGSTAMP) will be forgotten");
 	return 0;
 }

@@ -19,6 +19,8 @@ struct socket_hidden {
 	uint64_t shutdown;	       /* 1 receiving, 2 sending */
 	uint64_t bound;		       /* HIDDEN_BOUND_*, among others */
 	uint64_t busy_poll_budget, policies, reuseport, net;
+	uint64_t timestamps, zerocopies; /* the numbers of the next ones that it will be told of */
+	uint64_t last_packet;		 /* when it came, where that is kept (SIOCGSTAMP): nanoseconds, signed */
 	uint64_t multicast_index, multicast_ip, flow_labels, ipv6; /* IPv4 and IPv6 */
 	uint64_t ipv6_mtu, ipv6_flow_labels, anycast;
 	uint64_t saved_syn, urgent,

@@ -75,6 +75,44 @@ def test_where_the_kernel_cannot_be_read_what_sockets_hide_is_said_to_be_lost():
         end(p)
 
 
+COUNTS = """
+import fcntl, socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0))
+t = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+t.bind(("127.0.0.1", 0))
+try:
+    fcntl.ioctl(t, 0x8906, bytearray(16))  # SIOCGSTAMP: from now on it is kept
+except OSError:
+    pass
+time.sleep(0.1)
+t.sendto(b"x", t.getsockname())
+t.recv(1)
+s.setsockopt(socket.SOL_SOCKET, 37, 1 << 7 | 1 << 1)  # SO_TIMESTAMPING: OPT_ID, TX_SOFTWARE
+s.setsockopt(socket.SOL_SOCKET, 60, 1)  # SO_ZEROCOPY
+s.sendto(b"x", 0x4000000, s.getsockname())  # MSG_ZEROCOPY
+s.recv(1)
+time.sleep(0.1)
+try:
+    while True:
+        s.recvmsg(100, 1000, 0x2000 | socket.MSG_DONTWAIT)  # MSG_ERRQUEUE
+except BlockingIOError:
+    pass
+open(sys.argv[2], "w").close()
+time.sleep(1000)
+"""
+
+
+def test_what_a_socket_counts_and_nobody_can_set_is_said_to_begin_anew():
+    with scratch() as d:
+        p = started(d, COUNTS, '-')
+        r = spore('check', p.pid)
+        check(r.returncode, 0, r.stderr)
+        for what in ('SOF_TIMESTAMPING_OPT_ID', 'MSG_ZEROCOPY', 'SIOCGSTAMP'):
+            check_in(what, r.stderr)
+        end(p)
+
+
 def saved_listener(d, name):
     p = started(d, LISTENS, name)
     r = spore('checkpoint', p.pid, f'{d}/image')
