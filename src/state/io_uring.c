@@ -34,7 +34,7 @@ static const struct field buffer_fields[] = {
 
 static const struct field personality_fields[] = {
 	FIELD_UINT(struct io_uring_personality, number, "number", "its number"),
-	FIELD_STRUCT(struct io_uring_personality, who, "who", ring_identity_fields,
+	FIELD_STRUCT(struct io_uring_personality, who, "who", ring_acting_fields,
 		"as whom requests with it are carried out"),
 	FIELD_END,
 };
@@ -47,7 +47,7 @@ static const struct field poller_fields[] = {
 	FIELD_INT(struct io_uring_poller, nice, "nice", "its nice value"),
 	FIELD_UINT(struct io_uring_poller, workers, "workers", "most workers for all but files"),
 	FIELD_BLOB(struct io_uring_poller, cpus, "cpus", "where they may run; absent: anywhere that it may"),
-	FIELD_STRUCT(struct io_uring_poller, who, "who", ring_identity_fields, "as whom requests are carried out"),
+	FIELD_STRUCT(struct io_uring_poller, who, "who", ring_acting_fields, "as whom requests are carried out"),
 	FIELD_END,
 };
 

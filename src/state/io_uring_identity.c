@@ -16,9 +16,17 @@
 
 #define GROUPS_MAX 1024 /* of which the kernel allows 65536 */
 
-const struct field ring_identity_fields[] = {
-	CREDENTIALS_FIELDS,
-	FIELD_HEX(struct credentials_state, securebits, "securebits", "PR_GET_SECUREBITS"),
+const struct field ring_acting_fields[] = {
+	FIELD_UINT(struct credentials_state, uid, "uid", "real user"),
+	FIELD_UINT(struct credentials_state, euid, "euid", "effective user"),
+	FIELD_UINT(struct credentials_state, suid, "suid", "saved user"),
+	FIELD_UINT(struct credentials_state, fsuid, "fsuid", "file system user"),
+	FIELD_UINT(struct credentials_state, gid, "gid", "real group"),
+	FIELD_UINT(struct credentials_state, egid, "egid", "effective group"),
+	FIELD_UINT(struct credentials_state, sgid, "sgid", "saved group"),
+	FIELD_UINT(struct credentials_state, fsgid, "fsgid", "file system group"),
+	FIELD_UINTS(struct credentials_state, groups, n_groups, "groups", SHOW_DECIMAL, "supplementary groups"),
+	FIELD_HEX(struct credentials_state, effective, "effective", "capabilities in force"),
 	FIELD_END,
 };
 
@@ -94,22 +102,12 @@ int ring_identity_read(struct capture *c, uint64_t cred, struct credentials_stat
 		{ "fsgid", &s->fsgid },
 		{ "securebits", &s->securebits },
 	};
-	const struct {
-		const char *member;
-		uint64_t *to;
-	} sets[] = {
-		{ "cap_inheritable", &s->inheritable },
-		{ "cap_permitted", &s->permitted },
-		{ "cap_effective", &s->effective },
-		{ "cap_bset", &s->bounding },
-		{ "cap_ambient", &s->ambient },
-	};
 	int err = check_namespace(c, cred);
 
 	for (size_t i = 0; !err && i < ARRAY_SIZE(numbers); i++)
 		err = read_number(c, cred, numbers[i].member, numbers[i].to);
-	for (size_t i = 0; !err && i < ARRAY_SIZE(sets); i++)
-		err = read_set(c, cred, sets[i].member, sets[i].to);
+	if (!err)
+		err = read_set(c, cred, "cap_effective", &s->effective);
 	return err ? err : read_groups(c, cred, s);
 }
 
@@ -144,24 +142,16 @@ static long set_ids(const struct credentials_state *s)
 	return 0;
 }
 
-/* In the order that credentials.c explains. */
+/* Requests call no exec: what else it might become is of no consequence. */
 int ring_identity_assume(const struct credentials_state *s)
 {
 	struct capability_sets own;
 
 	capabilities_own(&own);
+	if (s->effective & ~own.permitted)
+		return -EPERM;
 	if (syscall(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0 || set_ids(s) < 0 ||
-		set_capabilities(s->inheritable, own.permitted, own.permitted) < 0)
-		return -errno;
-	for (unsigned int cap = 0; cap < 64; cap++)
-		if (own.bounding >> cap & 1 && !(s->bounding >> cap & 1) &&
-			syscall(SYS_prctl, PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-			return -errno;
-	for (unsigned int cap = 0; cap < 64; cap++)
-		if (s->ambient >> cap & 1 && syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
-			return -errno;
-	if (syscall(SYS_prctl, PR_SET_SECUREBITS, s->securebits, 0, 0, 0) < 0 ||
-		set_capabilities(s->inheritable, s->permitted, s->effective) < 0)
+		set_capabilities(0, s->effective, s->effective) < 0)
 		return -errno;
 	return 0;
 }

@@ -5,7 +5,7 @@
 #include "state/credentials.h"
 #include "state/kernel_view.h"
 
-extern const struct field ring_identity_fields[]; /* of struct credentials_state */
+extern const struct field ring_acting_fields[]; /* of struct credentials_state: what tells what requests may do */
 
 /* Reads a struct cred of the kernel's. 0, -EXDEV: of another user namespace than the keeper's, or another errno. */
 int ring_identity_read(struct capture *c, uint64_t cred, struct credentials_state *out);

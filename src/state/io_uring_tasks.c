@@ -211,8 +211,9 @@ static int tasks_validate(struct restore *r, const struct record *rec)
 	for (size_t i = 0; i < s->n_tasks; i++) {
 		const struct new_thread *t = owner_thread(r, s->tasks[i].thread);
 
-		possible &= t && t->record && !((const struct thread_state *)t->record->state)->exited &&
-			    !t->process->zombie && s->tasks[i].cpus.size <= PAGE_SIZE;
+		possible &= t && t->record && t->process->id == s->of &&
+			    !((const struct thread_state *)t->record->state)->exited && !t->process->zombie &&
+			    s->tasks[i].cpus.size <= PAGE_SIZE;
 	}
 	for (size_t i = 0; i < s->n_numbered; i++) {
 		const struct file_state *f = restore_state(r, s->numbered[i].ring, "file");

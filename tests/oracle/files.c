@@ -164,18 +164,37 @@ static void pidfd_fact(struct oracle *o, const char *prefix, const char *line)
 	fact(o, prefix, "fdinfo", "Pid: %s", name_of(o, atol(line + 4), name));
 }
 
+/* As whom it acts. */
+static void identity_facts(struct oracle *o, const char *prefix, int tid)
+{
+	static const char *const lines[] = { "Uid:", "Gid:", "Groups:", "CapEff:" };
+	char path[48], line[4096];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+			if (!strncmp(line, lines[i], strlen(lines[i])))
+				fact(o, prefix, "poller", "%.*s", (int)strcspn(line, "\n"), line);
+	if (f)
+		fclose(f);
+}
+
 /* The kernel's thread that polls an io_uring, and where it may run; -1: there is none. */
 static void poller_fact(struct oracle *o, const char *prefix, int tid)
 {
 	cpu_set_t set;
 	char text[64] = "";
 
-	if (tid > 0 && sched_getaffinity(tid, sizeof(set), &set) == 0)
-		for (int i = 0; i < 8; i++)
-			if (CPU_ISSET(i, &set))
-				snprintf(text + strlen(text), sizeof(text) - strlen(text), " %d", i);
-	fact(o, prefix, "fdinfo", "SqThread: %s%s nice %d", tid > 0 ? "on" : "none", text,
-		tid > 0 ? getpriority(PRIO_PROCESS, (id_t)tid) : 0);
+	fact(o, prefix, "fdinfo", "SqThread: %s", tid > 0 ? "on" : "none");
+	if (tid <= 0)
+		return;
+	for (int i = 0; sched_getaffinity(tid, sizeof(set), &set) == 0 && i < 8; i++)
+		if (CPU_ISSET(i, &set))
+			snprintf(text + strlen(text), sizeof(text) - strlen(text), " %d", i);
+	fact(o, prefix, "poller", "on%s nice %d", text, getpriority(PRIO_PROCESS, (id_t)tid));
+	identity_facts(o, prefix, tid);
 }
 
 /* "name:<tab>value" */

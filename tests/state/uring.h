@@ -5,6 +5,7 @@
 #include "maker.h"
 
 #include <linux/io_uring.h>
+#include <sched.h>
 
 struct ring {
 	int fd;
@@ -28,3 +29,5 @@ int ring_take(struct ring *r, uint64_t number, int result);
 int ring_pass(struct ring *r, uint64_t n);
 /* More than once around, and its counters go on from where they were. */
 int ring_works(struct ring *r);
+/* Where a worker of the kernel that carries out a request may run. */
+int ring_worker_runs_on(struct ring *r, cpu_set_t *set);

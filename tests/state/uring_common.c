@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "uring.h"
 
+#include <dirent.h>
+
 volatile uint32_t *ring_word(struct ring *r, uint32_t offset)
 {
 	return (volatile uint32_t *)(r->rings + offset);
@@ -92,4 +94,42 @@ int ring_works(struct ring *r)
 	SAME(*ring_word(r, r->p.sq_off.dropped), 0);
 	SAME(*ring_word(r, r->p.cq_off.overflow), 0);
 	return 0;
+}
+
+int ring_worker_runs_on(struct ring *r, cpu_set_t *set)
+{
+	struct io_uring_sqe *sqe = ring_queue(r, IORING_OP_READ, 7);
+	static char byte;
+	int pipes[2], found = 0;
+
+	CHECK(!pipe2(pipes, O_CLOEXEC));
+	sqe->fd = pipes[0];
+	sqe->addr = (uintptr_t)&byte;
+	sqe->len = 1;
+	sqe->flags = IOSQE_ASYNC;
+	TRY(ring_enter(r, 1));
+	for (int i = 0; i < 2000 && !found; i++) {
+		DIR *tasks = opendir("/proc/self/task");
+		struct dirent *d;
+		char path[300], name[32] = "";
+
+		while ((d = readdir(tasks))) {
+			FILE *f;
+
+			snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
+			f = fopen(path, "r");
+			if (f && fgets(name, sizeof(name), f) && !strncmp(name, "iou-wrk", 7))
+				found = atoi(d->d_name);
+			if (f)
+				fclose(f);
+		}
+		closedir(tasks);
+		usleep(1000);
+	}
+	CHECK(found);
+	CHECK(!sched_getaffinity(found, sizeof(*set), set));
+	SAME(write(pipes[1], "x", 1), 1);
+	TRY(ring_take(r, 7, 1));
+	close(pipes[0]);
+	return close(pipes[1]);
 }

@@ -55,12 +55,42 @@ static int polled_make(struct maker_ctx *ctx)
 
 static int polled_use(struct maker_ctx *ctx)
 {
+	uint32_t limits[2] = { 0 };
+	struct rlimit processes;
+
 	if (ctx->arg & IORING_SETUP_R_DISABLED)
 		CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0));
 	for (uint64_t i = 0; i < 5 && !(ctx->arg & IORING_SETUP_R_DISABLED); i++)
 		TRY(ring_take(&ring, 100 + i, 0));
 	TRY(ring_works(&ring));
+	CHECK(!getrlimit(RLIMIT_NPROC, &processes));
+	CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_IOWQ_MAX_WORKERS, limits, 2));
+	SAME(limits[1], (uint32_t)processes.rlim_cur);
 	return sleeps(&ring);
+}
+
+/* Where the workers of the thread run. */
+static int workers_make(struct maker_ctx *ctx)
+{
+	cpu_set_t set;
+
+	CHECK(!sched_getaffinity(0, sizeof(set), &set));
+	NEED(CPU_ISSET(1, &set));
+	CPU_ZERO(&set);
+	CPU_SET(1, &set);
+	TRY(open_polled(&ring, POLLED));
+	CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_IOWQ_AFF, &set, sizeof(set)));
+	return sleeps(&ring);
+}
+
+static int workers_use(struct maker_ctx *ctx)
+{
+	cpu_set_t set;
+
+	TRY(ring_worker_runs_on(&ring, &set));
+	SAME(CPU_COUNT(&set), 1);
+	CHECK(CPU_ISSET(1, &set));
+	return ring_works(&ring);
 }
 
 /* Two rings, one thread. */
@@ -108,14 +138,25 @@ static int opens(const char *path, int result)
 
 static int identity_make(struct maker_ctx *ctx)
 {
+	const gid_t groups[] = { 21, 22 };
+
 	NEED(geteuid() == 0);
 	CHECK(!setpriority(PRIO_PROCESS, 0, 7));
-	CHECK(!seteuid(65534));
+	CHECK(!syscall(SYS_setgroups, 2, groups));
+	CHECK(!syscall(SYS_setresgid, 11, 12, 13));
+	CHECK(!syscall(SYS_setresuid, 1, 65534, 0));
+	syscall(SYS_setfsgid, 14);
 	TRY(open_polled(&ring, POLLED));
-	CHECK(!seteuid(0));
+	CHECK(!syscall(SYS_setresuid, 0, 0, 0));
+	CHECK(!syscall(SYS_setresuid, 0, 65534, 1));
+	TRY(open_polled(&second, POLLED));
+	CHECK(!syscall(SYS_setresuid, 0, 0, 0));
+	CHECK(!syscall(SYS_setresgid, 0, 0, 0));
+	CHECK(!syscall(SYS_setgroups, 0, groups));
 	CHECK(!setpriority(PRIO_PROCESS, 0, 0));
 	CHECK(!prctl(PR_SET_DUMPABLE, 1));
 	TRY(opens("/etc/shadow", -EACCES));
+	TRY(sleeps(&second));
 	return sleeps(&ring);
 }
 
@@ -209,6 +250,7 @@ const struct maker makers_uring_late[] = {
 	ARG("polled-disabled", "and will when it is enabled", polled, IORING_SETUP_R_DISABLED),
 	ARG("polled-single", "and only its maker may use it", polled, IORING_SETUP_SINGLE_ISSUER),
 	ARG("polled-cpu", "on one processor", polled, IORING_SETUP_SQ_AFF),
+	ROW("polled-workers", "whose workers run on one", workers),
 	ROW("polled-together", "one thread for two rings", together),
 	ROW("polled-as", "as another user", identity),
 	ARG("own", "in the program's own memory", own, 0),

@@ -112,6 +112,40 @@ static int taken_use(struct maker_ctx *ctx)
 	return ring_works(&ring);
 }
 
+/* Taken in pieces: a buffer goes on where the last read ended. */
+static int pieces_make(struct maker_ctx *ctx)
+{
+	struct io_uring_buf_reg reg = { .ring_entries = ENTRIES, .bgid = GROUP, .pad = 2 /* IOU_PBUF_RING_INC */ };
+
+	TRY(make(0));
+	buffers = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(buffers != MAP_FAILED);
+	buffers->tail = 0;
+	reg.ring_addr = (uintptr_t)buffers;
+	NEED(!syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PBUF_RING, &reg, 1));
+	give(0);
+	give(1);
+	TRY(take(GROUP, 0));
+	return ring_pass(&ring, 3);
+}
+
+static int pieces_use(struct maker_ctx *ctx)
+{
+	for (size_t at = 3; at < 9; at += 3) {
+		struct io_uring_sqe *sqe = ring_queue(&ring, IORING_OP_READ, 3);
+
+		SAME(write(ends[1], "abc", 3), 3);
+		sqe->fd = ends[0];
+		sqe->len = SIZE;
+		sqe->flags = IOSQE_BUFFER_SELECT;
+		sqe->buf_group = GROUP;
+		TRY(ring_enter(&ring, 1));
+		TRY(ring_take(&ring, 3, 3));
+		SAME(memcmp(memory[0] + at, "abc", 3), 0);
+	}
+	return ring_works(&ring);
+}
+
 /* A list that the kernel keeps. */
 static int provide(unsigned int group, unsigned int first, unsigned int n)
 {
@@ -194,6 +228,7 @@ const struct maker makers_uring_provided[] = {
 	ARG("ring-deferred", "of a ring of one thread", ring, DEFERRED),
 	ARG("taken", "some of them taken", taken, 0),
 	ARG("taken-deferred", "of a ring of one thread", taken, DEFERRED),
+	ROW("pieces", "taken in pieces", pieces),
 	ARG("list", "lists that the kernel keeps", list, 0),
 	ARG("list-deferred", "of a ring of one thread", list, DEFERRED),
 	REFUSED("several", "one request has taken several", several_make, several_use, 0, "io_uring.*several"),

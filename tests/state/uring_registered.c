@@ -5,6 +5,9 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 
 static struct ring ring, second;
 static int ends[2];
@@ -78,8 +81,15 @@ static int restricted_make(struct maker_ctx *ctx)
 
 static int restricted_use(struct maker_ctx *ctx)
 {
+	static char probe[sizeof(struct io_uring_probe) + sizeof(struct io_uring_probe_op)];
+
+	memset(probe, 0, sizeof(probe));
 	SAME(syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PERSONALITY, NULL, 0), -1);
 	SAME(errno, EACCES);
+	CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PROBE, probe, 1));
+	ring_queue(&ring, IORING_OP_NOP, 9)->flags = IOSQE_IO_LINK;
+	TRY(ring_enter(&ring, 1));
+	TRY(ring_take(&ring, 9, 0));
 	TRY(one(IORING_OP_POLL_REMOVE, -EACCES));
 	TRY(one(IORING_OP_CLOSE, -EBADF));
 	ring_queue(&ring, IORING_OP_NOP, 9)->flags = IOSQE_ASYNC;
@@ -319,6 +329,95 @@ static int personality_use(struct maker_ctx *ctx)
 	return ring_works(&ring);
 }
 
+/* All that a request can show of it: who makes a file, whom a peer sees, which groups and capabilities let it in. */
+static int open_as(uint16_t personality, const char *path, int flags)
+{
+	struct io_uring_sqe *sqe = ring_queue(&ring, IORING_OP_OPENAT, 9);
+	struct io_uring_cqe *cqe = (void *)(ring.rings + ring.p.cq_off.cqes +
+					    (*ring_word(&ring, ring.p.cq_off.head) & (ring.p.cq_entries - 1)) * 16ul);
+
+	sqe->fd = AT_FDCWD;
+	sqe->addr = (uintptr_t)path;
+	sqe->open_flags = (uint32_t)flags | O_CLOEXEC;
+	sqe->len = 0600;
+	sqe->personality = personality;
+	TRY(ring_enter(&ring, 1));
+	CHECK(UNTIL(*ring_word(&ring, ring.p.cq_off.tail) != *ring_word(&ring, ring.p.cq_off.head)));
+	*ring_word(&ring, ring.p.cq_off.head) += 1;
+	return cqe->res < 0 ? 0 : 1;
+}
+
+static char secret[700], directory[700], made[720];
+
+static int identity_make(struct maker_ctx *ctx)
+{
+	const gid_t groups[] = { 20, 21 };
+	int fd;
+
+	strcpy(secret, in_dir(ctx, "secret"));
+	strcpy(directory, in_dir(ctx, "anybody's"));
+	snprintf(made, sizeof(made), "%s/made", directory);
+
+	NEED(geteuid() == 0);
+	TRY(ring_open(&ring, 8, IORING_SETUP_CQSIZE));
+	CHECK((fd = open(secret, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) >= 0 && !fchown(fd, 5, 21) &&
+		!fchmod(fd, 0040));
+	close(fd);
+	CHECK(!mkdir(directory, 0777) && !chmod(directory, 0777));
+	SAME(syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PERSONALITY, NULL, 0), 1);
+	CHECK(!syscall(SYS_setgroups, 2, groups));
+	CHECK(!syscall(SYS_setresgid, 11, 12, 13));
+	CHECK(!syscall(SYS_setresuid, 1, 2, 0));
+	syscall(SYS_setfsgid, 11);
+	SAME(syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PERSONALITY, NULL, 0), 2);
+	CHECK(!syscall(SYS_setresuid, 0, 0, 0) && !syscall(SYS_setresgid, 0, 0, 0) &&
+		!syscall(SYS_setgroups, 0, groups));
+	CHECK(!syscall(SYS_setresuid, -1, 65534, -1));
+	SAME(syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PERSONALITY, NULL, 0), 3);
+	CHECK(!syscall(SYS_setresuid, 0, 0, 0) && !prctl(PR_SET_DUMPABLE, 1));
+	return 0;
+}
+
+static int peer_is(uid_t uid, gid_t gid)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	socklen_t size = sizeof(name), cred_size = sizeof(struct ucred);
+	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct io_uring_sqe *sqe = ring_queue(&ring, IORING_OP_CONNECT, 7);
+	struct ucred peer;
+	int accepted;
+
+	CHECK(!bind(listener, (struct sockaddr *)&name, sizeof(sa_family_t)) && !listen(listener, 1));
+	CHECK(!getsockname(listener, (struct sockaddr *)&name, &size));
+	sqe->fd = client;
+	sqe->addr = (uintptr_t)&name;
+	sqe->off = size;
+	sqe->personality = 2;
+	TRY(ring_enter(&ring, 1));
+	TRY(ring_take(&ring, 7, 0));
+	accepted = accept(listener, NULL, NULL);
+	CHECK(accepted >= 0 && !getsockopt(accepted, SOL_SOCKET, SO_PEERCRED, &peer, &cred_size));
+	SAME(peer.uid, uid);
+	SAME(peer.gid, gid);
+	return 0;
+}
+
+static int identity_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+
+	SAME(open_as(1, secret, O_RDONLY), 1); /* by a capability */
+	SAME(open_as(2, secret, O_RDONLY), 1); /* by a group */
+	SAME(open_as(3, secret, O_RDONLY), 0);
+	SAME(open_as(2, made, O_CREAT | O_WRONLY), 1);
+	CHECK(!stat(made, &st));
+	SAME(st.st_uid, 2);
+	SAME(st.st_gid, 11);
+	TRY(peer_is(2, 12));
+	return ring_works(&ring);
+}
+
 static int attached_make(struct maker_ctx *ctx)
 {
 	TRY(ring_open(&second, 8, IORING_SETUP_CQSIZE));
@@ -357,6 +456,7 @@ const struct maker makers_uring_registered[] = {
 	ARG("files-emptied", "the next is one that was emptied", next, 4),
 	ROW("tag", "a file with a tag", tag),
 	ARG("personality", "requests as another user", personality, 0),
+	ROW("personality-whole", "all that a request shows of one", identity),
 	ARG("personality-single", "with a ring of one thread", personality,
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN),
 	ROW("attached", "it shares another's workers", attached),

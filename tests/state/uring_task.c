@@ -2,12 +2,12 @@
 /* io_uring: what the kernel keeps for each thread: numbers for rings, and its workers' processors and limits. io_uring_register(2). */
 #include "uring.h"
 
-#include <dirent.h>
 #include <sched.h>
 #include <sys/resource.h>
 
 static struct ring ring, second;
 static int ends[2], result;
+static uint32_t limits[2];
 static pthread_t thread;
 static volatile pid_t ready_tid;
 
@@ -97,45 +97,6 @@ static int hidden_use(struct maker_ctx *ctx)
 	return ring_works(&ring);
 }
 
-/* One worker, which is asked where it may run. */
-static int worker_runs_on(cpu_set_t *set)
-{
-	struct io_uring_sqe *sqe = ring_queue(&ring, IORING_OP_READ, 7);
-	static char byte;
-	int pipes[2], found = 0;
-
-	CHECK(!pipe2(pipes, O_CLOEXEC));
-	sqe->fd = pipes[0];
-	sqe->addr = (uintptr_t)&byte;
-	sqe->len = 1;
-	sqe->flags = IOSQE_ASYNC;
-	TRY(ring_enter(&ring, 1));
-	for (int i = 0; i < 2000 && !found; i++) {
-		DIR *tasks = opendir("/proc/self/task");
-		struct dirent *d;
-		char path[300], name[32] = "";
-
-		while ((d = readdir(tasks))) {
-			FILE *f;
-
-			snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
-			f = fopen(path, "r");
-			if (f && fgets(name, sizeof(name), f) && !strncmp(name, "iou-wrk", 7))
-				found = atoi(d->d_name);
-			if (f)
-				fclose(f);
-		}
-		closedir(tasks);
-		usleep(1000);
-	}
-	CHECK(found);
-	CHECK(!sched_getaffinity(found, sizeof(*set), set));
-	SAME(write(pipes[1], "x", 1), 1);
-	TRY(ring_take(&ring, 7, 1));
-	close(pipes[0]);
-	return close(pipes[1]);
-}
-
 static int affinity_make(struct maker_ctx *ctx)
 {
 	cpu_set_t set;
@@ -153,21 +114,28 @@ static int affinity_use(struct maker_ctx *ctx)
 {
 	cpu_set_t set;
 
-	TRY(worker_runs_on(&set));
+	TRY(ring_worker_runs_on(&ring, &set));
 	SAME(CPU_COUNT(&set), 1);
 	CHECK(CPU_ISSET(1, &set));
 	CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_UNREGISTER_IOWQ_AFF, NULL, 0));
 	return ring_works(&ring);
 }
 
-/* How many workers there may be: those that the ring says, or that its size and the limit of processes do. */
-static uint32_t limits[2];
+/* Those that a new thread gets. */
+static void *asks(void *arg)
+{
+	result = ring_pass(&ring, 1);
+	memset(limits, 0, sizeof(limits));
+	result = result || syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_IOWQ_MAX_WORKERS, limits, 2) < 0;
+	return NULL;
+}
 
+/* How many workers there may be: those that the ring says, or that its size and the limit of processes do. */
 static int limits_make(struct maker_ctx *ctx)
 {
 	uint32_t asked[2] = { (uint32_t)ctx->arg, ctx->arg ? 33 : 0 };
 
-	TRY(ring_open(&ring, 4, IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER));
+	TRY(ring_open(&ring, 4, IORING_SETUP_CQSIZE | (ctx->arg ? 0 : IORING_SETUP_SINGLE_ISSUER)));
 	if (ctx->arg)
 		CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_IOWQ_MAX_WORKERS, asked, 2));
 	TRY(ring_pass(&ring, 2));
@@ -187,6 +155,13 @@ static int limits_use(struct maker_ctx *ctx)
 	CHECK(!syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_IOWQ_MAX_WORKERS, limits, 2));
 	SAME(limits[0], ctx->arg ? 5 : 4);
 	SAME(limits[1], ctx->arg ? 33 : (uint32_t)processes.rlim_cur);
+	if (ctx->arg) {
+		TRY(thread_start(&thread, asks, NULL));
+		SAME(pthread_join(thread, NULL), 0);
+		SAME(result, 0);
+		SAME(limits[0], 5);
+		SAME(limits[1], 33);
+	}
 	return ring_works(&ring);
 }
 

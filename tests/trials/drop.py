@@ -33,7 +33,8 @@ NEEDS = {
 # What no test on one machine can tell: contents of files stand in the first page file as long as they are saved by one writer; that
 # a thread may run on every CPU matters where there are others.
 UNTOLD = {"memfd.extents.file", "shmem.extents.file", "regular.extents.file", "shm.extents.file", "sysv_shm.extents.file",
-          "mqueue.atime_ns", "mqueue.mtime_ns", "scheduling.any_cpu", "ended_scheduling.any_cpu"}
+          "io_uring.clock", "io_uring.personalities.who.uid", "io_uring.personalities.who.suid", "io_uring.personalities.who.gid",
+          "io_uring.personalities.who.sgid", "mqueue.atime_ns", "mqueue.mtime_ns", "scheduling.any_cpu", "ended_scheduling.any_cpu"}
 HERE = os.path.dirname(os.path.abspath(__file__))
 MAKERS = os.path.join(HERE, "../state/run.py")
 JOBS = 4
@@ -51,6 +52,7 @@ GROUPS = {
     "tcp": "every_option socket_hidden socket_bound peeked", "udp": "every_option socket_hidden socket_bound peeked",
     "raw": "every_option unread socket_hidden", "packet": "every_option socket socket_hidden", "netlink": "every_option raw socket_hidden",
     "unix": "socket_hidden socket_bound peeked",
+    "io_uring": "uring_issuer uring_registered uring_memory uring_task uring_late uring_provided", "io_uring_tasks": "uring_task",
     "semaphore_undo": "sysv_sem", "ipc_limits": "sysv_msg",
     "tree": "name", "core_scheduling": "core_cookie", "ended_scheduling": "zombie limit leaderless", "io_context": "sharing attributes",
 }
