@@ -79,11 +79,11 @@ struct process {
 	unsigned int worker; /* index of the worker that owns it: only that one may use ptrace on it */
 	struct injection injection;
 	bool injected;
+	bool last_detached;	 /* it was the last user of a System V segment that nobody has attached now */
 	struct proc_maps maps;	 /* read once in each stop, before an area is mapped */
 	struct file_look *files; /* by number */
 	size_t n_files;
 	object_id descriptors; /* of the first process that has its table: CLONE_FILES shares it */
-	bool last_detached;    /* it was the last user of a System V segment that nobody has attached now */
 };
 
 struct tree {
