@@ -136,13 +136,14 @@ static int queue_making(struct restore *r, struct build *build, const struct rec
 	const struct io_uring_state *s = rec->state;
 	struct ring_made *g = restore_made(r, rec->id)->data;
 	struct io_uring_params p = params_of(r, rec);
-	struct rlimit limit = { s->poller.workers, RLIM_INFINITY };
+	struct rlimit limit = { 0 };
 	struct batch *b = build->batch;
 	int err = s->flags & IO_URING_NO_MMAP ? prepare_memory(g, s, build->process->pid) : 0;
 	uint32_t made;
 
-	if (s->poller.workers == UINT32_MAX)
-		limit.rlim_cur = RLIM_INFINITY;
+	getrlimit(RLIMIT_NPROC, &limit);
+	limit.rlim_cur = s->poller.workers == UINT32_MAX ? RLIM_INFINITY : s->poller.workers;
+	limit.rlim_max = MAX(limit.rlim_max, limit.rlim_cur);
 	if (s->poller.group)
 		batch_may_fail(b, batch_call(b, "prlimit", SYS_prlimit64, 0, RLIMIT_NPROC,
 					  batch_copy(b, &limit, sizeof(limit)).v, 0));
