@@ -8,7 +8,8 @@
 
 #include "world.h"
 
-enum { LISTEN_PORT = 7000, A_PROTOCOL_OF_NOBODY = 253 };
+/* The makers of raw sockets have 253 and 254. */
+enum { LISTEN_PORT = 7000, A_PROTOCOL_OF_NOBODY = 201 };
 
 union address {
 	struct sockaddr any;

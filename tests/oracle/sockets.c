@@ -117,6 +117,9 @@ static bool unsteady_stream_option(int dup, int level, int option)
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof(info);
 
+	/* One that has ended keeps the port that it had no part in choosing, or does not: docs/coverage.md, tcp. */
+	if (level == IPPROTO_IP && option == 52 /* IP_PROTOCOL */)
+		return getsockopt(dup, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_state == 7;
 	if (level == IPPROTO_IP)
 		return option == IP_MULTICAST_TTL;
 	if (level == IPPROTO_IPV6)
