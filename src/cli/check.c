@@ -18,8 +18,8 @@
 /* The closed list of what is changed by name, since the kernel has no setter: docs/coverage.md */
 static const char *const changed_always[] = {
 	"start times and processor time used, as /proc shows them, begin anew",
-	"inode numbers of pipes, sockets, memfds and namespaces are new, and so are the times of pipes, sockets and "
-	"terminals",
+	("inode numbers of pipes, sockets, memfds and namespaces are new, and so are the times of pipes, sockets and "
+	 "terminals"),
 	"the session keyring that the tree was started with is that of the restoring command",
 	"the number of the audit session (/proc/PID/sessionid) is that of the restoring command, or new",
 	"the control groups are those of the restoring command, or the one that a container is made anew",

@@ -1,30 +1,52 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A lock by flock, an open-file-description lock and a lease are of an open file, and that stays as long as it is mapped: such a lock without a descriptor
- * stands in /proc/locks alone, and cannot be given to a mapping. proc_locks(5); fs/locks.c. Only looked at.
+ * A lock by flock and an open-file-description lock are of an open file, and that stays as long as it is mapped: such a lock without a descriptor, as Java
+ * has on its performance data, stands in /proc/locks alone. It is set again through the descriptor that the file is then mapped by. proc_locks(5); fs/locks.c.
  */
-#include "object/component.h"
+#include "state/locks_mapped.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/file.h>
 
 #include "base/cleanup.h"
 #include "object/descriptions.h"
+#include "image/image.h"
+#include "object/identity.h"
 #include "state/fdinfo.h"
+#include "state/inode.h"
 #include "state/outsiders.h"
-#include "state/owner.h"
 
-/* A line of /proc/locks. */
+struct lock_mapped {
+	object_id backing;
+	bool ofd, exclusive;
+	int64_t start, length;
+};
+
+static const struct field lock_mapped_fields[] = {
+	FIELD_REF(struct lock_mapped, backing, "backing", NULL, REF_STRONG, "the file"),
+	FIELD_BOOL(struct lock_mapped, ofd, "ofd", "an open-file-description lock; else flock"),
+	FIELD_BOOL(struct lock_mapped, exclusive, "exclusive", "for writing"),
+	FIELD_INT(struct lock_mapped, start, "start", "first byte"),
+	FIELD_INT(struct lock_mapped, length, "length", "bytes; 0: to the end of the file"),
+	FIELD_END,
+};
+
+/* --- checkpoint --- */
+
+/* A line of /proc/locks, and a mapping of that file. */
 struct line {
 	const char *text; /* behind its number: as fdinfo shows the same lock */
-	size_t length;
+	int length;
+	struct fdinfo_lock lock;
 	unsigned int major, minor;
 	uint64_t ino;
 	bool outside; /* a descriptor of another process has it */
+	struct process *process;
+	const struct proc_map *map;
 };
 
 static const char *behind_number(const char *line)
@@ -37,12 +59,11 @@ static const char *behind_number(const char *line)
 /* Who waits for one has not got it, and a POSIX lock goes with any descriptor. */
 static bool parse(const char *text, struct line *l)
 {
-	char class[8] = "";
-
 	l->text = behind_number(text);
-	l->length = strcspn(l->text, "\n");
-	return sscanf(l->text, "%7s %*s %*s %*d %x:%x:%" SCNu64, class, &l->major, &l->minor, &l->ino) == 4 &&
-	       strcmp(class, "POSIX") != 0;
+	l->length = (int)strcspn(l->text, "\n");
+	return strncmp(l->text, "->", 2) != 0 && fdinfo_lock_parse(text, &l->lock) == 0 &&
+	       strcmp(l->lock.class, "POSIX") != 0 &&
+	       sscanf(l->text, "%*s %*s %*s %*d %x:%x:%" SCNu64, &l->major, &l->minor, &l->ino) == 3;
 }
 
 static bool shows(const char *info, const struct line *l)
@@ -52,7 +73,7 @@ static bool shows(const char *info, const struct line *l)
 	while (info && (value = fdinfo_next(&info, "lock"))) {
 		const char *text = behind_number(value);
 
-		if (!strncmp(text, l->text, l->length) && (text[l->length] == '\n' || !text[l->length]))
+		if (!strncmp(text, l->text, (size_t)l->length) && (text[l->length] == '\n' || !text[l->length]))
 			return true;
 	}
 	return false;
@@ -66,18 +87,40 @@ static bool has_descriptor(const struct descriptions *all, const struct line *l)
 	return false;
 }
 
-static const struct process *maps_it(const struct tree *t, const struct line *l, const struct proc_map **map)
+static bool is_of(const struct proc_map *m, const struct line *l)
+{
+	return m->inode == l->ino && m->dev_major == l->major && m->dev_minor == l->minor;
+}
+
+/* The first mapping of it. */
+static bool find_mapping(const struct tree *t, struct line *l)
 {
 	for (size_t i = 0; i < t->n_processes; i++)
-		for (size_t k = 0; !t->processes[i]->zombie && k < t->processes[i]->maps.n; k++) {
-			const struct proc_map *m = &t->processes[i]->maps.list[k];
+		for (size_t k = 0; !t->processes[i]->zombie && k < t->processes[i]->maps.n; k++)
+			if (is_of(&t->processes[i]->maps.list[k], l)) {
+				l->process = t->processes[i];
+				l->map = &t->processes[i]->maps.list[k];
+				return true;
+			}
+	return false;
+}
 
-			if (m->inode != l->ino || m->dev_major != l->major || m->dev_minor != l->minor)
-				continue;
-			*map = m;
-			return t->processes[i];
-		}
-	return NULL;
+/* Mapped twice, each may be of an open file of its own, and the lock of one of them; pieces of one mapping follow each other. */
+static bool in_two_places(const struct process *p, const struct line *l)
+{
+	const struct proc_map *before = NULL;
+
+	for (size_t k = 0; k < p->maps.n; k++) {
+		const struct proc_map *m = &p->maps.list[k];
+
+		if (!is_of(m, l))
+			continue;
+		if (before && (before->end != m->start || before->offset + (before->end - before->start) != m->offset ||
+				      before->shared != m->shared))
+			return true;
+		before = m;
+	}
+	return false;
 }
 
 static void look_at_outsider(void *arg, pid_t pid, int dir)
@@ -97,53 +140,142 @@ static void look_at_outsider(void *arg, pid_t pid, int dir)
 	}
 }
 
-static int look_at_line(struct capture *c, struct line *l)
+/* Is it a lock that only a mapping of the tree's has? */
+static int is_ours(struct capture *c, struct line *l)
 {
-	const struct process *p;
-	const struct proc_map *map;
 	int r;
 
-	if (has_descriptor(c->descriptions, l))
+	if (has_descriptor(c->descriptions, l) || !find_mapping(c->tree, l))
 		return 0;
-	p = maps_it(c->tree, l, &map);
-	if (!p)
-		return 0;
-	r = outsiders_each(c->tree, look_at_outsider, l);
-	if (r == 0 && !l->outside)
-		refused(c->ps,
-			BLAME_PROCESS(p, .object = map->name, .remedy = "let the program unlock it, or keep it open"),
-			"a lock on a file (%.*s) that only a mapping still holds", (int)l->length, l->text);
-	return r;
+	r = tree_find(c->tree, l->lock.pid) ? 0 : outsiders_each(c->tree, look_at_outsider, l);
+	return r < 0 ? r : !l->outside;
 }
 
-static int locks_mapped_look(struct capture *c)
+static int each_of_ours(struct capture *c, int (*fn)(struct capture *c, const struct line *l))
 {
 	_cleanup_free_ char *text = NULL;
 	int r = procfs_read(AT_FDCWD, "/proc/locks", &text, NULL);
 
-	for (char *at = text; r == 0 && at && *at; at += strcspn(at, "\n"), at += *at == '\n') {
+	for (char *at = text; r >= 0 && at && *at; at += strcspn(at, "\n"), at += *at == '\n') {
 		struct line l = { 0 };
 
-		if (parse(at, &l))
-			r = look_at_line(c, &l);
+		r = parse(at, &l) ? is_ours(c, &l) : 0;
+		if (r > 0)
+			r = fn(c, &l);
 	}
-	if (r == -ENOENT) /* a kernel without file locks */
+	if (r == -ENOENT || r == -ENOTSUP) /* a kernel without file locks; refused */
 		return 0;
 	return r < 0 ? failed(c->ps, BLAME(.object = "/proc/locks"), r, "cannot be read: %s", strerror(-r)) : 0;
 }
 
-static const struct field no_fields[] = { FIELD_END };
+static int look_at_lock(struct capture *c, const struct line *l)
+{
+	bool ofd = !strcmp(l->lock.class, "OFDLCK"), known = ofd || !strcmp(l->lock.class, "FLOCK"), twice = false;
+
+	/* It takes a descriptor that writes, and a mapping that could not be written is given one that reads. */
+	if (ofd && !strcmp(l->lock.mode, "WRITE") && !(l->map->shared && strstr(l->map->flags, "mw")))
+		known = false;
+
+	for (size_t i = 0; i < c->tree->n_processes; i++)
+		twice |= !c->tree->processes[i]->zombie && in_two_places(c->tree->processes[i], l);
+	if (known && !twice)
+		return 0;
+	return refused(c->ps,
+		BLAME_PROCESS(
+			l->process, .object = l->map->name, .remedy = "let the program unlock it, or keep it open"),
+		known ? "a lock (%.*s) that one of several mappings of the file still holds"
+		      : "a lease, or a lock for writing, (%.*s) that only a mapping of the file still holds",
+		l->length, l->text);
+}
+
+static int locks_mapped_look(struct capture *c)
+{
+	return each_of_ours(c, look_at_lock);
+}
+
+static int backing_of(struct capture *c, const struct line *l, object_id *out)
+{
+	struct capture its = *c;
+	_cleanup_fd_ int fd = -1;
+	char path[64];
+
+	its.process = l->process;
+	if (inode_backing_known(&its, l->map, out))
+		return 0;
+	snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, l->map->start, l->map->end);
+	fd = openat(l->process->living_fd, path, O_PATH | O_CLOEXEC);
+	return fd < 0 ? -errno : inode_backing_for_mapping(&its, l->map, fd, out);
+}
+
+static int save_lock(struct capture *c, const struct line *l)
+{
+	struct lock_mapped s = {
+		.ofd = !strcmp(l->lock.class, "OFDLCK"),
+		.exclusive = !strcmp(l->lock.mode, "WRITE"),
+		.start = l->lock.start,
+		.length = l->lock.length,
+	};
+	int r = backing_of(c, l, &s.backing);
+
+	if (r < 0)
+		return r;
+	if (!s.ofd)
+		changed(c->ps, BLAME_PROCESS(l->process, .object = l->map->name),
+			"its lock, which only a mapping still holds: /proc/locks will name a process of spore's as who "
+			"set it");
+	return image_add(c->writer, &component_locks_mapped.kind, identity_fresh(c->identities), &s);
+}
+
+static int locks_mapped_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
+{
+	int r = each_of_ours(c, save_lock);
+
+	return r < 0 ? r : CAPTURE_NOTHING;
+}
+
+/* --- restore --- */
+
+static int locks_mapped_validate(struct restore *r, const struct record *rec)
+{
+	const struct lock_mapped *s = rec->state;
+
+	return s->start >= 0 && s->length >= 0
+		       ? 0
+		       : failed(r->ps, BLAME(.object = "lock"), -EBADMSG, "the image has an impossible lock");
+}
+
+int locks_mapped_set(struct restore *r, object_id backing, int fd)
+{
+	size_t n;
+	const struct record *recs = image_records(r->image, &component_locks_mapped.kind, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct lock_mapped *s = recs[i].state;
+		struct flock l = {
+			.l_type = s->exclusive ? F_WRLCK : F_RDLCK, .l_start = s->start, .l_len = s->length
+		};
+
+		if (s->backing != backing)
+			continue;
+		if ((s->ofd ? fcntl(fd, F_OFD_SETLK, &l) : flock(fd, (s->exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB)) < 0)
+			return failed(r->ps, BLAME(.object = "lock", .remedy = "let who has it now give it up"), -errno,
+				"the lock of a mapped file cannot be set: %m");
+	}
+	return 0;
+}
 
 const struct component component_locks_mapped = {
 	.kind = {
 		.name = "locks_mapped",
 		.version = 1,
-		.size = sizeof(object_id),
-		.fields = no_fields,
-		.doc = "only looked at: a lock that a mapping alone still holds is refused",
+		.size = sizeof(struct lock_mapped),
+		.fields = lock_mapped_fields,
+		.doc = "a lock that a mapping alone still holds",
 		.sources = "proc_locks(5), flock(2); fs/locks.c",
+		.critical = true,
 	},
 	.scope = SCOPE_TREE,
 	.look = locks_mapped_look,
-	.capture = capture_nothing,
+	.capture = locks_mapped_capture,
+	.validate = locks_mapped_validate,
 };

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "state/locks_mapped.h"
 #include "state/inode.h"
 #include "state/memory_build.h"
 
@@ -53,23 +54,33 @@ struct mapped_file {
 	int fd;
 };
 
+static const struct mapped_file *opened_before(const struct restore *r, object_id backing, bool write)
+{
+	for (size_t i = 0; i < r->n_mapped; i++)
+		if (r->mapped[i].backing == backing && r->mapped[i].write == write)
+			return &r->mapped[i];
+	return NULL;
+}
+
 /* The keeper opens each once, however many processes map it. */
 static int open_mapped(struct restore *r, object_id backing, bool write)
 {
+	const struct mapped_file *known = opened_before(r, backing, write);
 	struct mapped_file *grown;
-	int fd;
+	int fd, err;
 
-	for (size_t i = 0; i < r->n_mapped; i++)
-		if (r->mapped[i].backing == backing && r->mapped[i].write == write)
-			return r->mapped[i].fd;
+	if (known)
+		return known->fd;
 	grown = reallocarray(r->mapped, r->n_mapped + 1, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	r->mapped = grown;
 	fd = backing_open(r, backing, write ? O_RDWR : O_RDONLY);
-	if (fd >= 0)
-		r->mapped[r->n_mapped++] = (struct mapped_file){ backing, write, fd };
-	return fd;
+	if (fd < 0)
+		return fd;
+	r->mapped[r->n_mapped++] = (struct mapped_file){ backing, write, fd };
+	err = opened_before(r, backing, !write) ? 0 : locks_mapped_set(r, backing, fd);
+	return err < 0 ? err : fd;
 }
 
 void memory_close_mapped(struct restore *r)

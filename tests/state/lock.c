@@ -298,6 +298,15 @@ static int unlinked_use(struct maker_ctx *ctx)
 }
 
 /* The open file stays as long as it is mapped, and its lock with it. */
+static void *mapping;
+
+static int lock_far_end(const struct maker_ctx *ctx)
+{
+	struct flock l = { .l_type = F_WRLCK };
+
+	return ctx->arg == OFD ? fcntl(far_end[0], F_OFD_SETLK, &l) : flock(far_end[0], LOCK_EX | LOCK_NB);
+}
+
 static int mapped_make(struct maker_ctx *ctx)
 {
 	struct flock l = { .l_type = F_WRLCK };
@@ -305,17 +314,26 @@ static int mapped_make(struct maker_ctx *ctx)
 	TRY(open_file(ctx));
 	far_end[0] = open(ctx->path, O_RDWR);
 	CHECK(!ftruncate(fd, PAGE));
-	CHECK(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0) != MAP_FAILED);
+	mapping = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(mapping != MAP_FAILED);
 	CHECK(!(ctx->arg == OFD ? fcntl(fd, F_OFD_SETLK, &l) : flock(fd, LOCK_EX)));
-	return close(fd);
+	CHECK(!close(fd));
+	NEED(lock_far_end(ctx) < 0); /* not on overlayfs, which maps a file below it */
+	return 0;
+}
+
+static int mapped_twice_make(struct maker_ctx *ctx)
+{
+	TRY(mapped_make(ctx));
+	CHECK(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, far_end[0], 0) != MAP_FAILED);
+	return 0;
 }
 
 static int mapped_use(struct maker_ctx *ctx)
 {
-	struct flock l = { .l_type = F_WRLCK };
-
-	SAME(ctx->arg == OFD ? fcntl(far_end[0], F_OFD_SETLK, &l) : flock(far_end[0], LOCK_EX | LOCK_NB), -1);
-	return 0;
+	SAME(lock_far_end(ctx), -1);
+	CHECK(!munmap(mapping, PAGE));
+	return lock_far_end(ctx);
 }
 
 /* A lease: its holder is told before somebody opens the file. */
@@ -402,10 +420,10 @@ const struct maker makers_lock[] = {
 	{ "flock-table", "flock by a child that shares the descriptor table", table_make, table_use, 0, FLOCK },
 	{ "flock-both", "flock shared by two processes", both_make, both_use, 0, FLOCK },
 	{ "flock-unlinked", "flock on an unlinked file", unlinked_make, unlinked_use },
-	{ "flock-mapped", "flock that only a mapping of the file still holds", mapped_make, mapped_use,
-		MAKER_MUST_REFUSE, FLOCK, "only a mapping still holds" },
-	{ "ofd-mapped", "an OFD lock that only a mapping of the file still holds", mapped_make, mapped_use,
-		MAKER_MUST_REFUSE, OFD, "only a mapping still holds" },
+	{ "flock-mapped", "flock that only a mapping of the file still holds", mapped_make, mapped_use, 0, FLOCK },
+	{ "ofd-mapped", "an OFD lock that only a mapping of the file still holds", mapped_make, mapped_use, 0, OFD },
+	{ "flock-mapped-twice", "flock that one of two mappings still holds", mapped_twice_make, mapped_use,
+		MAKER_MUST_REFUSE, FLOCK, "one of several mappings" },
 	HELD("posix-shared", "a record lock, shared", POSIX),
 	HELD("posix-exclusive", "a record lock, exclusive", POSIX | EXCLUSIVE),
 	WAITED("posix-waited", "a record lock, waited for", POSIX),
