@@ -218,7 +218,7 @@ static int follow(struct kernel_peek *p, struct question *q, void *bytes)
 
 	if (r == 0 && q->error < 0)
 		r = -EFAULT;
-	if (r == 0 && q->size)
+	if (r == 0 && bytes && q->size)
 		memcpy(bytes, p->room, q->size);
 	return r;
 }
@@ -236,6 +236,7 @@ static int place(struct kernel_peek *p, const char *type, const char *member, st
 {
 	int r = ready(p);
 
+	*out = (struct member_place){ 0 };
 	for (size_t i = 0; r == 0 && i < p->n_known; i++)
 		if (p->known[i].type == type && p->known[i].member == member) {
 			*out = p->known[i].place;
@@ -268,7 +269,7 @@ static int cpu_offset(struct kernel_peek *p, uint32_t cpu, uint64_t *offset)
 {
 	struct question q = { .cpu = cpu };
 	struct member_place m;
-	uint64_t base;
+	uint64_t base = 0;
 	int r = place(p, "bpf_array", "pptrs", &m);
 
 	if (r == 0)
@@ -382,9 +383,10 @@ int kernel_peek_socket(struct kernel_peek *p, int fd, uint64_t *sock, void *byte
 	r = add_file(p, fd, &q);
 	if (r == 0)
 		r = place(p, "socket", "sk", &m);
-	q.pointer[q.steps++] = m.offset;
-	if (r == 0)
+	if (r == 0) {
+		q.pointer[q.steps++] = m.offset;
 		r = follow(p, &q, bytes);
+	}
 	pthread_mutex_unlock(&p->lock);
 	*sock = r == 0 ? q.pointer[q.steps - 1] : 0;
 	return r;
@@ -394,8 +396,8 @@ int kernel_peek_percpu(struct kernel_peek *p, uint64_t percpu, const char *type,
 {
 	const long n = sysconf(_SC_NPROCESSORS_CONF);
 	struct member_place m = { .size = sizeof(int32_t) };
-	uint64_t offset;
-	int32_t value;
+	uint64_t offset = 0;
+	int32_t value = 0;
 	int r;
 
 	*sum = 0;

@@ -34,8 +34,10 @@ void inode_marks_read(const struct capture *c, int fd, struct inode_marks *m)
 		m->atime_s = st.st_atim.tv_sec;
 		m->atime_ns = (uint64_t)st.st_atim.tv_nsec;
 	}
-	if (fcntl(fd, F_GETFL) & O_PATH)
-		fd = own = reopen_unseen(c, fd);
+	if (fcntl(fd, F_GETFL) & O_PATH) {
+		own = reopen_unseen(c, fd);
+		fd = own;
+	}
 	if (fd < 0)
 		return;
 	if (ioctl(fd, FS_IOC_GETFLAGS, &attributes) == 0)

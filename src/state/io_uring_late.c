@@ -187,7 +187,7 @@ int io_uring_late_make(struct restore *r, struct callers *callers)
 		struct build *b = NULL;
 
 		for (size_t i = 0; !err && i < 2 * n; i++) {
-			const struct record *one = &rec[i % n];
+			const struct record *one = &rec[i < n ? i : i - n];
 
 			if (!is_made_by(one, r->processes[k]) || !has_turn(r, one, i >= n) ||
 				!restore_made(r, one->id)->data)

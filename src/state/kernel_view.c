@@ -58,7 +58,7 @@ static int pid_of_pidfd(struct capture *c, int fd, uint64_t *pid)
 static int own_level(struct capture *c, uint64_t *level)
 {
 	_cleanup_fd_ int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	uint64_t pid;
+	uint64_t pid = 0;
 	int err = fd < 0 ? -errno : pid_of_pidfd(c, fd, &pid);
 
 	return err ? err : kernel_peek_member(c->kernel, pid, "pid", "level", level);
