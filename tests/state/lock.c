@@ -300,16 +300,24 @@ static int unlinked_use(struct maker_ctx *ctx)
 /* The open file stays as long as it is mapped, and its lock with it. */
 static void *mapping;
 
+enum { MAPPED_START = 100, MAPPED_LENGTH = 50 }; /* of the OFD lock */
+
+/* For reading: an exclusive one alone is in the way. */
+static int lock_far_range(off_t start, off_t length)
+{
+	struct flock l = { .l_type = F_RDLCK, .l_start = start, .l_len = length };
+
+	return fcntl(far_end[0], F_OFD_SETLK, &l);
+}
+
 static int lock_far_end(const struct maker_ctx *ctx)
 {
-	struct flock l = { .l_type = F_WRLCK };
-
-	return ctx->arg == OFD ? fcntl(far_end[0], F_OFD_SETLK, &l) : flock(far_end[0], LOCK_EX | LOCK_NB);
+	return ctx->arg == OFD ? lock_far_range(MAPPED_START, MAPPED_LENGTH) : flock(far_end[0], LOCK_SH | LOCK_NB);
 }
 
 static int mapped_make(struct maker_ctx *ctx)
 {
-	struct flock l = { .l_type = F_WRLCK };
+	struct flock l = { .l_type = F_WRLCK, .l_start = MAPPED_START, .l_len = MAPPED_LENGTH };
 
 	TRY(open_file(ctx));
 	far_end[0] = open(ctx->path, O_RDWR);
@@ -332,6 +340,10 @@ static int mapped_twice_make(struct maker_ctx *ctx)
 static int mapped_use(struct maker_ctx *ctx)
 {
 	SAME(lock_far_end(ctx), -1);
+	if (ctx->arg == OFD) {
+		CHECK(!lock_far_range(0, MAPPED_START));
+		CHECK(!lock_far_range(MAPPED_START + MAPPED_LENGTH, 0));
+	}
 	CHECK(!munmap(mapping, PAGE));
 	return lock_far_end(ctx);
 }
