@@ -54,9 +54,9 @@ struct descriptions {
 		} * list; /* sorted by key */
 		size_t n, room;
 	} mapped;
-	bool watched; /* the tree has an inotify instance or a fanotify group: it would be told of what spore opens */
-	bool leased;  /* there is a lease for writing (F_SETLEASE): to open its file would break it */
-	int root_fd;  /* O_PATH of the tree's root directory */
+	bool watched; /* the tree has an inotify instance, a fanotify group or F_NOTIFY set: it would be told of what spore opens */
+	bool leased;	    /* there is a lease for writing (F_SETLEASE): to open its file would break it */
+	int root_fd;	    /* O_PATH of the tree's root directory */
 	struct stat devpts; /* of the tree's /dev/pts; st_dev is 0 if it has none */
 	int shm_fd;	    /* O_PATH of the /dev/shm that a container has to itself; -1: none */
 	dev_t shm_dev;

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "kernel/sched.h"
+#include "state/dnotify.h"
 #include "state/file_owner.h"
 #include "state/files.h"
 #include "state/locks.h"
@@ -21,6 +22,8 @@ static const struct field descriptor_fields[] = {
 	FIELD_UINT(struct descriptor, fd, "fd", "number"),
 	FIELD_BOOL(struct descriptor, cloexec, "cloexec", "closed by execve"),
 	FIELD_REF(struct descriptor, file, "file", "file", REF_STRONG, "the open file description"),
+	FIELD_SINCE(2, HEX, struct descriptor, notify, "notify",
+		"F_NOTIFY: of which changes a directory tells by a signal"),
 	FIELD_END,
 };
 
@@ -99,6 +102,17 @@ static void descriptors_ask(struct capture *c, struct batch *b, void *scratch)
 			batch_call(b, "F_GETFD", SYS_fcntl, (uint64_t)p->files[i].fd, F_GETFD);
 }
 
+static int capture_notify(struct capture *c, struct descriptors_state *s)
+{
+	const struct process *p = c->process;
+	int err = 0;
+
+	for (size_t i = 0; i < s->n && !err; i++)
+		if (S_ISDIR(p->files[i].mode) && !(p->files[i].flags & O_PATH))
+			err = dnotify_capture(c, &p->files[i], &s->list[i].notify);
+	return err;
+}
+
 static int descriptors_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	uint32_t answer = ((const struct descriptors_scratch *)scratch)->first;
@@ -122,7 +136,7 @@ static int descriptors_capture(struct capture *c, const struct batch *b, void *s
 			.cloexec = p->files[i].cloexec && (batch_result(b, answer++) & FD_CLOEXEC),
 			.file = p->files[i].file,
 		};
-	return 0;
+	return capture_notify(c, s);
 }
 
 /* --- restore --- */
@@ -192,6 +206,10 @@ static int descriptors_validate(struct restore *r, const struct record *rec)
 		if (s->list[i].fd >= 1u << 30 || (i && s->list[i].fd <= s->list[i - 1].fd))
 			return failed(r->ps, BLAME(.object = "descriptors"), -EBADMSG,
 				"the image's descriptors are not in ascending order");
+	for (size_t i = 0; i < s->n; i++)
+		if (s->list[i].notify & ~dnotify_events)
+			return failed(r->ps, BLAME(.object = "descriptors"), -EBADMSG,
+				"the image has a directory tell of changes that do not exist (F_NOTIFY)");
 	if (s->shared_with && !table_of(r, s))
 		return failed(r->ps, BLAME(.object = "descriptors"), -EBADMSG,
 			"the image's shared descriptor tables form a circle");
@@ -374,9 +392,23 @@ static int descriptors_attach(struct build *b, const void *state)
 	return locks_attach_fetched(b);
 }
 
+/* Late: the restore changes directories, too. */
+static int descriptors_arm(struct build *b, const void *state)
+{
+	const struct descriptors_state *s = state;
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct file_state *file = restore_state(b->restore, s->list[i].file, "file");
+
+		if (s->list[i].notify && file)
+			dnotify_ask(b, (int)s->list[i].fd, s->list[i].notify, file->owner);
+	}
+	return 0;
+}
+
 const struct component component_descriptors = {
 	.kind = { .name = "descriptors",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct descriptors_state),
 		.fields = descriptors_fields,
 		.doc = "the descriptor table of a process",
@@ -391,5 +423,6 @@ const struct component component_descriptors = {
 	.validate = descriptors_validate,
 	.build = { [STAGE_CREATE] = descriptors_create,
 		[STAGE_CONNECT] = descriptors_connect,
-		[STAGE_ATTACH] = descriptors_attach },
+		[STAGE_ATTACH] = descriptors_attach,
+		[STAGE_ARM] = descriptors_arm },
 };

@@ -8,6 +8,7 @@ struct descriptor {
 	uint64_t fd;
 	bool cloexec;
 	object_id file;
+	uint64_t notify; /* F_NOTIFY: DN_* */
 };
 
 struct descriptors_state {

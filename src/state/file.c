@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "kernel/unseen.h"
+#include "state/dnotify.h"
 #include "state/fdinfo.h"
 #include "state/files.h"
 #include "state/regular.h"
@@ -113,9 +114,6 @@ static int capture_owner(struct capture *c, struct file_look *f, struct file_sta
 	s->signal = sig > 0 ? (uint64_t)sig : 0;
 	if (fcntl(fd, F_GETOWN_EX, &owner) < 0 || !owner.pid)
 		return 0;
-	if (S_ISDIR(f->mode)) /* it has no other use for one */
-		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program close it, or use inotify"),
-			"a directory that tells of changes by signal (F_NOTIFY)");
 	s->owner = owner_in_tree(c->tree, &owner);
 	s->owner_type = (uint64_t)owner.type;
 	if (!s->owner)
@@ -159,6 +157,8 @@ int file_save(struct capture *c, struct file_look *f)
 		err = capture_flags(c, f, &s);
 	if (!err)
 		err = capture_owner(c, f, &s);
+	if (!err && S_ISDIR(f->mode) && !(f->flags & O_PATH))
+		err = dnotify_look(c, f);
 	close_fd(&f->dup);
 	if (!err && c->writer)
 		err = image_add(c->writer, &component_file.kind, f->file, &s);

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What can be told only when the descriptors of every process are known. */
-#include <linux/kcmp.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fanotify.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "state/dnotify.h"
 #include "state/external.h"
 #include "state/fdinfo.h"
 #include "state/sockets.h"
@@ -75,6 +78,16 @@ static bool guards(const char *info)
 	       flags & (FAN_CLASS_CONTENT | FAN_CLASS_PRE_CONTENT);
 }
 
+static bool is_told(struct capture *c, const struct description *d)
+{
+	_cleanup_fd_ int fd = -1;
+
+	if (!S_ISDIR(d->look->mode) || d->look->flags & O_PATH)
+		return !strcmp(d->look->link, "anon_inode:inotify");
+	fd = description_dup(d);
+	return fd >= 0 && dnotify_watches(c->kernel, fd);
+}
+
 /* Before anything is read: what spore opens must not be told to the tree, nor wait for it. */
 static int find_watchers(struct capture *c)
 {
@@ -84,7 +97,7 @@ static int find_watchers(struct capture *c)
 	for (const struct description *d = all->first; d; d = d->next) {
 		bool fanotify = !strcmp(d->look->link, "anon_inode:[fanotify]");
 
-		all->watched |= fanotify || !strcmp(d->look->link, "anon_inode:inotify");
+		all->watched |= fanotify || is_told(c, d);
 		all->leased |= S_ISREG(d->look->mode) && fdinfo_has_write_lease(d->look->info);
 		if (fanotify && guards(d->look->info))
 			err = refused(c->ps, BLAME_FILE(d->look, .remedy = "let the program close it"),

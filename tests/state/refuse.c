@@ -72,33 +72,6 @@ static int bpf_make(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Watches on files. */
-static volatile sig_atomic_t told;
-
-static void tell(int sig)
-{
-	told = sig;
-}
-
-static int dnotify_make(struct maker_ctx *ctx)
-{
-	struct sigaction act = { .sa_handler = tell };
-
-	CHECK(!mkdir(in_dir(ctx, "watched"), 0755));
-	CHECK(!sigaction(SIGIO, &act, NULL));
-	fd = open(ctx->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CHECK(fd >= 0);
-	NEED(!fcntl(fd, F_NOTIFY, DN_CREATE | DN_MULTISHOT));
-	return 0;
-}
-
-static int dnotify_use(struct maker_ctx *ctx)
-{
-	CHECK(!close(open(in_dir(ctx, "watched/new"), O_CREAT | O_WRONLY, 0600)));
-	CHECK(UNTIL(told == SIGIO));
-	return 0;
-}
-
 /* Memory that nobody may read. */
 static int secret_make(struct maker_ctx *ctx)
 {
@@ -312,7 +285,6 @@ const struct maker makers_refuse[] = {
 		1, "trace" },
 	REFUSED("perf", "a perf event", perf_make, perf_use, 0, "perf"),
 	REFUSED("bpf-map", "a BPF map", bpf_make, alive_use, 0, "bpf"),
-	REFUSED("dnotify", "a directory that tells of changes by signal", dnotify_make, dnotify_use, 0, "F_NOTIFY"),
 	REFUSED("timerfd-cancelled", "a timer that was cancelled", cancelled_make, cancelled_use, 0,
 		"timer.*cancelled"),
 	REFUSED("pressure", "a pressure file, open for writing", pressure_make, alive_use, 0, "/proc/pressure"),
