@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Who is to be told when a message comes to an empty queue. mq_notify(3); ipc/mqueue.c; selftests/mqueue. The value that the signal brings is shown to
- * nobody: so the process, with every signal blocked, sends itself a message, takes the signal, and asks to be told again, all in one batch, which it runs to
+ * nobody. Where the kernel cannot be looked at (mqueue_view.h) the process, with every signal blocked, sends itself a message, takes the signal, and asks to be told again, all in one batch, which it runs to
  * its end even if spore dies. Messages that are in the queue are taken out and put back meanwhile.
  */
 #include <errno.h>
@@ -10,11 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "base/cleanup.h"
+#include "state/kernel_view.h"
 #include "state/mqueue.h"
+#include "state/mqueue_view.h"
 #include "state/owner.h"
 
 #define TIMEOUT_MS 10000
@@ -23,6 +26,8 @@ struct notification {
 	object_id queue;
 	int64_t fd;
 	uint64_t how, signo, value;
+	struct blob cookie; /* SIGEV_THREAD: what is told, */
+	int64_t socket;	    /* by a netlink socket that the process has open as this */
 };
 
 struct notify_state {
@@ -34,9 +39,12 @@ struct notify_state {
 static const struct field notification_fields[] = {
 	FIELD_REF(struct notification, queue, "queue", "mqueue", REF_STRONG, "of which queue"),
 	FIELD_INT(struct notification, fd, "fd", "a descriptor of it that the process has"),
-	FIELD_UINT(struct notification, how, "how", "SIGEV_SIGNAL 0, SIGEV_NONE 1"),
+	FIELD_UINT(struct notification, how, "how", "SIGEV_SIGNAL 0, SIGEV_NONE 1, SIGEV_THREAD 2"),
 	FIELD_UINT(struct notification, signo, "signo", "the signal"),
 	FIELD_HEX(struct notification, value, "value", "that it brings"),
+	FIELD_SINCE(2, BLOB, struct notification, cookie, "cookie", "of SIGEV_THREAD: what is told, 32 bytes"),
+	FIELD_SINCE(2, INT, struct notification, socket, "socket",
+		"of SIGEV_THREAD: the descriptor of a netlink socket, which is told"),
 	FIELD_END,
 };
 
@@ -203,6 +211,51 @@ static int capture_value(
 	return r == -EBUSY ? refuse(c, f, "the one message of the queue cannot be read without the signal") : r;
 }
 
+static int find_value(
+	struct capture *c, const struct file_look *f, int fd, const struct mqueue_notice *notice, uint64_t *value)
+{
+	struct mqueue_view v;
+
+	if (mqueue_view_read(c->kernel, fd, notice->how, &v) < 0)
+		return capture_value(c, f, fd, notice, value);
+	*value = v.value;
+	return 0;
+}
+
+/* The descriptor by which the process has that socket; negative errno. */
+static int find_socket(struct capture *c, uint64_t sock)
+{
+	for (size_t i = 0; i < c->process->n_files; i++) {
+		const struct file_look *f = &c->process->files[i];
+		uint64_t other = 0;
+		int fd;
+
+		if (f->flags & O_PATH || f->description->family != AF_NETLINK)
+			continue;
+		fd = file_dup(c, f);
+		if (fd >= 0 && kernel_peek_socket(c->kernel, fd, &other, NULL, 0) == 0 && other == sock)
+			return f->fd;
+	}
+	return -ENOENT;
+}
+
+static int capture_cookie(struct capture *c, const struct file_look *f, int fd, struct notification *n)
+{
+	struct mqueue_view v;
+
+	if (mqueue_view_read(c->kernel, fd, SIGEV_THREAD, &v) < 0)
+		return refuse(c, f, "by SIGEV_THREAD, which cannot be read here: " KERNEL_VIEW_REMEDY);
+	n->socket = find_socket(c, v.sock);
+	if (n->socket < 0)
+		return refuse(c, f, "by SIGEV_THREAD, and by a socket that the process has closed");
+	n->cookie.data = malloc(sizeof(v.cookie));
+	if (!n->cookie.data)
+		return -ENOMEM;
+	n->cookie.size = sizeof(v.cookie);
+	memcpy(n->cookie.data, v.cookie, sizeof(v.cookie));
+	return 0;
+}
+
 static int add(struct capture *c, struct notify_state *s, const struct file_look *f, int fd,
 	const struct mqueue_notice *notice)
 {
@@ -219,9 +272,9 @@ static int add(struct capture *c, struct notify_state *s, const struct file_look
 		if (s->list[i].queue == one.queue)
 			return 0;
 	if (notice->how == SIGEV_THREAD)
-		return refuse(c, f, "by SIGEV_THREAD cannot be carried");
+		r = capture_cookie(c, f, fd, &one);
 	if (notice->how == SIGEV_SIGNAL)
-		r = capture_value(c, f, fd, notice, &one.value);
+		r = find_value(c, f, fd, notice, &one.value);
 	if (r == 0)
 		s->list[s->n++] = one;
 	return r;
@@ -257,13 +310,18 @@ static int notify_capture(struct capture *c, const struct batch *b, void *scratc
 
 /* --- restore --- */
 
+static bool is_possible(const struct notification *n)
+{
+	return n->fd >= 0 && n->fd <= INT32_MAX && n->socket >= 0 && n->socket <= INT32_MAX && n->signo <= 64 &&
+	       (n->how <= SIGEV_NONE || (n->how == SIGEV_THREAD && n->cookie.size == MQUEUE_COOKIE));
+}
+
 static int notify_validate(struct restore *r, const struct record *rec)
 {
 	const struct notify_state *s = rec->state;
 
 	for (size_t i = 0; i < s->n; i++)
-		if (s->list[i].fd < 0 || s->list[i].fd > INT32_MAX || s->list[i].how > SIGEV_NONE ||
-			s->list[i].signo > 64)
+		if (!is_possible(&s->list[i]))
 			return failed(r->ps, BLAME(.pid = owner_vpid(r, s->of), .object = "mq_notify"), -EBADMSG,
 				"the image has an impossible notification");
 	return 0;
@@ -280,16 +338,26 @@ static void give_times(struct build *b, const struct notification *n)
 		batch_copy(b->batch, times, sizeof(times)).v, 0);
 }
 
+/* Of SIGEV_THREAD the C library asks the kernel to tell a socket, and itself makes the thread. */
+static void notify_again(struct build *b, const struct notification *n)
+{
+	struct sigevent e = { .sigev_notify = (int)n->how, .sigev_signo = (int)n->signo };
+	uint64_t value = n->value;
+
+	if (n->how == SIGEV_THREAD) {
+		e.sigev_signo = (int)n->socket;
+		value = batch_copy(b->batch, n->cookie.data, n->cookie.size).v;
+	}
+	memcpy(&e.sigev_value, &value, sizeof(e.sigev_value));
+	batch_call(b->batch, "mq_notify", SYS_mq_notify, (uint64_t)n->fd, batch_copy(b->batch, &e, sizeof(e)).v);
+}
+
 static int notify_make(struct build *b, const void *state)
 {
 	const struct notify_state *s = state;
 
 	for (size_t i = 0; i < s->n; i++) {
-		struct sigevent e = { .sigev_notify = (int)s->list[i].how, .sigev_signo = (int)s->list[i].signo };
-
-		memcpy(&e.sigev_value, &s->list[i].value, sizeof(e.sigev_value));
-		batch_call(b->batch, "mq_notify", SYS_mq_notify, (uint64_t)s->list[i].fd,
-			batch_copy(b->batch, &e, sizeof(e)).v);
+		notify_again(b, &s->list[i]);
 		give_times(b, &s->list[i]);
 	}
 	return 0;
@@ -298,7 +366,7 @@ static int notify_make(struct build *b, const void *state)
 const struct component component_mqueue_notify = {
 	.kind = {
 		.name = "mqueue_notify",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct notify_state),
 		.fields = notify_fields,
 		.doc = "who is to be told when a message comes to an empty POSIX message queue",

@@ -146,7 +146,7 @@ static int netlink_validate(struct restore *r, const struct record *rec)
 {
 	const struct netlink_state *s = rec->state;
 
-	return (s->unread.n && !s->port) || !netlink_queue_valid(&s->unread)
+	return !netlink_queue_valid(&s->unread, s->port)
 		       ? failed(r->ps, BLAME(.object = "netlink"), -EBADMSG, "the image has an impossible message")
 		       : 0;
 }

@@ -8,6 +8,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "kernel/peek.h"
+#include "state/mqueue_view.h"
 #include "state/sock_diag.h"
 #include "state/socket_base.h"
 #include "state/socket_view.h"
@@ -26,6 +28,10 @@
 #define LARGEST	     (64ul << 20)
 #define GROUPS	     32 /* that a sender can name */
 #define NO_PORT	     INT32_MAX
+
+/* ipc/mqueue.c */
+#define NOTIFY_WOKENUP 1
+#define NOTIFY_REMOVED 2
 
 static const struct field message_fields[] = {
 	FIELD_BLOB(struct netlink_message, data, "data", "its bytes"),
@@ -79,6 +85,16 @@ static uint32_t number_at(const struct socket_buffer *b, uint64_t at)
 	return value;
 }
 
+/*
+ * A message of the kernel, from port 0, can be had once more if it looks like what mq_notify(3) with SIGEV_THREAD has it tell a socket: the program's own
+ * bytes, but for the last, which says why.
+ */
+static bool is_of_mqueue(const struct netlink_message *m)
+{
+	return !m->port && !m->group && !m->pid && !m->uid && !m->gid && m->data.size == MQUEUE_COOKIE &&
+	       (m->data.data[MQUEUE_COOKIE - 1] == NOTIFY_WOKENUP || m->data.data[MQUEUE_COOKIE - 1] == NOTIFY_REMOVED);
+}
+
 /* NULL: it can be sent once more. */
 static const char *keep(const struct places *at, struct socket_buffer *b, bool all_nsid, struct netlink_message *m)
 {
@@ -91,6 +107,8 @@ static const char *keep(const struct places *at, struct socket_buffer *b, bool a
 		.gid = number_at(b, at->gid),
 	};
 	b->data = NULL;
+	if (is_of_mqueue(m))
+		return NULL;
 	if (!m->port)
 		return ", messages of the kernel, which nobody else can send";
 	if (all_nsid && (m->group || b->cb[MIN(at->nsid_is_set, sizeof(b->cb) - 1)]))
@@ -137,13 +155,15 @@ int netlink_queue_capture(struct capture *c, const struct file_look *f, int fd, 
 		   : 0;
 }
 
-bool netlink_queue_valid(const struct netlink_queue *q)
+bool netlink_queue_valid(const struct netlink_queue *q, bool bound)
 {
 	for (size_t i = 0; i < q->n; i++) {
 		const struct netlink_message *m = &q->list[i];
 
-		if (!m->port || m->port > UINT32_MAX || m->group > GROUPS || m->data.size > LARGEST || !m->pid ||
-			m->pid > INT32_MAX || m->uid > UINT32_MAX || m->gid > UINT32_MAX)
+		if (is_of_mqueue(m))
+			continue;
+		if (!bound || !m->port || m->port > UINT32_MAX || m->group > GROUPS || m->data.size > LARGEST ||
+			!m->pid || m->pid > INT32_MAX || m->uid > UINT32_MAX || m->gid > UINT32_MAX)
 			return false;
 	}
 	return true;
@@ -299,6 +319,30 @@ static int listen_to(int fd, uint64_t group, bool on)
 	return 0;
 }
 
+/* --- by the kernel, of a message queue that nobody else sees --- */
+
+struct telling {
+	int fd;
+	uint8_t *cookie;
+};
+
+static int tell_by_queue(void *arg)
+{
+	static const char name[] = "spore";
+	const struct telling *t = arg;
+	struct sigevent e = { .sigev_notify = SIGEV_THREAD, .sigev_signo = t->fd, .sigev_value.sival_ptr = t->cookie };
+	const bool wake = t->cookie[MQUEUE_COOKIE - 1] == NOTIFY_WOKENUP;
+	long queue, r;
+
+	if (unshare(CLONE_NEWIPC) < 0)
+		return -errno;
+	queue = syscall(SYS_mq_open, name, O_CREAT | O_EXCL | O_RDWR, 0600, NULL);
+	if (queue < 0 || syscall(SYS_mq_notify, queue, &e) < 0)
+		return -errno;
+	r = wake ? syscall(SYS_mq_timedsend, queue, "", 0, 0, NULL) : syscall(SYS_mq_notify, queue, NULL);
+	return r < 0 ? -errno : 0;
+}
+
 /* --- all --- */
 
 static int bind_to(int fd, uint64_t port)
@@ -308,7 +352,7 @@ static int bind_to(int fd, uint64_t port)
 	return bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
 }
 
-int netlink_queue_put(
+static int put_of_program(
 	struct netlink_filling *f, const struct netlink_receiver *to, int sender, const struct netlink_message *m)
 {
 	struct sending s = { .fd = sender, .m = m, .to = { .nl_family = AF_NETLINK, .nl_pid = to->port } };
@@ -336,6 +380,14 @@ int netlink_queue_put(
 	if (!err)
 		err = socket_await(to->fd, before);
 	return err ? err : socket_close_ears(to->fd);
+}
+
+int netlink_queue_put(
+	struct netlink_filling *f, const struct netlink_receiver *to, int sender, const struct netlink_message *m)
+{
+	struct telling t = { to->fd, m->data.data };
+
+	return m->port ? put_of_program(f, to, sender, m) : call_with_own_descriptors(tell_by_queue, &t);
 }
 
 void netlink_filling_end(struct netlink_filling *f)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Messages that other programs have sent to a netlink socket, and that it has not read: read from the kernel's memory (socket_view.h), and sent once more.
- * Nobody can send what the kernel has: a socket has a port, and a message of the kernel none. netlink(7); net/netlink/af_netlink.c.
+ * Nobody can send what the kernel has, but for what a message queue tells: a socket has a port, and a message of the kernel none. netlink(7), mq_notify(3); net/netlink/af_netlink.c.
  */
 #pragma once
 
@@ -21,7 +21,8 @@ extern const struct field netlink_queue_fields[];
 
 /* Refuses by name. all_nsid: NETLINK_LISTEN_ALL_NSID. */
 int netlink_queue_capture(struct capture *c, const struct file_look *f, int fd, bool all_nsid, struct netlink_queue *q);
-bool netlink_queue_valid(const struct netlink_queue *q);
+/* bound: it has a port, which programs need to send to. */
+bool netlink_queue_valid(const struct netlink_queue *q, bool bound);
 
 /* What is needed to fill queues; kept until all of them are. */
 struct netlink_filling {

@@ -344,6 +344,58 @@ static int notify_use(struct maker_ctx *ctx)
 	return leave();
 }
 
+/* --- told, and not read yet; arg 1: and asked to be told once more --- */
+
+static int nl = -1;
+
+enum { COOKIE = 32 };
+
+static int ask(int seed)
+{
+	char cookie[COOKIE];
+	struct sigevent e = { .sigev_notify = SIGEV_THREAD, .sigev_signo = nl, .sigev_value.sival_ptr = cookie };
+
+	fill(cookie, COOKIE, (uint64_t)seed);
+	return (int)syscall(SYS_mq_notify, q, &e);
+}
+
+static int hears(int seed, int why)
+{
+	char cookie[COOKIE], got[2 * COOKIE];
+
+	fill(cookie, COOKIE, (uint64_t)seed);
+	cookie[COOKIE - 1] = (char)why;
+	CHECK(UNTIL(readable(nl)));
+	SAME(recv(nl, got, sizeof(got), MSG_DONTWAIT), COOKIE);
+	CHECK(!memcmp(got, cookie, COOKIE));
+	return 0;
+}
+
+static int told_make(struct maker_ctx *ctx)
+{
+	TRY(make("told", O_RDWR, 8, 64));
+	nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
+	CHECK(nl >= 0);
+	SAME(ask(1), 0);
+	TRY(send_one(1, 1, 1));
+	TRY(receive(q, 1, 1, 1));
+	SAME(ask(2), 0);
+	SAME(syscall(SYS_mq_notify, q, NULL), 0);
+	return ctx->arg ? ask(3) : 0;
+}
+
+static int told_use(struct maker_ctx *ctx)
+{
+	TRY(hears(1, 1));
+	TRY(hears(2, 2));
+	SAME(readable(nl), 0);
+	SAME(ask(4), ctx->arg ? -1 : 0);
+	TRY(send_one(1, 1, 1));
+	TRY(hears(ctx->arg ? 3 : 4, 1));
+	TRY(receive(q, 1, 1, 1));
+	return leave();
+}
+
 const struct maker makers_mqueue[] = {
 	{ "open", "messages of several priorities", open_make, open_use, 0, 0, NULL },
 	{ "nonblock", "a descriptor that does not wait", open_make, open_use, 0, 1, NULL },
@@ -360,7 +412,9 @@ const struct maker makers_mqueue[] = {
 	{ "notify-none-queued", "with messages in the queue", notify_make, notify_use, 0, SIGEV_NONE | 16, NULL },
 	{ "notify-signal", "mq_notify with SIGEV_SIGNAL", notify_make, notify_use, 0, SIGEV_SIGNAL, NULL },
 	{ "notify-signal-queued", "with messages in the queue", notify_make, notify_use, 0, SIGEV_SIGNAL | 16, NULL },
-	{ "notify-thread", "mq_notify with SIGEV_THREAD", notify_make, notify_use, MAKER_MUST_REFUSE, SIGEV_THREAD,
-		"mq_notify|netlink" },
+	{ "notify-thread", "mq_notify with SIGEV_THREAD", notify_make, notify_use, 0, SIGEV_THREAD, NULL },
+	{ "notify-thread-queued", "with messages in the queue", notify_make, notify_use, 0, SIGEV_THREAD | 16, NULL },
+	{ "told", "a socket that was told and has not been read", told_make, told_use, 0, 0, NULL },
+	{ "told-asked", "and is to be told once more", told_make, told_use, 0, 1, NULL },
 	{ 0 },
 };
