@@ -16,7 +16,7 @@
 #include "kernel/btf.h"
 
 #define ROOM  4096 /* bytes in one look */
-#define STEPS 6	   /* pointers followed in one look */
+#define STEPS 8	   /* pointers followed in one look */
 
 /* What the program is asked, and answers. */
 struct question {
@@ -144,6 +144,8 @@ static int load_program(struct kernel_peek *p)
 		STEP(3),
 		STEP(4),
 		STEP(5),
+		STEP(6),
+		STEP(7),
 		MAP(1, p->room_fd),
 		MOV(2, 10),
 		ADD(2, KEY),
@@ -190,7 +192,7 @@ static int ready(struct kernel_peek *p)
 {
 	if (!p->tried) {
 		p->tried = true;
-		p->error = make_ready(p) < 0 ? -EOPNOTSUPP : 0;
+		p->error = make_ready(p) < 0 ? -ENODATA : 0;
 	}
 	return p->error;
 }
@@ -243,7 +245,7 @@ static int place(struct kernel_peek *p, const char *type, const char *member, st
 			return 0;
 		}
 	if (r == 0)
-		r = btf_find(&p->btf, type, member, out) < 0 ? -EOPNOTSUPP : 0;
+		r = btf_find(&p->btf, type, member, out) < 0 ? -ENODATA : 0;
 	if (r == 0 && p->n_known < ARRAY_SIZE(p->known))
 		p->known[p->n_known++] = (struct known_member){ type, member, *out };
 	return r;
@@ -256,7 +258,7 @@ static int look_at(struct kernel_peek *p, uint64_t address, const char *type, co
 
 	*value = 0;
 	if (r == 0 && (!m.size || m.size > sizeof(*value)))
-		r = -EOPNOTSUPP;
+		r = -ENODATA;
 	if (r == 0)
 		r = look(p, address + m.offset, value, m.size);
 	if (r == 0 && m.bits)
@@ -337,35 +339,63 @@ int kernel_peek_place(struct kernel_peek *p, const char *type, const char *membe
 	return r;
 }
 
-/* From who asks to what stands behind one of its descriptors. */
-static int add_file(struct kernel_peek *p, int fd, struct question *q)
+static int add_step(struct kernel_peek *p, const struct kernel_step *step, struct question *q)
 {
-	static const char *const way[][2] = { { "task_struct", "files" }, { "files_struct", "fdt" },
-		{ "fdtable", "fd" } };
-	struct member_place m;
-	int r = 0;
+	struct member_place m, by = { 0 };
+	int r = q->steps == STEPS ? -E2BIG : place(p, step->type, step->member, &m);
 
-	for (size_t i = 0; i < ARRAY_SIZE(way) && r == 0; i++) {
-		r = place(p, way[i][0], way[i][1], &m);
-		q->pointer[q->steps++] = m.offset;
-	}
-	q->pointer[q->steps++] = (uint64_t)fd * sizeof(uint64_t);
+	if (r == 0 && step->by)
+		r = place(p, step->type, step->by, &by);
 	if (r == 0)
-		r = place(p, "file", "private_data", &m);
-	q->pointer[q->steps++] = m.offset;
+		q->pointer[q->steps++] = (uint64_t)m.offset - by.offset;
 	return r;
 }
+
+/* From who asks to the struct file of one of its descriptors. */
+static int add_file(struct kernel_peek *p, int fd, struct question *q)
+{
+	static const struct kernel_step way[] = { { "task_struct", "files" }, { "files_struct", "fdt" },
+		{ "fdtable", "fd" } };
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(way) && r == 0; i++)
+		r = add_step(p, &way[i], q);
+	q->pointer[q->steps++] = (uint64_t)fd * sizeof(uint64_t);
+	return r;
+}
+
+static int way_of_file(
+	struct kernel_peek *p, int fd, const struct kernel_step *way, size_t n, struct question *q, void *bytes)
+{
+	int r;
+
+	pthread_mutex_lock(&p->lock);
+	r = add_file(p, fd, q);
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = add_step(p, &way[i], q);
+	if (r == 0)
+		r = follow(p, q, bytes);
+	pthread_mutex_unlock(&p->lock);
+	return r;
+}
+
+int kernel_peek_way(struct kernel_peek *p, int fd, const struct kernel_step *way, size_t n, uint64_t *values)
+{
+	struct question q = { 0 };
+	int r = way_of_file(p, fd, way, n, &q, NULL);
+
+	if (r == 0)
+		memcpy(values, &q.pointer[q.steps - n], n * sizeof(*values));
+	return r;
+}
+
+static const struct kernel_step to_socket[] = { { "file", "private_data" }, { "socket", "sk" } };
 
 int kernel_peek_file(struct kernel_peek *p, int fd, uint64_t *file, uint64_t *private_data)
 {
 	struct question q = { 0 };
-	int r;
+	int r = way_of_file(p, fd, to_socket, 1, &q, NULL);
 
-	pthread_mutex_lock(&p->lock);
-	r = add_file(p, fd, &q);
-	if (r == 0)
-		r = follow(p, &q, NULL);
-	pthread_mutex_unlock(&p->lock);
 	if (r == 0) {
 		*private_data = q.pointer[q.steps - 1];
 		*file = q.pointer[q.steps - 2];
@@ -376,18 +406,8 @@ int kernel_peek_file(struct kernel_peek *p, int fd, uint64_t *file, uint64_t *pr
 int kernel_peek_socket(struct kernel_peek *p, int fd, uint64_t *sock, void *bytes, size_t size)
 {
 	struct question q = { .size = (uint32_t)size };
-	struct member_place m;
-	int r;
+	int r = way_of_file(p, fd, to_socket, ARRAY_SIZE(to_socket), &q, bytes);
 
-	pthread_mutex_lock(&p->lock);
-	r = add_file(p, fd, &q);
-	if (r == 0)
-		r = place(p, "socket", "sk", &m);
-	if (r == 0) {
-		q.pointer[q.steps++] = m.offset;
-		r = follow(p, &q, bytes);
-	}
-	pthread_mutex_unlock(&p->lock);
 	*sock = r == 0 ? q.pointer[q.steps - 1] : 0;
 	return r;
 }
@@ -404,7 +424,7 @@ int kernel_peek_percpu(struct kernel_peek *p, uint64_t percpu, const char *type,
 	pthread_mutex_lock(&p->lock);
 	r = type ? place(p, type, member, &m) : 0;
 	if (r == 0 && m.size != sizeof(value))
-		r = -EOPNOTSUPP;
+		r = -ENODATA;
 	for (uint32_t cpu = 0; r == 0 && cpu < n; cpu++) {
 		r = cpu_offset(p, cpu, &offset);
 		if (r == 0)

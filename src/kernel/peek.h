@@ -13,15 +13,22 @@
 
 struct kernel_peek;
 
+/* To what a pointer leads, a member of the structure at the last one; by: that one leads to this member of the same structure (container_of). */
+struct kernel_step {
+	const char *type, *member, *by;
+};
+
 struct kernel_peek *kernel_peek_new(void);
 void kernel_peek_free(struct kernel_peek *p); /* takes NULL */
 
-/* Everything is made ready when first asked for. Thread-safe. All answer 0 or a negative errno: -EOPNOTSUPP, this kernel or its caller cannot look. */
+/* Everything is made ready when first asked for. Thread-safe. All answer 0 or a negative errno: -ENODATA, this kernel or its caller cannot look. */
 int kernel_peek_ready(struct kernel_peek *p);
 /* What stands behind a descriptor of the caller's: file->private_data, and the address of its struct file. */
 int kernel_peek_file(struct kernel_peek *p, int fd, uint64_t *file, uint64_t *private_data);
 /* The socket behind one (struct sock), and the first bytes of it: in one look, which is what 10,000 sockets need. */
 int kernel_peek_socket(struct kernel_peek *p, int fd, uint64_t *sock, void *bytes, size_t size);
+/* From the struct file of a descriptor of the caller's along at most 4 pointers, in one look: values[i] is what step i found. */
+int kernel_peek_way(struct kernel_peek *p, int fd, const struct kernel_step *way, size_t n, uint64_t *values);
 int kernel_peek_bytes(struct kernel_peek *p, uint64_t address, void *bytes, size_t size);
 /* A member of at most 8 bytes of the structure at `address`. */
 int kernel_peek_member(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *value);

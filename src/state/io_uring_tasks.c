@@ -182,17 +182,36 @@ static int look_at_threads(struct ring *g, struct io_uring_tasks_state *s)
 	return err ? err : g->error;
 }
 
+/* Nearly no process uses any. */
+static int may_use(struct capture *c, bool *out)
+{
+	struct member_place place;
+	uint64_t leader = 0;
+	int err = kernel_peek_place(c->kernel, "task_struct", "io_uring", &place);
+
+	*out = false;
+	if (err)
+		return err == -ENODATA ? 0 : err; /* a kernel without io_uring */
+	if (c->process->n_threads == 1)
+		err = kernel_leader_io_uring(c, c->process, &leader);
+	*out = leader || c->process->n_threads > 1;
+	return err;
+}
+
 static int tasks_capture(struct capture *c, const struct batch *b, void *scratch, void *state)
 {
 	struct io_uring_tasks_state *s = state;
 	struct ring g = { .c = c, .k = c->kernel };
+	bool any = false;
 	int err;
 
 	(void)b, (void)scratch;
 	if (!c->kernel || kernel_peek_ready(c->kernel) < 0)
 		return CAPTURE_NOTHING;
 	s->of = c->process->id;
-	err = look_at_threads(&g, s);
+	err = may_use(c, &any);
+	if (!err && any)
+		err = look_at_threads(&g, s);
 	if (err == -ENOTSUP)
 		return err;
 	if (err)

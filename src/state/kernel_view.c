@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -42,16 +43,35 @@ int kernel_object(struct capture *c, const struct file_look *f, uint64_t *object
 /* --- tasks --- */
 
 #define SIZEOF_UPID 16 /* a number and a namespace */
-#define PIDTYPE_PID 0
+
+/* From a pidfd to its pid, the first of its tasks (PIDTYPE_PID), and what that has of io_uring: by pidfs, and before Linux 6.9. */
+static const struct kernel_step of_pidfs[] = { { "file", "f_inode" }, { "inode", "i_private" }, { "pid", "tasks" },
+	{ "task_struct", "io_uring", "pid_links" } };
+static const struct kernel_step of_anonymous[] = { { "file", "private_data" }, { "pid", "tasks" },
+	{ "task_struct", "io_uring", "pid_links" } };
+
+enum { OF_PID, OF_TASK, OF_IO_URING, OF_COUNT };
+
+/* As far as `last`. */
+static int way_of_pidfd(struct capture *c, int fd, size_t last, uint64_t found[OF_COUNT])
+{
+	uint64_t values[1 + OF_COUNT];
+	int err = kernel_peek_way(c->kernel, fd, of_pidfs, last + 2, values);
+
+	if (!err && values[1])
+		memcpy(found, values + 1, (last + 1) * sizeof(*found));
+	else
+		err = kernel_peek_way(c->kernel, fd, of_anonymous, last + 1, found);
+	return err;
+}
 
 static int pid_of_pidfd(struct capture *c, int fd, uint64_t *pid)
 {
-	uint64_t file, ignored, inode;
-	int err = kernel_peek_file(c->kernel, fd, &file, &ignored);
+	uint64_t found[OF_COUNT] = { 0 };
+	int err = way_of_pidfd(c, fd, OF_PID, found);
 
-	if (!err)
-		err = kernel_peek_member(c->kernel, file, "file", "f_inode", &inode);
-	return err ? err : kernel_peek_member(c->kernel, inode, "inode", "i_private", pid);
+	*pid = found[OF_PID];
+	return err;
 }
 
 /* How deep the keeper's own pid namespace is: that of the numbers in struct thread. */
@@ -91,18 +111,13 @@ int kernel_thread(struct capture *c, uint64_t task, struct thread **out)
 
 static int task_of_pidfd(struct capture *c, int fd, uint64_t *task)
 {
-	uint64_t pid, tasks, node, links;
-	int err = pid_of_pidfd(c, fd, &pid);
+	uint64_t found[OF_COUNT] = { 0 }, links;
+	int err = way_of_pidfd(c, fd, OF_TASK, found);
 
 	if (!err)
-		err = kernel_peek_address(c->kernel, pid, "pid", "tasks", &tasks);
-	if (!err)
-		err = kernel_peek_member(
-			c->kernel, tasks + PIDTYPE_PID * sizeof(uint64_t), "hlist_head", "first", &node);
-	if (!err)
 		err = kernel_peek_address(c->kernel, 0, "task_struct", "pid_links", &links);
-	*task = err ? 0 : node - links;
-	return err ? err : node ? 0 : -ESRCH;
+	*task = err ? 0 : found[OF_TASK] - links;
+	return err ? err : found[OF_TASK] ? 0 : -ESRCH;
 }
 
 int kernel_task(struct capture *c, struct process *p, uint64_t *task)
@@ -110,6 +125,15 @@ int kernel_task(struct capture *c, struct process *p, uint64_t *task)
 	int fd = process_pidfd(p);
 
 	return fd < 0 ? fd : task_of_pidfd(c, fd, task);
+}
+
+int kernel_leader_io_uring(struct capture *c, struct process *p, uint64_t *address)
+{
+	uint64_t found[OF_COUNT] = { 0 };
+	int fd = process_pidfd(p), err = fd < 0 ? fd : way_of_pidfd(c, fd, OF_IO_URING, found);
+
+	*address = found[OF_IO_URING];
+	return err;
 }
 
 int kernel_own_task(struct capture *c, uint64_t *task)

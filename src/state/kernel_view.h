@@ -16,8 +16,10 @@ int kernel_object(struct capture *c, const struct file_look *f, uint64_t *object
 int kernel_thread(struct capture *c, uint64_t task, struct thread **out);
 /* That of the calling thread. */
 int kernel_own_task(struct capture *c, uint64_t *task);
-/* The task_struct of a process's thread that lives. */
+/* The task_struct of a process's leader. */
 int kernel_task(struct capture *c, struct process *p, uint64_t *task);
+/* What that has of io_uring (struct io_uring_task), in one look; 0: nothing. */
+int kernel_leader_io_uring(struct capture *c, struct process *p, uint64_t *address);
 
 #define KERNEL_VIEW_REMEDY                                                                                             \
 	"use a kernel with BPF and BTF (CONFIG_DEBUG_INFO_BTF), as a user with CAP_BPF and CAP_PERFMON"
