@@ -66,7 +66,22 @@ static void pass_free(struct pass *pass)
 	identities_free(pass->ids);
 }
 
+/* Nothing may go wrong without a word: -ENOTSUP, which says that there was one, is also an answer of system calls. */
+static void heed(struct capture *c, const char *object, int r)
+{
+	if (r < 0 && !(r == -ENOTSUP ? c->ps->n_refused + c->ps->n_failed : c->ps->n_failed))
+		failed(c->ps, BLAME_PROCESS(c->process, .object = object), r, "cannot be captured: %s", strerror(-r));
+}
+
 /* --- a look --- */
+
+static void look_at(struct capture *c, const struct component *k, int (*look)(struct capture *c))
+{
+	int r = look(c);
+
+	if (c->writer) /* a tree that runs comes and goes meanwhile */
+		heed(c, k->kind.name, r);
+}
 
 static int look_process(struct pass *pass, size_t index)
 {
@@ -77,7 +92,7 @@ static int look_process(struct pass *pass, size_t index)
 	memory_look(&c);
 	for (size_t i = 0; components[i]; i++)
 		if (components[i]->look && components[i]->scope != SCOPE_TREE)
-			components[i]->look(&c);
+			look_at(&c, components[i], components[i]->look);
 	return 0;
 }
 
@@ -88,7 +103,7 @@ static int look_thread(struct pass *pass, struct thread *th)
 	c.thread = th;
 	for (size_t i = 0; components[i]; i++)
 		if (components[i]->look_thread)
-			components[i]->look_thread(&c);
+			look_at(&c, components[i], components[i]->look_thread);
 	return 0;
 }
 
@@ -101,7 +116,7 @@ static void look_at_whole(struct pass *pass, unsigned int worker)
 	for (size_t i = 0; components[i]; i++)
 		if (components[i]->look && components[i]->scope == SCOPE_TREE &&
 			turn++ % workers_count(pass->c->workers) == worker)
-			components[i]->look(&c);
+			look_at(&c, components[i], components[i]->look);
 }
 
 static int look_of_worker(unsigned int worker, void *arg)
@@ -229,9 +244,7 @@ static int capture_component(struct asking *a, const struct component *k, const 
 		r = image_add(a->c.writer, &k->kind, id, state);
 	if (k->kind.fields)
 		fields_free(k->kind.fields, state);
-	if (r < 0 && r != -ENOTSUP && !a->c.ps->n_failed)
-		failed(a->c.ps, BLAME_PROCESS(a->c.process, .object = k->kind.name), r, "cannot be captured: %s",
-			strerror(-r));
+	heed(&a->c, k->kind.name, r);
 	return r == -ENOTSUP || r == CAPTURE_NOTHING ? 0 : r;
 }
 
@@ -271,6 +284,7 @@ static int capture_asked(struct asking *a, struct memory_plan *plan)
 	a->c.thread = a->first;
 	r = memory_capture(&a->c, &a->batches[a->first->slot],
 		a->scratch + a->first->slot * a->size + a->size - MEMORY_SCRATCH, plan);
+	heed(&a->c, "memory", r);
 	if (r < 0 && !error && r != -ENOTSUP)
 		error = r;
 	return error;

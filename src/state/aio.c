@@ -250,12 +250,14 @@ static int aio_look(struct capture *c)
 		return 0;
 	r = drain(c, &seen);
 	if (r < 0 && !has_rings(c->process))
-		return 0;
+		return c->process != c->tree->processes[0] ? 0
+							   : changed(c->ps,
+								     BLAME_PROCESS(c->process, .object = "AIO context",
+									     .remedy = KERNEL_VIEW_REMEDY),
+								     "whether any of the tree's has its ring unmapped "
+								     "cannot be read here: then it is lost");
 	if (r < 0)
-		return refused(c->ps,
-			BLAME_PROCESS(c->process, .object = "AIO context",
-				.remedy = "use a kernel with BPF and BTF (CONFIG_DEBUG_INFO_BTF), as a user with "
-					  "CAP_BPF and CAP_PERFMON"),
+		return refused(c->ps, BLAME_PROCESS(c->process, .object = "AIO context", .remedy = KERNEL_VIEW_REMEDY),
 			"it cannot be told whether requests are under way: %s", strerror(-r));
 	look_at_contexts(c, &seen);
 	look_at_rings(c, &seen);

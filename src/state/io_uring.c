@@ -181,7 +181,7 @@ static void look_at_users(struct ring *g, struct users *u)
 
 	*u = (struct users){ 0 };
 	if (kernel_peek_address(g->k, 0, "io_tctx_node", "ctx_node", &offset) < 0)
-		g->error = -EOPNOTSUPP;
+		g->error = -ENODATA;
 	for (size_t i = 0; !g->error && node != head; i++, node = OF(g, node, "list_head", "next")) {
 		uint64_t task = OF(g, node - offset, "io_tctx_node", "task");
 		uint64_t tctx = OF(g, task, "task_struct", "io_uring");

@@ -328,7 +328,7 @@ static int capture_ring(struct ring *g, int fd, struct io_uring_state *s)
 	if (!(s->flags & IO_URING_NO_SQARRAY))
 		s->array = RING(g, "sq_array") - RING(g, "rings");
 	if (kernel_peek_address(g->k, 0, "io_rings", "cqes", &offset) < 0)
-		g->error = -EOPNOTSUPP;
+		g->error = -ENODATA;
 	s->cqes = offset;
 	r = io_uring_capture_late(g, s);
 	if (r == 0)

@@ -83,7 +83,7 @@ static int find_places(struct socket_places *p)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (find_place(p->kernel, i, &p->at[i]) < 0 || p->at[i].offset + p->at[i].size > MOST) {
 			if (rows[i].needed)
-				return -EOPNOTSUPP;
+				return -ENODATA;
 			p->at[i] = (struct member_place){ 0 };
 		}
 	return 0;

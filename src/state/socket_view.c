@@ -57,7 +57,7 @@ int socket_view_open(struct kernel_peek *kernel, struct socket_view **out)
 	int err;
 
 	if (!v)
-		return kernel ? -ENOMEM : -EOPNOTSUPP;
+		return kernel ? -ENOMEM : -ENODATA;
 	v->kernel = kernel;
 	err = base_of(v, KERNEL_VMEMMAP_SYMBOL, KERNEL_VMEMMAP, &v->vmemmap);
 	if (!err)

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "state/fdinfo.h"
 #include "state/files.h"
+#include "state/kernel_view.h"
 #include "state/tcp_look.h"
 #include "state/unix_early.h"
 #include "state/unix_unseen.h"
@@ -51,10 +52,7 @@ static int find_places(struct capture *c)
 	s->places = socket_places_new(c->kernel);
 	if (s->places || !c->writer)
 		return 0;
-	return changed(c->ps,
-		BLAME(.object = "sockets",
-			.remedy = "use a kernel with BPF and BTF (CONFIG_DEBUG_INFO_BTF), as a user with CAP_BPF and "
-				  "CAP_PERFMON"),
+	return changed(c->ps, BLAME(.object = "sockets", .remedy = KERNEL_VIEW_REMEDY),
 		"what no interface shows of them cannot be read here, and is as of new ones (docs/coverage.md, tcp, "
 		"udp, unix)");
 }

@@ -73,7 +73,7 @@ bool unix_ends_at_mark(struct capture *c, const struct socket_hidden *h)
 
 int unix_read_behind_error(struct capture *c, const struct socket_hidden *h, struct socket_queue *q)
 {
-	return h->known ? unix_own_read(c, h->sock, false, q) : -EOPNOTSUPP;
+	return h->known ? unix_own_read(c, h->sock, false, q) : -ENODATA;
 }
 
 /* How many bytes are to be read before that buffer. */
@@ -105,7 +105,7 @@ static int bytes_before(struct capture *c, uint64_t sock, uint64_t buffer, uint6
 int unix_place_mark(struct capture *c, const struct socket_hidden *h, struct socket_queue *q)
 {
 	uint64_t buffer = 0, bytes = 0;
-	int err = h->known ? kernel_peek_member(c->kernel, h->sock, "unix_sock", "oob_skb", &buffer) : -EOPNOTSUPP;
+	int err = h->known ? kernel_peek_member(c->kernel, h->sock, "unix_sock", "oob_skb", &buffer) : -ENODATA;
 
 	if (err || !buffer)
 		return err;

@@ -59,7 +59,7 @@ static void own_memory(void)
 	CHECK(!kernel_peek_member(k, mm, "mm_struct", "start_stack", &value) && value == st.startstack);
 	CHECK(!kernel_peek_member(k, mm, "mm_struct", "arg_start", &value) && value == st.arg_start);
 	CHECK(kernel_peek_member(k, 0, "mm_struct", "arg_start", &value) == -EFAULT);
-	CHECK(kernel_peek_member(k, mm, "mm_struct", "no_such_member", &value) == -EOPNOTSUPP);
+	CHECK(kernel_peek_member(k, mm, "mm_struct", "no_such_member", &value) == -ENODATA);
 	CHECK(kernel_peek_percpu(k, 8, "kioctx_cpu", "reqs_available", &sum) < 0);
 	kernel_peek_free(k);
 }
