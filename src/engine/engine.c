@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/engine.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,7 +21,6 @@
 #include "state/outside_holders.h"
 
 #define STOP_TIMEOUT_MS 5000
-#define MOST_CHILDREN	16 /* that are looked at ahead */
 #define PASSING_TRIES	4
 #define PASSING_WAIT_US 40000
 
@@ -126,40 +124,6 @@ static struct capturing capturing_of(struct engine *e, struct tree *t, struct pr
 	};
 }
 
-static bool has_socket(pid_t pid)
-{
-	char path[64], link[16];
-	_cleanup_dir_ DIR *dir = NULL;
-	ssize_t n = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = opendir(path);
-	for (const struct dirent *d; dir && n != 8 && (d = readdir(dir));) {
-		n = readlinkat(dirfd(dir), d->d_name, link, 8);
-		if (n == 8 && strncmp(link, "socket:[", 8) != 0)
-			n = 0;
-	}
-	return n == 8;
-}
-
-/*
- * A look into the kernel, which sockets need, takes some milliseconds to be made ready: before the stop, where the root or a child of it is seen to have
- * one. Where it is not seen, it is done when it is first needed.
- */
-static void make_ready(struct engine *e, pid_t pid)
-{
-	char path[64];
-	_cleanup_file_ FILE *children = NULL;
-	bool any = has_socket(pid);
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
-	children = any ? NULL : fopen(path, "re");
-	for (int n = 0; children && !any && n < MOST_CHILDREN && fscanf(children, "%d", &pid) == 1; n++)
-		any = has_socket(pid);
-	if (any)
-		kernel_peek_ready(e->kernel);
-}
-
 static int isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
 {
 	int r;
@@ -186,7 +150,7 @@ static int isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t tim
 
 int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
 {
-	make_ready(e, pid);
+	kernel_peek_ready(e->kernel); /* takes some milliseconds, which are not to be a part of the stop */
 	return isolate(e, pid, cgroup, timeout_ms, ps);
 }
 
@@ -383,7 +347,7 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 	int r = begin_image(s);
 
 	if (r == 0 && s->own) {
-		make_ready(e, pid);
+		kernel_peek_ready(e->kernel); /* takes some milliseconds, which are not to be a part of the stop */
 		s->stopped_at = clock_us();
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, s->c.ps);
 	}

@@ -5,6 +5,7 @@
  */
 #include "state/locks_mapped.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,8 +14,11 @@
 #include <sys/file.h>
 
 #include "base/cleanup.h"
-#include "object/descriptions.h"
+#include "base/macro.h"
+#include "base/map.h"
 #include "image/image.h"
+#include "kernel/peek.h"
+#include "object/descriptions.h"
 #include "object/identity.h"
 #include "state/fdinfo.h"
 #include "state/inode.h"
@@ -151,10 +155,68 @@ static int is_ours(struct capture *c, struct line *l)
 	return r < 0 ? r : !l->outside;
 }
 
+static int open_mapped(const struct process *p, const struct proc_map *m)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, m->start, m->end);
+	fd = openat(p->living_fd, path, O_PATH | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static bool lists_any(struct kernel_peek *k, uint64_t context, const char *list)
+{
+	uint64_t head, first;
+	int err = kernel_peek_address(k, context, "file_lock_context", list, &head);
+
+	if (!err)
+		err = kernel_peek_member(k, head, "list_head", "next", &first);
+	return err || first != head;
+}
+
+static bool may_have_locks(struct kernel_peek *k, const struct process *p, const struct proc_map *m)
+{
+	static const struct kernel_step way[] = { { "file", "f_inode" }, { "inode", "i_flctx" } };
+	_cleanup_fd_ int fd = open_mapped(p, m);
+	uint64_t found[ARRAY_SIZE(way)];
+
+	if (fd < 0 || kernel_peek_way(k, fd, way, ARRAY_SIZE(way), found) < 0)
+		return true;
+	return found[1] && (lists_any(k, found[1], "flc_flock") || lists_any(k, found[1], "flc_posix") ||
+				   lists_any(k, found[1], "flc_lease"));
+}
+
+/* Whether one of a process's mapped files may have a lock; each file is asked about once. */
+static bool any_mapped_in(struct kernel_peek *k, const struct process *p, struct map *asked)
+{
+	for (size_t i = 0; !p->zombie && i < p->maps.n; i++) {
+		const struct proc_map *m = &p->maps.list[i], *other = map_find(asked, &m->inode, sizeof(m->inode));
+
+		if (!m->inode || (other && other->dev_major == m->dev_major && other->dev_minor == m->dev_minor))
+			continue;
+		if (may_have_locks(k, p, m) || (!other && map_add(asked, &m->inode, sizeof(m->inode), (void *)m) < 0))
+			return true;
+	}
+	return false;
+}
+
+/* To read /proc/locks takes tens of milliseconds, for all processors are waited for: so it is read where a look into the kernel does not tell that no mapped file has a lock. */
+static bool any_mapped(struct capture *c)
+{
+	struct map asked = { 0 };
+	bool any = !c->kernel || kernel_peek_ready(c->kernel) < 0;
+
+	for (size_t i = 0; !any && i < c->tree->n_processes; i++)
+		any = any_mapped_in(c->kernel, c->tree->processes[i], &asked);
+	map_free(&asked);
+	return any;
+}
+
 static int each_of_ours(struct capture *c, int (*fn)(struct capture *c, const struct line *l))
 {
 	_cleanup_free_ char *text = NULL;
-	int r = procfs_read(AT_FDCWD, "/proc/locks", &text, NULL);
+	int r = any_mapped(c) ? procfs_read(AT_FDCWD, "/proc/locks", &text, NULL) : 0;
 
 	for (char *at = text; r >= 0 && at && *at; at += strcspn(at, "\n"), at += *at == '\n') {
 		struct line l = { 0 };
@@ -197,14 +259,12 @@ static int backing_of(struct capture *c, const struct line *l, object_id *out)
 {
 	struct capture its = *c;
 	_cleanup_fd_ int fd = -1;
-	char path[64];
 
 	its.process = l->process;
 	if (inode_backing_known(&its, l->map, out))
 		return 0;
-	snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, l->map->start, l->map->end);
-	fd = openat(l->process->living_fd, path, O_PATH | O_CLOEXEC);
-	return fd < 0 ? -errno : inode_backing_for_mapping(&its, l->map, fd, out);
+	fd = open_mapped(l->process, l->map);
+	return fd < 0 ? fd : inode_backing_for_mapping(&its, l->map, fd, out);
 }
 
 static int save_lock(struct capture *c, const struct line *l)
