@@ -154,14 +154,8 @@ static int keep(
 static int read_all(struct capture *c, int fd, int type, struct packet_queue *q, const char **why)
 {
 	struct socket_buffers b = { 0 };
-	struct socket_view *v = NULL;
-	uint64_t sock = 0;
-	int err = sockets_view(c, &v);
+	int err = sockets_view_received(c, fd, false, &b);
 
-	if (!err)
-		err = socket_view_find(v, fd, &sock);
-	if (!err)
-		err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
 	q->list = err ? NULL : calloc(b.n + 1, sizeof(*q->list));
 	for (size_t i = 0; i < b.n && q->list && !err && !*why; i++)
 		err = keep(c, fd, type, &b.list[i], &q->list[q->n++], why);

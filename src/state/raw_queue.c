@@ -162,14 +162,8 @@ static int read_interface(struct capture *c, const struct inet_state *s, const s
 static int read_all(struct capture *c, int fd, const struct inet_state *s, struct raw_queue *q)
 {
 	struct socket_buffers b = { 0 };
-	struct socket_view *v = NULL;
-	uint64_t sock = 0;
-	int err = sockets_view(c, &v);
+	int err = sockets_view_received(c, fd, true, &b);
 
-	if (!err)
-		err = socket_view_find(v, fd, &sock);
-	if (!err)
-		err = socket_view_queue(v, sock, QUEUE_RECEIVED, true, &b);
 	q->list = err ? NULL : calloc(b.n + 1, sizeof(*q->list));
 	for (size_t i = 0; i < b.n && !err && q->list; i++) {
 		struct raw_packet *p = &q->list[q->n++];

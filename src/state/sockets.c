@@ -315,6 +315,17 @@ int sockets_view(struct capture *c, struct socket_view **out)
 	return err;
 }
 
+int sockets_view_received(struct capture *c, int fd, bool headers, struct socket_buffers *out)
+{
+	struct socket_view *v = NULL;
+	uint64_t sock = 0;
+	int err = sockets_view(c, &v);
+
+	if (!err)
+		err = socket_view_find(v, fd, &sock);
+	return err ? err : socket_view_queue(v, sock, QUEUE_RECEIVED, headers, out);
+}
+
 static void free_in_flight(struct file_look *list, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {

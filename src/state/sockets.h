@@ -61,3 +61,5 @@ int socket_read_closed(
 	struct capture *c, struct socket_look *listener, size_t i, size_t n, const struct socket_early **out);
 /* For what cannot be asked for. Negative errno where it cannot be had. */
 int sockets_view(struct capture *c, struct socket_view **out);
+/* What has come to a socket and was not read. headers: of packets, from the network header on. */
+int sockets_view_received(struct capture *c, int fd, bool headers, struct socket_buffers *out);

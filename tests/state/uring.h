@@ -27,6 +27,10 @@ int ring_enter(struct ring *r, unsigned int submit);
 int ring_take(struct ring *r, uint64_t number, int result);
 /* n requests that do nothing. */
 int ring_pass(struct ring *r, uint64_t n);
+/* n requests, then completions that are not taken and requests that are not submitted. */
+int ring_leave(struct ring *r, uint64_t n);
+/* These. */
+int ring_finish(struct ring *r);
 /* More than once around, and its counters go on from where they were. */
 int ring_works(struct ring *r);
 /* Where a worker of the kernel that carries out a request may run. */

@@ -83,6 +83,30 @@ int ring_pass(struct ring *r, uint64_t n)
 	return 0;
 }
 
+#define UNTAKEN	    5
+#define UNSUBMITTED 3
+
+int ring_leave(struct ring *r, uint64_t n)
+{
+	TRY(ring_pass(r, n));
+	for (uint64_t i = 0; i < UNTAKEN; i++)
+		ring_queue(r, IORING_OP_NOP, 100 + i);
+	TRY(ring_enter(r, UNTAKEN));
+	for (uint64_t i = 0; i < UNSUBMITTED; i++)
+		ring_queue(r, IORING_OP_NOP, 200 + i);
+	return 0;
+}
+
+int ring_finish(struct ring *r)
+{
+	for (uint64_t i = 0; i < UNTAKEN; i++)
+		TRY(ring_take(r, 100 + i, 0));
+	TRY(ring_enter(r, UNSUBMITTED));
+	for (uint64_t i = 0; i < UNSUBMITTED; i++)
+		TRY(ring_take(r, 200 + i, 0));
+	return 0;
+}
+
 /* More than once around, and its counters go on from where they were. */
 int ring_works(struct ring *r)
 {

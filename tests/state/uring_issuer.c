@@ -48,22 +48,12 @@ static int idle_use(struct maker_ctx *ctx)
 static int used_make(struct maker_ctx *ctx)
 {
 	TRY(ring_open(&ring, 8, (unsigned int)ctx->arg));
-	TRY(ring_pass(&ring, 29));
-	for (uint64_t i = 0; i < 5; i++)
-		ring_queue(&ring, IORING_OP_NOP, 100 + i);
-	TRY(ring_enter(&ring, 5));
-	for (uint64_t i = 0; i < 3; i++)
-		ring_queue(&ring, IORING_OP_NOP, 200 + i);
-	return 0;
+	return ring_leave(&ring, 29);
 }
 
 static int used_use(struct maker_ctx *ctx)
 {
-	for (uint64_t i = 0; i < 5; i++)
-		TRY(ring_take(&ring, 100 + i, 0));
-	TRY(ring_enter(&ring, 3));
-	for (uint64_t i = 0; i < 3; i++)
-		TRY(ring_take(&ring, 200 + i, 0));
+	TRY(ring_finish(&ring));
 	TRY(is_alone());
 	return ring_works(&ring);
 }
