@@ -16,6 +16,7 @@
 
 #define MOST_BUFFERS (1u << 16)
 #define MOST_PARTS   256
+#define MOST_DEPTH   64 /* of a balanced tree */
 #define ONE_LOOK     4096
 
 struct socket_view {
@@ -25,30 +26,48 @@ struct socket_view {
 
 static int agrees(struct socket_view *v);
 
-/* A variable of the kernel; -ENOENT: it has none of that name, -EPERM: it does not tell where. */
-static int find_symbol(const char *name, uint64_t *address)
+/* Variables of the kernel: -ENOENT: it has none of that name, -EPERM: it does not tell where. The list is long: all are looked for at once. */
+struct symbol {
+	const char *name;
+	uint64_t address;
+	int error;
+};
+
+static void find_symbols(struct symbol *wanted, size_t n)
 {
 	_cleanup_file_ FILE *list = fopen("/proc/kallsyms", "re");
 	char line[256], found[128];
 	unsigned long at;
+	size_t missing = n;
 
-	if (!list)
-		return -EPERM;
-	while (fgets(line, sizeof(line), list))
-		if (strstr(line, name) && sscanf(line, "%lx %*c %127s", &at, found) == 2 && !strcmp(found, name)) {
-			*address = at;
-			return at ? 0 : -EPERM;
-		}
-	return -ENOENT;
+	for (size_t i = 0; i < n; i++)
+		wanted[i].error = list ? -ENOENT : -EPERM;
+	while (list && missing && fgets(line, sizeof(line), list))
+		for (size_t i = 0; i < n; i++)
+			if (strstr(line, wanted[i].name) && sscanf(line, "%lx %*c %127s", &at, found) == 2 &&
+				!strcmp(found, wanted[i].name)) {
+				wanted[i].address = at;
+				wanted[i].error = at ? 0 : -EPERM;
+				missing--;
+			}
 }
 
-static int base_of(struct socket_view *v, const char *symbol, uint64_t usual, uint64_t *base)
+/* A kernel that has no such variable has it where it is by default. */
+static int find_bases(struct socket_view *v)
 {
-	uint64_t at = 0;
-	int err = find_symbol(symbol, &at);
+	struct symbol symbols[] = { { .name = KERNEL_VMEMMAP_SYMBOL }, { .name = KERNEL_PAGE_OFFSET_SYMBOL } };
+	uint64_t *const bases[] = { &v->vmemmap, &v->page_offset };
+	int err = 0;
 
-	*base = usual;
-	return err == -ENOENT ? 0 : err ? err : kernel_peek_bytes(v->kernel, at, base, sizeof(*base));
+	find_symbols(symbols, ARRAY_SIZE(symbols));
+	for (size_t i = 0; i < ARRAY_SIZE(symbols) && !err; i++) {
+		err = symbols[i].error;
+		if (!err)
+			err = kernel_peek_bytes(v->kernel, symbols[i].address, bases[i], sizeof(*bases[i]));
+		else if (err == -ENOENT)
+			err = 0;
+	}
+	return err;
 }
 
 int socket_view_open(struct kernel_peek *kernel, struct socket_view **out)
@@ -58,10 +77,8 @@ int socket_view_open(struct kernel_peek *kernel, struct socket_view **out)
 
 	if (!v)
 		return kernel ? -ENOMEM : -ENODATA;
-	v->kernel = kernel;
-	err = base_of(v, KERNEL_VMEMMAP_SYMBOL, KERNEL_VMEMMAP, &v->vmemmap);
-	if (!err)
-		err = base_of(v, KERNEL_PAGE_OFFSET_SYMBOL, KERNEL_PAGE_OFFSET, &v->page_offset);
+	*v = (struct socket_view){ .kernel = kernel, .vmemmap = KERNEL_VMEMMAP, .page_offset = KERNEL_PAGE_OFFSET };
+	err = find_bases(v);
 	if (!err)
 		err = agrees(v);
 	if (err)
@@ -251,7 +268,8 @@ int socket_view_queue(
 {
 	static const char *const queues[][2] = { [QUEUE_RECEIVED] = { "sock", "sk_receive_queue" },
 		[QUEUE_ERRORS] = { "sock", "sk_error_queue" },
-		[QUEUE_ASIDE] = { "udp_sock", "reader_queue" } };
+		[QUEUE_ASIDE] = { "udp_sock", "reader_queue" },
+		[QUEUE_WRITTEN] = { "sock", "sk_write_queue" } };
 	const size_t before = out->n;
 	uint64_t queue = 0, at = 0, length = 0;
 	int err = kernel_peek_address(v->kernel, sock, queues[which][0], queues[which][1], &queue);
@@ -266,6 +284,39 @@ int socket_view_queue(
 			err = get(v, at, "sk_buff", "next", &at);
 	}
 	return err ? err : out->n - before == length ? 0 : -EAGAIN;
+}
+
+/* In order: a buffer's left branch, itself, its right one. */
+static int add_tree(struct socket_view *v, uint64_t node, int depth, struct socket_buffers *out)
+{
+	uint64_t left = 0, right = 0, offset = 0;
+	int err;
+
+	if (!node)
+		return 0;
+	if (!depth || out->n > MOST_BUFFERS)
+		return -EAGAIN;
+	err = offset_of(v, "sk_buff", "rbnode", &offset);
+	if (!err)
+		err = get(v, node, "rb_node", "rb_left", &left);
+	if (!err)
+		err = get(v, node, "rb_node", "rb_right", &right);
+	if (!err)
+		err = add_tree(v, left, depth - 1, out);
+	if (!err)
+		err = add_buffer(v, node - offset, false, out);
+	return err ? err : add_tree(v, right, depth - 1, out);
+}
+
+/* What was sent is a tree by its numbers, what was not yet a list. */
+int socket_view_unsent(struct socket_view *v, uint64_t sock, struct socket_buffers *out)
+{
+	uint64_t root = 0;
+	int err = get(v, sock, "sock", "tcp_rtx_queue", &root);
+
+	if (!err)
+		err = add_tree(v, root, MOST_DEPTH, out);
+	return err ? err : socket_view_queue(v, sock, QUEUE_WRITTEN, false, out);
 }
 
 struct sock_extended_err socket_view_error_of(struct socket_view *v, const struct socket_buffer *b)

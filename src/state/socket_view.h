@@ -29,7 +29,12 @@ struct socket_errors {
 };
 int socket_view_errors(struct socket_view *v, uint64_t sock, struct socket_errors *out);
 
-enum socket_view_queue { QUEUE_RECEIVED, QUEUE_ERRORS, QUEUE_ASIDE /* of UDP: what is read before the first */ };
+enum socket_view_queue {
+	QUEUE_RECEIVED,
+	QUEUE_ERRORS,
+	QUEUE_ASIDE, /* of UDP: what is read before the first */
+	QUEUE_WRITTEN,
+};
 
 /* One buffer of a queue (struct sk_buff). */
 struct socket_buffer {
@@ -47,5 +52,7 @@ struct socket_buffers {
 /* headers: of packets, from the network header on. -EAGAIN: it changed meanwhile. */
 int socket_view_queue(
 	struct socket_view *v, uint64_t sock, enum socket_view_queue which, bool headers, struct socket_buffers *out);
+/* Of TCP: what was written and is not acknowledged, in order. */
+int socket_view_unsent(struct socket_view *v, uint64_t sock, struct socket_buffers *out);
 struct sock_extended_err socket_view_error_of(struct socket_view *v, const struct socket_buffer *b);
 void socket_buffers_free(struct socket_buffers *b);

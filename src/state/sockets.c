@@ -364,5 +364,6 @@ void sockets_free(struct sockets *s)
 	pthread_mutex_destroy(&s->view_lock);
 	unix_diag_free(&s->diags);
 	inet_diag_free(&s->inet);
+	tcp_orphans_free(s->orphans);
 	free(s);
 }

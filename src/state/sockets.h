@@ -46,6 +46,7 @@ struct sockets {
 	pthread_mutex_t view_lock;
 	struct socket_view *view; /* opened when it is first asked for */
 	int view_error;
+	struct tcp_orphans *orphans; /* TCP: state/tcp_orphan.c; when they are first asked for */
 };
 
 /* Once every process's descriptors are known: fills c->descriptions->sockets and description->family, and adds what is in flight to the descriptions. */

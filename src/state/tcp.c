@@ -42,6 +42,10 @@ static const struct field tcp_fields[] = {
 	FIELD_BLOB(struct tcp_state, unsent, "unsent", "what was written and has not come to the peer"),
 	FIELD_SINCE(2, UINT, struct tcp_state, unsent_mark, "unsent_mark",
 		"1 + where in it the byte out of band is; 0: none"),
+	FIELD_SINCE(4, BLOB, struct tcp_state, rest, "rest",
+		"what a peer that was closed had written and has not come, which the kernel sends on"),
+	FIELD_SINCE(
+		4, UINT, struct tcp_state, rest_mark, "rest_mark", "1 + where in it the byte out of band is; 0: none"),
 	FIELD_SINCE(2, UINT, struct tcp_state, error, "error", "errno that SO_ERROR is to tell; 0: none"),
 	FIELD_UINT(struct tcp_state, mss, "mss",
 		"the largest segment that the other end takes; not connected: TCP_MAXSEG"),
@@ -107,12 +111,13 @@ static int refuse_outside(struct capture *c, const struct file_look *f, const st
 		"a TCP connection with %s, which is outside of the tree", peer.s);
 }
 
-/* The other end belongs to nobody any more. What it had sent must have come. */
+/* The other end belongs to nobody any more. What it had sent must be known, or have come. */
 static int peer_gone(struct capture *c, const struct file_look *f, const struct tcp_look *t, struct tcp_state *s)
 {
 	if (!t->other_diag && !inet_is_local(c->tree->root_pid, &t->peer))
 		return refuse_outside(c, f, t);
-	if (tcp_peer_sends_on(t) ? c->writer && !image_is_trial(c->writer) : !tcp_fin_received(t) && !t->other_diag)
+	if (tcp_peer_sends_on(t) ? c->writer && !image_is_trial(c->writer) && !t->rest_known
+				 : !tcp_fin_received(t) && !t->other_diag)
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read on"),
 			"what its peer, which has been closed, had still to send has not come in time");
 	s->relation = RELATION_PEER_GONE;
@@ -223,7 +228,8 @@ static int add_waiting(struct capture *c, const struct file_look *f, const struc
 	if ((!client && other && other->ino) || (!client && !inet_is_local(c->tree->root_pid, &child->peer)))
 		return changed(c->ps, BLAME_FILE(f),
 			"a connection from %s, outside the tree, that it has not accepted yet will be gone", from.s);
-	if (tcp_sent_early(child) && (!early || (!client && child->state != STATE_CLOSE_WAIT)))
+	if (tcp_sent_early(&c->descriptions->sockets->inet, child) &&
+		(!early || (!client && child->state != STATE_CLOSE_WAIT && !early->whole)))
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program accept it"),
 			"what was sent on a connection from %s that is not accepted yet cannot be read", from.s);
 	if (client)
@@ -344,7 +350,9 @@ static int copy_queues(struct tcp_look *t, struct tcp_state *s)
 {
 	s->unread = t->unread;
 	s->unsent = t->unsent;
-	t->unread = t->unsent = (struct blob){ 0 };
+	s->rest = t->rest.data;
+	s->rest_mark = t->rest.mark;
+	t->unread = t->unsent = t->rest.data = (struct blob){ 0 };
 	s->mark = (uint64_t)t->mark + 1;
 	s->mark_taken = t->mark_taken;
 	s->unsent_mark = t->unsent_mark;
@@ -402,6 +410,12 @@ static bool waits_well(const struct tcp_state *s)
 	return true;
 }
 
+static bool rests_well(const struct tcp_state *s)
+{
+	return s->rest_mark <= s->rest.size && s->rest.size <= INT32_MAX &&
+	       (!s->rest.size || (s->relation == RELATION_PEER_GONE && !s->peer_shutdown));
+}
+
 static int tcp_validate(struct restore *r, const struct record *rec)
 {
 	const struct tcp_state *s = rec->state;
@@ -409,8 +423,8 @@ static int tcp_validate(struct restore *r, const struct record *rec)
 
 	if (s->relation >= RELATIONS || s->inet.type != SOCK_STREAM || s->inet.protocol != IPPROTO_TCP ||
 		!s->inet.local.ip || (needs_peer_name(s) && !s->inet.peer.ip) || s->mark > s->unread.size ||
-		s->unsent_mark > s->unsent.size || !waits_well(s) || !is_error(s) || s->unread.size > INT32_MAX ||
-		s->unsent.size > INT32_MAX ||
+		s->unsent_mark > s->unsent.size || !rests_well(s) || !waits_well(s) || !is_error(s) ||
+		s->unread.size > INT32_MAX || s->unsent.size > INT32_MAX ||
 		(s->relation == RELATION_CONNECTED &&
 			(!peer || peer->peer != rec->id || peer->relation != s->relation)))
 		return failed(r->ps, BLAME(.object = "tcp"), -EBADMSG, "the image has an impossible TCP socket");
@@ -426,7 +440,7 @@ static int tcp_open(struct restore *r, const struct record *rec, const struct fi
 
 const struct component component_tcp = {
 	.kind = { .name = "tcp",
-		.version = 3,
+		.version = 4,
 		.size = sizeof(struct tcp_state),
 		.fields = tcp_fields,
 		.doc = "a TCP socket, with what is in its queues",

@@ -52,6 +52,8 @@ struct tcp_state {
 	bool peer_shutdown;
 	struct blob unread, unsent;
 	uint64_t unsent_mark; /* 0: none; else 1 + where in unsent the byte out of band is */
+	struct blob rest;     /* of a peer that was closed: what it had written and has not come, */
+	uint64_t rest_mark;   /* the same of that */
 	uint64_t error;	      /* SO_ERROR, not told yet; 0: none */
 	uint64_t mark;	      /* 0: none; else 1 + where in unread the byte out of band is */
 	bool mark_taken;

@@ -19,11 +19,6 @@ static size_t sent_on(const struct inet_diag *child)
 	return child->rqueue - (child->state == STATE_CLOSE_WAIT && child->rqueue);
 }
 
-bool tcp_sent_early(const struct inet_diag *child)
-{
-	return sent_on(child) > 0;
-}
-
 /* The client's address, as the connection that it made has it. */
 static int read_peer(struct capture *c, uint64_t sock, union inet_sockaddr *peer)
 {
@@ -44,22 +39,19 @@ static int read_peer(struct capture *c, uint64_t sock, union inet_sockaddr *peer
 	return err;
 }
 
-/* From the first byte that was not read on; buffers may lie over each other. */
-static int join(struct capture *c, uint64_t sock, const struct socket_buffers *b, struct blob *out)
+/* Buffers may lie over each other. */
+int tcp_lay_out(struct capture *c, uint32_t from, const struct socket_buffers *b, struct blob *out)
 {
-	uint64_t copied = 0, offset = 0;
-	uint32_t at, seq, skipped;
+	uint64_t offset = 0;
+	uint32_t at = from, seq, skipped;
 	size_t size = 1;
-	int err = kernel_peek_member(c->kernel, sock, "tcp_sock", "copied_seq", &copied);
+	int err = kernel_peek_address(c->kernel, 0, "tcp_skb_cb", "seq", &offset);
 
-	if (!err)
-		err = kernel_peek_address(c->kernel, 0, "tcp_skb_cb", "seq", &offset);
 	for (size_t i = 0; i < b->n; i++)
 		size += b->list[i].size;
 	out->data = err ? NULL : malloc(size);
 	if (err || !out->data)
 		return err ? err : -ENOMEM;
-	at = (uint32_t)copied;
 	for (size_t i = 0; i < b->n; i++) {
 		memcpy(&seq, b->list[i].cb + offset, sizeof(seq));
 		skipped = at - seq;
@@ -93,10 +85,13 @@ static int find_mark(struct capture *c, uint64_t sock, struct tcp_early *e)
 static int read_data(struct capture *c, struct socket_view *v, uint64_t sock, size_t expected, struct tcp_early *e)
 {
 	struct socket_buffers b = { 0 };
-	int err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
+	uint64_t copied = 0;
+	int err = kernel_peek_member(c->kernel, sock, "tcp_sock", "copied_seq", &copied);
 
 	if (!err)
-		err = join(c, sock, &b, &e->data);
+		err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
+	if (!err)
+		err = tcp_lay_out(c, (uint32_t)copied, &b, &e->data);
 	if (!err)
 		err = find_mark(c, sock, e);
 	socket_buffers_free(&b);
@@ -145,6 +140,32 @@ static void give_to_client(struct tcp_look *client, struct tcp_early *e)
 	e->data = (struct blob){ 0 };
 }
 
+/* Or, if it has closed its end, of what it had written and the kernel still sends. */
+static int add_rest(struct capture *c, uint64_t sock, struct tcp_orphan *rest, struct tcp_early *e)
+{
+	struct blob *data = &e->data;
+	uint64_t copied = 0;
+	int err = kernel_peek_member(c->kernel, sock, "tcp_sock", "copied_seq", &copied);
+	uint8_t *all;
+
+	if (!err)
+		err = tcp_orphan_pass_over(rest, (uint32_t)copied + (uint32_t)data->size);
+	if (!err && rest->mark && e->mark)
+		err = -ENOTSUP; /* one can be sent again */
+	if (err)
+		return err;
+	all = realloc(data->data, data->size + rest->data.size + 1);
+	if (!all)
+		return -ENOMEM;
+	if (rest->mark)
+		e->mark = data->size + rest->mark;
+	if (rest->data.size)
+		memcpy(all + data->size, rest->data.data, rest->data.size);
+	*data = (struct blob){ all, data->size + rest->data.size };
+	e->whole = true;
+	return 0;
+}
+
 static const struct inet_diag *child_of(
 	const struct inet_diags *all, const struct tcp_look *listener, const union inet_sockaddr *peer)
 {
@@ -157,28 +178,55 @@ static const struct inet_diag *child_of(
 	return NULL;
 }
 
-static int add_early(struct capture *c, struct socket_view *v, struct tcp_look *listener, uint64_t sock,
-	const struct inet_diag *child)
+static int read_of_client(
+	struct capture *c, struct socket_view *v, uint64_t sock, struct socket_look *client, struct tcp_early *e)
 {
-	struct sockets *all = c->descriptions->sockets;
-	struct tcp_early *grown = reallocarray(listener->early, listener->n_early + 1, sizeof(*grown)), e = { 0 };
-	const struct inet_diag *other;
-	struct socket_look *client;
+	const struct inet_diag *child = e->child;
+	int err = read_data(c, v, sock, sent_on(child), e);
+
+	if (err || !client || !client->tcp || image_is_trial(c->writer))
+		return err;
+	if (child->state != STATE_CLOSE_WAIT && client->tcp->unacked)
+		err = add_under_way(c, v, sock, client, e);
+	if (!err)
+		give_to_client(client->tcp, e);
+	return err;
+}
+
+/* What the kernel sends is looked at first: what comes meanwhile is in both. */
+static int read_of_closed(struct capture *c, struct socket_view *v, const struct socket_look *listener, uint64_t sock,
+	const struct inet_diag *client, struct tcp_early *e)
+{
+	struct tcp_orphan rest = { 0 };
+	int err = 0;
+
+	e->whole = image_is_trial(c->writer); /* it is not kept */
+	if (!e->whole)
+		err = tcp_orphan_read(c, listener->hidden.net, client, &rest);
+	if (!err)
+		err = read_data(c, v, sock, sent_on(e->child), e);
+	if (!err && !e->whole)
+		err = add_rest(c, sock, &rest, e);
+	tcp_orphan_free(&rest);
+	return err;
+}
+
+static int add_early(struct capture *c, struct socket_view *v, struct socket_look *s, uint64_t sock,
+	const struct inet_diag *child, const struct inet_diag *client)
+{
+	struct tcp_look *listener = s->tcp;
+	struct tcp_early *grown = reallocarray(listener->early, listener->n_early + 1, sizeof(*grown));
+	struct tcp_early e = { .child = child };
 	int err;
 
 	if (!grown)
 		return -ENOMEM;
 	listener->early = grown;
-	e.child = child;
-	err = read_data(c, v, sock, sent_on(child), &e);
-	other = inet_diag_find(&all->inet, &child->peer, &child->local);
-	client = other && other->ino ? socket_find(c->descriptions, other->ino) : NULL;
-	if (!err && client && client->tcp && !image_is_trial(c->writer)) {
-		if (child->state != STATE_CLOSE_WAIT && client->tcp->unacked)
-			err = add_under_way(c, v, sock, client, &e);
-		if (!err)
-			give_to_client(client->tcp, &e);
-	}
+	if (child->state != STATE_CLOSE_WAIT && tcp_orphan_sends(client))
+		err = read_of_closed(c, v, s, sock, client, &e);
+	else
+		err = read_of_client(
+			c, v, sock, client && client->ino ? socket_find(c->descriptions, client->ino) : NULL, &e);
 	if (err)
 		free(e.data.data);
 	else
@@ -186,19 +234,31 @@ static int add_early(struct capture *c, struct socket_view *v, struct tcp_look *
 	return err;
 }
 
-static int add_queued(struct capture *c, struct socket_view *v, struct tcp_look *listener, uint64_t sock)
+static const struct inet_diag *client_of(const struct inet_diags *all, const struct inet_diag *child)
 {
+	return inet_diag_find(all, &child->peer, &child->local);
+}
+
+bool tcp_sent_early(const struct inet_diags *all, const struct inet_diag *child)
+{
+	return sent_on(child) || (child->state != STATE_CLOSE_WAIT && tcp_orphan_sends(client_of(all, child)));
+}
+
+static int add_queued(struct capture *c, struct socket_view *v, struct socket_look *s, uint64_t sock)
+{
+	const struct inet_diags *all = &c->descriptions->sockets->inet;
+	struct tcp_look *listener = s->tcp;
 	const struct inet_diag **grown = reallocarray(listener->queue, listener->n_queue + 1, sizeof(*grown)), *child;
 	union inet_sockaddr peer;
 	int err = grown ? read_peer(c, sock, &peer) : -ENOMEM;
 
 	if (grown)
 		listener->queue = grown;
-	child = err ? NULL : child_of(&c->descriptions->sockets->inet, listener, &peer);
+	child = err ? NULL : child_of(all, listener, &peer);
 	if (!child)
 		return err;
 	grown[listener->n_queue++] = child;
-	return sent_on(child) ? add_early(c, v, listener, sock, child) : 0;
+	return tcp_sent_early(all, child) ? add_early(c, v, s, sock, child, client_of(all, child)) : 0;
 }
 
 /* 0 where it cannot be read, too: then it is refused where it is missed. */
@@ -218,7 +278,7 @@ static int read_listener(struct capture *c, struct socket_look *s)
 	for (int n = 0; !err && at && n < MOST_WAITING; n++) {
 		err = kernel_peek_member(c->kernel, at, "request_sock", "sk", &sock);
 		if (!err)
-			add_queued(c, v, s->tcp, sock);
+			add_queued(c, v, s, sock);
 		if (!err)
 			err = kernel_peek_member(c->kernel, at, "request_sock", "dl_next", &at);
 	}
@@ -233,8 +293,8 @@ int tcp_read_early(struct capture *c, struct socket_look *s)
 	if (!s->tcp || s->tcp->info.tcpi_state != STATE_LISTEN || !s->tcp->info.tcpi_unacked)
 		return 0;
 	for (size_t i = 0; i < all->n; i++)
-		any |= !all->list[i].ino && sent_on(&all->list[i]) &&
-		       inet_port(&all->list[i].local) == inet_port(&s->tcp->local);
+		any |= !all->list[i].ino && inet_port(&all->list[i].local) == inet_port(&s->tcp->local) &&
+		       tcp_sent_early(all, &all->list[i]);
 	return any ? read_listener(c, s) : 0;
 }
 

@@ -9,6 +9,8 @@
 
 #include "base/cleanup.h"
 
+#define REST_TRIES 3
+
 static int read_info(int fd, struct tcp_look *t)
 {
 	socklen_t size = sizeof(t->info) + sizeof(t->info_rcv_wnd);
@@ -84,10 +86,47 @@ bool tcp_fin_received(const struct tcp_look *t)
 
 bool tcp_peer_sends_on(const struct tcp_look *t)
 {
-	const struct inet_diag *d = t->other_diag;
+	return is_connected(t) && !tcp_fin_received(t) && tcp_orphan_sends(t->other_diag);
+}
 
-	return is_connected(t) && d && !d->ino && d->wqueue && !tcp_fin_received(t) &&
-	       (d->state == STATE_FIN_WAIT1 || d->state == STATE_LAST_ACK || d->state == STATE_CLOSING);
+/* What it has sent is looked at first, as in tcp_read_under_way(). -EAGAIN: its end came between the looks at where this one stands. */
+static int read_rest_once(struct capture *c, struct socket_look *s, int fd)
+{
+	struct tcp_look *t = s->tcp;
+	uint32_t next = 0, window;
+	int err = tcp_orphan_read(c, s->hidden.net, t->other_diag, &t->rest);
+
+	if (!err)
+		err = tcp_read_come(fd, t, &next);
+	window = t->rcv_wnd;
+	if (!err)
+		err = tcp_orphan_pass_over(&t->rest, next);
+	if (!err)
+		err = read_info(fd, t);
+	t->rcv_wnd = window;
+	return err ? err : tcp_fin_received(t) && t->rest.data.size ? -EAGAIN : 0;
+}
+
+/* Where that cannot be read, the kernel is let send it, for a while. */
+static int read_rest(struct capture *c, struct socket_look *s, int fd)
+{
+	int err = -EAGAIN;
+
+	for (int i = 0; i < REST_TRIES && err == -EAGAIN; i++) {
+		tcp_orphan_free(&s->tcp->rest);
+		err = read_rest_once(c, s, fd);
+	}
+	s->tcp->rest_known = !err;
+	if (!err || err == -ENOMEM)
+		return err;
+	tcp_orphan_free(&s->tcp->rest);
+	err = tcp_draw(c->tree->root_pid, fd, s->tcp);
+	if (!err)
+		err = read_info(fd, s->tcp);
+	if (!err && tcp_fin_received(s->tcp))
+		changed(c->ps, BLAME_FILE(s->description->look),
+			"what its peer, which has been closed, had still to send has come to it at once");
+	return err ? err : tcp_read_unread(fd, s->tcp);
 }
 
 /*
@@ -104,11 +143,8 @@ static int read_queues(struct capture *c, struct socket_look *s)
 		return fd;
 	if (t->info.tcpi_state == STATE_LISTEN || t->info.tcpi_state == STATE_SYN_SENT)
 		return 0;
-	if (tcp_peer_sends_on(t)) {
-		err = tcp_draw(c->tree->root_pid, fd, t);
-		if (!err)
-			err = read_info(fd, t);
-	}
+	if (tcp_peer_sends_on(t))
+		return read_rest(c, s, fd);
 	if (!err && (!t->other || !t->other->tcp->unacked))
 		err = tcp_read_unread(fd, t);
 	if (err || !is_connected(t) || !t->unacked || !t->other_diag ||
@@ -193,5 +229,6 @@ void tcp_look_free(struct tcp_look *t)
 	free(t->queue);
 	free(t->unread.data);
 	free(t->unsent.data);
+	tcp_orphan_free(&t->rest);
 	free(t);
 }

@@ -213,33 +213,43 @@ static bool fin_is_queued(const struct tcp_look *t)
 	return state == STATE_FIN_WAIT1 || state == STATE_LAST_ACK || state == STATE_CLOSING;
 }
 
+int tcp_read_come(int fd, struct tcp_look *t, uint32_t *next)
+{
+	_cleanup_(end_reading)
+	struct reading come = { .fd = fd, .repair = true };
+	int err = read_in_child(&come, 1ul << 16, read_receive_queue);
+
+	if (err)
+		return err;
+	*next = come.seq;
+	t->rcv_wnd = (uint32_t)MAX((int32_t)(come.window.rcv_wup + come.window.rcv_wnd - come.seq), 0);
+	return keep_unread(&come, t);
+}
+
 /* What the one has sent is looked at first: the other can only have got more by then, never less than what the first look begins with. */
 int tcp_read_under_way(int from_fd, struct tcp_look *from, int to_fd, struct tcp_look *to)
 {
 	_cleanup_(end_reading)
-	struct reading sent = { .fd = from_fd }, come = { .fd = to_fd, .repair = true };
+	struct reading sent = { .fd = from_fd };
 	int err = read_in_child(&sent, 2 * (size_t)from->unacked + (1ul << 16), read_send_queue);
 	uint32_t begin, acked, end;
 	int32_t missing, urgent_at;
 
-	if (!err && to)
-		err = read_in_child(&come, 1ul << 16, read_receive_queue);
 	if (err)
 		return err;
-	acked = sent.seq - (uint32_t)sent.unacked;
+	acked = begin = sent.seq - (uint32_t)sent.unacked;
+	err = to ? tcp_read_come(to_fd, to, &begin) : 0;
+	if (err)
+		return err;
 	end = sent.seq - (fin_is_queued(from) ? 1 : 0);
-	begin = to ? come.seq : acked;
 	missing = MAX((int32_t)(end - begin), 0);
 	urgent_at = (int32_t)(from->urgent_seq - begin);
 	if ((size_t)missing > sent.got)
 		return -EIO;
 	from->snd_wnd = sent.window.snd_wnd > begin - acked ? sent.window.snd_wnd - (begin - acked) : 0;
-	if (to)
-		to->rcv_wnd = (uint32_t)MAX((int32_t)(come.window.rcv_wup + come.window.rcv_wnd - come.seq), 0);
 	if (from->urgent && urgent_at >= 0 && urgent_at < missing)
 		from->unsent_mark = (uint64_t)urgent_at + 1;
-	err = to ? keep_unread(&come, to) : 0;
-	return err ? err : keep(&from->unsent, sent.room + sent.got - missing, (size_t)missing);
+	return keep(&from->unsent, sent.room + sent.got - missing, (size_t)missing);
 }
 
 /* --- what the kernel still sends for a program that has closed its end --- */
@@ -311,6 +321,7 @@ static int draw(void *arg)
 {
 	struct drawing *d = arg;
 	int rcvbuf = get(d->fd, SOL_SOCKET, SO_RCVBUF), lock = get(d->fd, SOL_SOCKET, SO_BUF_LOCK), err = 0;
+	int clamp = get(d->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP);
 	uint32_t seq = 0, ack = 0;
 
 	put(d->fd, SOL_SOCKET, SO_RCVBUFFORCE, DRAW_ROOM);
@@ -324,6 +335,7 @@ static int draw(void *arg)
 	}
 	put(d->fd, SOL_SOCKET, SO_RCVBUFFORCE, (rcvbuf + 1) / 2);
 	put(d->fd, SOL_SOCKET, SO_BUF_LOCK, lock);
+	put(d->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, clamp); /* it follows the size of the buffer */
 	return err;
 }
 

@@ -94,12 +94,14 @@ static int reset_by(struct tcp_end *e, int *other)
 	return fails(e->fd) ? 0 : -ETIMEDOUT;
 }
 
-/* An end for this moment, which agrees with the one given, and has closed what its peer knows to be closed. */
+/* An end for this moment, which agrees with the one given, and has closed what its peer knows to be closed. What it has still to send the kernel sends on. */
 static int join_nobody(struct restore *r, struct tcp_end *e)
 {
 	const struct tcp_state *s = e->s;
 	const struct tcp_state nobody = { .inet.family = s->inet.family,
 		.relation = RELATION_CONNECTED,
+		.unsent = s->rest,
+		.unsent_mark = s->rest_mark,
 		.shutdown = s->peer_shutdown ? 2 : 0,
 		.peer_shutdown = s->shutdown & 2 && s->relation != RELATION_ENDED, /* who closes first waits on */
 		.mss = s->mss,

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Unix sockets between a tree and the outside, and places of sockets that are taken at the restore"""
+"""Unix sockets between a tree and the outside, places of sockets that are taken at the restore, and where the kernel cannot be read"""
+import ctypes
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 
@@ -111,6 +113,71 @@ def test_what_a_socket_counts_and_nobody_can_set_is_said_to_begin_anew():
         for what in ('SOF_TIMESTAMPING_OPT_ID', 'MSG_ZEROCOPY', 'SIOCGSTAMP'):
             check_in(what, r.stderr)
         end(p)
+
+
+# A connection whose one end was closed with megabytes unsent. Answers by and by: what the other end is like, and how much has come to it, to the end.
+CLOSED = """
+import socket, sys, time, os
+l = socket.create_server(("127.0.0.1", 0))
+a = socket.create_connection(l.getsockname())
+b = l.accept()[0]
+l.close()
+a.setblocking(False)
+sent = idle = 0
+while idle < 20:
+    try:
+        sent += a.send(bytes(100000))
+        idle = 0
+    except BlockingIOError:
+        idle += 1
+        time.sleep(0.01)
+a.close()
+def options():
+    return [b.getsockopt(*o) for o in ((socket.IPPROTO_TCP, 10), (socket.SOL_SOCKET, socket.SO_RCVBUF), (socket.SOL_SOCKET, 72))]
+at_first = options()
+open(sys.argv[2], "w").close()
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.02)
+same = options() == at_first
+b.settimeout(10)
+while some := len(b.recv(1 << 16)):
+    sent -= some
+with open(sys.argv[1] + ".said", "w") as f:
+    f.write(f"{same} {sent}\\n")
+time.sleep(1000)
+"""
+
+
+def without_bpf():
+    """From here on bpf() answers EPERM."""
+    statements = ((0x20, 0, 0, 0), (0x15, 0, 1, 321), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7fff0000))
+    code = ctypes.create_string_buffer(b''.join(struct.pack('<HBBI', *s) for s in statements))
+    program = ctypes.create_string_buffer(struct.pack('<HxxxxxxQ', len(statements), ctypes.addressof(code)))
+    if ctypes.CDLL(None).prctl(22, 2, ctypes.c_ulong(ctypes.addressof(program)), 0, 0):
+        raise OSError('no seccomp')
+
+
+def reads_to_the_end(d, name):
+    open(f'{d}/{name}', 'w').close()
+    wait_for(lambda: os.path.exists(f'{d}/{name}.said') and open(f'{d}/{name}.said').read().endswith('\n'))
+    said = open(f'{d}/{name}.said').read()
+    os.unlink(f'{d}/{name}')
+    os.unlink(f'{d}/{name}.said')
+    return said
+
+
+def test_what_a_closed_peer_had_still_to_send_comes_also_where_the_kernel_cannot_be_read():
+    for how in (None, without_bpf):
+        with scratch() as d:
+            p = started(d, CLOSED, f'{d}/go')
+            r = spore('checkpoint', p.pid, f'{d}/image', preexec_fn=how)
+            check((r.returncode, 'has come to it at once' in r.stderr), (0, how is not None), r.stderr)
+            check(reads_to_the_end(d, 'go'), 'True 0\n', 'of the tree that went on')
+            end(p)
+            r = spore('restore', '-d', f'{d}/image')
+            check(r.returncode, 0, r.stderr)
+            check(reads_to_the_end(d, 'go'), 'True 0\n', 'of the restored one')
+            kill_restored(int(r.stdout.split()[-1]))
 
 
 def saved_listener(d, name):
