@@ -4,6 +4,7 @@
 #include "inet.h"
 
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 
 #define MOST	  3
 #define ROOM	  (8u << 20)
@@ -32,13 +33,15 @@ static int most(long arg)
 	return arg & SEVERAL ? MOST : 1;
 }
 
-/* As much as goes in, until the window has been probed, too. */
+#define IDLE 100 /* times 5 ms: until the window has been probed, too */
+
+/* As much as goes in. */
 static int stuff(int fd, size_t at_most, size_t *sent)
 {
 	int idle = 0;
 
 	fcntl(fd, F_SETFL, O_NONBLOCK);
-	while (idle < 100 && *sent < at_most) {
+	while (idle < IDLE && *sent < at_most) {
 		ssize_t n = write(fd, (char *)content + *sent, at_most - *sent < 30000 ? at_most - *sent : 30000);
 
 		if (n > 0)
@@ -46,6 +49,21 @@ static int stuff(int fd, size_t at_most, size_t *sent)
 		else
 			nap(5);
 		idle = n > 0 ? 0 : idle + 1;
+	}
+	return 0;
+}
+
+/* No more comes until some is read. */
+static int settles(int fd)
+{
+	int before = -1, n = 0;
+
+	for (int idle = 0; idle < IDLE; idle++) {
+		CHECK(!ioctl(fd, FIONREAD, &n));
+		if (n != before)
+			idle = 0;
+		before = n;
+		nap(5);
 	}
 	return 0;
 }
@@ -99,6 +117,8 @@ static int make_one(long arg, int i)
 	CHECK(!close(fds[0]));
 	if (arg & SHUT_AFTER)
 		CHECK(!shutdown(fds[1], SHUT_WR));
+	if (!(arg & WAITS))
+		TRY(settles(fds[1]));
 	return arg & READ_A_LITTLE ? reads(i, 1000) : 0;
 }
 
