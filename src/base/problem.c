@@ -137,6 +137,11 @@ int refused(struct problems *ps, const struct blame *who, const char *fmt, ...)
 	return -ENOTSUP;
 }
 
+int problems_told(const struct problems *ps, int error)
+{
+	return error != -ENOTSUP ? error : ps->n_refused ? 0 : -EIO;
+}
+
 int changed(struct problems *ps, const struct blame *who, const char *fmt, ...)
 {
 	va_list args;

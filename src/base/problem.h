@@ -63,4 +63,10 @@ int failed(struct problems *ps, const struct blame *who, int error, const char *
 int refused(struct problems *ps, const struct blame *who, const char *fmt, ...) PRINTF_LIKE(3, 4);
 int changed(struct problems *ps, const struct blame *who, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
+/*
+ * Of what was handed on: 0 for a refusal, since that is told. Where nothing was refused, -ENOTSUP is what a system call answered (EOPNOTSUPP): -EIO, so that
+ * nobody takes it for told.
+ */
+int problems_told(const struct problems *ps, int error);
+
 #define BLAME(...) (&(const struct blame){ __VA_ARGS__ })

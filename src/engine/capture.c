@@ -66,14 +66,14 @@ static void pass_free(struct pass *pass)
 	identities_free(pass->ids);
 }
 
-/* Nothing may go wrong without a word: -ENOTSUP, which says that there was one, is also an answer of system calls. */
-static void heed(struct capture *c, const char *object, int r)
+/* Nothing may go wrong without a word. */
+static int heed(struct capture *c, const char *object, int r)
 {
-	if (r < 0 && !(r == -ENOTSUP ? c->ps->n_refused + c->ps->n_failed : c->ps->n_failed))
+	r = problems_told(c->ps, r);
+	if (r < 0 && !c->ps->n_failed)
 		failed(c->ps, BLAME_PROCESS(c->process, .object = object), r, "cannot be captured: %s", strerror(-r));
+	return r;
 }
-
-/* --- a look --- */
 
 static void look_at(struct capture *c, const struct component *k, int (*look)(struct capture *c))
 {
@@ -244,8 +244,7 @@ static int capture_component(struct asking *a, const struct component *k, const 
 		r = image_add(a->c.writer, &k->kind, id, state);
 	if (k->kind.fields)
 		fields_free(k->kind.fields, state);
-	heed(&a->c, k->kind.name, r);
-	return r == -ENOTSUP || r == CAPTURE_NOTHING ? 0 : r;
+	return r == CAPTURE_NOTHING ? 0 : heed(&a->c, k->kind.name, r);
 }
 
 static int capture_thread(struct asking *a, struct thread *th)
@@ -284,10 +283,8 @@ static int capture_asked(struct asking *a, struct memory_plan *plan)
 	a->c.thread = a->first;
 	r = memory_capture(&a->c, &a->batches[a->first->slot],
 		a->scratch + a->first->slot * a->size + a->size - MEMORY_SCRATCH, plan);
-	heed(&a->c, "memory", r);
-	if (r < 0 && !error && r != -ENOTSUP)
-		error = r;
-	return error;
+	r = heed(&a->c, "memory", r);
+	return error ? error : r;
 }
 
 /* Mappings that a spore killed at its work left in the process. Few processes have any. */

@@ -232,7 +232,7 @@ static int add_area(struct capture *c, struct memory_state *s, const struct proc
 		s->n_areas++;
 	else
 		free(s->areas[s->n_areas].name);
-	return r == -ENOTSUP ? 0 : r;
+	return problems_told(c->ps, r);
 }
 
 int memory_add_areas(struct capture *c, struct memory_state *s, const struct proc_maps *maps)

@@ -124,11 +124,12 @@ static int save_queue(struct capture *c, const struct queue *q, bool own)
 	if (r == 0)
 		r = image_add(c->writer, &component_sysv_msg.kind,
 			identity_of(c->identities, "sysv_msg", s.o.id, 0, 0, NULL), &s);
-	if (r < 0 && r != -ENOTSUP)
+	r = problems_told(c->ps, r);
+	if (r < 0)
 		failed(c->ps, BLAME_PROCESS(c->process, .object = sysv_name(&sysv_msg_kind, &s.o).s), r,
 			"cannot be saved: %s", strerror(-r));
 	fields_free(sysv_msg_fields, &s);
-	return r == -ENOTSUP ? 0 : r;
+	return r;
 }
 
 static int save_queues(struct capture *c, bool own)

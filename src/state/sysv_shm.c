@@ -264,7 +264,7 @@ static int save_segment(struct walk *w, const struct segment *s, const struct ma
 		r = read_segment(w, s, m, &state);
 	if (r == 0)
 		r = image_add(c->writer, &component_sysv_shm.kind, sysv_shm_id(c, (uint64_t)s->id), &state);
-	if (r < 0 && r != -ENOTSUP)
+	if (problems_told(c->ps, r) < 0)
 		failed(c->ps, BLAME_PROCESS(c->process, .object = sysv_name(&sysv_shm_kind, &state.o).s), r,
 			"cannot be saved: %s", strerror(-r));
 	fields_free(sysv_shm_fields, &state);
@@ -291,12 +291,9 @@ static int save_segments(struct walk *w, struct process *only, void (*saved)(voi
 		if (!descriptions_claim(w->c->descriptions, sysv_shm_id(w->c, (uint64_t)s->id)))
 			continue;
 		r = save_segment(w, s, &m);
-		if (r == -ENOTSUP) {
-			r = 0;
-			continue;
-		}
 		if (r == 0 && saved)
 			saved(arg, s->id);
+		r = problems_told(w->c->ps, r);
 	}
 	return r;
 }
