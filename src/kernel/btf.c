@@ -190,6 +190,12 @@ static bool is_struct(const struct btf_type *t)
 	return t && (BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT || BTF_INFO_KIND(t->info) == BTF_KIND_UNION);
 }
 
+/* "flow.stopped": of the structure that is its member "flow". */
+static bool is_within(const char *name, const char *member)
+{
+	return !strncmp(member, name, strlen(name)) && member[strlen(name)] == '.';
+}
+
 static int find_member(const struct btf *b, const struct btf_type *t, const char *member, uint32_t from, int depth,
 	struct member_place *out)
 {
@@ -203,6 +209,8 @@ static int find_member(const struct btf *b, const struct btf_type *t, const char
 		if (!*name && is_struct(type_of(b, m[i].type)) &&
 			find_member(b, type_of(b, m[i].type), member, at, depth + 1, out) == 0)
 			return 0;
+		if (*name && is_within(name, member) && is_struct(type_of(b, m[i].type)))
+			return find_member(b, type_of(b, m[i].type), member + strlen(name) + 1, at, depth + 1, out);
 		if (strcmp(name, member) != 0)
 			continue;
 		bits = with_size ? BTF_MEMBER_BITFIELD_SIZE(m[i].offset) : 0;

@@ -25,5 +25,5 @@ int btf_read(struct btf *out);
 int btf_parse(uint8_t *bytes, size_t size, struct btf *out);
 void btf_free(struct btf *b);
 
-/* Of a structure or union; members of unnamed ones within it are its own. -ENOENT: there is no such. */
+/* Of a structure or union; members of unnamed ones within it are its own, and those of a named one "name.member". -ENOENT: there is no such. */
 int btf_find(const struct btf *b, const char *type, const char *member, struct member_place *out);

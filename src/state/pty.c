@@ -12,6 +12,7 @@
 #include <termios.h>
 
 #include "base/cleanup.h"
+#include "state/pty_view.h"
 
 static const struct field modes_fields[] = {
 	FIELD_OCTAL(struct terminal_modes, iflag, "iflag", "c_iflag"),
@@ -44,6 +45,9 @@ static const struct field pty_fields[] = {
 	FIELD_UINT(struct pty_state, slave_gid, "slave_gid", "group of /dev/pts/N"),
 	FIELD_BLOB(struct pty_state, output, "output", "written by the slave, not read by the master"),
 	FIELD_BLOB(struct pty_state, input, "input", "written by the master, not read by the slave"),
+	FIELD_SINCE(2, BOOL, struct pty_state, master_held, "master_held",
+		"input was stopped, by tcflow(TCOOFF) of the master"),
+	FIELD_SINCE(2, HEX, struct pty_state, status, "status", "of packet mode, not read: TIOCPKT_*"),
 	FIELD_END,
 };
 
@@ -168,14 +172,16 @@ static int capture_slave(struct capture *c, const struct file_look *f, int slave
 	s->exclusive = exclusive;
 	/* Nothing tells but that it takes no output, although little is waiting. */
 	s->stopped = !poll_says(slave, POLLOUT, POLLOUT);
-	if (s->stopped && !s->packet && c->writer)
-		s->held = call_in_child(try_start, &slave) == 1;
 	return 0;
 }
 
-static int capture_queues(struct capture *c, const struct file_look *f, int fd, int slave, struct pty_state *s)
+/* Where the kernel cannot be looked at. */
+static int try_queues(struct capture *c, const struct file_look *f, int fd, int slave, struct pty_state *s)
 {
 	int err;
+
+	if (slave >= 0 && s->stopped && !s->packet)
+		s->held = call_in_child(try_start, &slave) == 1;
 
 	/* To read it would be to take it away, and what sets it would be done again. */
 	if (s->packet && poll_says(fd, POLLPRI, POLLPRI))
@@ -187,6 +193,25 @@ static int capture_queues(struct capture *c, const struct file_look *f, int fd, 
 			"a terminal whose output is stopped (^S) or full, with output that its master has "
 			"not read");
 	return err ? failed(c->ps, BLAME_FILE(f), err, "the terminal's queues cannot be read: %s", strerror(-err)) : 0;
+}
+
+static int capture_queues(struct capture *c, const struct file_look *f, int fd, int slave, struct pty_state *s)
+{
+	struct pty_view v;
+	const char *why;
+
+	if (pty_view_read(c->kernel, fd, s, &v) < 0)
+		return try_queues(c, f, fd, slave, s);
+	why = pty_status_hindrance(s);
+	if (why)
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program that has the master read it first"),
+			"a terminal in packet mode %s, whose master has not read its status", why);
+	if (v.echoes)
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let its output go on (^Q), and be read"),
+			"a terminal at which something was typed that is not echoed yet");
+	return v.quotes ? refused(c->ps, BLAME_FILE(f, .remedy = "type on"),
+				  "a terminal at which ^V was typed, and not yet what it quotes")
+			: 0;
 }
 
 static int pty_capture(struct capture *c, const struct file_look *f, void *state)
@@ -319,10 +344,11 @@ static int give_node(struct restore *r, const struct pty_state *s, int slave)
 static int stop_output(int master, int slave, const struct terminal_modes *m)
 {
 	struct terminal_modes with = *m;
-	uint8_t stop = 023;
+	uint8_t stop = pty_flows(m) ? 023 : 1; /* in packet mode the master would be told of another */
 	int err = -ETIMEDOUT;
 
 	with.iflag |= IXON;
+	with.lflag &= ~(uint32_t)EXTPROC;
 	with.cc[VSTOP] = stop;
 	ioctl(master, TERMINAL_SET, &with);
 	if (write(master, &stop, 1) != 1)
@@ -337,19 +363,59 @@ static int stop_output(int master, int slave, const struct terminal_modes *m)
 	return err;
 }
 
-static int set_modes(int master, int slave, const struct pty_state *s, const struct terminal_modes *modes)
+static int set_size(int master, int slave, const struct pty_state *s)
 {
 	struct winsize size = { .ws_row = (unsigned short)s->rows,
 		.ws_col = (unsigned short)s->columns,
 		.ws_xpixel = (unsigned short)s->xpixel,
 		.ws_ypixel = (unsigned short)s->ypixel };
+
+	if (ioctl(master, TIOCSWINSZ, &size) < 0)
+		return -errno;
+	return s->exclusive && ioctl(slave, TIOCEXCL, 0) < 0 ? -errno : 0;
+}
+
+static int stop(int master, int slave, const struct pty_state *s, const struct terminal_modes *m)
+{
+	if (!s->stopped)
+		return 0;
+	if (!s->held)
+		return stop_output(master, slave, m);
+	return ioctl(slave, TCXONC, TCOOFF) < 0 ? -errno : 0;
+}
+
+static int set_packet_mode(int master, const struct pty_state *s)
+{
 	int packet = s->packet;
 
-	if (ioctl(master, TERMINAL_SET, modes) < 0 || ioctl(master, TIOCSWINSZ, &size) < 0)
-		return -errno;
-	if (s->exclusive && ioctl(slave, TIOCEXCL, 0) < 0)
-		return -errno;
 	return ioctl(master, TIOCPKT, &packet) < 0 ? -errno : 0;
+}
+
+/* Packet mode comes last: the master is not told of what the restore does. */
+static int set_up(int master, int slave, const struct pty_state *s, const struct terminal_modes *m)
+{
+	int err = pty_queues_write(master, slave, &s->output, &s->input, m);
+
+	if (!err)
+		err = ioctl(master, TERMINAL_SET, m) < 0 ? -errno : stop(master, slave, s, m);
+	return err ? err : set_packet_mode(master, s);
+}
+
+/* But of what it is to be told. To be stopped is told unless that was read before. */
+static int set_up_and_tell(int master, int slave, const struct pty_state *s, const struct terminal_modes *m)
+{
+	const bool tell = s->status & TIOCPKT_STOP;
+	int err = ioctl(master, TERMINAL_SET, m) < 0 ? -errno : 0;
+
+	if (!err && !tell)
+		err = stop(master, slave, s, m);
+	if (!err)
+		err = set_packet_mode(master, s);
+	if (!err)
+		err = pty_status_cause(slave, s, m);
+	if (!err)
+		err = pty_queues_write(master, slave, &s->output, &s->input, m);
+	return !err && tell ? stop(master, slave, s, m) : err;
 }
 
 static int fill(struct restore *r, const struct record *rec, const struct pty_state *s)
@@ -361,7 +427,7 @@ static int fill(struct restore *r, const struct record *rec, const struct pty_st
 
 	if (master < 0)
 		return master;
-	if (s->cc.size != sizeof(modes.cc))
+	if (s->cc.size != sizeof(modes.cc) || !pty_status_possible(s))
 		return -EBADMSG;
 	memcpy(modes.cc, s->cc.data, sizeof(modes.cc));
 	slave = pty_restore_slave(r, rec);
@@ -369,20 +435,16 @@ static int fill(struct restore *r, const struct record *rec, const struct pty_st
 		return slave;
 	err = give_node(r, s, slave);
 	if (!err)
-		err = pty_queues_write(master, slave, &s->output, &s->input, &modes);
-	if (!err && s->stopped && !s->held)
-		err = stop_output(master, slave, &modes);
+		err = s->status ? set_up_and_tell(master, slave, s, &modes) : set_up(master, slave, s, &modes);
 	if (!err)
-		err = set_modes(master, slave, s, &modes);
-	if (!err && s->held)
-		err = ioctl(slave, TCXONC, TCOOFF) < 0 ? -errno : 0;
+		err = set_size(master, slave, s);
 	if (s->slave == SLAVE_CLOSED)
 		close_fd(&made->fd[1]);
 	if (s->slave == SLAVE_NEVER_OPENED)
 		pty_close_unseen(master, take_fd(&made->fd[1]));
 	if (!err && ioctl(master, TIOCSPTLCK, &locked) < 0)
 		err = -errno;
-	return err;
+	return !err && s->master_held && ioctl(master, TCXONC, TCOOFF) < 0 ? -errno : err;
 }
 
 static int pty_fill(struct restore *r, const struct record *rec)
@@ -395,7 +457,7 @@ static int pty_fill(struct restore *r, const struct record *rec)
 
 const struct component component_pty = {
 	.kind = { .name = "pty",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct pty_state),
 		.fields = pty_fields,
 		.doc = "a pseudoterminal: its master, its modes and what is in its queues",

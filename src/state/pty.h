@@ -28,7 +28,9 @@ struct pty_state {
 	struct blob cc;
 	uint64_t rows, columns, xpixel, ypixel;
 	bool packet, locked, exclusive, stopped, held;
-	uint64_t slave; /* enum slave_side */
+	bool master_held; /* what is typed; by tcflow(TCOOFF) of the master */
+	uint64_t status;  /* of packet mode: TIOCPKT_* */
+	uint64_t slave;	  /* enum slave_side */
 	uint64_t slave_mode, slave_uid, slave_gid;
 	struct blob output; /* written by the slave, not read by the master */
 	struct blob input;  /* written to the master, not read by the slave */
@@ -51,6 +53,16 @@ int pty_queues_read(int master, int slave, struct pty_state *s);
 void pty_close_unseen(int master, int slave);
 int pty_queues_write(
 	int master, int slave, const struct blob *output, const struct blob *input, const struct terminal_modes *modes);
+
+/* --- pty_status.c --- */
+
+/* Are ^S and ^Q what stops and starts output? In packet mode the master is told when that changes. */
+bool pty_flows(const struct terminal_modes *m);
+/* Why a status that was not read cannot be carried; NULL: it can. */
+const char *pty_status_hindrance(const struct pty_state *s);
+bool pty_status_possible(const struct pty_state *s);
+/* In packet mode, with these modes and empty queues: the status again, but for TIOCPKT_STOP, which stopping brings. */
+int pty_status_cause(int slave, const struct pty_state *s, const struct terminal_modes *m);
 
 /* In the keeper: the master of a record, opened when first asked for, and a slave of it that the keeper
  * holds. Descriptors of restore_made. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is in a pty's queues can only be read away, and an unfinished line only while the terminal is not in
- * canonical mode. So it is taken out and put back, in a child that goes on if spore is killed meanwhile.
+ * Where the kernel's memory cannot be read (pty_view.h), what is in a pty's queues can only be read away, and an unfinished line only while the terminal is
+ * not in canonical mode. So it is taken out and put back, in a child that goes on if spore is killed meanwhile.
  * TIOCSTI puts input into the queue at once, past the flip buffers; on a master it puts output back.
  */
 #include <errno.h>
@@ -21,6 +21,7 @@ struct queues {
 	bool never_opened; /* nor was there one */
 	int exclusive;
 	bool stopped; /* as far as that was looked at: where there was none */
+	bool sure;    /* neither description waits */
 	struct terminal_modes modes;
 	const uint8_t *put_output, *put_input;
 	uint8_t *output, *input;
@@ -84,21 +85,36 @@ static int insert(int fd, const uint8_t *data, size_t size)
 	return 0;
 }
 
+/*
+ * The flip buffer takes more or less, as it comes in pieces: these use all of it. tty_buffer_alloc(): each has room for twice what it is counted with, and is
+ * made as long as not more than 8 KiB are counted; TTY_BUFFER_PAGE is the largest.
+ */
+#define FIRST_PART   1024ul
+#define FIRST_PARTS  (16 * FIRST_PART)
+#define LARGEST_PART 1792ul
+
+/* only_ready: rather than wait. */
+static int write_parts(int fd, bool only_ready, const uint8_t *data, size_t size)
+{
+	for (size_t done = 0; done < size;) {
+		size_t part = MIN(size - done, done < FIRST_PARTS ? FIRST_PART : LARGEST_PART);
+		ssize_t n = !only_ready || can_write(fd) ? write(fd, data + done, part) : -1;
+
+		if (n <= 0)
+			return -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
 static int write_untouched(const struct queues *q, const uint8_t *data, size_t size)
 {
 	struct terminal_modes quiet = q->modes;
-	int err = 0;
+	int err;
 
 	quiet.oflag &= ~(uint32_t)OPOST;
 	ioctl(q->slave, TERMINAL_SET, &quiet);
-	while (size && !err) {
-		ssize_t n = can_write(q->slave) ? write(q->slave, data, size) : -1;
-
-		if (n <= 0)
-			err = -EIO;
-		else
-			data += n, size -= (size_t)n;
-	}
+	err = write_parts(q->slave, !q->sure, data, size);
 	ioctl(q->slave, TERMINAL_SET, &q->modes);
 	return err;
 }
@@ -126,9 +142,7 @@ static int put_input(const struct queues *q, const uint8_t *data, size_t size)
 		err = insert(q->slave, &c, 1);
 	}
 	ioctl(q->slave, TERMINAL_SET, &q->modes);
-	if (!err && first < size && write(q->master, data + first, size - first) != (ssize_t)(size - first))
-		err = -EIO;
-	return err;
+	return err || first == size ? err : write_parts(q->master, false, data + first, size - first);
 }
 
 static int exchange_output(struct queues *q)
@@ -261,15 +275,26 @@ int pty_queues_read(int master, int slave, struct pty_state *s)
 	return err;
 }
 
+static int set_nonblocking(int fd, int *before)
+{
+	*before = fcntl(fd, F_GETFL);
+	return *before < 0 || fcntl(fd, F_SETFL, *before | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+/* More may fit than poll would say. */
 int pty_queues_write(
 	int master, int slave, const struct blob *output, const struct blob *input, const struct terminal_modes *modes)
 {
-	struct queues q = { .master = master, .slave = slave, .modes = *modes };
-	int err = 0;
+	struct queues q = { .master = master, .slave = slave, .sure = true, .modes = *modes };
+	int of_master, of_slave, err = set_nonblocking(master, &of_master);
 
-	if (output->size)
+	if (!err)
+		err = set_nonblocking(slave, &of_slave);
+	if (!err && output->size)
 		err = put_output(&q, output->data, output->size);
 	if (!err && input->size)
 		err = put_input(&q, input->data, input->size);
+	if (!err && (fcntl(master, F_SETFL, of_master) < 0 || fcntl(slave, F_SETFL, of_slave) < 0))
+		err = -errno;
 	return err;
 }

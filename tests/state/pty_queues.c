@@ -145,19 +145,240 @@ static int packet_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* A status that the master has not read. arg: TIOCPKT_*; 256: and what was typed and printed since; 512: that it was stopped was read before. */
+static int cause(long what)
+{
+	struct termios t;
+
+	CHECK(!tcgetattr(slave, &t));
+	if (what & TIOCPKT_NOSTOP)
+		t.c_iflag &= ~(tcflag_t)IXON;
+	if (what & TIOCPKT_IOCTL)
+		t.c_lflag |= EXTPROC;
+	CHECK(!tcsetattr(slave, TCSANOW, &t));
+	t.c_lflag &= ~(tcflag_t)EXTPROC;
+	if (what & (TIOCPKT_IOCTL | TIOCPKT_DOSTOP))
+		CHECK(!tcsetattr(slave, TCSANOW, &t));
+	if (what & TIOCPKT_FLUSHREAD)
+		CHECK(!tcflush(slave, TCIFLUSH));
+	if (what & TIOCPKT_FLUSHWRITE)
+		CHECK(!tcflush(slave, TCOFLUSH));
+	if (what & (TIOCPKT_STOP | TIOCPKT_START))
+		CHECK(!tcflow(slave, TCOOFF));
+	if (what & TIOCPKT_START)
+		CHECK(!tcflow(slave, TCOON));
+	return 0;
+}
+
+static int tells(int what)
+{
+	struct pollfd p = { .fd = master, .events = POLLPRI };
+	char c[16] = "";
+
+	SAME(poll(&p, 1, 0), 1);
+	SAME(read(master, c, sizeof(c)), 1);
+	SAME(c[0], what);
+	SAME(poll(&p, 1, 0), 0);
+	return 0;
+}
+
 static int packet_status_make(struct maker_ctx *ctx)
 {
-	TRY(packet_make(ctx));
-	return tcflush(slave, TCIFLUSH);
+	struct termios t;
+
+	TRY(open_pair(&master, &slave));
+	if (ctx->arg & TIOCPKT_DOSTOP) {
+		CHECK(!tcgetattr(slave, &t));
+		t.c_cc[VSTOP] = 1;
+		CHECK(!tcsetattr(slave, TCSANOW, &t));
+	}
+	CHECK(!ioctl(master, TIOCPKT, &(int){ 1 }));
+	if (ctx->arg & 512) {
+		CHECK(!tcflow(slave, TCOOFF));
+		TRY(tells(TIOCPKT_STOP));
+	}
+	if (ctx->arg & TIOCPKT_DOSTOP) {
+		t.c_cc[VSTOP] = 023;
+		CHECK(!tcsetattr(slave, TCSANOW, &t));
+	}
+	TRY(cause(ctx->arg));
+	if (ctx->arg & 256) {
+		SAME(write(slave, "out\n", 4), 4);
+		SAME(write(master, "in\n", 3), 3);
+		CHECK(UNTIL(waiting(master) == 9 && waiting(slave) == 3));
+	}
+	return 0;
 }
 
 static int packet_status_use(struct maker_ctx *ctx)
 {
 	char c[16] = "";
 
-	SAME(read(master, c, sizeof(c)), 1);
-	SAME(c[0], TIOCPKT_FLUSHREAD);
+	TRY(tells((int)ctx->arg & 255));
+	if (ctx->arg & 256) {
+		SAME(read(master, c, sizeof(c)), 10);
+		CHECK(!memcmp(c, "\0out\r\nin\r\n", 10));
+		TRY(got(slave, "in\n"));
+	}
+	if (ctx->arg & (TIOCPKT_STOP | 512)) {
+		CHECK(!tcflow(slave, TCOON));
+		TRY(tells(TIOCPKT_START));
+	}
 	return packet_use(ctx);
+}
+
+/* ^S stopped it; the master has read of it or not. */
+static int packet_key_make(struct maker_ctx *ctx)
+{
+	TRY(packet_make(ctx));
+	SAME(write(master, "\023", 1), 1);
+	CHECK(UNTIL(!poll(&(struct pollfd){ .fd = slave, .events = POLLOUT }, 1, 0)));
+	return ctx->arg ? tells(TIOCPKT_STOP) : 0;
+}
+
+static int packet_key_use(struct maker_ctx *ctx)
+{
+	struct pollfd p = { .fd = master, .events = POLLPRI };
+
+	if (!ctx->arg)
+		TRY(tells(TIOCPKT_STOP));
+	SAME(poll(&p, 1, 0), 0);
+	SAME(write(master, "\021", 1), 1);
+	CHECK(UNTIL(poll(&p, 1, 0) == 1));
+	TRY(tells(TIOCPKT_START));
+	return packet_use(ctx);
+}
+
+/* Stopped by tcflow, of which the master has read; EXTPROC, of which every setting of modes would tell. */
+static int packet_quiet_make(struct maker_ctx *ctx)
+{
+	struct termios t;
+
+	TRY(packet_make(ctx));
+	CHECK(!tcgetattr(slave, &t));
+	t.c_lflag |= EXTPROC;
+	CHECK(!tcsetattr(slave, TCSANOW, &t));
+	TRY(tells(TIOCPKT_IOCTL));
+	SAME(write(slave, "out", 3), 3);
+	CHECK(!tcflow(slave, TCOOFF));
+	return tells(TIOCPKT_STOP);
+}
+
+static int packet_quiet_use(struct maker_ctx *ctx)
+{
+	struct pollfd p = { .fd = master, .events = POLLPRI };
+	char c[16];
+
+	SAME(poll(&p, 1, 0), 0);
+	SAME(read(master, c, sizeof(c)), 4);
+	CHECK(!tcflow(slave, TCOON));
+	TRY(tells(TIOCPKT_START));
+	SAME(write(slave, "p", 1), 1);
+	SAME(read(master, c, sizeof(c)), 2);
+	return 0;
+}
+
+/* More than a line buffer, not read. arg: 1 the output was stopped behind it, 2 until there is no more room, 3 the same of what is typed. */
+static char large[100000], back[sizeof(large)];
+static size_t n_large;
+
+static void write_much(int to, size_t size, size_t part)
+{
+	while (n_large < size) {
+		size_t left = size - n_large;
+		ssize_t n = write(to, large + n_large, left < part ? left : part);
+
+		if (n <= 0)
+			return;
+		n_large += (size_t)n;
+	}
+}
+
+static int much_make(struct maker_ctx *ctx)
+{
+	int to, from;
+
+	TRY(open_pair(&master, &slave));
+	TRY(raw(slave));
+	to = ctx->arg == 3 ? master : slave;
+	from = ctx->arg == 3 ? slave : master;
+	fill(large, sizeof(large), 3);
+	CHECK(!fcntl(to, F_SETFL, O_NONBLOCK));
+	write_much(to, 6000, 1000);
+	if (ctx->arg > 1) {
+		CHECK(UNTIL(waiting(from) == 4095));
+		write_much(to, sizeof(large), 1000);
+		write_much(to, sizeof(large), 1);
+		CHECK(n_large > 20000 && n_large < sizeof(large));
+	}
+	return ctx->arg == 1 ? tcflow(slave, TCOOFF) : 0;
+}
+
+static int much_use(struct maker_ctx *ctx)
+{
+	int to = ctx->arg == 3 ? master : slave, from = ctx->arg == 3 ? slave : master;
+	size_t n = 0;
+
+	if (ctx->arg == 1)
+		SAME(poll(&(struct pollfd){ .fd = slave, .events = POLLOUT }, 1, 0), 0);
+	while (n < n_large) {
+		ssize_t r = read(from, back + n, sizeof(back) - n);
+
+		CHECK(r > 0);
+		n += (size_t)r;
+	}
+	SAME(n, n_large);
+	CHECK(!memcmp(large, back, n));
+	CHECK(ctx->arg != 1 || !tcflow(slave, TCOON));
+	CHECK(UNTIL(write(to, "x", 1) == 1));
+	return got(from, "x");
+}
+
+/* What is typed is held, by the master's own tcflow. */
+static int master_held_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair(&master, &slave));
+	CHECK(!fcntl(master, F_SETFL, O_NONBLOCK));
+	return tcflow(master, TCOOFF);
+}
+
+static int master_held_use(struct maker_ctx *ctx)
+{
+	SAME(write(master, "x", 1), -1);
+	SAME(errno, EAGAIN);
+	CHECK(!tcflow(master, TCOON));
+	SAME(write(master, "x\n", 2), 2);
+	return got(slave, "x\n");
+}
+
+/* Typed while the output is held: it is echoed later. A ^V that quotes what comes next. */
+static int unechoed_make(struct maker_ctx *ctx)
+{
+	TRY(held_make(ctx));
+	SAME(write(master, "typed\n", 6), 6);
+	CHECK(UNTIL(waiting(slave) == 6));
+	return 0;
+}
+
+static int unechoed_use(struct maker_ctx *ctx)
+{
+	CHECK(!tcflow(slave, TCOON));
+	TRY(got(slave, "typed\n"));
+	SAME(write(slave, "x", 1), 1);
+	return got(master, "typed\r\nx");
+}
+
+static int quoting_make(struct maker_ctx *ctx)
+{
+	TRY(open_pair(&master, &slave));
+	SAME(write(master, "a\026", 2), 2);
+	return got(master, "a^\b");
+}
+
+static int quoting_use(struct maker_ctx *ctx)
+{
+	SAME(write(master, "\003\n", 2), 2);
+	return got(slave, "a\003\n");
 }
 
 /* Typed before anybody opened the slave: its master sees no end. arg: 1 the slave is locked still, 2 a ^S is the last of it. */
@@ -235,8 +456,27 @@ const struct maker makers_pty_queues[] = {
 	ROW("held", "output held by tcflow", held),
 	ROW("held-by-key", "output held by ^S typed", key_held),
 	ROW("packet", "packet mode", packet),
-	{ "packet-status", "packet mode, a status not read", packet_status_make, packet_status_use, MAKER_MUST_REFUSE,
-		0, "packet mode" },
+	ROW_ARG("packet-flushread", "packet mode, a status not read: input dropped", packet_status, TIOCPKT_FLUSHREAD),
+	ROW_ARG("packet-flushwrite", "output dropped", packet_status, TIOCPKT_FLUSHWRITE),
+	ROW_ARG("packet-stop", "output stopped", packet_status, TIOCPKT_STOP),
+	ROW_ARG("packet-start", "output started", packet_status, TIOCPKT_START),
+	ROW_ARG("packet-nostop", "^S does not stop any more", packet_status, TIOCPKT_NOSTOP),
+	ROW_ARG("packet-dostop", "^S stops now", packet_status, TIOCPKT_DOSTOP),
+	ROW_ARG("packet-ioctl", "modes changed under EXTPROC", packet_status, TIOCPKT_IOCTL),
+	ROW_ARG("packet-several", "several of these, with bytes in both queues", packet_status,
+		TIOCPKT_FLUSHREAD | TIOCPKT_FLUSHWRITE | TIOCPKT_START | TIOCPKT_NOSTOP | TIOCPKT_IOCTL | 256),
+	ROW_ARG("packet-stop-read", "input dropped, and stopped, of which was read", packet_status,
+		TIOCPKT_FLUSHREAD | 512),
+	ROW_ARG("packet-key", "stopped by ^S", packet_key, 0),
+	ROW_ARG("packet-key-read", "of which was read", packet_key, 1),
+	ROW("packet-quiet", "packet mode with EXTPROC and output held, of which was read", packet_quiet),
+	ROW_ARG("much", "more output than a line buffer", much, 0),
+	ROW_ARG("much-held", "and then held", much, 1),
+	ROW_ARG("full", "as much as there is room for", much, 2),
+	ROW_ARG("full-typed", "as much typed as there is room for", much, 3),
+	ROW("master-held", "input held by the master", master_held),
+	REFUSED("unechoed", "typed while output is held", unechoed_make, unechoed_use, 0, "echoed"),
+	REFUSED("quoting", "^V typed, and not what it quotes", quoting_make, quoting_use, 0, "quotes"),
 	{ "never-opened", "typed before the slave was first opened", unopened_make, unopened_use },
 	{ "never-opened-locked", "the same with a slave that is locked", unopened_make, unopened_use, 0, 1 },
 	{ "never-opened-held", "the same with output held", unopened_make, unopened_use, 0, 2 },
