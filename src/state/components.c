@@ -21,6 +21,7 @@
 	X(memfd)    /* before regular */                                                                               \
 	X(shmem)    /* before regular */                                                                               \
 	X(mqueue)   /* before regular */                                                                               \
+	X(pressure) /* before regular */                                                                               \
 	X(regular)                                                                                                     \
 	X(device)                                                                                                      \
 	X(pipe)                                                                                                        \

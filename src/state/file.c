@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -51,6 +52,19 @@ object_id backing_id(struct capture *c, const struct file_look *f)
 	if (k->by_description)
 		return identity_of(c->identities, k->kind.name, f->file, 0, 0, NULL);
 	return identity_of(c->identities, k->kind.name, f->dev, f->ino, 1, NULL);
+}
+
+int file_statfs(const struct file_look *f, struct statfs *out)
+{
+	char path[64];
+
+	if (f->carrier)
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
+	else if (f->fd >= 0)
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->process->pid, f->fd);
+	else
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", f->dup);
+	return statfs(path, out) < 0 ? -errno : 0;
 }
 
 int backing_save(struct capture *c, struct file_look *f, object_id *out)

@@ -28,6 +28,9 @@ void files_look_free(struct process *p);
 int file_save(struct capture *c, struct file_look *f);
 /* The component of what a descriptor stands on: the first that matches. */
 const struct component *backing_component(const struct file_look *f);
+struct statfs;
+/* Of the file system that it is on. 0 or negative errno. */
+int file_statfs(const struct file_look *f, struct statfs *out);
 /* Saves what f stands on, once, and returns its id. */
 int backing_save(struct capture *c, struct file_look *f, object_id *out);
 /* The id under which it is saved. */

@@ -49,18 +49,10 @@ static const struct field mqueue_fields[] = {
 
 bool mqueue_matches(const struct file_look *f)
 {
-	char path[64];
 	struct statfs fs;
 
-	if (!S_ISREG(f->mode) || f->size != MQUEUE_SIZE || f->link[0] != '/')
-		return false;
-	if (f->carrier)
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
-	else if (f->fd >= 0)
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", f->process->pid, f->fd);
-	else
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", f->dup);
-	return statfs(path, &fs) == 0 && fs.f_type == MQUEUE_FS;
+	return S_ISREG(f->mode) && f->size == MQUEUE_SIZE && f->link[0] == '/' && file_statfs(f, &fs) == 0 &&
+	       fs.f_type == MQUEUE_FS;
 }
 
 /* "QSIZE:129     NOTIFY:2    SIGNO:0    NOTIFY_PID:8260" */

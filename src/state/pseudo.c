@@ -103,7 +103,7 @@ static bool ends_in(const char *path, const char *end)
 	return a >= b && !strcmp(path + a - b, end);
 }
 
-/* A trigger of pressure is set by writing, and belongs to the open file. */
+/* A trigger of pressure is set by writing, and belongs to the open file: pressure.c. */
 static bool writing_has_no_state(enum fs_class class, const char *path)
 {
 	const char *rest;
@@ -115,7 +115,8 @@ static bool writing_has_no_state(enum fs_class class, const char *path)
 	case FS_SYS:
 		return true;
 	case FS_CGROUP:
-		return !ends_in(path, ".pressure") && !ends_in(path, "cgroup.event_control");
+		return (!ends_in(path, ".pressure") || ends_in(path, "/cgroup.pressure")) &&
+		       !ends_in(path, "cgroup.event_control");
 	default:
 		return false;
 	}

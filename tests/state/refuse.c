@@ -127,14 +127,6 @@ static int cancelled_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* A pressure trigger is the open file's: nothing shows whether there is one. */
-static int pressure_make(struct maker_ctx *ctx)
-{
-	fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK);
-	NEED(fd >= 0);
-	return 0;
-}
-
 /* Of a process that is not of the tree, or not any more. arg: it has ended. */
 static int proc_file_make(struct maker_ctx *ctx)
 {
@@ -287,7 +279,6 @@ const struct maker makers_refuse[] = {
 	REFUSED("bpf-map", "a BPF map", bpf_make, alive_use, 0, "bpf"),
 	REFUSED("timerfd-cancelled", "a timer that was cancelled", cancelled_make, cancelled_use, 0,
 		"timer.*cancelled"),
-	REFUSED("pressure", "a pressure file, open for writing", pressure_make, alive_use, 0, "/proc/pressure"),
 	REFUSED("proc-ended", "a file of /proc of a process that has ended", proc_file_make, alive_use, 1, "/proc"),
 	REFUSED("proc-outside", "a file of /proc of a process outside of the tree", proc_file_make, alive_use, 0,
 		"/proc"),
