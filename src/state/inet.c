@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,7 +248,9 @@ int inet_validate(struct restore *r, const struct inet_state *s)
 
 	if ((s->family != AF_INET && s->family != AF_INET6) || s->type < SOCK_STREAM || s->type > SOCK_RAW ||
 		s->protocol > INT32_MAX || (s->local.ip && inet_from_text(s->family, &s->local, &a) < 0) ||
-		(s->peer.ip && inet_from_text(s->family, &s->peer, &a) < 0))
+		(s->peer.ip && inet_from_text(s->family, &s->peer, &a) < 0) || s->hidden.group > UINT16_MAX ||
+		s->hidden.chooser.size % sizeof(struct sock_filter) ||
+		s->hidden.chooser.size / sizeof(struct sock_filter) > BPF_MAXINSNS)
 		return failed(r->ps, BLAME(.object = "socket"), -EBADMSG, "the image has an impossible socket");
 	return 0;
 }
@@ -362,11 +365,16 @@ int inet_made_open(
 	return m->fd;
 }
 
+/* Those of a group by their place in it. */
 static int by_order(const void *a, const void *b)
 {
 	const struct inet_made *const *x = a, *const *y = b;
-	uint64_t s = (*x)->state->order, t = (*y)->state->order;
+	uint64_t s = (*x)->state->hidden.group, t = (*y)->state->hidden.group;
 
+	if (s == t) {
+		s = (*x)->state->order;
+		t = (*y)->state->order;
+	}
 	return s < t ? -1 : s > t;
 }
 

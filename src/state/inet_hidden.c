@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "kernel/peek.h"
 #include "state/inet.h"
+#include "state/inet_group.h"
 #include "state/socket_base.h"
 #include "state/socket_hidden.h"
 
@@ -41,6 +42,10 @@ const struct field inet_hidden_fields[] = {
 	FIELD_UINT(struct inet_hidden, ipv6_router_alert, "ipv6_router_alert",
 		"IPV6_ROUTER_ALERT: 0 not set, 1 set to 0, 2 set and taken back"),
 	FIELD_LIST(struct inet_hidden, anycast, n_anycast, "anycast", anycast_fields, "IPV6_JOIN_ANYCAST"),
+	FIELD_SINCE(3, UINT, struct inet_hidden, group, "group",
+		"1 + its place among the sockets that share its port (SO_REUSEPORT); 0: none, or not known"),
+	FIELD_SINCE(3, BLOB, struct inet_hidden, chooser, "chooser",
+		"SO_ATTACH_REUSEPORT_CBPF: instructions of classic BPF that choose among these"),
 	FIELD_END,
 };
 
@@ -241,7 +246,9 @@ int inet_hidden_capture(struct capture *c, const struct file_look *f, int fd, st
 	if (s->type != SOCK_STREAM && h->multicast_index &&
 		socket_interface_name(fd, (int)h->multicast_index, &s->hidden.multicast_interface) < 0)
 		return refused(c->ps, BLAME_FILE(f), "the interface for its multicast (IP_MULTICAST_IF) is gone");
-	err = capture_router(c, f, fd, s);
+	err = inet_group_capture(c, f, &s->hidden);
+	if (!err)
+		err = capture_router(c, f, fd, s);
 	return err ? err : capture_anycast(c, f, fd, h->anycast, &s->hidden);
 }
 
@@ -294,6 +301,10 @@ int inet_hidden_write(struct problems *ps, int fd, const struct inet_state *s)
 	for (size_t i = 0; i < h->n_anycast && !err; i++) {
 		what = "IPV6_JOIN_ANYCAST";
 		err = join_anycast(fd, &h->anycast[i]);
+	}
+	if (!err) {
+		what = "SO_ATTACH_REUSEPORT_CBPF";
+		err = inet_group_choose(fd, &h->chooser);
 	}
 	return err ? failed(ps, BLAME(.object = name.s), err, "a socket option cannot be set (%s): %s", what,
 			     strerror(-err))

@@ -26,6 +26,9 @@ struct inet_hidden {
 	uint64_t ipv6_router_alert;
 	struct inet_anycast *anycast; /* IPV6_JOIN_ANYCAST, in that order */
 	size_t n_anycast;
+	uint64_t
+		group; /* 1 + its place among the sockets of its port (SO_REUSEPORT); 0: it has none, or it is not known */
+	struct blob chooser; /* SO_ATTACH_REUSEPORT_CBPF */
 };
 extern const struct field inet_hidden_fields[];
 

@@ -192,7 +192,7 @@ int socket_hidden_capture(struct capture *c, const struct file_look *f, struct s
 	if (h->policies)
 		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program take it back"),
 			"an IPsec policy of its own (IP_XFRM_POLICY), which nobody can be asked for");
-	if (has_program(c, h))
+	if (f->description->family != AF_INET && f->description->family != AF_INET6 && has_program(c, h))
 		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program detach it (SO_DETACH_REUSEPORT_BPF)"),
 			"a BPF program that chooses among sockets of its port (SO_ATTACH_REUSEPORT_EBPF, "
 			"SO_ATTACH_REUSEPORT_CBPF)");

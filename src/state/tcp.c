@@ -440,7 +440,7 @@ static int tcp_open(struct restore *r, const struct record *rec, const struct fi
 
 const struct component component_tcp = {
 	.kind = { .name = "tcp",
-		.version = 4,
+		.version = 5,
 		.size = sizeof(struct tcp_state),
 		.fields = tcp_fields,
 		.doc = "a TCP socket, with what is in its queues",

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "state/inet_diag.h"
+#include "state/inet_group.h"
 #include "state/sock_diag.h"
 #include "state/tcp_join.h"
 
@@ -256,14 +257,20 @@ static int dial_waiting(struct restore *r, const struct tcp_end *listener, const
 	return err;
 }
 
+/* Of several of one port the kernel would choose one. */
 static int dial_all(struct restore *r, struct inet_made *m)
 {
 	const struct tcp_state *s = m->rec->state;
+	const uint64_t group = s->inet.hidden.group;
 	struct tcp_end e;
 	int err = end_of(m, &e);
 
+	if (!err && s->n_waiting)
+		err = inet_group_choose_one(m->fd, group);
 	for (size_t i = 0; i < s->n_waiting && !err; i++)
 		err = dial_waiting(r, &e, &s->waiting[i]);
+	if (!err && s->n_waiting)
+		err = inet_group_choose_none(m->fd, group);
 	if (!err && s->n_waiting && listen(m->fd, (int)MIN(s->backlog, (uint64_t)INT32_MAX)) < 0)
 		err = -errno;
 	return err;

@@ -3,6 +3,7 @@
 
 #include "inet.h"
 
+#include <linux/bpf.h>
 #include <linux/filter.h>
 #include <linux/in6.h>
 #include <linux/xfrm.h>
@@ -309,37 +310,141 @@ static int routing_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* A program that takes the last of two. */
+/* A program that takes one of three, by its place: the order in which they were bound, or listen. arg: the type of the sockets; bit 8: it is gone again. */
+enum { IN_GROUP = 3, CHOSEN = 2 /* place */ };
+static int group[IN_GROUP];
+
+static int chooses(int of, uint32_t place)
+{
+	struct sock_filter some = { BPF_RET | BPF_K, 0, 0, place };
+	struct sock_fprog program = { 1, &some };
+
+	CHECK(!setsockopt(of, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)));
+	return 0;
+}
+
+static int group_name(union address *here)
+{
+	socklen_t size = sizeof(*here);
+
+	CHECK(!getsockname(group[0], &here->any, &size));
+	return 0;
+}
+
+static int call(long arg, const union address *here)
+{
+	int client = socket(AF_INET, (int)arg & 255, 0);
+
+	CHECK(client >= 0);
+	CHECK(!connect(client, &here->any, size_of(here)));
+	if ((arg & 255) == SOCK_DGRAM)
+		SAME(send(client, "x", 1, 0), 1);
+	return client;
+}
+
+static int calls(long arg, int n)
+{
+	union address here;
+
+	TRY(group_name(&here));
+	for (int i = 0; i < n; i++) {
+		int client = call(arg, &here);
+
+		CHECK(client >= 0);
+		if ((arg & 255) == SOCK_DGRAM)
+			close(client);
+	}
+	return 0;
+}
+
+/* The last that was made is the first. */
 static int chosen_make(struct maker_ctx *ctx)
 {
-	struct sock_filter last = { BPF_RET | BPF_K, 0, 0, 1 };
-	struct sock_fprog program = { 1, &last };
+	const int type = ctx->arg & 255;
 	union address here = loopback(AF_INET);
-	socklen_t size = sizeof(here);
 
-	for (int i = 0; i < 2; i++) {
-		fds[i] = socket(AF_INET, SOCK_DGRAM, 0);
-		CHECK(!set(fds[i], SOL_SOCKET, SO_REUSEPORT, 1));
-		CHECK(!bind(fds[i], &here.any, size_of(&here)));
-		CHECK(!getsockname(fds[i], &here.any, &size));
+	for (int i = 0; i < IN_GROUP; i++) {
+		group[i] = socket(AF_INET, type, 0);
+		CHECK(!set(group[i], SOL_SOCKET, SO_REUSEPORT, 1));
 	}
-	NEED(!setsockopt(fds[0], SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)));
+	for (int i = IN_GROUP; i--;) {
+		socklen_t size = sizeof(here);
+
+		CHECK(!bind(group[i], &here.any, size_of(&here)));
+		CHECK(!getsockname(group[i], &here.any, &size));
+		if (type == SOCK_STREAM)
+			CHECK(!listen(group[i], 50));
+	}
+	TRY(chooses(group[1], CHOSEN));
+	if (ctx->arg & 256) {
+		TRY(calls(ctx->arg, 8));
+		CHECK(!set(group[1], SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0));
+	}
+	return 0;
+}
+
+static int come_to(int at, long arg, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if ((arg & 255) == SOCK_DGRAM) {
+			TRY(hears_soon(at, "x"));
+		} else {
+			CHECK(UNTIL(poll_now(at, POLLIN)));
+			CHECK(!close(accept(at, NULL, NULL)));
+		}
+	}
+	CHECK(!poll_now(at, POLLIN));
 	return 0;
 }
 
 static int chosen_use(struct maker_ctx *ctx)
 {
-	union address here;
-	socklen_t size = sizeof(here);
-	int client = socket(AF_INET, SOCK_DGRAM, 0);
+	if (ctx->arg & 256) {
+		TRY(come_to(group[IN_GROUP - 1 - CHOSEN], ctx->arg, 8));
+		SAME(set(group[0], SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0), -1);
+		SAME(errno, ENOENT);
+	} else {
+		TRY(calls(ctx->arg, 8));
+		TRY(come_to(group[IN_GROUP - 1 - CHOSEN], ctx->arg, 8));
+		CHECK(!set(group[0], SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0));
+	}
+	TRY(chooses(group[2], 0));
+	TRY(calls(ctx->arg, 4));
+	return come_to(group[IN_GROUP - 1], ctx->arg, 4);
+}
 
-	CHECK(!getsockname(fds[0], &here.any, &size));
-	for (int i = 0; i < 8; i++)
-		SAME(sendto(client, "x", 1, 0, &here.any, size), 1);
-	for (int i = 0; i < 8; i++)
-		TRY(hears_soon(fds[1], "x"));
-	close(client);
+/* One that has the program before it has a port. */
+static int chosen_early_make(struct maker_ctx *ctx)
+{
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	CHECK(!set(fd, SOL_SOCKET, SO_REUSEPORT, 1));
+	return chooses(fd, 0);
+}
+
+static int chosen_early_use(struct maker_ctx *ctx)
+{
+	CHECK(!set(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0));
+	SAME(set(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0), -1);
 	return 0;
+}
+
+static int chosen_ebpf_make(struct maker_ctx *ctx)
+{
+	static const struct bpf_insn first[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr load = { .prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
+		.insns = (uintptr_t)first,
+		.insn_cnt = 2,
+		.license = (uintptr_t) "GPL" };
+	int program = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof(load));
+
+	NEED(program >= 0);
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	CHECK(!set(fd, SOL_SOCKET, SO_REUSEPORT, 1));
+	CHECK(!set(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, program));
+	return close(program);
 }
 
 /* An error that SO_ERROR tells and poll does not: TCP was told that its peer cannot be reached, and goes on trying. */
@@ -352,7 +457,7 @@ static int soft_make(struct maker_ctx *ctx)
 		uint32_t seq;
 	} message = { .icmp = { .type = ICMP_DEST_UNREACH, .code = ICMP_HOST_UNREACH },
 		.ip = { .version = 4, .ihl = 5, .protocol = IPPROTO_TCP, .ttl = 64 } };
-	union address own, peer, to = loopback(AF_INET);
+	union address own = { 0 }, peer = { 0 }, to = loopback(AF_INET);
 	socklen_t size = sizeof(own);
 	uint32_t sum = 0;
 	int raw = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), seq = 0;
@@ -414,8 +519,12 @@ const struct maker makers_socket_hidden[] = {
 	REFUSED("flow-label", "a leased flow label", label_make, label_use, 0, "flow label"),
 	REFUSED("routing", "multicast routing", routing_make, routing_use, 4, "MRT_INIT"),
 	REFUSED("routing-v6", "multicast routing over IPv6", routing_make, routing_use, 6, "MRT_INIT"),
-	REFUSED("reuseport-program", "a program that chooses among sockets of one port", chosen_make, chosen_use, 0,
-		"REUSEPORT"),
+	ROW_ARG("reuseport-program", "a program that chooses among sockets of one port", chosen, SOCK_DGRAM),
+	ROW_ARG("reuseport-program-tcp", "among listeners", chosen, SOCK_STREAM),
+	ROW_ARG("reuseport-waiting", "of several listeners, one with connections that are not accepted", chosen,
+		SOCK_STREAM | 256),
+	ROW("reuseport-early", "a program of a socket that is not bound", chosen_early),
+	REFUSED("reuseport-ebpf", "a program in eBPF", chosen_ebpf_make, chosen_early_use, 0, "REUSEPORT"),
 	REFUSED("soft-error", "an error that poll does not tell of", soft_make, soft_use, 0, "EHOST|route|error"),
 	{ 0 },
 };
