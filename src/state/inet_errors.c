@@ -33,11 +33,15 @@ const struct field inet_errors_fields[] = {
 	FIELD_END,
 };
 
-/* net/ipv4/icmp.c, icmp_err_convert[], and net/ipv6/icmp.c, icmpv6_err_convert(): those that a socket is told of without having asked for more. */
+/* net/ipv4/icmp.c, icmp_err_convert[], and net/ipv6/icmp.c, icmpv6_err_convert(). */
 static const struct {
 	int error;
 	uint8_t type4, code4, type6, code6; /* a type of 0: no message */
+	bool softly;			    /* of datagrams only who has asked for more is told */
 } messages[] = {
+	{ ENETUNREACH, ICMP_DEST_UNREACH, ICMP_NET_UNREACH, ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_NOROUTE, true },
+	{ EHOSTUNREACH, ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_ADDR, true },
+	{ EOPNOTSUPP, ICMP_DEST_UNREACH, ICMP_SR_FAILED, 0, 0, true },
 	{ ECONNREFUSED, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH, ICMP6_DST_UNREACH, ICMP6_DST_UNREACH_NOPORT },
 	{ ENOPROTOOPT, ICMP_DEST_UNREACH, ICMP_PROT_UNREACH, 0, 0 },
 	{ ENETUNREACH, ICMP_DEST_UNREACH, ICMP_NET_UNKNOWN, 0, 0 },
@@ -48,15 +52,20 @@ static const struct {
 	{ EPROTO, ICMP_PARAMETERPROB, 0, ICMP6_PARAM_PROB, 0 },
 };
 
-static bool message_of(uint64_t error, bool six, uint8_t *type, uint8_t *code)
+bool inet_errors_message(uint64_t error, bool six, bool softly, uint8_t *type, uint8_t *code)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(messages); i++)
-		if ((uint64_t)messages[i].error == error) {
+		if ((uint64_t)messages[i].error == error && (softly || !messages[i].softly)) {
 			*type = six ? messages[i].type6 : messages[i].type4;
 			*code = six ? messages[i].code6 : messages[i].code4;
 			return *type;
 		}
 	return false;
+}
+
+static bool message_of(uint64_t error, bool six, uint8_t *type, uint8_t *code)
+{
+	return inet_errors_message(error, six, false, type, code);
 }
 
 static bool is_six(const struct inet_address *a)

@@ -18,6 +18,9 @@ struct inet_errors {
 };
 extern const struct field inet_errors_fields[];
 
+/* The message of ICMP that tells of that error; softly: TCP, which goes on. False: there is none. */
+bool inet_errors_message(uint64_t error, bool six, bool softly, uint8_t *type, uint8_t *code);
+
 /* Refuses by name what cannot be made again. 1: there are errors, and to look at its queue by reading would take one. */
 int inet_errors_capture(
 	struct capture *c, const struct file_look *f, int fd, const struct inet_state *s, struct inet_errors *e);

@@ -196,7 +196,7 @@ int socket_hidden_capture(struct capture *c, const struct file_look *f, struct s
 		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program detach it (SO_DETACH_REUSEPORT_BPF)"),
 			"a BPF program that chooses among sockets of its port (SO_ATTACH_REUSEPORT_EBPF, "
 			"SO_ATTACH_REUSEPORT_CBPF)");
-	if (h->soft_error)
+	if (h->soft_error && f->description->protocol != IPPROTO_TCP)
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program ask for it"),
 			"an error (SO_ERROR: %s) that was not told yet", strerror((int)h->soft_error));
 	if (h->timestamps && o->timestamping != OPTION_ABSENT &&

@@ -47,6 +47,8 @@ static const struct field tcp_fields[] = {
 	FIELD_SINCE(
 		4, UINT, struct tcp_state, rest_mark, "rest_mark", "1 + where in it the byte out of band is; 0: none"),
 	FIELD_SINCE(2, UINT, struct tcp_state, error, "error", "errno that SO_ERROR is to tell; 0: none"),
+	FIELD_SINCE(5, UINT, struct tcp_state, soft_error, "soft_error",
+		"errno that SO_ERROR is to tell, and poll() not; 0: none"),
 	FIELD_UINT(struct tcp_state, mss, "mss",
 		"the largest segment that the other end takes; not connected: TCP_MAXSEG"),
 	FIELD_BOOL(struct tcp_state, timestamps, "timestamps", "agreed upon when it was connected"),
@@ -359,6 +361,17 @@ static int copy_queues(struct tcp_look *t, struct tcp_state *s)
 	return 0;
 }
 
+static int capture_soft_error(struct capture *c, const struct file_look *f, uint64_t error, struct tcp_state *s)
+{
+	s->soft_error = error;
+	return !error || tcp_soft_error_is_carried(s)
+		       ? 0
+		       : refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program ask for it"),
+				 "an error (SO_ERROR: %s) that was not told yet, and which no message from the net "
+				 "makes",
+				 strerror((int)error));
+}
+
 static int tcp_capture(struct capture *c, const struct file_look *f, void *state)
 {
 	struct socket_look *own = socket_find(c->descriptions, f->ino);
@@ -379,6 +392,8 @@ static int tcp_capture(struct capture *c, const struct file_look *f, void *state
 	if (!err)
 		err = inet_capture(c, f, fd, &s->inet);
 	if (!err)
+		err = capture_soft_error(c, f, own->hidden.soft_error, s);
+	if (!err)
 		err = capture_parameters(fd, t, s);
 	if (err)
 		return err;
@@ -398,6 +413,8 @@ static bool needs_peer_name(const struct tcp_state *s)
 
 static bool is_error(const struct tcp_state *s)
 {
+	if (s->soft_error && !tcp_soft_error_is_carried(s))
+		return false;
 	return !s->error || (s->relation == RELATION_FAILED && s->error == ECONNREFUSED) ||
 	       (s->relation == RELATION_ENDED && (s->error == ECONNRESET || s->error == EPIPE));
 }

@@ -55,6 +55,7 @@ struct tcp_state {
 	struct blob rest;     /* of a peer that was closed: what it had written and has not come, */
 	uint64_t rest_mark;   /* the same of that */
 	uint64_t error;	      /* SO_ERROR, not told yet; 0: none */
+	uint64_t soft_error;  /* errno that SO_ERROR would tell and poll() does not; 0: none */
 	uint64_t mark;	      /* 0: none; else 1 + where in unread the byte out of band is */
 	bool mark_taken;
 	uint64_t mss, snd_wscale, rcv_wscale, snd_wnd, rcv_wnd, timestamp;
@@ -65,5 +66,8 @@ struct tcp_state {
 };
 
 extern const struct component component_tcp;
+
+/* tcp_soft.c */
+bool tcp_soft_error_is_carried(const struct tcp_state *s);
 
 int tcp_round(struct restore *r, struct callers *callers, unsigned int n);

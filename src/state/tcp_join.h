@@ -21,5 +21,7 @@ int tcp_end_leave_repair(const struct tcp_end *e);
 int tcp_end_send_unsent(const struct tcp_end *e);
 /* Closes it for sending, if the program had and it is to be done now. */
 int tcp_end_shut(const struct tcp_end *e, bool now);
+/* tcp_soft.c: tells it of its soft error. */
+int tcp_soft_error_make(struct restore *r, const struct tcp_end *e);
 /* Both, with what is in their queues, and closed as they were. */
 int tcp_join(struct restore *r, struct tcp_end *a, struct tcp_end *b);

@@ -337,6 +337,14 @@ static int redial(struct restore *r, struct inet_made *m)
 	return err ? err : dial(r, &e, false);
 }
 
+static int tell_softly(struct restore *r, struct inet_made *m)
+{
+	struct tcp_end e;
+	int err = end_of(m, &e);
+
+	return err || !e.s->soft_error ? err : tcp_soft_error_make(r, &e);
+}
+
 #define ANY_RELATION ((1u << RELATIONS) - 1)
 static const struct {
 	unsigned int relations;
@@ -350,6 +358,7 @@ static const struct {
 	{ 1u << RELATION_FAILED, connect_in_vain },
 	{ 1u << RELATION_LISTENS, dial_all },
 	{ 1u << RELATION_CONNECTING, redial },
+	{ ANY_RELATION, tell_softly },
 	{ ANY_RELATION, settle },
 };
 

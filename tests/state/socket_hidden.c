@@ -8,7 +8,7 @@
 #include <linux/in6.h>
 #include <linux/xfrm.h>
 #include <net/if.h>
-#include <netinet/ip_icmp.h>
+#include <netinet/ip.h>
 #include <netinet/tcp.h>
 
 /* By number: the kernel's headers and the C library's exclude each other. */
@@ -447,51 +447,6 @@ static int chosen_ebpf_make(struct maker_ctx *ctx)
 	return close(program);
 }
 
-/* An error that SO_ERROR tells and poll does not: TCP was told that its peer cannot be reached, and goes on trying. */
-static int soft_make(struct maker_ctx *ctx)
-{
-	struct {
-		struct icmphdr icmp;
-		struct iphdr ip;
-		uint16_t from, to;
-		uint32_t seq;
-	} message = { .icmp = { .type = ICMP_DEST_UNREACH, .code = ICMP_HOST_UNREACH },
-		.ip = { .version = 4, .ihl = 5, .protocol = IPPROTO_TCP, .ttl = 64 } };
-	union address own = { 0 }, peer = { 0 }, to = loopback(AF_INET);
-	socklen_t size = sizeof(own);
-	uint32_t sum = 0;
-	int raw = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), seq = 0;
-	socklen_t small = sizeof(seq);
-
-	NEED(raw >= 0);
-	TRY(connected_here(OVER_V4, fds));
-	CHECK(!getsockname(fds[0], &own.any, &size));
-	CHECK(!getpeername(fds[0], &peer.any, &size));
-	NEED(!set(fds[0], IPPROTO_TCP, TCP_REPAIR, 1));
-	CHECK(!set(fds[0], IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE));
-	CHECK(!getsockopt(fds[0], IPPROTO_TCP, TCP_QUEUE_SEQ, &seq, &small));
-	CHECK(!set(fds[0], IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP));
-	message.ip.saddr = own.v4.sin_addr.s_addr;
-	message.ip.daddr = peer.v4.sin_addr.s_addr;
-	message.from = own.v4.sin_port;
-	message.to = peer.v4.sin_port;
-	message.seq = htonl((uint32_t)seq);
-	message.ip.tot_len = htons(sizeof(message) - sizeof(message.icmp));
-	for (size_t i = 0; i < sizeof(message) / 2; i++)
-		sum += ((uint16_t *)(void *)&message)[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	message.icmp.checksum = (uint16_t) ~(sum + (sum >> 16));
-	SAME(sendto(raw, &message, sizeof(message), 0, &to.any, size_of(&to)), sizeof(message));
-	close(raw);
-	return 0;
-}
-
-static int soft_use(struct maker_ctx *ctx)
-{
-	SAME(level_option(fds[0], SOL_SOCKET, SO_ERROR), EHOSTUNREACH);
-	return converse(fds);
-}
-
 const struct maker makers_socket_hidden[] = {
 	ROW("multicast-if", "an interface for multicast by its index alone", multicast),
 	ROW_ARG("mtu", "IPV6_MTU", mtu, SOCK_DGRAM),
@@ -525,6 +480,5 @@ const struct maker makers_socket_hidden[] = {
 		SOCK_STREAM | 256),
 	ROW("reuseport-early", "a program of a socket that is not bound", chosen_early),
 	REFUSED("reuseport-ebpf", "a program in eBPF", chosen_ebpf_make, chosen_early_use, 0, "REUSEPORT"),
-	REFUSED("soft-error", "an error that poll does not tell of", soft_make, soft_use, 0, "EHOST|route|error"),
 	{ 0 },
 };

@@ -3,6 +3,9 @@
 
 #include "inet.h"
 
+#include <netinet/icmp6.h>
+#include <netinet/ip6.h>
+#include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 
@@ -154,6 +157,103 @@ static int saved_use(struct maker_ctx *ctx)
 	return converse(fds);
 }
 
+static int set_number(int fd, int option, int value)
+{
+	return setsockopt(fd, IPPROTO_TCP, option, &value, sizeof(value));
+}
+
+/*
+ * An error that SO_ERROR tells and poll does not: TCP was told that its peer cannot be reached, and goes on trying.
+ * arg: over what.
+ */
+struct unreachable6 {
+	struct icmp6_hdr icmp;
+	struct ip6_hdr ip;
+	uint16_t from, to;
+	uint32_t seq;
+};
+
+struct unreachable4 {
+	struct icmphdr icmp;
+	struct iphdr ip;
+	uint16_t from, to;
+	uint32_t seq;
+};
+
+static int tell4(int raw, const union address *own, const union address *peer, uint32_t seq)
+{
+	struct unreachable4 m = { .icmp = { .type = ICMP_DEST_UNREACH, .code = ICMP_HOST_UNREACH },
+		.ip = { .version = 4,
+			.ihl = 5,
+			.protocol = IPPROTO_TCP,
+			.ttl = 64,
+			.tot_len = htons(sizeof(m) - sizeof(m.icmp)),
+			.saddr = own->v4.sin_addr.s_addr,
+			.daddr = peer->v4.sin_addr.s_addr },
+		.from = own->v4.sin_port,
+		.to = peer->v4.sin_port,
+		.seq = htonl(seq) };
+	union address to = loopback(AF_INET);
+	uint16_t words[sizeof(m) / 2];
+	uint32_t sum = 0;
+
+	memcpy(words, &m, sizeof(words));
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	m.icmp.checksum = (uint16_t) ~(sum + (sum >> 16));
+	SAME(sendto(raw, &m, sizeof(m), 0, &to.any, size_of(&to)), sizeof(m));
+	return 0;
+}
+
+static int tell6(int raw, const union address *own, const union address *peer, uint32_t seq)
+{
+	struct unreachable6 m = { .icmp = { .icmp6_type = ICMP6_DST_UNREACH, .icmp6_code = ICMP6_DST_UNREACH_ADDR },
+		.ip = { .ip6_flow = htonl(6u << 28),
+			.ip6_plen = htons(8),
+			.ip6_nxt = IPPROTO_TCP,
+			.ip6_hlim = 64,
+			.ip6_src = own->v6.sin6_addr,
+			.ip6_dst = peer->v6.sin6_addr },
+		.from = own->v6.sin6_port,
+		.to = peer->v6.sin6_port,
+		.seq = htonl(seq) };
+	union address to = loopback(AF_INET6);
+
+	SAME(sendto(raw, &m, sizeof(m), 0, &to.any, size_of(&to)), sizeof(m));
+	return 0;
+}
+
+static int soft_make(struct maker_ctx *ctx)
+{
+	const int over = (int)ctx->arg;
+	union address own = { 0 }, peer = { 0 };
+	socklen_t size = sizeof(own), small = sizeof(int);
+	int raw = socket(
+		    over == OVER_V6 ? AF_INET6 : AF_INET, SOCK_RAW, over == OVER_V6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP),
+	    seq = 0;
+
+	NEED(raw >= 0);
+	TRY(connected_here(over, fds));
+	CHECK(!getsockname(fds[0], &own.any, &size));
+	CHECK(!getpeername(fds[0], &peer.any, &size));
+	NEED(!set_number(fds[0], TCP_REPAIR, 1));
+	CHECK(!set_number(fds[0], TCP_REPAIR_QUEUE, TCP_SEND_QUEUE));
+	CHECK(!getsockopt(fds[0], IPPROTO_TCP, TCP_QUEUE_SEQ, &seq, &small));
+	CHECK(!set_number(fds[0], TCP_REPAIR_QUEUE, TCP_NO_QUEUE)); /* it would be seen */
+	CHECK(!set_number(fds[0], TCP_REPAIR, TCP_REPAIR_OFF_NO_WP));
+	TRY((over == OVER_V6 ? tell6 : tell4)(raw, &own, &peer, (uint32_t)seq));
+	return close(raw);
+}
+
+static int soft_use(struct maker_ctx *ctx)
+{
+	CHECK(!(poll_now(fds[0], POLLIN) & POLLERR));
+	SAME(level_option(fds[0], SOL_SOCKET, SO_ERROR), EHOSTUNREACH);
+	SAME(level_option(fds[0], SOL_SOCKET, SO_ERROR), 0);
+	return converse(fds);
+}
+
 const struct maker makers_tcp_error[] = {
 	ROW_ARG("reset", "reset, and not told yet", reset, 0),
 	ROW_ARG("reset-v6", "over IPv6", reset, 4),
@@ -163,6 +263,8 @@ const struct maker makers_tcp_error[] = {
 	ROW("refused", "could not be connected, and not told yet", refused),
 	ROW_ARG("urgent-unsent", "a byte out of band that has not come yet", urgent, 0),
 	ROW_ARG("urgent-unsent-between", "one with more behind it", urgent, 1),
+	ROW_ARG("soft", "an error that poll does not tell of", soft, OVER_V4),
+	ROW_ARG("soft-v6", "the same over IPv6", soft, OVER_V6),
 	ROW("saved-syn", "TCP_SAVED_SYN, not asked for yet", saved),
 	{ 0 },
 };
