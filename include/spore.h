@@ -110,7 +110,7 @@ struct spore_isolate_options {
 #define SPORE_CHECKPOINT_FORCE (1u << 1) /* overwrite an image in the directory */
 #define SPORE_CHECKPOINT_NEW   (1u << 2) /* the directory was made for this call: with a dying caller it goes too */
 #define SPORE_CHECKPOINT_STRICT                                                                                        \
-	(1u << 3) /* refuse a tree with a unix connection to the outside, which would come back hung up */
+	(1u << 3) /* refuse a tree with a unix connection to the outside, which would come back hung up, or netlink notifications, which would be lost */
 
 struct spore_checkpoint_options {
 	const struct spore_listener *listener;

@@ -180,6 +180,7 @@ const struct command command_check = {
 		"look takes; an image is read, and nothing is built.\n"
 		"  --changed-files  as restore has it: files open for writing that were written since are no "
 		"obstacle\n"
-		"  --strict         as checkpoint has it: unix connections to the outside are obstacles\n",
+		"  --strict         as checkpoint has it: unix connections to the outside, and lost notifications, are "
+		"obstacles\n",
 	.run = run,
 };

@@ -146,7 +146,8 @@ const struct command command_checkpoint = {
 	.help = "  --parent OLD  saves only what changed since the image OLD\n"
 		"  --kill        ends the tree when the image is complete\n"
 		"  --force       overwrites an image that DIR holds\n"
-		"  --strict      refuses a tree with a unix connection to the outside, which would come back hung up\n"
+		"  --strict      refuses a tree with a unix connection to the outside, which would come back hung up,\n"
+		"                or with netlink notifications that it has not read, which would be lost\n"
 		"  --json        prints one object: pid, stop_us, total_us, pages, bytes, tasks, problems\n"
 		"\nDIR is made if it is missing.\n",
 	.run = run,

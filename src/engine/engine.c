@@ -262,6 +262,7 @@ struct saving {
 	int dir_fd;
 	uint32_t flags; /* SPORE_CHECKPOINT_* */
 	bool own;	/* the tree is isolated for this call alone */
+	bool patient;	/* it is tried again where nothing but what passes stands in the way */
 	uint64_t stopped_at;
 	struct capturing c;
 	struct outside_ends ends;
@@ -353,6 +354,7 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 	}
 	if (r == 0 && e->tree) {
 		e->tree->strict = s->flags & SPORE_CHECKPOINT_STRICT;
+		e->tree->patient = s->patient;
 		r = save(e, s, result);
 	}
 	image_writer_free(s->c.writer);
@@ -378,8 +380,9 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 	for (int tries = 0; again; tries++) {
 		problems_init(&found);
 		s.c = capturing_of(e, e->tree, &found);
+		s.patient = s.own && tries < PASSING_TRIES;
 		r = checkpoint_once(e, &s, pid, cgroup, timeout_ms, result);
-		again = r < 0 && s.own && tries < PASSING_TRIES && problems_pass(&found);
+		again = r < 0 && s.patient && problems_pass(&found);
 		if (again)
 			usleep(PASSING_WAIT_US);
 		else

@@ -98,6 +98,7 @@ struct tree {
 	/* Of the root, read by the first look at a process that compares with it. 0: not read yet, or none. */
 	_Atomic(uint64_t) namespaces[10];
 	_Atomic(uint64_t) cgroups; /* a hash of them */
+	bool patient;		   /* where nothing but what passes stands in the way it is tried again */
 	bool strict;		   /* what the restored tree would find cut off is refused, not told */
 	_Atomic(bool) unlabeled;   /* no security module gives labels here */
 	bool moved; /* a restore gave it a pid namespace and a /proc of its own; all else is the host's */

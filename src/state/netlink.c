@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "state/netlink_lost.h"
 #include "state/netlink_queue.h"
 #include "state/socket_base.h"
 
@@ -36,6 +37,7 @@ struct netlink_state {
 	size_t n_groups;
 	struct netlink_level netlink;
 	struct netlink_queue unread;
+	bool lost; /* it is to be told that it has missed messages */
 };
 
 #define LEVEL_FIELD(member, name, shape, when, doc) FIELD_INT(struct netlink_level, member, #member, doc),
@@ -51,6 +53,7 @@ static const struct field netlink_fields[] = {
 	FIELD_UINTS(struct netlink_state, groups, n_groups, "groups", SHOW_DECIMAL, "NETLINK_LIST_MEMBERSHIPS"),
 	FIELD_STRUCT(struct netlink_state, netlink, "netlink", level_fields, "of level SOL_NETLINK"),
 	FIELD_STRUCT(struct netlink_state, unread, "unread", netlink_queue_fields, "messages that were not read"),
+	FIELD_SINCE(3, BOOL, struct netlink_state, lost, "lost", "ENOBUFS is to be told: messages were missed"),
 	FIELD_END,
 };
 
@@ -88,6 +91,33 @@ static int read_groups(int fd, struct netlink_state *s)
 	return 0;
 }
 
+/* Those who miss notifications look again. They are missed only if they are not read in time. */
+static int give_up(struct capture *c, const struct file_look *f, size_t lost)
+{
+	if (c->tree->patient || c->tree->strict)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read them"),
+			"notifications of the kernel that it has not read, which nobody else can send");
+	return changed(c->ps, BLAME_FILE(f),
+		"%zu notifications of the kernel that it has not read are lost: it will be told so (ENOBUFS)", lost);
+}
+
+static int capture_queue(struct capture *c, const struct file_look *f, int fd, struct netlink_state *s)
+{
+	struct netlink_reading r = { .all_nsid = s->netlink.listen_all_nsid > 0,
+		.may_lose = s->port && netlink_can_lose(s->base.protocol) && s->netlink.no_enobufs <= 0 };
+	int err = netlink_lost_capture(c, f, fd, &s->lost);
+
+	if (!err && s->lost && !r.may_lose)
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read"),
+			"that it has missed messages (ENOBUFS), and was not told yet");
+	if (!err && socket_has_unread(fd))
+		err = netlink_queue_capture(c, f, fd, &r, &s->unread);
+	if (err || !r.lost)
+		return err;
+	s->lost = true;
+	return give_up(c, f, r.lost);
+}
+
 static int netlink_capture(struct capture *c, const struct file_look *f, void *state)
 {
 	struct netlink_state *s = state;
@@ -114,9 +144,7 @@ static int netlink_capture(struct capture *c, const struct file_look *f, void *s
 	}
 	options_read(fd, list, ARRAY_SIZE(list), &s->netlink);
 	err = read_groups(fd, s);
-	return err || !socket_has_unread(fd)
-		       ? err
-		       : netlink_queue_capture(c, f, fd, s->netlink.listen_all_nsid > 0, &s->unread);
+	return err ? err : capture_queue(c, f, fd, s);
 }
 
 struct netlink_made {
@@ -146,7 +174,8 @@ static int netlink_validate(struct restore *r, const struct record *rec)
 {
 	const struct netlink_state *s = rec->state;
 
-	return !netlink_queue_valid(&s->unread, s->port)
+	return !netlink_queue_valid(&s->unread, s->port) ||
+			       (s->lost && (!s->port || !netlink_can_lose(s->base.protocol)))
 		       ? failed(r->ps, BLAME(.object = "netlink"), -EBADMSG, "the image has an impossible message")
 		       : 0;
 }
@@ -255,6 +284,10 @@ static int netlink_fill(struct restore *r, const struct record *rec)
 
 	if (!m)
 		return 0;
+	err = s->lost ? netlink_lose(m->fd) : 0;
+	if (err)
+		changed(r->ps, BLAME(.object = name.s), "it cannot be told that it has missed messages (ENOBUFS): %s",
+			strerror(-err));
 	err = join(m, s);
 	if (err)
 		return failed(
@@ -277,7 +310,7 @@ static int netlink_watch(struct restore *r, const struct record *rec)
 
 const struct component component_netlink = {
 	.kind = { .name = "netlink",
-		.version = 2,
+		.version = 3,
 		.size = sizeof(struct netlink_state),
 		.fields = netlink_fields,
 		.doc = "a netlink socket",

@@ -116,7 +116,33 @@ static const char *keep(const struct places *at, struct socket_buffer *b, bool a
 	return !m->pid || m->group > GROUPS || m->data.size > LARGEST ? ", messages that nobody else can send" : NULL;
 }
 
-static int read_all(struct capture *c, int fd, bool all_nsid, struct netlink_queue *q, const char **why)
+/* A notification of the kernel's. */
+static bool is_lost(const struct netlink_reading *r, struct netlink_message *m)
+{
+	if (!r->may_lose || m->port || !m->group)
+		return false;
+	free(m->data.data);
+	return true;
+}
+
+static const char *keep_all(
+	const struct places *at, struct socket_buffers *b, struct netlink_reading *r, struct netlink_queue *q)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		const char *why = keep(at, &b->list[i], r->all_nsid, &q->list[q->n]);
+
+		if (is_lost(r, &q->list[q->n])) {
+			r->lost++;
+			continue;
+		}
+		q->n++;
+		if (why)
+			return why;
+	}
+	return NULL;
+}
+
+static int read_all(struct capture *c, int fd, struct netlink_reading *r, struct netlink_queue *q, const char **why)
 {
 	struct socket_buffers b = { 0 };
 	struct socket_view *v = NULL;
@@ -135,16 +161,17 @@ static int read_all(struct capture *c, int fd, bool all_nsid, struct netlink_que
 	if (!err && dumping)
 		*why = ", an answer of the kernel that is not complete yet";
 	q->list = err ? NULL : calloc(b.n + 1, sizeof(*q->list));
-	for (size_t i = 0; i < b.n && q->list && !*why; i++)
-		*why = keep(&at, &b.list[i], all_nsid, &q->list[q->n++]);
+	if (q->list && !*why)
+		*why = keep_all(&at, &b, r, q);
 	socket_buffers_free(&b);
 	return !err && !q->list ? -ENOMEM : err;
 }
 
-int netlink_queue_capture(struct capture *c, const struct file_look *f, int fd, bool all_nsid, struct netlink_queue *q)
+int netlink_queue_capture(
+	struct capture *c, const struct file_look *f, int fd, struct netlink_reading *r, struct netlink_queue *q)
 {
 	const char *why = NULL;
-	int err = read_all(c, fd, all_nsid, q, &why);
+	int err = read_all(c, fd, r, q, &why);
 
 	if (err == -ENOMEM)
 		return err;

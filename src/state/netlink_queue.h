@@ -19,8 +19,14 @@ struct netlink_queue {
 };
 extern const struct field netlink_queue_fields[];
 
-/* Refuses by name. all_nsid: NETLINK_LISTEN_ALL_NSID. */
-int netlink_queue_capture(struct capture *c, const struct file_look *f, int fd, bool all_nsid, struct netlink_queue *q);
+struct netlink_reading {
+	bool all_nsid; /* NETLINK_LISTEN_ALL_NSID */
+	bool may_lose; /* what the kernel has sent to a group */
+	size_t lost;   /* answer: how many of these there are, which are left out */
+};
+/* Refuses by name. */
+int netlink_queue_capture(
+	struct capture *c, const struct file_look *f, int fd, struct netlink_reading *r, struct netlink_queue *q);
 /* bound: it has a port, which programs need to send to. */
 bool netlink_queue_valid(const struct netlink_queue *q, bool bound);
 

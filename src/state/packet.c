@@ -192,7 +192,7 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 
 	if (fd < 0)
 		return fd;
-	err = socket_base_capture(c, f, fd, &s->base);
+	err = socket_has_error(fd) ? socket_refuse_error(c, f) : socket_base_capture(c, f, fd, &s->base);
 	if (err)
 		return err;
 	if (getsockname(fd, (struct sockaddr *)&a, &size) < 0)

@@ -42,9 +42,21 @@ int socket_check_netns(struct capture *c, const struct file_look *f, int fd)
 	return a == b ? 0 : refused(c->ps, BLAME_FILE(f), "a socket of another network namespace than its tree's");
 }
 
-int socket_base_capture(struct capture *c, const struct file_look *f, int fd, struct socket_base *s)
+bool socket_has_error(int fd)
 {
 	struct pollfd p = { .fd = fd };
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
+int socket_refuse_error(struct capture *c, const struct file_look *f)
+{
+	return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
+		"an error (SO_ERROR) that was not told yet");
+}
+
+int socket_base_capture(struct capture *c, const struct file_look *f, int fd, struct socket_base *s)
+{
 	int type = 0, protocol = 0, err;
 	socklen_t size = sizeof(int);
 	const char *what = NULL;
@@ -61,9 +73,6 @@ int socket_base_capture(struct capture *c, const struct file_look *f, int fd, st
 	s->mode = st.st_mode;
 	s->uid = st.st_uid;
 	s->gid = st.st_gid;
-	if (poll(&p, 1, 0) == 1 && p.revents & POLLERR)
-		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
-			"an error (SO_ERROR) that was not told yet");
 	err = socket_options_read(fd, &s->options, &what);
 	if (err == -ENOTSUP)
 		return refused(c->ps, BLAME_FILE(f), "%s", what);

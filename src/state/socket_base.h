@@ -15,6 +15,9 @@ extern const struct field socket_base_fields[];
 /* Refuses by name, also an error that waits to be told. */
 int socket_base_capture(struct capture *c, const struct file_look *f, int fd, struct socket_base *s);
 bool socket_has_unread(int fd);
+/* One that is to be told (SO_ERROR), which nobody can ask for without taking it. */
+bool socket_has_error(int fd);
+int socket_refuse_error(struct capture *c, const struct file_look *f);
 /* Is it of the network namespace of the tree's root? Refuses by name. */
 int socket_check_netns(struct capture *c, const struct file_look *f, int fd);
 /* Nothing comes into it until socket_hear_again, */

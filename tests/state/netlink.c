@@ -3,7 +3,9 @@
 
 #include "unix.h"
 
+#include <linux/fib_rules.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 
 enum { LARGE = 20000 };
 
@@ -144,8 +146,139 @@ static int group_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* --- notifications of the kernel; arg: bit 0: of a socket that is not to be told that it has missed some, bit 1: a message of a program between them --- */
+
+struct rule_message {
+	struct nlmsghdr h;
+	struct fib_rule_hdr rule;
+	struct {
+		struct rtattr a;
+		uint32_t value;
+	} priority;
+};
+
+/* Of routing, for a moment, by a table that is empty: nobody is led otherwise. */
+static int rule(int by, uint16_t type, uint32_t number)
+{
+	struct rule_message m = {
+		.h = { sizeof(m), type, NLM_F_REQUEST | NLM_F_ACK, 1, 0 },
+		.rule = { .family = AF_INET, .table = 251, .action = FR_ACT_TO_TBL },
+		.priority = { { sizeof(m.priority), FRA_PRIORITY }, number },
+	};
+	struct {
+		struct nlmsghdr h;
+		struct nlmsgerr e;
+	} answer;
+
+	SAME(send(by, &m, sizeof(m), 0), sizeof(m));
+	CHECK(recv(by, &answer, sizeof(answer), 0) > 0);
+	SAME(answer.h.nlmsg_type, NLMSG_ERROR);
+	return answer.e.error;
+}
+
+static int change_rules(void)
+{
+	const uint32_t number =
+		100000 + (uint32_t)(now_ns(CLOCK_MONOTONIC) >> 8) % 1000000000; /* others run beside it */
+	int by = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	CHECK(by >= 0);
+	NEED(!rule(by, RTM_NEWRULE, number));
+	SAME(rule(by, RTM_DELRULE, number), 0);
+	return close(by);
+}
+
+static int route_socket(int *s, struct sockaddr_nl *a)
+{
+	socklen_t size = sizeof(*a);
+
+	*s = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	*a = (struct sockaddr_nl){ .nl_family = AF_NETLINK };
+	CHECK(*s >= 0 && !bind(*s, (struct sockaddr *)a, sizeof(*a)));
+	return getsockname(*s, (struct sockaddr *)a, &size);
+}
+
+static int listen_route(void)
+{
+	int of = RTNLGRP_IPV4_RULE;
+
+	TRY(route_socket(&sender, &there));
+	TRY(route_socket(&fd, &here));
+	return setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &of, sizeof(of));
+}
+
+static int notified_make(struct maker_ctx *ctx)
+{
+	int on = 1;
+
+	TRY(listen_route());
+	if (ctx->arg & 1)
+		CHECK(!setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on)));
+	TRY(change_rules());
+	if (ctx->arg & 2)
+		TRY(tell(sender, &here, "between", 7));
+	return ctx->arg & 2 ? change_rules() : 0;
+}
+
+static ssize_t hear(void)
+{
+	return recv(fd, got, sizeof(got), 0);
+}
+
+static int is_notified(void)
+{
+	while (hear() > 0)
+		;
+	SAME(errno, EAGAIN);
+	TRY(change_rules());
+	CHECK(hear() > (ssize_t)sizeof(struct fib_rule_hdr));
+	SAME(((struct nlmsghdr *)(void *)got)->nlmsg_type, RTM_NEWRULE);
+	return 0;
+}
+
+/* They are there, or it is told that they are not. */
+static int notified_use(struct maker_ctx *ctx)
+{
+	ssize_t n = hear();
+
+	if (n < 0) {
+		SAME(errno, ENOBUFS);
+		if (ctx->arg & 2)
+			SAME(hear(), 7);
+	}
+	return is_notified();
+}
+
+/* Told by the kernel itself: messages of a program fill it, and a notification is missed. */
+static int overrun_make(struct maker_ctx *ctx)
+{
+	int small = 2304;
+
+	TRY(listen_route());
+	CHECK(!setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)));
+	fill(large, 2000, 6);
+	TRY(tell(sender, &here, large, 2000));
+	return change_rules();
+}
+
+static int overrun_use(struct maker_ctx *ctx)
+{
+	SAME(hear(), -1);
+	SAME(errno, ENOBUFS);
+	SAME(hear(), 2000);
+	TRY(check_fill(got, 2000, 6));
+	SAME(hear(), -1);
+	SAME(errno, EAGAIN);
+	return is_notified();
+}
+
 const struct maker makers_netlink[] = {
 	ROW("told", "messages of other programs that were not read", told),
 	ROW("told-group", "those to a group", group),
+	ROW_ARG("notified", "notifications of the kernel that were not read", notified, 0),
+	ROW_ARG("notified-between", "and a message between them", notified, 2),
+	REFUSED("notified-quiet", "of a socket that is not told what it misses", notified_make, notified_use, 1,
+		"not been read"),
+	ROW("overrun", "that it has missed a notification", overrun),
 	{ 0 },
 };
