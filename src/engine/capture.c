@@ -293,7 +293,7 @@ static int remove_leftovers(struct process *p, struct problems *ps)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && p->injection.leftovers && i < p->maps.n; i++)
-		if (inject_is_leftover(&p->maps.list[i]))
+		if (inject_is_leftover(&p->maps, &p->maps.list[i]))
 			r = inject_remove_leftover(&p->injection, p->maps.list[i].start, p->maps.list[i].end);
 	return r < 0 ? failed(ps, BLAME_PROCESS(p), r, "what a killed spore left in its memory cannot be removed: %s",
 			       strerror(-r))

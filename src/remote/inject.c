@@ -440,10 +440,28 @@ void inject_end(struct injection *in)
 	area_free(&in->area);
 }
 
-bool inject_is_leftover(const struct proc_map *m)
+static bool is_shared_anonymous(const struct proc_map *m)
 {
-	return layout_is_ours(m->start, m->end) && m->prot & PROT_READ && m->shared &&
-	       !strncmp(m->name, "/dev/zero", 9);
+	return m->shared && !strncmp(m->name, "/dev/zero", 9);
+}
+
+/* The page with the stub, which nobody could ever write: a program's own memory there would begin with one that it could. */
+static bool is_first_page(const struct proc_map *m)
+{
+	return !m->offset && !(m->start % LAYOUT_STEP) && m->prot == (PROT_READ | PROT_EXEC) && is_shared_anonymous(m);
+}
+
+bool inject_is_leftover(const struct proc_maps *maps, const struct proc_map *m)
+{
+	if (!layout_is_ours(m->start, m->end) || !is_shared_anonymous(m))
+		return false;
+	for (size_t i = 0; i < maps->n; i++) {
+		const struct proc_map *first = &maps->list[i];
+
+		if (first->inode == m->inode && is_first_page(first) && first->start + m->offset == m->start)
+			return true;
+	}
+	return false;
 }
 
 static bool is_inside(const struct stop *s)
@@ -459,7 +477,7 @@ static bool is_inside(const struct stop *s)
 	if (dir < 0 || proc_maps_read(dir, &maps) < 0)
 		return false;
 	for (size_t i = 0; i < maps.n && !found; i++)
-		found = rip >= maps.list[i].start && rip < maps.list[i].end && inject_is_leftover(&maps.list[i]);
+		found = rip >= maps.list[i].start && rip < maps.list[i].end && inject_is_leftover(&maps, &maps.list[i]);
 	proc_maps_free(&maps);
 	return found;
 }

@@ -8,12 +8,37 @@
 #include "base/macro.h"
 #include "remote/birth.h"
 
-#define WINDOW_START 0x2c5e00000000ul
-#define WINDOW_END   0x2c6200000000ul /* 16 GiB */
+/* Several, for a program may have reserved terabytes (Chromium's allocators and virtual machines do, at random places). */
+static const uint64_t windows[] = { 0x2c5e00000000, 0x1c5e00000000, 0x3c5e00000000, 0x0c5e00000000, 0x4c5e00000000,
+	0x5c5e00000000, 0x6c5e00000000 };
+#define WINDOW_SIZE 0x400000000ul /* 16 GiB */
 
 bool layout_is_ours(uint64_t start, uint64_t end)
 {
-	return start >= WINDOW_START && end <= WINDOW_END;
+	for (size_t i = 0; i < ARRAY_SIZE(windows); i++)
+		if (start >= windows[i] && end <= windows[i] + WINDOW_SIZE)
+			return true;
+	return false;
+}
+
+/* 0: none. The mappings are in order. */
+static uint64_t free_in(uint64_t window, const struct proc_maps *maps, size_t size)
+{
+	uint64_t at = window;
+
+	for (size_t i = 0; i < maps->n; i++)
+		if (maps->list[i].start < at + size && maps->list[i].end > at)
+			at = ALIGN_UP(maps->list[i].end, LAYOUT_STEP);
+	return at + size <= window + WINDOW_SIZE ? at : 0;
+}
+
+static uint64_t find_free(const struct proc_maps *maps, size_t size)
+{
+	uint64_t at = 0;
+
+	for (size_t i = 0; !at && i < ARRAY_SIZE(windows); i++)
+		at = free_in(windows[i], maps, size);
+	return at;
 }
 
 static bool is_libc(const char *name)
@@ -26,11 +51,9 @@ static bool complete(const struct gadgets *g)
 	return g->syscall_ret && g->restorer;
 }
 
-static void note(struct layout *l, const struct proc_map *m, size_t size)
+static void note(struct layout *l, const struct proc_map *m)
 {
 	l->in_window |= layout_is_ours(m->start, m->end);
-	if (m->start < l->free + size && m->end > l->free)
-		l->free = ALIGN_UP(m->end, LAYOUT_STEP);
 	if (!strcmp(m->name, "[stack]")) {
 		l->stack_start = m->start;
 		l->stack_end = m->end;
@@ -58,14 +81,14 @@ static void search(struct layout *l, pid_t pid, const struct proc_map *m, bool l
 
 int layout_of(struct layout *l, pid_t pid, const struct proc_maps *maps, size_t size, struct gadget_cache *cache)
 {
-	*l = (struct layout){ .free = WINDOW_START };
+	*l = (struct layout){ .free = find_free(maps, size) };
 	for (size_t i = 0; i < maps->n; i++)
-		note(l, &maps->list[i], size);
+		note(l, &maps->list[i]);
 	/* The C library's code before anything else, for it has what we seek. */
 	for (int libc = 1; libc >= 0; libc--)
 		for (size_t i = 0; i < maps->n && !complete(&l->gadgets); i++)
 			search(l, pid, &maps->list[i], libc, cache);
 	if (!l->gadgets.syscall)
 		l->gadgets.syscall = find_syscall_insn(pid, l->vdso_start, l->vdso_end);
-	return l->free + size <= WINDOW_END ? 0 : -ENOMEM;
+	return l->free ? 0 : -ENOMEM;
 }

@@ -14,7 +14,7 @@ struct layout {
 	struct gadgets gadgets;
 	uint64_t stack_start, stack_end; /* of the main thread; 0: none */
 	uint64_t vdso_start, vdso_end;
-	uint64_t free;	/* where the area goes */
+	uint64_t free;	/* where the area goes; 0: nowhere */
 	bool in_window; /* something is mapped where areas go */
 };
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Servers in languages that bring a runtime of their own: Python's asyncio, Node.js, the JVM, Go."""
+"""Servers in languages that bring a runtime of their own: Python's asyncio, Node.js, the JVM, Go, Chromium."""
 from servers import Server
 
 
@@ -25,4 +25,10 @@ class Etcd(Server):
     needs = {"etcd": "etcd-server", "etcdctl": "etcd-client"}
 
 
-SCENARIOS = [Pool, Node, Jvm, Etcd]
+class Chromium(Server):
+    """A browser without a screen: processes and threads by the dozen, terabytes of reserved addresses."""
+    name = "chromium"
+    needs = {"chromium": "chromium"}
+
+
+SCENARIOS = [Pool, Node, Jvm, Etcd, Chromium]

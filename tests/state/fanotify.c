@@ -73,7 +73,8 @@ static int fanotify_names_make(struct maker_ctx *ctx)
 	CHECK(!prctl(PR_SET_DUMPABLE, 1));
 	NEED(fd >= 0);
 	CHECK(!fanotify_mark(fd, FAN_MARK_ADD, FAN_CREATE | FAN_DELETE | FAN_ONDIR, AT_FDCWD, place));
-	CHECK(open(there("file"), O_RDONLY | O_CLOEXEC) >= 0); /* it stays in the kernel's memory, else its mark may go */
+	CHECK(open(there("file"), O_RDONLY | O_CLOEXEC) >=
+		0); /* it stays in the kernel's memory, else its mark may go */
 	CHECK(!fanotify_mark(fd, FAN_MARK_ADD | 0x200 /* EVICTABLE */, FAN_ATTRIB, AT_FDCWD, there("file")));
 	CHECK(!fanotify_mark(fd, FAN_MARK_ADD, FAN_MODIFY | FAN_EVENT_ON_CHILD, AT_FDCWD, there("sub")));
 	CHECK(!fanotify_mark(fd, FAN_MARK_ADD | FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY, FAN_MODIFY,

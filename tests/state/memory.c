@@ -297,6 +297,37 @@ static int malloc_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* A terabyte at each of the places, or memory of the program's own just there. arg: how many of them; 0: a shared mapping at the first. */
+
+static const uint64_t spore_places[] = { 0x2c5e00000000, 0x1c5e00000000, 0x3c5e00000000, 0x0c5e00000000, 0x4c5e00000000,
+	0x5c5e00000000 };
+
+#define TERABYTE (1ul << 40)
+#define LITTLE	 (3 * 65536ul)
+
+static int reserved_make(struct maker_ctx *ctx)
+{
+	for (long i = 0; i < (ctx->arg ? ctx->arg : 1); i++) {
+		void *at = (void *)(ctx->arg ? spore_places[i] - TERABYTE / 2 : spore_places[i]);
+		void *p = mmap(at, ctx->arg ? TERABYTE : LITTLE, PROT_READ | PROT_WRITE,
+			(ctx->arg ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED) | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+			0);
+
+		NEED(p == at);
+		fill((void *)spore_places[i], LITTLE, (uint64_t)i);
+	}
+	return 0;
+}
+
+static int reserved_use(struct maker_ctx *ctx)
+{
+	for (long i = 0; i < (ctx->arg ? ctx->arg : 1); i++) {
+		TRY(check_fill((void *)spore_places[i], LITTLE, (uint64_t)i));
+		fill((void *)spore_places[i], LITTLE, (uint64_t)i + 1);
+	}
+	return 0;
+}
+
 const struct maker makers_memory[] = {
 	{ "private", "1 MiB of private memory", private_make, private_use, 0, 1 << 20 },
 	{ "private-64m", "64 MiB of private memory", private_make, private_use, MAKER_SLOW, 64 << 20 },
@@ -311,5 +342,8 @@ const struct maker makers_memory[] = {
 	ROW("mappings", "two thousand mappings", mappings),
 	ROW("ends", "the ends of the address space", ends),
 	ROW("malloc", "the heap of the C library", malloc),
+	{ "reserved", "a terabyte where spore would map its own", reserved_make, reserved_use, 0, 1 },
+	{ "reserved-many", "six of them", reserved_make, reserved_use, 0, 6 },
+	{ "reserved-shared", "shared memory at that place", reserved_make, reserved_use, 0, 0 },
 	{ 0 },
 };

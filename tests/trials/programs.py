@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 PROGRAMS = ["xz", "pipeline", "python", "python-path", "sqlite-file", "sqlite-memory", "busybox", "golang", "make", "bash-jobs", "vim", "terminal"]
-SERVERS = ["redis", "memcached", "nginx", "postgresql", "asyncio", "node", "jvm", "etcd", "ssh-agent", "tmux"]
+SERVERS = ["redis", "memcached", "nginx", "postgresql", "asyncio", "node", "jvm", "etcd", "chromium", "ssh-agent", "tmux"]
 RUN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../real/run.py")
 
 
