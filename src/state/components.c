@@ -39,8 +39,8 @@
 	X(dev_tty)                                                                                                     \
 	X(unix)                                                                                                        \
 	X(tcp)                                                                                                         \
+	X(raw) /* before udp: what it has overheard comes while nobody has a port */                                   \
 	X(udp)                                                                                                         \
-	X(raw)                                                                                                         \
 	X(netlink)                                                                                                     \
 	X(packet)                                                                                                      \
 	X(io_uring) /* after those whose descriptors rounds replace: they may be registered with it */                 \

@@ -97,6 +97,8 @@ struct inet_made {
 	const struct file_state *file;
 	int fd;
 };
+/* Sockets of UDP, or UDP-Lite, with that own port in the network namespace of process pid; but those of an inode of which `but` says true. */
+unsigned int inet_count_udp(int pid, bool lite, uint64_t port, bool (*but)(void *arg, uint64_t ino), void *arg);
 /* To be called from open; hands out the descriptor. */
 int inet_made_open(
 	struct restore *r, const struct record *rec, const struct inet_state *s, const struct file_state *file);

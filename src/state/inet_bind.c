@@ -130,6 +130,30 @@ void inet_unbind_address(const struct inet_state *s, const union inet_sockaddr *
 		take_address(local);
 }
 
+/* --- who has a port --- */
+
+/* "  12: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 20343 ..." */
+static unsigned int count_udp(int pid, const char *list, uint64_t port, bool (*but)(void *arg, uint64_t ino), void *arg)
+{
+	char path[48], line[512];
+	_cleanup_file_ FILE *f = NULL;
+	unsigned int n = 0, number;
+	unsigned long ino;
+
+	snprintf(path, sizeof(path), "/proc/%d/net/%s", pid, list);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		n += sscanf(line, "%*u: %*[0-9A-F]:%4x %*s %*s %*s %*s %*s %*u %*u %lu", &number, &ino) == 2 &&
+		     number == port && !(but && but(arg, ino));
+	return n;
+}
+
+unsigned int inet_count_udp(int pid, bool lite, uint64_t port, bool (*but)(void *arg, uint64_t ino), void *arg)
+{
+	return count_udp(pid, lite ? "udplite" : "udp", port, but, arg) +
+	       count_udp(pid, lite ? "udplite6" : "udp6", port, but, arg);
+}
+
 /* --- all --- */
 
 static int bind_either_way(struct restore *r, int fd, const struct inet_state *s, const union inet_sockaddr *a)

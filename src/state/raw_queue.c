@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "kernel/peek.h"
 #include "state/inet_packet.h"
+#include "state/raw_udp.h"
 #include "state/sock_diag.h"
 #include "state/socket_base.h"
 #include "state/socket_view.h"
@@ -87,8 +88,7 @@ static const char *check_header6(const struct inet_state *s, const struct raw_pa
  */
 static const char *check_reaction4(const struct inet_state *s, uint8_t type)
 {
-	bool again = s->protocol == IPPROTO_UDP || s->protocol == IPPROTO_UDPLITE ||
-		     (s->protocol == IPPROTO_ICMP && (type == PROBE_REQUEST || type == PROBE_REPLY)) ||
+	bool again = (s->protocol == IPPROTO_ICMP && (type == PROBE_REQUEST || type == PROBE_REPLY)) ||
 		     (s->type == SOCK_DGRAM && type != ICMP_ECHOREPLY);
 
 	return again ? "on which the kernel would act again" : NULL;
@@ -96,9 +96,8 @@ static const char *check_reaction4(const struct inet_state *s, uint8_t type)
 
 static bool is_kernels_own6(uint64_t protocol)
 {
-	static const uint8_t own[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_DCCP, IPPROTO_SCTP,
-		IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_GRE, IPPROTO_ESP, IPPROTO_AH, IPPROTO_COMP, IPPROTO_PIM, IPPROTO_MH,
-		115 /* L2TP */ };
+	static const uint8_t own[] = { IPPROTO_TCP, IPPROTO_DCCP, IPPROTO_SCTP, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_GRE,
+		IPPROTO_ESP, IPPROTO_AH, IPPROTO_COMP, IPPROTO_PIM, IPPROTO_MH, 115 /* L2TP */ };
 
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
 		if (own[i] == protocol)
@@ -121,21 +120,27 @@ static const char *check_reaction6(const struct inet_state *s, const struct ip6_
 	return again ? "on which the kernel would act again" : NULL;
 }
 
-/* NULL: sent once more it is the same, and nothing else comes of it. */
-static const char *check(const struct inet_state *s, const struct raw_packet *p)
+static bool is_udp(const struct inet_state *s)
 {
-	const uint8_t *payload = NULL;
+	return s->protocol == IPPROTO_UDP || s->protocol == IPPROTO_UDPLITE;
+}
+
+/* NULL: sent once more it is the same, and nothing else comes of it. *payload: what is behind the header of IP. */
+static const char *check(const struct inet_state *s, const struct raw_packet *p, const uint8_t **payload)
+{
 	const char *why;
 
 	if (p->data.size > LARGEST)
 		return "that are too large";
-	why = s->family == AF_INET6 ? check_header6(s, p, &payload) : check_header4(&p->data, &payload);
+	why = s->family == AF_INET6 ? check_header6(s, p, payload) : check_header4(&p->data, payload);
 	if (why)
 		return why;
-	if (payload == p->data.data + p->data.size)
+	if (is_udp(s))
+		return raw_udp_check(*payload, (size_t)(p->data.data + p->data.size - *payload));
+	if (*payload == p->data.data + p->data.size)
 		return s->protocol == IPPROTO_ICMP || s->protocol == IPPROTO_ICMPV6 ? "that are cut" : NULL;
-	return s->family == AF_INET6 ? check_reaction6(s, (const void *)p->data.data, *payload)
-				     : check_reaction4(s, *payload);
+	return s->family == AF_INET6 ? check_reaction6(s, (const void *)p->data.data, **payload)
+				     : check_reaction4(s, **payload);
 }
 
 /* --- checkpoint --- */
@@ -180,6 +185,7 @@ int raw_queue_capture(
 	struct capture *c, const struct file_look *f, int fd, const struct inet_state *s, struct raw_queue *q)
 {
 	bool elsewhere = false, tells = s->ip.pktinfo > 0 || s->ipv6.recvpktinfo > 0 || s->ipv6.pktinfo_2292 > 0;
+	const uint8_t *payload = NULL;
 	const char *why = NULL;
 	int err = read_all(c, fd, s, q);
 
@@ -191,7 +197,9 @@ int raw_queue_capture(
 	if (q->n && (s->options.rcvmark > 0 || s->options.rcvpriority > 0))
 		why = "whose mark or priority is to be told (SO_RCVMARK, SO_RCVPRIORITY)";
 	for (size_t i = 0; i < q->n && !why; i++) {
-		why = check(s, &q->list[i]);
+		why = check(s, &q->list[i], &payload);
+		if (!why && is_udp(s) && raw_udp_has_outsider(c, s, payload))
+			why = "of UDP, to a port that somebody outside of the tree has, who would get them again";
 		elsewhere |= q->list[i].interface && q->list[i].interface != LOOPBACK;
 	}
 	if (why)
@@ -207,8 +215,10 @@ int raw_queue_capture(
 
 int raw_queue_validate(struct restore *r, const struct inet_state *s, const struct raw_queue *q)
 {
+	const uint8_t *payload;
+
 	for (size_t i = 0; i < q->n; i++)
-		if (check(s, &q->list[i]))
+		if (check(s, &q->list[i], &payload))
 			return failed(r->ps, BLAME(.object = "raw"), -EBADMSG, "the image has an impossible packet");
 	return 0;
 }
@@ -258,6 +268,20 @@ static int send_one(int fd, int sender, const union inet_sockaddr *to, const str
 	return socket_await(fd, before);
 }
 
+static int send_into_sink(struct restore *r, const struct inet_state *s, int fd, int sender,
+	const union inet_sockaddr *to, const struct raw_packet *p)
+{
+	const uint8_t *payload = NULL;
+	_cleanup_fd_ int sink = -1;
+
+	if (is_udp(s) && !check(s, p, &payload)) {
+		sink = raw_udp_sink(r, s, payload);
+		if (sink < 0)
+			return sink;
+	}
+	return send_one(fd, sender, to, p);
+}
+
 int raw_queue_fill(struct restore *r, int fd, const struct inet_state *s, const struct raw_queue *q)
 {
 	struct inet_text name = inet_name(s);
@@ -276,9 +300,12 @@ int raw_queue_fill(struct restore *r, int fd, const struct inet_state *s, const 
 	if (!err)
 		err = socket_hear_marked(fd);
 	for (size_t i = 0; i < q->n && !err; i++)
-		err = send_one(fd, sender, &to, &q->list[i]);
+		err = send_into_sink(r, s, fd, sender, &to, &q->list[i]);
 	if (!err)
 		err = socket_close_ears(fd);
+	if (err == -EADDRINUSE)
+		return failed(r->ps, BLAME(.object = name.s, .remedy = "end the program that has it"), err,
+			"a datagram of UDP that is to be put back would come to somebody who has its port, too");
 	return err ? failed(r->ps, BLAME(.object = name.s), err, "its unread packets cannot be put back: %s",
 			     strerror(-err))
 		   : 0;

@@ -71,28 +71,10 @@ static bool tells_port(const struct udp_state *s)
 	return s->inet.ip.recvorigdstaddr > 0 || s->inet.ipv6.recvorigdstaddr > 0;
 }
 
-/* "  12: 0100007F:0035 ..." */
-static unsigned int count_port(int pid, const char *list, uint64_t port)
-{
-	char path[48], line[512];
-	_cleanup_file_ FILE *f = NULL;
-	unsigned int n = 0, number;
-
-	snprintf(path, sizeof(path), "/proc/%d/net/%s", pid, list);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		n += sscanf(line, "%*u: %*[0-9A-F]:%4x", &number) == 1 && number == port;
-	return n;
-}
-
 /* Has anybody else this port, too? */
 static bool is_shared(int pid, const struct inet_state *s)
 {
-	const bool lite = s->protocol == IPPROTO_UDPLITE;
-
-	return count_port(pid, lite ? "udplite" : "udp", s->local.port) +
-		       count_port(pid, lite ? "udplite6" : "udp6", s->local.port) !=
-	       1;
+	return inet_count_udp(pid, s->protocol == IPPROTO_UDPLITE, s->local.port, NULL, NULL) != 1;
 }
 
 static int capture_queue(struct capture *c, const struct file_look *f, int fd, struct udp_state *s)

@@ -180,6 +180,47 @@ def test_what_a_closed_peer_had_still_to_send_comes_also_where_the_kernel_cannot
             kill_restored(int(r.stdout.split()[-1]))
 
 
+# A raw socket that has overheard a datagram to that port, and none to others.
+OVERHEARS = """
+import ctypes, socket, struct, sys, time
+port = int(sys.argv[1])
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+statements = ((0x28, 0, 0, 22), (0x15, 0, 1, port), (0x06, 0, 0, 0xffff), (0x06, 0, 0, 0))
+code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *x) for x in statements))
+s.setsockopt(socket.SOL_SOCKET, 26, struct.pack("<HxxxxxxQ", len(statements), ctypes.addressof(code)))
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port))
+s.recv(100, socket.MSG_PEEK)
+open(sys.argv[2], "w").close()
+time.sleep(1000)
+"""
+
+
+def test_what_was_overheard_is_sent_again_to_nobody_else():
+    with scratch() as d, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(('127.0.0.1', 0))
+        here = s.getsockname()
+        p = started(d, OVERHEARS, str(here[1]))
+        s.recv(100)
+        r = spore('checkpoint', p.pid, f'{d}/image')
+        check(r.returncode, 3, r.stderr)
+        check_in('somebody outside of the tree', r.stderr)
+        s.close()
+        r = spore('checkpoint', p.pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        end(p)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(here)
+            r = spore('restore', '-d', f'{d}/image')
+            check(r.returncode, 1, r.stderr)
+            check_in('somebody who has its port', r.stderr)
+            other.setblocking(False)
+            try:
+                raise AssertionError(f'somebody else has got {other.recv(100)}')
+            except BlockingIOError:
+                pass
+        restores(d)
+
+
 def saved_listener(d, name):
     p = started(d, LISTENS, name)
     r = spore('checkpoint', p.pid, f'{d}/image')

@@ -322,19 +322,57 @@ static int ping_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* What the kernel would act on again. */
+/* Datagrams of UDP that are overheard. arg: the family; bit 8: somebody gets them, and has not read them; else they are refused, and their sender is told. */
+
+static int server = -1;
+
+static int free_port(int family, union address *a)
+{
+	socklen_t size = sizeof(*a);
+
+	*a = loopback(family);
+	server = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	CHECK(!bind(server, &a->any, size_of(a)));
+	return getsockname(server, &a->any, &size);
+}
 
 static int datagram_make(struct maker_ctx *ctx)
 {
-	union address a = loopback(AF_INET);
+	const int family = (int)ctx->arg & 255, at = family == AF_INET ? PORT : PORT - IP;
+	union address a;
 
-	TRY(pair_of(AF_INET, IPPROTO_UDP));
-	a.v4.sin_port = htons(9);
-	TRY(pair_takes_only(PORT, PORT, 9));
-	other = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	SAME(sendto(other, "heard", 5, 0, &a.any, size_of(&a)), 5);
-	return hear_all(1);
+	CHECK(!free_port(family, &a));
+	if (!(ctx->arg & 256))
+		close(server);
+	TRY(pair_of(family, IPPROTO_UDP));
+	TRY(pair_takes_only(at, at, ntohs(a.v4.sin_port)));
+	other = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	CHECK(!connect(other, &a.any, size_of(&a)));
+	SAME(send(other, "heard", 5, 0), 5);
+	if (!(ctx->arg & 256))
+		CHECK(level_option(other, SOL_SOCKET, SO_ERROR) == ECONNREFUSED);
+	else
+		SAME(send(other, "twice", 5, 0), 5);
+	return hear_all(ctx->arg & 256 ? 2 : 1);
 }
+
+static int datagram_use(struct maker_ctx *ctx)
+{
+	char text[16];
+
+	TRY(unread_use(ctx));
+	if (!(ctx->arg & 256)) {
+		SAME(level_option(other, SOL_SOCKET, SO_ERROR), 0);
+		return 0;
+	}
+	TRY(hears(server, "heard"));
+	TRY(hears(server, "twice"));
+	SAME(recv(server, text, sizeof(text), MSG_DONTWAIT), -1);
+	SAME(send(other, "again", 5, 0), 5);
+	return hears_soon(server, "again");
+}
+
+/* What the kernel would act on again. */
 
 static int remote_make(struct maker_ctx *ctx)
 {
@@ -363,7 +401,10 @@ const struct maker makers_unread[] = {
 	MADE("raw-tcp", "a connection that is overheard", overhears, 0),
 	MADE("ping", "answers that a socket without privilege has not read", ping, AF_INET),
 	MADE("ping-v6", "the same of IPv6", ping, AF_INET6),
-	REFUSED("raw-udp", "a datagram that is overheard", datagram_make, unread_use, 0, "act again"),
+	MADE("raw-udp", "a datagram that is overheard", datagram, AF_INET),
+	MADE("raw-udp-v6", "the same of IPv6", datagram, AF_INET6),
+	MADE("raw-udp-served", "such as others of the tree have not read", datagram, AF_INET | 256),
+	MADE("raw-udp-served-v6", "the same of IPv6", datagram, AF_INET6 | 256),
 	REFUSED("icmp6-error", "an error of IPv6", remote_make, unread_use, 0, "act again"),
 	{ 0 },
 };
