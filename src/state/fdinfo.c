@@ -92,7 +92,8 @@ bool fdinfo_has_write_lease(const char *text)
 	struct fdinfo_lock lock;
 
 	while ((value = fdinfo_next(&text, "lock")))
-		if (fdinfo_lock_parse(value, &lock) == 0 && !strcmp(lock.class, "LEASE") && !strcmp(lock.mode, "WRITE"))
+		if (fdinfo_lock_parse(value, &lock) == 0 && !strcmp(lock.class, "LEASE") &&
+			(!strcmp(lock.mode, "WRITE") || !strcmp(lock.state, "BREAKING")))
 			return true;
 	return false;
 }

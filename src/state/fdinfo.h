@@ -23,6 +23,7 @@ struct fdinfo_lock {	       /* lock:	1: POSIX  ADVISORY  WRITE 4711 00:1f:123 0 
 };
 int fdinfo_lock_parse(const char *value, struct fdinfo_lock *out);
 
+/* One that is being broken may have been one. */
 bool fdinfo_has_write_lease(const char *text);
 
 struct fdinfo_epoll { /* tfd:        5 events:       19 data:                5  pos:0 ino:61 sdev:10 */

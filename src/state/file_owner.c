@@ -88,6 +88,11 @@ static int set_owner(struct build *b, object_id id, const struct file_state *s)
 		   : 0;
 }
 
+int file_own_again(struct build *b, object_id id, const struct file_state *s)
+{
+	return set_owner(b, id, s);
+}
+
 /* The signal tells the number of the descriptor through which O_ASYNC was set: that is for the task to do. */
 int file_own(struct build *b, object_id id, const struct file_state *s, int fd)
 {

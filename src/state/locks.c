@@ -14,9 +14,11 @@
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "state/descriptors.h"
 #include "state/fdinfo.h"
 #include "state/components.h"
 #include "state/files.h"
+#include "state/lease.h"
 
 enum lock_class { LOCK_FLOCK, LOCK_POSIX, LOCK_OFD, LOCK_LEASE };
 
@@ -27,6 +29,7 @@ struct lock {
 	uint64_t class; /* enum lock_class */
 	bool exclusive;
 	int64_t start, length;
+	uint64_t breaking; /* of a lease: enum lease_break */
 };
 
 struct locks_state {
@@ -44,6 +47,8 @@ static const struct field lock_fields[] = {
 	FIELD_BOOL(struct lock, exclusive, "exclusive", "for writing"),
 	FIELD_INT(struct lock, start, "start", "first byte"),
 	FIELD_INT(struct lock, length, "length", "bytes; 0: to the end of the file"),
+	FIELD_SINCE(2, UINT, struct lock, breaking, "breaking",
+		"a lease that its holder is asked to 1 make one for reading, 2 give up; 0: it is not"),
 	FIELD_END,
 };
 
@@ -148,16 +153,21 @@ static int add_lock(struct capture *c, struct locks_state *s, const struct file_
 {
 	int class = class_of(l->class);
 	const struct process *by;
+	struct lease_look lease = { .exclusive = !strcmp(l->mode, "WRITE") };
 	struct lock *grown;
 
 	if (class < 0)
 		return refused(c->ps, BLAME_FILE(f), "a lock of a kind that spore does not know (%s)", l->class);
-	if (class == LOCK_LEASE && !strcmp(l->state, "BREAKING"))
-		return refused(c->ps, BLAME_FILE(f), "a lease that is being broken");
 	if (class == LOCK_POSIX && (!can_set(f, l) || listed(s, c->process, f, l)))
 		return 0;
 	if (!sets(c, f, l, &by))
 		return 0;
+	if (class == LOCK_LEASE && !strcmp(l->state, "BREAKING")) {
+		int err = lease_look(c, f, l, &lease);
+
+		if (err)
+			return err;
+	}
 	grown = reallocarray(s->list, s->n + 1, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
@@ -166,9 +176,10 @@ static int add_lock(struct capture *c, struct locks_state *s, const struct file_
 		.file = by ? f->file : 0,
 		.by = by ? by->id : 0,
 		.class = (uint64_t) class,
-		.exclusive = !strcmp(l->mode, "WRITE"),
+		.exclusive = lease.exclusive,
 		.start = l->start,
-		.length = l->length };
+		.length = l->length,
+		.breaking = lease.breaking };
 	return 0;
 }
 
@@ -230,7 +241,8 @@ static int locks_validate(struct restore *r, const struct record *rec)
 	const struct locks_state *s = rec->state;
 
 	for (size_t i = 0; i < s->n; i++)
-		if (s->list[i].class > LOCK_LEASE || !s->list[i].by != !s->list[i].file)
+		if (s->list[i].class > LOCK_LEASE || !s->list[i].by != !s->list[i].file ||
+			s->list[i].breaking > LEASE_GIVE_UP || (s->list[i].breaking && s->list[i].class != LOCK_LEASE))
 			return failed(r->ps, BLAME(.object = "locks"), -EBADMSG, "the image has an impossible lock");
 	return 0;
 }
@@ -270,9 +282,25 @@ int locks_attach_fetched(struct build *b)
 	return 0;
 }
 
+static int locks_arm(struct build *b, const void *state)
+{
+	const struct locks_state *s = state;
+	const struct descriptors_state *own = descriptors_of(b->restore, s->of);
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct lock *l = &s->list[i];
+		const struct descriptor *d = l->file || !own ? NULL : descriptor_at(own, l->fd);
+		int err = l->class == LOCK_LEASE ? lease_settle(b, d ? d->file : l->file, l->breaking) : 0;
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 const struct component component_locks = {
 	.kind = { .name = "locks",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct locks_state),
 		.fields = locks_fields,
 		.doc = "the locks and leases on files that are set through a process's descriptors",
@@ -280,5 +308,5 @@ const struct component component_locks = {
 	.scope = SCOPE_PROCESS,
 	.capture = locks_capture,
 	.validate = locks_validate,
-	.build = { [STAGE_ATTACH] = locks_attach },
+	.build = { [STAGE_ATTACH] = locks_attach, [STAGE_ARM] = locks_arm },
 };

@@ -350,6 +350,9 @@ static int mapped_use(struct maker_ctx *ctx)
 
 /* A lease: its holder is told before somebody opens the file. */
 
+static char leased[700];
+static pid_t broken_by;
+
 static volatile sig_atomic_t told;
 
 static void tell(int sig)
@@ -400,18 +403,89 @@ static int lease_write_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* Being broken: its holder has been told, and has not answered. */
+/* Being broken: its holder has been told, and has not answered. arg: how it is open, 16: one for writing, 32: broken by who only reads. */
+static int breaks(long arg)
+{
+	SAME(open(leased, (arg & 32 ? O_RDONLY : O_WRONLY) | O_NONBLOCK), -1);
+	SAME(errno, EWOULDBLOCK);
+	return 0;
+}
+
 static int lease_breaking_make(struct maker_ctx *ctx)
 {
-	TRY(lease_make(ctx));
-	SAME(open(in_dir(ctx, "locked"), O_WRONLY | O_NONBLOCK), -1);
+	CHECK(signal(SIGIO, tell) != SIG_ERR);
+	snprintf(leased, sizeof(leased), "%s", in_dir(ctx, "locked"));
+	fd = open(leased, O_CREAT | (int)(ctx->arg & O_ACCMODE), 0644);
+	NEED(!fcntl(fd, F_SETLEASE, ctx->arg & 16 ? F_WRLCK : F_RDLCK));
+	TRY(breaks(ctx->arg));
 	CHECK(UNTIL(told == 1));
 	return 0;
 }
 
 static int lease_breaking_use(struct maker_ctx *ctx)
 {
-	return fcntl(fd, F_SETLEASE, F_UNLCK);
+	const int left = ctx->arg & 32 ? F_RDLCK : F_UNLCK;
+	int reads;
+
+	SAME(fcntl(fd, F_GETLEASE), left);
+	SAME(fcntl(fd, F_GETOWN), getpid());
+	TRY(breaks(ctx->arg));
+	/* one for reading is not in the way of who reads */
+	reads = open(leased, O_RDONLY | O_NONBLOCK);
+	CHECK(ctx->arg & 16 ? reads < 0 : reads >= 0 && !close(reads));
+	SAME(told, 1);
+	CHECK(!fcntl(fd, F_SETLEASE, left));
+	reads = open(leased, O_RDONLY | O_NONBLOCK);
+	CHECK(reads >= 0 && !close(reads));
+	if (left == F_RDLCK) {
+		TRY(breaks(0));
+		CHECK(UNTIL(told == 2));
+	}
+	return 0;
+}
+
+/* Who breaks it sleeps. */
+
+static int lease_waited_make(struct maker_ctx *ctx)
+{
+	pid_t p;
+
+	CHECK(signal(SIGIO, tell) != SIG_ERR);
+	snprintf(leased, sizeof(leased), "%s", in_dir(ctx, "locked"));
+	fd = open(leased, O_CREAT | O_RDONLY, 0644);
+	NEED(!fcntl(fd, F_SETLEASE, F_RDLCK));
+	p = fork();
+	if (!p)
+		_exit(open(leased, O_WRONLY) < 0);
+	broken_by = p;
+	CHECK(UNTIL(told == 1));
+	return until_blocked_in(p, SYS_openat);
+}
+
+static int lease_waited_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	SAME(waitpid(broken_by, &status, WNOHANG), 0);
+	SAME(told, 1);
+	CHECK(!fcntl(fd, F_SETLEASE, F_UNLCK));
+	TRY(reap_ok(broken_by));
+	SAME(told, 1);
+	return 0;
+}
+
+/* Nobody is told. */
+static int lease_nobody_make(struct maker_ctx *ctx)
+{
+	TRY(lease_make(ctx));
+	return fcntl(fd, F_SETOWN, 0);
+}
+
+static int lease_nobody_use(struct maker_ctx *ctx)
+{
+	SAME(fcntl(fd, F_GETLEASE), F_RDLCK);
+	SAME(fcntl(fd, F_GETOWN), 0);
+	return 0;
 }
 
 #define EXCLUSIVE 16
@@ -455,7 +529,13 @@ const struct maker makers_lock[] = {
 	/* The oracle reads what is mapped: that would break it. */
 	{ "lease-write-mapped", "a lease for writing, of a mapped file", lease_write_make, lease_write_use,
 		MAKER_MUST_REFUSE | MAKER_RESTLESS, 1, "lease for writing" },
-	{ "lease-breaking", "a lease that is being broken", lease_breaking_make, lease_breaking_use, MAKER_MUST_REFUSE,
-		0, "lease that is being broken" },
+	{ "lease-nobody", "a lease without an owner", lease_nobody_make, lease_nobody_use },
+	{ "lease-breaking", "a lease that is being broken", lease_breaking_make, lease_breaking_use, 0, O_RDONLY },
+	{ "lease-breaking-write", "one for writing", lease_breaking_make, lease_breaking_use, 0, O_RDWR | 16 },
+	{ "lease-breaking-only", "one for writing, of who only reads", lease_breaking_make, lease_breaking_use, 0,
+		O_RDONLY | 16 },
+	{ "lease-breaking-down", "one for writing, that is to be one for reading", lease_breaking_make,
+		lease_breaking_use, 0, O_RDONLY | 16 | 32 },
+	{ "lease-waited", "and who breaks it sleeps", lease_waited_make, lease_waited_use, MAKER_NO_STOP },
 	{ 0 },
 };
