@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "state/inet_diag.h"
+#include "state/inet_flow.h"
 #include "state/inet_multicast.h"
 #include "state/sock_diag.h"
 #include "state/socket_hidden.h"
@@ -284,6 +285,8 @@ int inet_open(struct restore *r, const struct inet_state *s)
 		return failed(r->ps, BLAME(.object = "socket"), fd, "a socket of that kind cannot be made: %s",
 			strerror(-fd));
 	err = inet_set_early(r, fd, s);
+	if (!err)
+		err = inet_flow_lease(r, fd, s);
 	if (err)
 		close(fd);
 	return err ? err : fd;

@@ -114,8 +114,11 @@ static bool gets_address(struct restore *r, const struct inet_state *s, const un
 	socklen_t size = sizeof(own);
 	struct in6_addr x = inet_ip(local), y;
 
-	if (fd < 0 || inet_from_text(s->family, &s->peer, &peer) < 0 || inet_set_early(r, fd, s) < 0 ||
-		connect(fd, &peer.any, inet_size(&peer)) < 0 || getsockname(fd, &own.any, &size) < 0)
+	if (fd < 0 || inet_from_text(s->family, &s->peer, &peer) < 0 || inet_set_early(r, fd, s) < 0)
+		return false;
+	if (s->family == AF_INET6)
+		peer.v6.sin6_flowinfo = 0; /* it has not leased it */
+	if (connect(fd, &peer.any, inet_size(&peer)) < 0 || getsockname(fd, &own.any, &size) < 0)
 		return false;
 	y = inet_ip(&own);
 	return !memcmp(&x, &y, sizeof(x));

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "kernel/peek.h"
 #include "state/inet.h"
+#include "state/inet_flow.h"
 #include "state/inet_group.h"
 #include "state/socket_base.h"
 #include "state/socket_hidden.h"
@@ -24,7 +25,6 @@ enum {
 	OPTION_ROUTER_ALERT6 = 22, /* IPV6_ROUTER_ALERT */
 	OPTION_MTU6 = 24,	   /* IPV6_MTU */
 	OPTION_JOIN_ANYCAST = 27,  /* IPV6_JOIN_ANYCAST */
-	OPTION_FLOWLABEL_MGR = 32, /* IPV6_FLOWLABEL_MGR */
 };
 
 static const struct field anycast_fields[] = {
@@ -46,6 +46,8 @@ const struct field inet_hidden_fields[] = {
 		"1 + its place among the sockets that share its port (SO_REUSEPORT); 0: none, or not known"),
 	FIELD_SINCE(3, BLOB, struct inet_hidden, chooser, "chooser",
 		"SO_ATTACH_REUSEPORT_CBPF: instructions of classic BPF that choose among these"),
+	FIELD_SINCE(
+		4, LIST, struct inet_hidden, labels, n_labels, "labels", inet_flow_label_fields, "IPV6_FLOWLABEL_MGR"),
 	FIELD_END,
 };
 
@@ -213,16 +215,6 @@ static int capture_anycast(struct capture *c, const struct file_look *f, int fd,
 
 /* --- all --- */
 
-/* Leases are one thing, that a connection answers with the labels that it gets another: both are told of so. */
-static bool has_flow_labels(const struct socket_hidden *h, int fd)
-{
-	uint32_t request[8] = { 0 }; /* struct in6_flowlabel_req */
-	socklen_t size = sizeof(request);
-
-	return h->flow_labels || h->ipv6_flow_labels ||
-	       getsockopt(fd, IPPROTO_IPV6, OPTION_FLOWLABEL_MGR, request, &size) == 0;
-}
-
 static uint64_t bound_of(const struct socket_hidden *h, const struct inet_state *s)
 {
 	if (!h->known || (s->protocol != IPPROTO_TCP && s->protocol != IPPROTO_UDP && s->protocol != IPPROTO_UDPLITE) ||
@@ -235,13 +227,12 @@ static uint64_t bound_of(const struct socket_hidden *h, const struct inet_state 
 int inet_hidden_capture(struct capture *c, const struct file_look *f, int fd, struct inet_state *s)
 {
 	const struct socket_hidden *h = socket_hidden_of(c, f);
-	int err;
+	int err = s->family == AF_INET6 ? inet_flow_capture(c, f, fd, &s->hidden) : 0;
 
+	if (err)
+		return err;
 	s->hidden.bound = bound_of(h, s);
 	s->hidden.ipv6_mtu = h->ipv6_mtu;
-	if (s->family == AF_INET6 && has_flow_labels(h, fd))
-		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program give it back (IPV6_FL_A_PUT)"),
-			"a flow label that it has leased, or answers with (IPV6_FLOWLABEL_MGR)");
 	/* of a connection it is that by which it came, and does nothing */
 	if (s->type != SOCK_STREAM && h->multicast_index &&
 		socket_interface_name(fd, (int)h->multicast_index, &s->hidden.multicast_interface) < 0)

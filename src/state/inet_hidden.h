@@ -28,7 +28,9 @@ struct inet_hidden {
 	size_t n_anycast;
 	uint64_t
 		group; /* 1 + its place among the sockets of its port (SO_REUSEPORT); 0: it has none, or it is not known */
-	struct blob chooser; /* SO_ATTACH_REUSEPORT_CBPF */
+	struct blob chooser;		/* SO_ATTACH_REUSEPORT_CBPF */
+	struct inet_flow_label *labels; /* IPV6_FLOWLABEL_MGR, in that order */
+	size_t n_labels;
 };
 extern const struct field inet_hidden_fields[];
 

@@ -198,7 +198,7 @@ static int raw_round(struct restore *r, struct callers *callers, unsigned int n)
 
 const struct component component_raw = {
 	.kind = { .name = "raw",
-		.version = 3,
+		.version = 4,
 		.size = sizeof(struct raw_state),
 		.fields = raw_fields,
 		.doc = "a raw socket, or one that pings",

@@ -293,7 +293,7 @@ static int udp_round(struct restore *r, struct callers *callers, unsigned int n)
 
 const struct component component_udp = {
 	.kind = { .name = "udp",
-		.version = 3,
+		.version = 4,
 		.size = sizeof(struct udp_state),
 		.fields = udp_fields,
 		.doc = "a socket of UDP or UDP-Lite, with what is in its queue",

@@ -67,6 +67,8 @@ static void option_fact(struct oracle *o, const char *prefix, int dup, int level
 
 	if (getsockopt(dup, level, option, value, &len) < 0 || !len)
 		return;
+	if (level == IPPROTO_IPV6 && option == 32 /* IPV6_FLOWLABEL_MGR */ && len == 32)
+		memset(value + 24, 0, 2); /* the seconds that are left */
 	for (socklen_t i = 0; i < len; i++)
 		sprintf(hex + 2 * i, "%02x", value[i]);
 	snprintf(key, sizeof(key), "option %d/%d", level, option);

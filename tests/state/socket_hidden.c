@@ -270,26 +270,71 @@ static int policy_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-static int label_make(struct maker_ctx *ctx)
+/* arg: who may have it, too; bit 9: a second socket has; bit 10: it is connected, and sends by it. */
+static int label_request(int of, int action, long share, uint32_t *label)
 {
-	struct in6_flowlabel_req lease = {
-		.flr_action = IPV6_FL_A_GET, .flr_share = IPV6_FL_S_EXCL, .flr_flags = IPV6_FL_F_CREATE
-	};
+	struct in6_flowlabel_req lease = { .flr_action = (uint8_t)action,
+		.flr_share = (uint8_t)share,
+		.flr_flags = IPV6_FL_F_CREATE,
+		.flr_label = *label,
+		.flr_linger = 6,
+		.flr_expires = 7 };
 	struct in6_addr to = IN6ADDR_LOOPBACK_INIT;
 
 	memcpy(&lease.flr_dst, &to, sizeof(to));
-	fd = socket(AF_INET6, SOCK_DGRAM, 0);
-	NEED(!setsockopt(fd, IPPROTO_IPV6, SET_FLOWLABEL, &lease, sizeof(lease)));
-	CHECK(lease.flr_label);
-	shared(ctx)->value[0] = lease.flr_label;
+	if (setsockopt(of, IPPROTO_IPV6, SET_FLOWLABEL, &lease, sizeof(lease)) < 0)
+		return -1;
+	*label = lease.flr_label;
 	return 0;
 }
 
+/* Where one socket that connects sends by the label. */
+static int label_connect(uint32_t label)
+{
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6,
+		.sin6_port = htons(9),
+		.sin6_flowinfo = label,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT };
+
+	CHECK(!set(fd, IPPROTO_IPV6, IPV6_FLOWINFO_SEND, 1));
+	CHECK(!connect(fd, (struct sockaddr *)&to, sizeof(to)));
+	return 0;
+}
+
+static int label_make(struct maker_ctx *ctx)
+{
+	uint32_t label = 0;
+
+	fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	NEED(!label_request(fd, IPV6_FL_A_GET, ctx->arg & 255, &label));
+	CHECK(label);
+	shared(ctx)->value[0] = label;
+	if (ctx->arg & 512) {
+		fds[0] = socket(AF_INET6, SOCK_STREAM, 0);
+		CHECK(!label_request(fds[0], IPV6_FL_A_GET, ctx->arg & 255, &label));
+	}
+	return ctx->arg & 1024 ? label_connect(label) : 0;
+}
+
+/* Who has it to itself cannot be joined; and what is not given back a second time was had once. */
 static int label_use(struct maker_ctx *ctx)
 {
-	struct in6_flowlabel_req lease = { .flr_action = IPV6_FL_A_PUT, .flr_label = (uint32_t)shared(ctx)->value[0] };
+	uint32_t label = (uint32_t)shared(ctx)->value[0];
+	int third = socket(AF_INET6, SOCK_DGRAM, 0);
 
-	CHECK(!setsockopt(fd, IPPROTO_IPV6, SET_FLOWLABEL, &lease, sizeof(lease)));
+	if (ctx->arg & 1024) {
+		struct sockaddr_in6 to = { 0 };
+		socklen_t size = sizeof(to);
+
+		CHECK(!getpeername(fd, (struct sockaddr *)&to, &size));
+		SAME(to.sin6_flowinfo, label);
+	}
+	SAME(label_request(third, IPV6_FL_A_GET, ctx->arg & 255, &label), (ctx->arg & 255) == IPV6_FL_S_EXCL ? -1 : 0);
+	for (int i = 0; i < 2; i++) {
+		SAME(label_request(fd, IPV6_FL_A_PUT, 0, &label), i ? -1 : 0);
+		if (ctx->arg & 512)
+			SAME(label_request(fds[0], IPV6_FL_A_PUT, 0, &label), i ? -1 : 0);
+	}
 	return 0;
 }
 
@@ -471,7 +516,11 @@ const struct maker makers_socket_hidden[] = {
 	ROW_ARG("shut-raw-reading", "one of IPv6, shut for reading", shut, 2 | SHUT_RD << 8),
 	ROW_ARG("shut-raw-both", "one that is shut both ways", shut, 1 | SHUT_RDWR << 8),
 	REFUSED("ipsec", "an IPsec policy of its own", policy_make, policy_use, 0, "IPsec"),
-	REFUSED("flow-label", "a leased flow label", label_make, label_use, 0, "flow label"),
+	ROW_ARG("flow-label", "a leased flow label", label, IPV6_FL_S_EXCL),
+	ROW_ARG("flow-label-connected", "one that a connection sends by", label, IPV6_FL_S_EXCL | 1024),
+	ROW_ARG("flow-label-any", "one that anybody may have", label, IPV6_FL_S_ANY | 512),
+	ROW_ARG("flow-label-user", "one that those of a user may have", label, IPV6_FL_S_USER | 512),
+	REFUSED("flow-label-process", "one of a process", label_make, label_use, IPV6_FL_S_PROCESS, "flow label"),
 	REFUSED("routing", "multicast routing", routing_make, routing_use, 4, "MRT_INIT"),
 	REFUSED("routing-v6", "multicast routing over IPv6", routing_make, routing_use, 6, "MRT_INIT"),
 	ROW_ARG("reuseport-program", "a program that chooses among sockets of one port", chosen, SOCK_DGRAM),
