@@ -4,6 +4,7 @@
  * not; of the host's namespace, only those that the tree has open.
  */
 #include "state/mqueue.h"
+#include "state/mqueue_view.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -108,6 +109,8 @@ static int give_contents(struct capture *c, const struct file_look *f, int fd, s
 	s->max_messages = (uint64_t)attr.mq_maxmsg;
 	s->message_size = (uint64_t)attr.mq_msgsize;
 	if (!c->writer)
+		return 0;
+	if (mqueue_view_messages(c->kernel, fd, (size_t)attr.mq_curmsgs, &s->list, &s->n) == 0)
 		return 0;
 	r = mqueue_read(fd, &attr, notice.pid != 0, &s->list, &s->n);
 	return r == -EBUSY ? refused(c->ps, BLAME_FILE(f, .remedy = "let the program receive it first"),

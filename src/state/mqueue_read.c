@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Nobody can look into a POSIX message queue: its messages are received, and sent again in the order in which they came. Between the two nothing may be lost
+ * Where the kernel's memory cannot be read (mqueue_view.h) nobody can look into a POSIX message queue: its messages are received, and sent again in the order in which they came. Between the two nothing may be lost
  * by the death of spore, so a child does it, which makes nothing but system calls.
  *
  * Who has asked to be told (mq_notify) is told when a message comes to the empty queue; so then at least one has to be in it all the time. All but the last

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Of who is to be told when a message comes to a POSIX message queue, what the kernel shows to nobody: struct mqueue_inode_info. ipc/mqueue.c. */
+/*
+ * Of a POSIX message queue what the kernel shows to nobody, or only by giving it away: who is to be told when a message comes, and the messages. struct
+ * mqueue_inode_info, struct msg_msg: ipc/mqueue.c, ipc/msgutil.c.
+ */
 #pragma once
 
-#include "object/component.h"
+#include "state/mqueue.h"
 
 #define MQUEUE_COOKIE 32 /* NOTIFY_COOKIE_LEN */
 
@@ -14,3 +17,5 @@ struct mqueue_view {
 
 /* fd: of the queue, the keeper's own; how: SIGEV_*. 0 or negative errno. */
 int mqueue_view_read(struct kernel_peek *kernel, int fd, int how, struct mqueue_view *out);
+/* All `expected` messages, in the order in which they are received. The same; -EBADMSG: there are others. */
+int mqueue_view_messages(struct kernel_peek *kernel, int fd, size_t expected, struct mqueue_message **list, size_t *n);

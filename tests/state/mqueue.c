@@ -11,7 +11,7 @@ static mqd_t q = -1, other = -1;
 static char name[64];
 static struct mq_attr before;
 static struct stat inode;
-static char text[256];
+static char text[256], page[2 * PAGE];
 
 static int make(const char *suffix, int flags, long most, long size)
 {
@@ -315,6 +315,49 @@ static int notify_make(struct maker_ctx *ctx)
 	return look();
 }
 
+/* arg: SIGEV_*, and 16: the queue holds but one message, 32: more than a page of text, 64: that signal is pending already. */
+static int notify_hard_make(struct maker_ctx *ctx)
+{
+	struct sigaction action = { .sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_RESTART };
+	struct sigevent e = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value.sival_int = 4711 };
+	sigset_t blocked;
+
+	TRY(make("hard", O_RDWR, ctx->arg & 16 ? 1 : 8, sizeof(page)));
+	CHECK(!sigaction(SIGUSR1, &action, NULL));
+	fill(page, sizeof(page), 5);
+	SAME(mq_send(q, page, ctx->arg & 32 ? sizeof(page) : 0, 7), 0);
+	if (ctx->arg & 64) {
+		sigemptyset(&blocked);
+		sigaddset(&blocked, SIGUSR1);
+		CHECK(!sigprocmask(SIG_BLOCK, &blocked, NULL) && !raise(SIGUSR1));
+	}
+	SAME(mq_notify(q, &e), 0);
+	return look();
+}
+
+static int notify_hard_use(struct maker_ctx *ctx)
+{
+	const ssize_t size = ctx->arg & 32 ? sizeof(page) : 0;
+	struct timespec none = { 0 };
+	unsigned priority;
+	sigset_t set;
+
+	TRY(same());
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	if (ctx->arg & 64)
+		SAME(sigtimedwait(&set, NULL, &none), SIGUSR1);
+	memset(page, 0, sizeof(page));
+	SAME(mq_receive(q, page, sizeof(page), &priority), size);
+	SAME(priority, 7);
+	TRY(check_fill(page, (size_t)size, 5));
+	SAME(told, 0);
+	SAME(sigprocmask(SIG_UNBLOCK, &set, NULL), 0);
+	TRY(send_one(1, 1, 1));
+	CHECK(UNTIL(told == 4711));
+	return leave();
+}
+
 /* Another may not be told meanwhile. */
 static int is_taken(void)
 {
@@ -414,6 +457,10 @@ const struct maker makers_mqueue[] = {
 	{ "notify-signal-queued", "with messages in the queue", notify_make, notify_use, 0, SIGEV_SIGNAL | 16, NULL },
 	{ "notify-thread", "mq_notify with SIGEV_THREAD", notify_make, notify_use, 0, SIGEV_THREAD, NULL },
 	{ "notify-thread-queued", "with messages in the queue", notify_make, notify_use, 0, SIGEV_THREAD | 16, NULL },
+	{ "notify-single", "with a signal, of a queue that holds but one message, and has one", notify_hard_make,
+		notify_hard_use, 0, 16, NULL },
+	{ "notify-pages", "with a message of several pages, and that signal pending", notify_hard_make, notify_hard_use,
+		0, 32 | 64, NULL },
 	{ "told", "a socket that was told and has not been read", told_make, told_use, 0, 0, NULL },
 	{ "told-asked", "and is to be told once more", told_make, told_use, 0, 1, NULL },
 	{ 0 },
