@@ -57,7 +57,7 @@
 	X(multicast_all, 29, OPTION_INT, OPTION_LATE, "IPV6_MULTICAST_ALL")                                            \
 	X(router_alert_isolate, 30, OPTION_INT, OPTION_LATE, "IPV6_ROUTER_ALERT_ISOLATE")                              \
 	X(recverr_rfc4884, 31, OPTION_INT, OPTION_LATE, "IPV6_RECVERR_RFC4884")                                        \
-	X(flowinfo_send, 33, OPTION_INT, OPTION_EARLY, "IPV6_FLOWINFO_SEND")                                            \
+	X(flowinfo_send, 33, OPTION_INT, OPTION_EARLY, "IPV6_FLOWINFO_SEND")                                           \
 	X(hdrincl, 36, OPTION_INT, OPTION_LATE, "IPV6_HDRINCL")                                                        \
 	X(recvpktinfo, 49, OPTION_INT, OPTION_EARLY, "IPV6_RECVPKTINFO")                                               \
 	X(recvhoplimit, 51, OPTION_INT, OPTION_LATE, "IPV6_RECVHOPLIMIT")                                              \

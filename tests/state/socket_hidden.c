@@ -10,6 +10,7 @@
 #include <net/if.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
+#include <sys/prctl.h>
 
 /* By number: the kernel's headers and the C library's exclude each other. */
 enum {
@@ -270,15 +271,18 @@ static int policy_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* arg: who may have it, too; bit 9: a second socket has; bit 10: it is connected, and sends by it. */
+/* arg: who may have it, too; bit 9: a second socket has; bit 10: it is connected, and sends by it; from bit 12 on:
+ * the type of the socket. */
+enum { LINGER = 7 /* the least is 6 */, NOBODY = 65534 };
+
 static int label_request(int of, int action, long share, uint32_t *label)
 {
 	struct in6_flowlabel_req lease = { .flr_action = (uint8_t)action,
 		.flr_share = (uint8_t)share,
 		.flr_flags = IPV6_FL_F_CREATE,
 		.flr_label = *label,
-		.flr_linger = 6,
-		.flr_expires = 7 };
+		.flr_linger = LINGER,
+		.flr_expires = LINGER };
 	struct in6_addr to = IN6ADDR_LOOPBACK_INIT;
 
 	memcpy(&lease.flr_dst, &to, sizeof(to));
@@ -303,9 +307,12 @@ static int label_connect(uint32_t label)
 
 static int label_make(struct maker_ctx *ctx)
 {
+	const int type = ctx->arg >> 12 ? (int)ctx->arg >> 12 : SOCK_DGRAM;
+	const bool of_user = (ctx->arg & 255) == IPV6_FL_S_USER;
 	uint32_t label = 0;
 
-	fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	fd = socket(AF_INET6, type, type == SOCK_RAW ? 150 : 0);
+	NEED(!of_user || !syscall(SYS_setresuid, -1, NOBODY, -1));
 	NEED(!label_request(fd, IPV6_FL_A_GET, ctx->arg & 255, &label));
 	CHECK(label);
 	shared(ctx)->value[0] = label;
@@ -313,13 +320,33 @@ static int label_make(struct maker_ctx *ctx)
 		fds[0] = socket(AF_INET6, SOCK_STREAM, 0);
 		CHECK(!label_request(fds[0], IPV6_FL_A_GET, ctx->arg & 255, &label));
 	}
+	if (of_user) {
+		CHECK(!syscall(SYS_setresuid, -1, getuid(), -1));
+		CHECK(!prctl(PR_SET_DUMPABLE, 1));
+	}
 	return ctx->arg & 1024 ? label_connect(label) : 0;
+}
+
+static long label_linger(uint32_t label, long *owner)
+{
+	FILE *f = fopen("/proc/net/ip6_flowlabel", "re");
+	long linger = -1, value;
+	char line[256];
+	unsigned int at;
+
+	while (f && linger < 0 && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%x %*u %ld %*u %ld", &at, owner, &value) == 3 && at == ntohl(label))
+			linger = value;
+	if (f)
+		fclose(f);
+	return linger;
 }
 
 /* Who has it to itself cannot be joined; and what is not given back a second time was had once. */
 static int label_use(struct maker_ctx *ctx)
 {
 	uint32_t label = (uint32_t)shared(ctx)->value[0];
+	long owner = -1;
 	int third = socket(AF_INET6, SOCK_DGRAM, 0);
 
 	if (ctx->arg & 1024) {
@@ -328,6 +355,11 @@ static int label_use(struct maker_ctx *ctx)
 
 		CHECK(!getpeername(fd, (struct sockaddr *)&to, &size));
 		SAME(to.sin6_flowinfo, label);
+	}
+	SAME(label_linger(label, &owner), LINGER);
+	if ((ctx->arg & 255) == IPV6_FL_S_USER) {
+		SAME(owner, NOBODY);
+		CHECK(!syscall(SYS_setresuid, -1, NOBODY, -1));
 	}
 	SAME(label_request(third, IPV6_FL_A_GET, ctx->arg & 255, &label), (ctx->arg & 255) == IPV6_FL_S_EXCL ? -1 : 0);
 	for (int i = 0; i < 2; i++) {
@@ -517,6 +549,8 @@ const struct maker makers_socket_hidden[] = {
 	ROW_ARG("shut-raw-both", "one that is shut both ways", shut, 1 | SHUT_RDWR << 8),
 	REFUSED("ipsec", "an IPsec policy of its own", policy_make, policy_use, 0, "IPsec"),
 	ROW_ARG("flow-label", "a leased flow label", label, IPV6_FL_S_EXCL),
+	ROW_ARG("flow-label-tcp", "of TCP", label, IPV6_FL_S_EXCL | SOCK_STREAM << 12),
+	ROW_ARG("flow-label-raw", "of a raw socket", label, IPV6_FL_S_EXCL | SOCK_RAW << 12),
 	ROW_ARG("flow-label-connected", "one that a connection sends by", label, IPV6_FL_S_EXCL | 1024),
 	ROW_ARG("flow-label-any", "one that anybody may have", label, IPV6_FL_S_ANY | 512),
 	ROW_ARG("flow-label-user", "one that those of a user may have", label, IPV6_FL_S_USER | 512),
