@@ -4,6 +4,8 @@ import glob
 import os
 import pwd
 import re
+import subprocess
+import time
 
 from inside import Load, Wrong, drive, free_port, note, run, start, tick
 
@@ -48,13 +50,20 @@ def parallel(rounds):
         tick()
 
 
-def listen(work, messages):
-    """NOTIFY from other backends to one that waits."""
-    listener = start("psql", "-qAtX", "-d", "bench", "-c", "LISTEN news", "-c", f"SELECT pg_sleep({2 if messages < 100 else 10})", "-c", "SELECT 'heard'", name="listener")
+def listen(messages):
+    """NOTIFY from other backends to one that waits, and stays until it has been told everything."""
+    listener = start("psql", "-qAtX", "-d", "bench", name="listener", stdin=subprocess.PIPE)
+    listener.stdin.write(b"LISTEN news;\n")
+    listener.stdin.flush()
+    while not int(psql("SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN news;' AND state = 'idle'")):
+        time.sleep(0.05)
     for i in range(messages):
         psql(f"NOTIFY news, '{i}'")
-    if listener.wait(300):
-        raise Wrong("psql: the listener failed")
+    listener.communicate(b"SELECT 'heard';\n", timeout=300)
+    with open("listener.log") as f:
+        heard = re.findall(r'notification "news" with payload "(\d+)"', f.read())
+    if listener.returncode or heard != [str(i) for i in range(messages)]:
+        raise Wrong(f"psql: the listener ended with {listener.returncode}, and heard {len(heard)} of {messages}")
 
 
 def check(transactions, clients):
@@ -82,7 +91,7 @@ def main(full, times):
     load.add(pgbench, transactions, clients)
     load.add(pgbench, transactions * 4, 4, "-S", "-M", "prepared", "-h", "127.0.0.1")
     load.add(parallel, transactions // 5)
-    load.add(listen, work, transactions // 20)
+    load.add(listen, transactions // 20)
     load.wait()
     yield
     verdict = check(transactions, clients)
