@@ -14,7 +14,7 @@
 struct description_group {
 	struct group_key {
 		uint64_t ino, flags;
-		int64_t mnt_id, pos;
+		int64_t mnt_id;
 	} key;
 	struct description_group *next, *same_ino;
 	struct description **list;
@@ -114,9 +114,10 @@ static struct described_inode *inode_of(struct descriptions *d, uint64_t ino)
 	return i;
 }
 
+/* By what never changes: an outsider with the same description may move its offset, and set its flags, between two looks at the stopped tree. */
 static struct description_group *group_of(struct descriptions *d, const struct file_look *f)
 {
-	const struct group_key key = { .ino = f->ino, .flags = f->flags, .mnt_id = f->mnt_id, .pos = f->pos };
+	const struct group_key key = { .ino = f->ino, .flags = f->flags & (O_ACCMODE | O_PATH), .mnt_id = f->mnt_id };
 	struct description_group *g = map_find(&d->groups, &key, sizeof(key));
 
 	if (g)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Which descriptors of a tree are one and the same open file description, found by kcmp(2). What cannot be
- * equal (another mount, inode, flags or offset) is never compared; the rest is kept in the order that kcmp
+ * equal (another mount, inode or access mode) is never compared; the rest is kept in the order that kcmp
  * defines, so that ten thousand eventfds cost a binary search each.
  *
  * One table for each look and for each stop: between two stops every answer may change.

@@ -178,7 +178,7 @@ int file_save(struct capture *c, struct file_look *f)
 		err = image_add(c->writer, &component_file.kind, f->file, &s);
 	if (went_away(c, err))
 		return 0;
-	if (err && err != -ENOTSUP)
+	if (problems_told(c->ps, err))
 		failed(c->ps, BLAME_FILE(f), err, "cannot be saved: %s", strerror(-err));
 	return err;
 }

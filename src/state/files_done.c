@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kernel/sched.h"
 #include "state/dnotify.h"
 #include "state/external.h"
 #include "state/fdinfo.h"
@@ -31,16 +32,22 @@ static uint64_t key_of(const struct process *p)
 	return h;
 }
 
+/* A leader that has ended has no table, and two that have none are equal to kcmp. */
+static int compare_tables(const struct table *x, const struct table *y)
+{
+	return kernel_kcmp(x->p->living_tid, y->p->living_tid, KCMP_FILES);
+}
+
 static int compare(const void *a, const void *b)
 {
 	const struct table *x = a, *y = b;
-	long r;
+	int r;
 
 	if (x->key != y->key)
 		return x->key < y->key ? -1 : 1;
 	if (x == y)
 		return 0;
-	r = syscall(SYS_kcmp, x->p->pid, y->p->pid, KCMP_FILES, 0, 0);
+	r = compare_tables(x, y);
 	if (r == 1 || r == 2)
 		return r == 1 ? -1 : 1;
 	return x->place < y->place ? -1 : 1;
@@ -63,8 +70,7 @@ static int find_shared_tables(struct capture *c)
 	}
 	qsort(tables, n, sizeof(*tables), compare);
 	for (size_t i = 1; i < n; i++)
-		if (tables[i].key == tables[i - 1].key &&
-			!syscall(SYS_kcmp, tables[i].p->pid, tables[i - 1].p->pid, KCMP_FILES, 0, 0))
+		if (tables[i].key == tables[i - 1].key && !compare_tables(&tables[i], &tables[i - 1]))
 			tables[i].p->descriptors = tables[i - 1].p->descriptors;
 	free(tables);
 	return 0;

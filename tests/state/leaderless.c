@@ -5,6 +5,7 @@
 
 #include <linux/capability.h>
 #include <linux/securebits.h>
+#include <sched.h>
 #include <sys/prctl.h>
 
 /* A process whose first thread has ended: the others go on. */
@@ -69,8 +70,63 @@ static int leaderless_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
+/* --- its descriptors: of two such processes neither shows a table by its pid --- */
+
+static int pair_fd;
+static pid_t second;
+
+static int close_in_second(struct maker_ctx *ctx)
+{
+	return close(pair_fd);
+}
+
+/* arg: what the two share */
+static int look_in_first(struct maker_ctx *ctx)
+{
+	TRY(reap_ok(second));
+	SAME(fcntl(pair_fd, F_GETFD) < 0, ctx->arg == CLONE_FILES);
+	return 0;
+}
+
+static void *pair_outlives(void *arg)
+{
+	if (!UNTIL(task_state(getpid()) == 'Z'))
+		_exit(9);
+	kid_live(arg, NULL, second ? look_in_first : close_in_second);
+}
+
+static int pair_kid(struct maker_ctx *ctx)
+{
+	pthread_t other;
+
+	pair_fd = open("/dev/null", O_RDONLY);
+	CHECK(pair_fd >= 0);
+	second = ctx->arg ? (pid_t)syscall(SYS_clone, SIGCHLD | ctx->arg, 0, 0, 0, 0) : fork();
+	CHECK(second >= 0);
+	if (!second && ctx->arg)
+		kid_live(ctx, NULL, close_in_second);
+	CHECK(!pthread_create(&other, NULL, pair_outlives, ctx));
+	syscall(SYS_exit, 0);
+	return 1;
+}
+
+static int pair_make(struct maker_ctx *ctx)
+{
+	TRY(kid_start(ctx, pair_kid, NULL, &kid));
+	CHECK(UNTIL(shared(ctx)->up == 2));
+	SAME(task_state(kid), 'Z');
+	return 0;
+}
+
+static int pair_use(struct maker_ctx *ctx)
+{
+	return kids_finish(ctx);
+}
+
 const struct maker makers_leaderless[] = {
 	ROW("plain", "a process whose first thread has ended", leaderless),
 	{ "uid", "the first thread ended with another identity", leaderless_make, leaderless_use, 0, 1001 },
+	{ "files", "it and a child, both such, each with a copy of the same descriptors", pair_make, pair_use },
+	{ "files-shared", "it and a child with one descriptor table", pair_make, pair_use, 0, CLONE_FILES },
 	{ 0 },
 };

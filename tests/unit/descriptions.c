@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -16,7 +17,7 @@
 #include "state/files.h"
 #include "unit.h"
 
-enum { FIRST = 100, MANY = 2000, TWICE = 500, OWN = 100, SEARCH = 12 /* the steps among 2100 */ };
+enum { MOVED = 50, FIRST = 100, MANY = 2000, TWICE = 500, OWN = 100, SEARCH = 12 /* the steps among 2100 */ };
 
 static long compared;
 
@@ -102,6 +103,12 @@ static void check_shared(const struct process *parent, const struct process *chi
 	CHECK(!process_file(parent, FIRST + MANY + TWICE));
 }
 
+/* As somebody outside of a stopped tree may, who has the same description. */
+static void move(void)
+{
+	CHECK(lseek(MOVED, 1, SEEK_SET) == 1 && fcntl(MOVED, F_SETFL, O_NONBLOCK | O_APPEND) == 0);
+}
+
 int main(void)
 {
 	struct process parent, child;
@@ -111,6 +118,7 @@ int main(void)
 	struct capture c = { .tree = &tree, .ps = &ps, .identities = identities_new() };
 	struct rlimit room = { 4096, 4096 };
 	pid_t pid;
+	int moved;
 
 	CHECK(c.identities && setrlimit(RLIMIT_NOFILE, &room) == 0);
 	CHECK(descriptions_new(&tree, &c.descriptions) == 0);
@@ -118,9 +126,12 @@ int main(void)
 		make_at(FIRST + i);
 	for (int i = 0; i < TWICE; i++)
 		CHECK(dup2(FIRST + i, FIRST + MANY + i) > 0);
+	CHECK((moved = memfd_create("moved", 0)) >= 0 && dup2(moved, MOVED) == MOVED && close(moved) == 0);
 	pid = make_child();
 	look(&c, &parent, getpid());
+	move();
 	look(&c, &child, pid);
+	CHECK(file_at(&parent, MOVED) == file_at(&child, MOVED));
 	check_shared(&parent, &child);
 	CHECK(compared > 0 && compared < (long)(parent.n_files + child.n_files) * SEARCH);
 	printf("%zu descriptors, %ld comparisons\n", parent.n_files + child.n_files, compared);
