@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "state/files.h"
+#include "state/pipe_view.h"
 #include "state/tree.h"
 
 struct pipe_piece {
@@ -225,6 +226,24 @@ static int refuse_to_open(struct capture *c, const struct file_look *f)
 		"be told");
 }
 
+static int add_seen(void *arg, const void *data, size_t size)
+{
+	return add_piece(arg, data, size);
+}
+
+static int view_queue(struct capture *c, const struct file_look *f, int fd, struct pipe_state *s)
+{
+	struct pipe_view v = { .add = add_seen, .arg = s };
+
+	if (!c->writer)
+		return 0;
+	if (pipe_view_read(c, fd, &v) < 0)
+		return refuse_to_open(c, f);
+	s->capacity = v.capacity;
+	s->packets = v.packets;
+	return capture_writer(c, f, s->n_pieces, s);
+}
+
 static int capture_queue(struct capture *c, const struct file_look *f, int fd, struct pipe_state *s)
 {
 	int capacity = fcntl(fd, F_GETPIPE_SZ), total = 0, err = 0;
@@ -233,7 +252,7 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 		return -errno;
 	s->capacity = (uint64_t)capacity;
 	if (total > 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY && must_not_open(c, s))
-		return refuse_to_open(c, f);
+		return view_queue(c, f, fd, s);
 	err = capture_writer(c, f, total > 0, s);
 	if (!err && total > 0 && c->writer)
 		err = copy_contents(fd, s, (size_t)total);
@@ -269,7 +288,7 @@ static int pipe_capture(struct capture *c, const struct file_look *f, void *stat
 	}
 	if (f->flags & O_PATH && own < 0) {
 		if (must_not_open(c, s))
-			return refuse_to_open(c, f);
+			return view_queue(c, f, fd, s);
 		own = reopen(fd, O_RDWR | O_NONBLOCK);
 		fd = own;
 	}

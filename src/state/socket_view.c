@@ -133,7 +133,7 @@ struct part {
 	uint64_t at, size;
 };
 
-static uint64_t page_memory(const struct socket_view *v, uint64_t page)
+uint64_t socket_view_page(const struct socket_view *v, uint64_t page)
 {
 	return v->page_offset + (page - v->vmemmap) / KERNEL_STRUCT_PAGE * KERNEL_PAGE;
 }
@@ -173,7 +173,7 @@ static int find_pages(struct socket_view *v, uint64_t shared, struct part *parts
 			err = get(v, at, "skb_frag", "offset", &offset);
 		if (page & 1)
 			return -ENOTSUP; /* memory of a device */
-		parts[(*n)++].at = page_memory(v, page) + offset;
+		parts[(*n)++].at = socket_view_page(v, page) + offset;
 	}
 	return err;
 }

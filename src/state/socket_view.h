@@ -56,3 +56,5 @@ int socket_view_queue(
 int socket_view_unsent(struct socket_view *v, uint64_t sock, struct socket_buffers *out);
 struct sock_extended_err socket_view_error_of(struct socket_view *v, const struct socket_buffer *b);
 void socket_buffers_free(struct socket_buffers *b);
+/* Where the kernel sees what is in a page (struct page). */
+uint64_t socket_view_page(const struct socket_view *v, uint64_t page);

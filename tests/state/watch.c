@@ -335,7 +335,9 @@ static int inotify_unread_use(struct maker_ctx *ctx)
 	return expect(fd, 1, IN_CREATE, "new");
 }
 
-/* A fifo of which only the writing end is left, with something in it. */
+/* A fifo of which only the writing end is left, with something in it. arg: 1 some of it was read, and more than a page is left; 2 in packets; 3 only O_PATH is left, and nothing. */
+static char much[3 * PAGE], seen[3 * PAGE];
+
 static int inotify_fifo_make(struct maker_ctx *ctx)
 {
 	int reader;
@@ -343,8 +345,17 @@ static int inotify_fifo_make(struct maker_ctx *ctx)
 	TRY(place_make(ctx));
 	CHECK(!mkfifo(there("fifo"), 0600));
 	reader = open(there("fifo"), O_RDONLY | O_NONBLOCK);
-	fd2 = open(there("fifo"), O_WRONLY);
-	SAME(write(fd2, "unread", 6), 6);
+	fd2 = open(there("fifo"), ctx->arg == 3 ? O_PATH : O_WRONLY);
+	CHECK(reader >= 0 && fd2 >= 0);
+	fill(much, sizeof(much), 4);
+	if (ctx->arg == 0)
+		SAME(write(fd2, "unread", 6), 6);
+	if (ctx->arg == 1) {
+		SAME(write(fd2, much, sizeof(much)), sizeof(much));
+		SAME(read(reader, seen, 100), 100);
+	}
+	if (ctx->arg == 2)
+		CHECK(!fcntl(fd2, F_SETFL, O_DIRECT) && write(fd2, "one", 3) == 3 && write(fd2, "packet", 6) == 6);
 	fd = inotify_init1(IN_NONBLOCK);
 	CHECK(!close(reader));
 	SAME(inotify_add_watch(fd, place, IN_ALL_EVENTS), 1);
@@ -353,7 +364,27 @@ static int inotify_fifo_make(struct maker_ctx *ctx)
 
 static int inotify_fifo_use(struct maker_ctx *ctx)
 {
-	return silent(fd);
+	int reader;
+
+	TRY(silent(fd));
+	reader = open(there("fifo"), O_RDONLY | O_NONBLOCK);
+	CHECK(reader >= 0);
+	if (ctx->arg == 0)
+		CHECK(read(reader, seen, sizeof(seen)) == 6 && !memcmp(seen, "unread", 6));
+	if (ctx->arg == 1) {
+		SAME(read(reader, seen, sizeof(seen)), sizeof(much) - 100);
+		CHECK(!memcmp(seen, much + 100, sizeof(much) - 100));
+	}
+	if (ctx->arg == 2) {
+		CHECK(read(reader, seen, sizeof(seen)) == 3 && !memcmp(seen, "one", 3));
+		CHECK(read(reader, seen, sizeof(seen)) == 6 && !memcmp(seen, "packet", 6));
+	}
+	if (ctx->arg == 3)
+		return read(reader, seen, sizeof(seen)) != 0;
+	SAME(read(reader, seen, sizeof(seen)), -1);
+	SAME(write(fd2, "x", 1), 1);
+	SAME(read(reader, seen, sizeof(seen)), 1);
+	return 0;
 }
 
 const struct maker makers_watch[] = {
@@ -368,8 +399,12 @@ const struct maker makers_watch[] = {
 	ROW("inotify-epoll", "an inotify instance in an epoll", inotify_epoll),
 	ROW("inotify-shared", "an inotify instance of two processes", inotify_shared),
 	ROW("inotify-empty", "an inotify instance without a watch", inotify_empty),
-	{ "inotify-fifo", "a watch over a fifo that has to be opened to be read", inotify_fifo_make, inotify_fifo_use,
-		MAKER_MUST_REFUSE | MAKER_RESTLESS, 0, "fifo that has to be opened" },
+	{ "inotify-fifo", "a watch over a fifo that nobody has open for reading", inotify_fifo_make, inotify_fifo_use,
+		MAKER_RESTLESS, 0 },
+	{ "inotify-fifo-much", "with several pages in it", inotify_fifo_make, inotify_fifo_use, MAKER_RESTLESS, 1 },
+	{ "inotify-fifo-packets", "with packets", inotify_fifo_make, inotify_fifo_use, MAKER_RESTLESS, 2 },
+	{ "inotify-fifo-path", "over one of which there is but O_PATH", inotify_fifo_make, inotify_fifo_use,
+		MAKER_RESTLESS, 3 },
 	{ "inotify-unread", "an inotify instance with events that nobody read", inotify_unread_make, inotify_unread_use,
 		MAKER_MUST_REFUSE, 0, "inotify.*nobody has read" },
 	{ 0 },
