@@ -22,7 +22,7 @@ struct ring {
 static int find_ring(struct kernel_peek *k, uint64_t pipe, struct ring *r)
 {
 	static const char type[] = "pipe_inode_info";
-	struct member_place last;
+	struct member_place last = { 0 };
 	int err = kernel_peek_member(k, pipe, type, "head", &r->head);
 
 	if (!err)
