@@ -285,7 +285,8 @@ int locks_attach_fetched(struct build *b)
 static int locks_arm(struct build *b, const void *state)
 {
 	const struct locks_state *s = state;
-	const struct descriptors_state *own = descriptors_of(b->restore, s->of);
+	const struct descriptors_state *own =
+		descriptors_of(b->restore, descriptors_owner(b->restore, s->of)); /* it may use another's table */
 
 	for (size_t i = 0; i < s->n; i++) {
 		const struct lock *l = &s->list[i];
