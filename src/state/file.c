@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <xxhash.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -43,6 +44,20 @@ const struct component *backing_component(const struct file_look *f)
 	return NULL;
 }
 
+/*
+ * A file that has a name is opened by it again, and by each of its names that was used: another mount's has other rights, and leads to
+ * other mounts below. Of a file without one there is one copy.
+ */
+static uint64_t name_key(const struct component *k, const struct file_look *f)
+{
+	static const char deleted[] = " (deleted)";
+	size_t n = f->link ? strlen(f->link) : 0, cut = sizeof(deleted) - 1;
+
+	if (k != &component_regular || !f->nlink || (n > cut && !strcmp(f->link + n - cut, deleted)))
+		return 1;
+	return XXH3_64bits(f->link, n);
+}
+
 object_id backing_id(struct capture *c, const struct file_look *f)
 {
 	const struct component *k = backing_component(f);
@@ -51,7 +66,7 @@ object_id backing_id(struct capture *c, const struct file_look *f)
 		return 0;
 	if (k->by_description)
 		return identity_of(c->identities, k->kind.name, f->file, 0, 0, NULL);
-	return identity_of(c->identities, k->kind.name, f->dev, f->ino, 1, NULL);
+	return identity_of(c->identities, k->kind.name, f->dev, f->ino, name_key(k, f), NULL);
 }
 
 int file_statfs(const struct file_look *f, struct statfs *out)

@@ -115,6 +115,41 @@ static int symlink_path_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Two names of one file, each opened: neither is shown, and reached, by the other's. */
+
+static int names_make(struct maker_ctx *ctx)
+{
+	char other[sizeof(ctx->dir) + 8];
+
+	fd = make_file(ctx, "data", 10, O_RDONLY);
+	CHECK(fd >= 0);
+	snprintf(other, sizeof(other), "%s/other", ctx->dir);
+	CHECK(!link(in_dir(ctx, "data"), other));
+	fd2 = open(other, O_RDWR);
+	CHECK(fd2 >= 0);
+	return 0;
+}
+
+static int is_named(int which, const char *name)
+{
+	char link[32], path[300] = "";
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", which);
+	CHECK(readlink(link, path, sizeof(path) - 1) > 0 && strrchr(path, '/'));
+	CHECK(!strcmp(strrchr(path, '/') + 1, name));
+	return 0;
+}
+
+static int names_use(struct maker_ctx *ctx)
+{
+	TRY(is_named(fd, "data"));
+	TRY(is_named(fd2, "other"));
+	SAME(pwrite(fd2, "new", 3, 0), 3);
+	SAME(pread(fd, buf, 3, 0), 3);
+	CHECK(!memcmp(buf, "new", 3));
+	return 0;
+}
+
 /* A directory read half way: each name comes once, whatever the order. */
 
 static char seen[200];
@@ -362,6 +397,7 @@ const struct maker makers_file[] = {
 	ROW("many", "five hundred descriptors", many),
 	ROW("shared-many", "many open files of three processes, each with another part", shared_many),
 	ROW("devices", "null, zero, full, random, urandom", devices),
+	ROW("names", "two names of one file", names),
 	{ "proc", "a file and a directory of /proc/self", proc_make, proc_use },
 	{ 0 },
 };
