@@ -474,6 +474,47 @@ static int lease_waited_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Set by a child that shares its parent's descriptors. */
+static int lease_table_kid(struct maker_ctx *ctx)
+{
+	CHECK(signal(SIGIO, tell) != SIG_ERR);
+	NEED(!fcntl(fd, F_SETLEASE, F_WRLCK));
+	TRY(breaks(0));
+	CHECK(UNTIL(told == 1));
+	return 0;
+}
+
+static int lease_table_kid_use(struct maker_ctx *ctx)
+{
+	SAME(told, 1);
+	SAME(fcntl(fd, F_GETLEASE), F_UNLCK);
+	SAME(fcntl(fd, F_GETOWN), getpid());
+	TRY(breaks(0));
+	SAME(told, 1);
+	return fcntl(fd, F_SETLEASE, F_UNLCK);
+}
+
+static int lease_table_make(struct maker_ctx *ctx)
+{
+	snprintf(leased, sizeof(leased), "%s", in_dir(ctx, "locked"));
+	fd = open(leased, O_CREAT | O_RDWR, 0644);
+	CHECK(fd >= 0);
+	shared(ctx);
+	kid = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_FILES, 0, 0, 0, 0);
+	CHECK(kid >= 0);
+	if (!kid)
+		kid_live(ctx, lease_table_kid, lease_table_kid_use);
+	ctx->kids[ctx->n_kids++] = kid;
+	return kid_up(ctx, 0, kid);
+}
+
+static int lease_table_use(struct maker_ctx *ctx)
+{
+	TRY(kids_finish(ctx));
+	SAME(fcntl(fd, F_GETLEASE), F_UNLCK);
+	return close(fd);
+}
+
 /* Nobody is told. */
 static int lease_nobody_make(struct maker_ctx *ctx)
 {
@@ -536,6 +577,8 @@ const struct maker makers_lock[] = {
 		O_RDONLY | 16 },
 	{ "lease-breaking-down", "one for writing, that is to be one for reading", lease_breaking_make,
 		lease_breaking_use, 0, O_RDONLY | 16 | 32 },
+	{ "lease-breaking-table", "of a child that shares its parent's descriptors", lease_table_make,
+		lease_table_use },
 	{ "lease-waited", "and who breaks it sleeps", lease_waited_make, lease_waited_use, MAKER_NO_STOP },
 	{ 0 },
 };
