@@ -195,7 +195,9 @@ static void first_process(const struct run_options *o, int go_fd, int failure_fd
 	if (read(go_fd, &go, 1) != 1)
 		_exit(126); /* spore run has died */
 	set_streams(o);
-	r = container_setup(&o->entry.spec, &what);
+	r = container_enter_time(&o->entry.spec, &what);
+	if (r == 0)
+		r = container_setup(&o->entry.spec, &what);
 	if (r < 0)
 		give_up(failure_fd, -r, what);
 	setsid();
@@ -228,7 +230,6 @@ static int prepare(struct run_options *o, struct problems *ps)
 {
 	struct container_spec *spec = &o->entry.spec;
 	struct container_entry other = { 0 };
-	int r;
 
 	if (!o->entry.name[0])
 		choose_name(o->entry.name, sizeof(o->entry.name));
@@ -240,8 +241,7 @@ static int prepare(struct run_options *o, struct problems *ps)
 	if (spec->init && container_init_path(o->init_path, sizeof(o->init_path)) < 0)
 		return failed(ps, BLAME(.object = "spore-init", .remedy = "install it beside spore, or use --no-init"),
 			-ENOENT, "not found");
-	r = container_make_cgroup(spec, ps);
-	return r < 0 ? r : container_enter_time(spec, ps);
+	return container_make_cgroup(spec, ps);
 }
 
 static pid_t start(struct run_options *o, int go_fd, int failure_fd, int *pidfd, struct problems *ps)

@@ -28,11 +28,8 @@ struct container_spec {
 
 void container_spec_free(struct container_spec *spec);
 
-/* CLONE_NEW* for clone3 of the first process, as the spec says. CLONE_NEWTIME is not among them: see
- * container_enter_time. */
+/* CLONE_NEW* for clone3 of the first process, as the spec says. CLONE_NEWTIME is not among them, but container_enter_time's. */
 uint64_t container_clone_flags(const struct container_spec *spec);
-/* Unshares the time namespace for the calling thread's children and sets its offsets. */
-int container_enter_time(const struct container_spec *spec, struct problems *ps);
 /* Makes the cgroup /spore/NAME (or finds it empty); fills spec->cgroup. Without cgroup v2, or without
  * permission, leaves it NULL and returns 0. */
 int container_make_cgroup(struct container_spec *spec, struct problems *ps);
@@ -47,6 +44,9 @@ int container_init_path(char *out, size_t size);
  * negative errno with *what set to a literal that names the step.
  */
 int container_setup(const struct container_spec *spec, const char **what);
+
+/* Before container_setup, in the same way: its clocks. */
+int container_enter_time(const struct container_spec *spec, const char **what);
 
 /* In a new network namespace, as container_setup does. */
 int container_raise_loopback(void);

@@ -84,7 +84,9 @@ static void child_main(const struct first *f, struct report *report)
 
 	reset_signals();
 	syscall(SYS_personality, f->personality);
-	r = enter_container(f, &what);
+	r = container_enter_time(f->clocks, &what);
+	if (r == 0)
+		r = enter_container(f, &what);
 	if (r == 0) {
 		what = "descriptors";
 		r = place_descriptors(f);

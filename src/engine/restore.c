@@ -105,18 +105,14 @@ static void describe_container(struct restored *t)
 }
 
 /* The tree's clocks go on from where they were: a time namespace makes up for what has passed, or not yet passed, here. */
-static int enter_namespaces(struct restored *t)
+static int prepare_container(struct restored *t)
 {
 	struct container_spec *spec = &t->container;
-	int r;
 
 	spec->pids_only = t->plan.move.moves;
 	spec->monotonic_offset_ns = (int64_t)t->tree->monotonic_ns - now_ns(CLOCK_MONOTONIC);
 	spec->boottime_offset_ns = (int64_t)t->tree->boottime_ns - now_ns(CLOCK_BOOTTIME);
-	r = t->tree->container ? container_make_cgroup(spec, t->r.ps) : 0;
-	if (r == 0)
-		r = container_enter_time(spec, t->r.ps);
-	return r;
+	return t->tree->container ? container_make_cgroup(spec, t->r.ps) : 0;
 }
 
 /* --- the first process --- */
@@ -167,6 +163,7 @@ static int start_first(struct restored *t)
 	f.personality = memory_personality(plan_memory(&t->plan, r->processes[0]));
 	f.keeper_fd = t->keeper_fd;
 	f.seed_fd = t->seed_fd;
+	f.clocks = &t->container;
 	f.new_pid_namespace = t->tree->own_pid_namespace;
 	f.container = t->tree->container || t->plan.move.moves ? &t->container : NULL;
 	if (t->plan.move.moves) {
@@ -299,7 +296,7 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 
 	engine_phase(events, "births");
 	verify_start(&verifying);
-	error = enter_namespaces(t);
+	error = prepare_container(t);
 	if (error == 0)
 		error = watchdog_start(&t->watchdog, r->area.own);
 	close_fd(&r->root_fd);
