@@ -163,9 +163,44 @@ static void add_range(const struct proc *p, const struct mapping *m, const struc
 		c->sum += sum_memory(p, mem, r->start, r->end, c);
 }
 
+#define RANGES 512
+
+/* Before Linux 6.7, from the entries of /proc/PID/pagemap themselves. What is not there must not be read: that would bring it there. */
+static int scan_entries(int pagemap, struct page_scan *scan, struct page_range *ranges)
+{
+	uint64_t entries[RANGES], pages = (scan->end - scan->start) / PAGE, n = pages < RANGES ? pages : RANGES;
+	int found = 0;
+
+	if (pread(pagemap, entries, n * 8, (off_t)(scan->start / PAGE * 8)) != (ssize_t)(n * 8))
+		return -1;
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t at = scan->start + i * PAGE, present = entries[i] >> 62; /* in memory, or in swap */
+		uint64_t categories = IS_PRESENT | (entries[i] >> 61 & 1 ? IS_FILE : 0);
+
+		if (present && found && ranges[found - 1].end == at && ranges[found - 1].categories == categories)
+			ranges[found - 1].end += PAGE;
+		else if (present)
+			ranges[found++] = (struct page_range){ at, at + PAGE, categories };
+	}
+	scan->walk_end = scan->start + n * PAGE;
+	return found;
+}
+
+static int scan_pages(int pagemap, struct page_scan *scan, struct page_range *ranges)
+{
+	int n = ioctl(pagemap, PAGEMAP_SCAN_, scan);
+
+	if (n < 0 && errno == EINVAL && scan->returned & IS_GUARD) { /* Linux 6.15 */
+		scan->anyof &= ~(uint64_t)IS_GUARD;
+		scan->returned &= ~(uint64_t)IS_GUARD;
+		n = ioctl(pagemap, PAGEMAP_SCAN_, scan);
+	}
+	return n < 0 && errno == ENOTTY ? scan_entries(pagemap, scan, ranges) : n;
+}
+
 static bool own_pages(const struct proc *p, const struct mapping *m, int mem, int file, struct contents *c)
 {
-	struct page_range ranges[512];
+	struct page_range ranges[RANGES];
 	struct page_scan scan = { .size = sizeof(scan),
 		.start = m->start,
 		.end = m->end,
@@ -179,14 +214,12 @@ static bool own_pages(const struct proc *p, const struct mapping *m, int mem, in
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", live_tid(p));
 	pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	while (scan.start < m->end) {
-		int n = ioctl(pagemap, PAGEMAP_SCAN_, &scan);
+		int n = scan_pages(pagemap, &scan, ranges);
 
 		if (n < 0)
 			return false;
 		for (int i = 0; i < n; i++)
 			add_range(p, m, &ranges[i], mem, file, c);
-		if (n < (int)ARRAY_SIZE(ranges))
-			return true;
 		scan.start = scan.walk_end;
 	}
 	return true;

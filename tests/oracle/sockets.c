@@ -61,7 +61,7 @@ static void name_fact(
 
 static void option_fact(struct oracle *o, const char *prefix, int dup, int level, int option)
 {
-	unsigned char value[256];
+	unsigned char value[256] = { 0 }; /* of some the kernel reads a question there */
 	socklen_t len = sizeof(value);
 	char key[40], hex[2 * sizeof(value) + 1] = "";
 
