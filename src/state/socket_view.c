@@ -151,26 +151,42 @@ static int read_part(struct socket_view *v, const struct part *p, uint8_t *to)
 	return err;
 }
 
-/* What of it lies in pages of their own: an array of struct skb_frag, of a page's address and two numbers of 4 bytes. */
+/* What tells of a page where a buffer's data lie: its address and two numbers of 4 bytes. */
+static const struct page_kind {
+	const char *type, *size, *offset;
+} page_kinds[] = {
+	{ "skb_frag", "len", "offset" },
+	{ "bio_vec", "bv_len", "bv_offset" }, /* before Linux 6.9 */
+};
+
+static const struct page_kind *page_kind_of(struct socket_view *v)
+{
+	uint64_t at;
+
+	return &page_kinds[offset_of(v, page_kinds[0].type, page_kinds[0].size, &at) < 0];
+}
+
+/* What of it lies in pages of their own. */
 static int find_pages(struct socket_view *v, uint64_t shared, struct part *parts, size_t *n)
 {
 	uint64_t page = 0, count = 0, at = 0, at_size = 0, at_offset = 0, offset = 0;
+	const struct page_kind *k = page_kind_of(v);
 	int err = get(v, shared, "skb_shared_info", "nr_frags", &count);
 
 	if (!err)
 		err = kernel_peek_address(v->kernel, shared, "skb_shared_info", "frags", &at);
 	if (!err)
-		err = offset_of(v, "skb_frag", "len", &at_size);
+		err = offset_of(v, k->type, k->size, &at_size);
 	if (!err)
-		err = offset_of(v, "skb_frag", "offset", &at_offset);
+		err = offset_of(v, k->type, k->offset, &at_offset);
 	if (err || count + *n > MOST_PARTS)
 		return err ? err : -ENOTSUP;
 	for (uint64_t i = 0; i < count && !err; i++, at += MAX(at_size, at_offset) + sizeof(uint32_t)) {
 		err = kernel_peek_bytes(v->kernel, at, &page, sizeof(page));
 		if (!err)
-			err = get(v, at, "skb_frag", "len", &parts[*n].size);
+			err = get(v, at, k->type, k->size, &parts[*n].size);
 		if (!err)
-			err = get(v, at, "skb_frag", "offset", &offset);
+			err = get(v, at, k->type, k->offset, &offset);
 		if (page & 1)
 			return -ENOTSUP; /* memory of a device */
 		parts[(*n)++].at = socket_view_page(v, page) + offset;
