@@ -110,6 +110,13 @@ static int link_to(int program, uint32_t interface, uint32_t where)
 	return bpf(BPF_LINK_CREATE, &attr);
 }
 
+bool redirect_is_possible(void)
+{
+	union bpf_attr attr = { .query = { .target_fd = LOOPBACK, .attach_type = TCX_INGRESS } };
+
+	return bpf(BPF_PROG_QUERY, &attr) != -EINVAL;
+}
+
 int redirect_open(struct redirect *r, uint32_t mark)
 {
 	union bpf_attr map = {

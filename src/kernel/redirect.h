@@ -24,6 +24,8 @@ struct redirect {
 		-1, -1, -1, -1, -1, 0                                                                                  \
 	}
 
+/* Does this kernel let a program see what comes in (6.6)? */
+bool redirect_is_possible(void);
 /* Both in the network namespace of the interfaces. 0 or negative errno. */
 int redirect_open(struct redirect *r, uint32_t mark);
 /* What the frame is that is sent next. */

@@ -22,6 +22,7 @@
 
 /* By number: the kernel's headers and the C library's exclude each other. */
 enum {
+	OPTION_ROUTER_ALERT4 = 5,  /* IP_ROUTER_ALERT */
 	OPTION_ROUTER_ALERT6 = 22, /* IPV6_ROUTER_ALERT */
 	OPTION_MTU6 = 24,	   /* IPV6_MTU */
 	OPTION_JOIN_ANYCAST = 27,  /* IPV6_JOIN_ANYCAST */
@@ -158,17 +159,40 @@ static int capture_alert6(struct capture *c, const struct file_look *f, int fd, 
 		       : 0;
 }
 
+/* An older kernel does not tell it by getsockopt. What is on for a moment hands a packet on only if that comes by in it. In a child, as above. */
+static int probe_alert4(void *arg)
+{
+	struct probing *p = arg;
+
+	p->other = set(p->fd, IPPROTO_IP, OPTION_ROUTER_ALERT4, 1) == -EADDRINUSE;
+	return p->other ? 0 : set(p->fd, IPPROTO_IP, OPTION_ROUTER_ALERT4, 0);
+}
+
+static int capture_alert4(struct capture *c, const struct file_look *f, int fd, struct inet_state *s)
+{
+	struct probing p = { .fd = fd };
+	int err = s->ip.router_alert == OPTION_ABSENT ? call_in_child(probe_alert4, &p) : -EINVAL;
+
+	if (err == -EINVAL) /* told already, or none that may */
+		return 0;
+	if (err < 0)
+		return refused(c->ps, BLAME_FILE(f), "it cannot be told whether IP_ROUTER_ALERT is set");
+	s->ip.router_alert = p.other;
+	return 0;
+}
+
 /* Only raw sockets may, and of these some. */
 static int capture_router(struct capture *c, const struct file_look *f, int fd, struct inet_state *s)
 {
+	int err = 0;
+
 	if (s->type != SOCK_RAW)
 		return 0;
 	if (s->family == AF_INET6 && s->protocol == IPPROTO_RAW)
 		return capture_alert6(c, f, fd, &s->hidden);
-	return (s->family == AF_INET && s->protocol == IPPROTO_IGMP) ||
-			       (s->family == AF_INET6 && s->protocol == IPPROTO_ICMPV6)
-		       ? check_routing(c, f, s)
-		       : 0;
+	if ((s->family == AF_INET && s->protocol == IPPROTO_IGMP) || (s->family == AF_INET6 && s->protocol == IPPROTO_ICMPV6))
+		err = check_routing(c, f, s);
+	return err || s->family == AF_INET6 ? err : capture_alert4(c, f, fd, s);
 }
 
 /* --- anycast --- */

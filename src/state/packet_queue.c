@@ -174,6 +174,8 @@ int packet_queue_capture(struct capture *c, const struct file_look *f, int fd, i
 		why = "by an interface that is gone";
 	else if (err)
 		why = "and that this kernel does not let be read (CAP_BPF, CAP_PERFMON, CONFIG_DEBUG_INFO_BTF)";
+	else if (!why && q->n && !redirect_is_possible())
+		why = "and that this kernel does not let be put back (Linux 6.6 and later do)";
 	return why ? refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read them"),
 			     "frames that have come and were not read, %s", why)
 		   : 0;

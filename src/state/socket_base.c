@@ -140,12 +140,12 @@ int socket_hear_marked(int fd)
 	return attach(fd, marked, ARRAY_SIZE(marked));
 }
 
-int socket_hear_only(int fd, const uint8_t *data, size_t size)
+static int hear_same(int fd, const uint8_t *data, size_t size, size_t compared)
 {
 	struct sock_filter same[3 * (COMPARED + 1) + 1];
 	unsigned short n = 0;
 
-	for (uint32_t i = 0; i <= MIN(size / sizeof(uint32_t), (size_t)COMPARED); i++) {
+	for (uint32_t i = 0; i <= MIN(size / sizeof(uint32_t), compared); i++) {
 		const uint8_t *at = data + (i ? (i - 1) * sizeof(uint32_t) : 0);
 		uint32_t value = i ? (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3]
 				   : (uint32_t)size;
@@ -157,6 +157,17 @@ int socket_hear_only(int fd, const uint8_t *data, size_t size)
 	}
 	same[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
 	return attach(fd, same, n);
+}
+
+/* A long filter needs more than a socket may have of the kernel's memory (net.core.optmem_max) before Linux 6.7. */
+int socket_hear_only(int fd, const uint8_t *data, size_t size)
+{
+	size_t compared = COMPARED;
+	int err = hear_same(fd, data, size, compared);
+
+	while (err == -ENOMEM && (compared /= 2))
+		err = hear_same(fd, data, size, compared);
+	return err;
 }
 
 unsigned int socket_queued(int fd)

@@ -172,6 +172,9 @@ static int read_queue(struct capture *c, struct socket_look *s)
 		return refused(c->ps, BLAME_FILE(f), "an error (SO_ERROR) is to be told before what is in its queue");
 	if (err)
 		return failed(c->ps, BLAME_FILE(f), err, "its queue cannot be read: %s", strerror(-err));
+	if (s->type == SOCK_STREAM && unix_hides_mark(c, &s->hidden, &s->queue))
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read on"),
+			"where the mark of an out-of-band byte stands that was taken cannot be told");
 	s->ends_at_mark = s->type == SOCK_STREAM && unix_ends_at_mark(c, &s->hidden);
 	if (s->type != SOCK_STREAM && unix_add_empty(c, &s->hidden, &s->queue) < 0)
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read it"),

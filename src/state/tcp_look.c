@@ -8,17 +8,27 @@
 #include <sys/ioctl.h>
 
 #include "base/cleanup.h"
+#include "kernel/peek.h"
 
 #define REST_TRIES 3
 
-static int read_info(int fd, struct tcp_look *t)
+/* Before Linux 6.2 no call tells it. */
+static uint32_t untold_rcv_wnd(struct capture *c, const struct socket_hidden *h)
+{
+	uint64_t window = 0;
+	bool known = h->known && kernel_peek_member(c->kernel, h->sock, "tcp_sock", "rcv_wnd", &window) == 0;
+
+	return known ? (uint32_t)window : 65535;
+}
+
+static int read_info(struct capture *c, const struct socket_hidden *h, int fd, struct tcp_look *t)
 {
 	socklen_t size = sizeof(t->info) + sizeof(t->info_rcv_wnd);
 
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t->info, &size) < 0)
 		return -errno;
 	if (size < sizeof(t->info) + sizeof(t->info_rcv_wnd))
-		t->info_rcv_wnd = 65535; /* a kernel that does not tell */
+		t->info_rcv_wnd = untold_rcv_wnd(c, h);
 	if (ioctl(fd, SIOCOUTQ, &t->unacked) < 0)
 		t->unacked = 0; /* it listens */
 	t->snd_wnd = t->info.tcpi_snd_wnd;
@@ -45,7 +55,7 @@ static int look_at(struct capture *c, struct socket_look *s)
 	size = sizeof(t->peer);
 	if (getpeername(fd, &t->peer.any, &size) < 0)
 		t->peer = (union inet_sockaddr){ 0 };
-	return read_info(fd, t);
+	return read_info(c, &s->hidden, fd, t);
 }
 
 static bool is_connected(const struct tcp_look *t)
@@ -102,7 +112,7 @@ static int read_rest_once(struct capture *c, struct socket_look *s, int fd)
 	if (!err)
 		err = tcp_orphan_pass_over(&t->rest, next);
 	if (!err)
-		err = read_info(fd, t);
+		err = read_info(c, &s->hidden, fd, t);
 	t->rcv_wnd = window;
 	return err ? err : tcp_fin_received(t) && t->rest.data.size ? -EAGAIN : 0;
 }
@@ -122,7 +132,7 @@ static int read_rest(struct capture *c, struct socket_look *s, int fd)
 	tcp_orphan_free(&s->tcp->rest);
 	err = tcp_draw(c->tree->root_pid, fd, s->tcp);
 	if (!err)
-		err = read_info(fd, s->tcp);
+		err = read_info(c, &s->hidden, fd, s->tcp);
 	if (!err && tcp_fin_received(s->tcp))
 		changed(c->ps, BLAME_FILE(s->description->look),
 			"what its peer, which has been closed, had still to send has come to it at once");

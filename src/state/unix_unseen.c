@@ -76,30 +76,76 @@ int unix_read_behind_error(struct capture *c, const struct socket_hidden *h, str
 	return h->known ? unix_own_read(c, h->sock, false, q) : -ENODATA;
 }
 
-/* How many bytes are to be read before that buffer. */
-static int bytes_before(struct capture *c, uint64_t sock, uint64_t buffer, uint64_t *bytes)
+/* How many bytes a buffer had, and how many of them were not read yet. */
+static int bytes_of(struct capture *c, uint64_t at, uint64_t *length, uint64_t *left)
 {
-	uint64_t queue = 0, at = 0, cb = 0, length = 0, offset = 0;
+	uint64_t cb = 0, offset = 0;
 	uint32_t consumed = 0;
 	int err = kernel_peek_address(c->kernel, 0, "unix_skb_parms", "consumed", &offset);
 
 	if (!err)
-		err = kernel_peek_address(c->kernel, sock, "sock", "sk_receive_queue", &queue);
+		err = kernel_peek_member(c->kernel, at, "sk_buff", "len", length);
 	if (!err)
-		err = kernel_peek_member(c->kernel, queue, "sk_buff_head", "next", &at);
+		err = kernel_peek_address(c->kernel, at, "sk_buff", "cb", &cb);
+	if (!err)
+		err = kernel_peek_bytes(c->kernel, cb + offset, &consumed, sizeof(consumed));
+	*left = *length - consumed;
+	return err;
+}
+
+/* The buffer behind that one; 0: the first; at the end, the queue itself. */
+static int next_buffer(struct capture *c, uint64_t sock, uint64_t *queue, uint64_t *at)
+{
+	int err = kernel_peek_address(c->kernel, sock, "sock", "sk_receive_queue", queue);
+
+	if (err)
+		return err;
+	return *at ? kernel_peek_member(c->kernel, *at, "sk_buff", "next", at)
+		   : kernel_peek_member(c->kernel, *queue, "sk_buff_head", "next", at);
+}
+
+/* How many bytes are to be read before that buffer. */
+static int bytes_before(struct capture *c, uint64_t sock, uint64_t buffer, uint64_t *bytes)
+{
+	uint64_t queue = 0, at = 0, length, left = 0;
+	int err = next_buffer(c, sock, &queue, &at);
+
 	while (!err && at != buffer) {
 		if (at == queue)
 			return -EAGAIN;
-		err = kernel_peek_member(c->kernel, at, "sk_buff", "len", &length);
+		err = bytes_of(c, at, &length, &left);
+		*bytes += left;
 		if (!err)
-			err = kernel_peek_address(c->kernel, at, "sk_buff", "cb", &cb);
-		if (!err)
-			err = kernel_peek_bytes(c->kernel, cb + offset, &consumed, sizeof(consumed));
-		*bytes += length - consumed;
-		if (!err)
-			err = kernel_peek_member(c->kernel, at, "sk_buff", "next", &at);
+			err = next_buffer(c, sock, &queue, &at);
 	}
 	return err;
+}
+
+/* Does a message begin there, or is all before? */
+static bool is_between_messages(const struct socket_queue *q, uint64_t bytes)
+{
+	for (size_t i = 0; i < q->n && bytes; i++) {
+		if (q->list[i].size > bytes)
+			return false;
+		bytes -= q->list[i].size;
+	}
+	return true;
+}
+
+bool unix_hides_mark(struct capture *c, const struct socket_hidden *h, const struct socket_queue *q)
+{
+	uint64_t queue = 0, at = 0, length = 0, left = 0, before = 0;
+	int err = h->known && h->queued > 2 ? next_buffer(c, h->sock, &queue, &at) : -EOPNOTSUPP;
+
+	while (!err && at != queue) {
+		err = bytes_of(c, at, &length, &left);
+		if (!err && length && !left && !is_between_messages(q, before))
+			return true;
+		before += left;
+		if (!err)
+			err = next_buffer(c, h->sock, &queue, &at);
+	}
+	return false;
 }
 
 int unix_place_mark(struct capture *c, const struct socket_hidden *h, struct socket_queue *q)
