@@ -53,6 +53,7 @@ static const struct {
 struct flags_seen {
 	uint64_t area;
 	uint32_t refused;
+	bool nameless; /* "??": one that this kernel has no name for */
 };
 
 static struct flags_seen parse_flags(const char *line)
@@ -66,7 +67,11 @@ static struct flags_seen parse_flags(const char *line)
 		for (size_t i = 0; i < ARRAY_SIZE(refused_flags); i++)
 			if (refused_flags[i].name[0] == f[0] && refused_flags[i].name[1] == f[1])
 				seen.refused |= 1u << i;
+		seen.nameless |= f[0] == '?';
 	}
+	/* "lf" is a recent name. */
+	if (seen.area & AREA_LOCKED && seen.nameless)
+		seen.area |= AREA_ONFAULT;
 	return seen;
 }
 
