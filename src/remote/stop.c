@@ -132,7 +132,7 @@ static int read_rseq(struct stop *s)
 static void read_sud(struct stop *s)
 {
 	if (ptrace(SPORE_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, s->tid, sizeof(s->sud), &s->sud) < 0)
-		memset(&s->sud, 0, sizeof(s->sud));
+		memset(&s->sud, 0, sizeof(s->sud)), s->sud_untold = true;
 }
 
 int stop_read(struct stop *s)

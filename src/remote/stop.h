@@ -40,6 +40,7 @@ struct stop {
 	struct sud_config {
 		uint64_t mode, selector, offset, len;
 	} sud;	      /* syscall user dispatch */
+	bool sud_untold; /* the kernel does not tell of it (before 6.4) */
 	bool sud_off; /* off while the task runs calls of ours, back when let go: it would be lost if spore died in between */
 	bool called_back; /* a STOP_RUNNING task was told to stop already */
 	bool regs_dirty;  /* the task has run something else since: mask and rseq_cs must be put back too */

@@ -53,6 +53,7 @@
 	X(cgroup)                                                                                                      \
 	X(namespace_settings)                                                                                          \
 	X(tracer)                                                                                                      \
+	X(dispatch)                                                                                                    \
 	X(landlock)                                                                                                    \
 	X(security_label)                                                                                              \
 	X(ipc_limits) /* before what they limit */                                                                     \
