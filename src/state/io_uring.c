@@ -276,7 +276,7 @@ static void look_at_ring(struct ring *g, bool stopped)
 	look_at_registered(g);
 	look_at_settings(g);
 	if (g->error)
-		refused(g->c->ps, BLAME_FILE(g->f, .remedy = KERNEL_VIEW_REMEDY),
+		refused(g->c->ps, BLAME_FILE(g->f, .remedy = ring_remedy(g)),
 			"it cannot be told what an io_uring holds: %s", strerror(-g->error));
 }
 

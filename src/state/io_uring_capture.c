@@ -358,7 +358,7 @@ int io_uring_capture(struct capture *c, const struct file_look *f, void *state)
 		return 0;
 	g.error = fd < 0 ? fd : kernel_peek_file(c->kernel, fd, &file, &g.at);
 	r = g.error ? g.error : capture_ring(&g, fd, state);
-	return r < 0 && r != -ENOTSUP ? refused(c->ps, BLAME_FILE(g.f, .remedy = KERNEL_VIEW_REMEDY),
+	return r < 0 && r != -ENOTSUP ? refused(c->ps, BLAME_FILE(g.f, .remedy = ring_remedy(&g)),
 						"it cannot be told what an io_uring holds: %s", strerror(-r))
 				      : r;
 }

@@ -30,6 +30,8 @@ uint64_t ring_entry(struct ring *g, uint64_t xarray, uint64_t index);
 
 uint64_t ring_entries_end(struct ring *g, uint64_t xarray); /* every index is below */
 
+/* Where it cannot be looked at. */
+const char *ring_remedy(const struct ring *g);
 int ring_refuse(struct ring *g, const char *remedy, const char *what);
 int ring_of(struct capture *c, const struct file_look *f, struct ring *g);
 /* What has it open; NULL: nothing in the tree. */
