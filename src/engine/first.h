@@ -9,7 +9,7 @@
 struct first {
 	struct restore *restore;
 	const struct container_spec
-		*container; /* NULL: the host's namespaces, but for that of the pids if that is new */
+		*container;		     /* NULL: the host's namespaces, but for that of the pids if that is new */
 	const struct container_spec *clocks; /* of its time namespace */
 	bool new_pid_namespace;
 	struct moving *moving; /* not NULL: it is spore-init, whose descendant the root is */

@@ -39,7 +39,7 @@ struct stop {
 	uint64_t rseq_cs; /* struct rseq.rseq_cs at the stop; poked back before the task goes on */
 	struct sud_config {
 		uint64_t mode, selector, offset, len;
-	} sud;	      /* syscall user dispatch */
+	} sud;		 /* syscall user dispatch */
 	bool sud_untold; /* the kernel does not tell of it (before 6.4) */
 	bool sud_off; /* off while the task runs calls of ours, back when let go: it would be lost if spore died in between */
 	bool called_back; /* a STOP_RUNNING task was told to stop already */

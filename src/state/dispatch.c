@@ -62,7 +62,8 @@ static int dispatch_look(struct capture *c)
 	err = look_at_threads(c, &any);
 	if (err || any)
 		refused(c->ps, BLAME_PROCESS(c->process, .object = "system calls", .remedy = "use Linux 6.4 or newer"),
-			any ? "a thread has them diverted (PR_SET_SYSCALL_USER_DISPATCH), and this kernel does not tell how"
+			any ? "a thread has them diverted (PR_SET_SYSCALL_USER_DISPATCH), and this kernel does not "
+			      "tell how"
 			    : "it cannot be told whether they are diverted (PR_SET_SYSCALL_USER_DISPATCH)");
 	return 0;
 }

@@ -190,7 +190,8 @@ static int capture_router(struct capture *c, const struct file_look *f, int fd, 
 		return 0;
 	if (s->family == AF_INET6 && s->protocol == IPPROTO_RAW)
 		return capture_alert6(c, f, fd, &s->hidden);
-	if ((s->family == AF_INET && s->protocol == IPPROTO_IGMP) || (s->family == AF_INET6 && s->protocol == IPPROTO_ICMPV6))
+	if ((s->family == AF_INET && s->protocol == IPPROTO_IGMP) ||
+		(s->family == AF_INET6 && s->protocol == IPPROTO_ICMPV6))
 		err = check_routing(c, f, s);
 	return err || s->family == AF_INET6 ? err : capture_alert4(c, f, fd, s);
 }

@@ -87,7 +87,8 @@ uint64_t ring_entries_end(struct ring *g, uint64_t xarray)
 
 const char *ring_remedy(const struct ring *g)
 {
-	return kernel_peek_ready(g->k) < 0 ? KERNEL_VIEW_REMEDY : "use a kernel that lays it out as Linux 6.16 to 6.18 do";
+	return kernel_peek_ready(g->k) < 0 ? KERNEL_VIEW_REMEDY
+					   : "use a kernel that lays it out as Linux 6.16 to 6.18 do";
 }
 
 int ring_refuse(struct ring *g, const char *remedy, const char *what)

@@ -139,7 +139,8 @@ const char *options_write(int fd, const struct socket_option *rows, size_t n, co
 		now = read_one(fd, &rows[i]);
 		if (now == wanted || (now == OPTION_ABSENT && !wanted))
 			continue;
-		if (write_one(fd, &rows[i], wanted) < 0 && now != OPTION_ABSENT) /* some a kernel can set, but not tell */
+		if (write_one(fd, &rows[i], wanted) < 0 &&
+			now != OPTION_ABSENT) /* some a kernel can set, but not tell */
 			return rows[i].doc;
 	}
 	return NULL;

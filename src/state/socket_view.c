@@ -155,8 +155,7 @@ static int read_part(struct socket_view *v, const struct part *p, uint8_t *to)
 static const struct page_kind {
 	const char *type, *size, *offset;
 } page_kinds[] = {
-	{ "skb_frag", "len", "offset" },
-	{ "bio_vec", "bv_len", "bv_offset" }, /* before Linux 6.9 */
+	{ "skb_frag", "len", "offset" }, { "bio_vec", "bv_len", "bv_offset" }, /* before Linux 6.9 */
 };
 
 static const struct page_kind *page_kind_of(struct socket_view *v)
