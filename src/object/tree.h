@@ -109,5 +109,11 @@ struct process *tree_find(const struct tree *t, pid_t pid); /* by pid */
 struct process *tree_find_vpid(const struct tree *t, pid_t vpid);
 struct thread *tree_find_tid(const struct tree *t, pid_t tid);
 
+/* A task of the root's whose /proc shows its namespaces: that of a leader that has ended does not. */
+static inline pid_t tree_living(const struct tree *t)
+{
+	return t->processes[0]->living_tid;
+}
+
 /* Who a problem is about. */
 #define BLAME_PROCESS(p, ...) BLAME(.pid = (p)->pid, .process = (p)->stat.comm, __VA_ARGS__)

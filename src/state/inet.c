@@ -238,7 +238,7 @@ int inet_capture(struct capture *c, const struct file_look *f, int fd, struct in
 		err = capture_address(fd, getpeername, &s->peer);
 	if (!err)
 		err = inet_hidden_capture(c, f, fd, s);
-	return err ? err : inet_memberships_read(c->tree->root_pid, fd, s);
+	return err ? err : inet_memberships_read(tree_living(c->tree), fd, s);
 }
 
 /* --- restore --- */

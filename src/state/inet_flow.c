@@ -85,7 +85,7 @@ static int add_label(struct capture *c, const struct file_look *f, uint64_t labe
 	if (!grown)
 		return -ENOMEM;
 	s->labels = grown;
-	err = find_line(c->tree->root_pid, label, &line);
+	err = find_line(tree_living(c->tree), label, &line);
 	if (err < 1)
 		return err ? err : -ENOENT;
 	if (line.options || line.share == IPV6_FL_S_PROCESS)

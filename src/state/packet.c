@@ -163,7 +163,7 @@ static int ask(struct capture *c, struct asking *a)
 		.r = { .sdiag_family = AF_PACKET,
 			.pdiag_show = PACKET_SHOW_INFO | PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG },
 	};
-	int err = sock_diag_ask(c->tree->root_pid, &question, sizeof(question), read_answer, a);
+	int err = sock_diag_ask(tree_living(c->tree), &question, sizeof(question), read_answer, a);
 
 	return err ? err : a->seen ? 0 : -ENOENT;
 }

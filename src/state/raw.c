@@ -77,7 +77,7 @@ static int read_peer(
 	bool six = s->family == AF_INET6;
 	unsigned long ino;
 
-	snprintf(path, sizeof(path), "/proc/%d/net/%s%s", c->tree->root_pid, s->type == SOCK_RAW ? "raw" : "icmp",
+	snprintf(path, sizeof(path), "/proc/%d/net/%s%s", tree_living(c->tree), s->type == SOCK_RAW ? "raw" : "icmp",
 		six ? "6" : "");
 	list = fopen(path, "re");
 	while (list && fgets(line, sizeof(line), list)) {

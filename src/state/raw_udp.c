@@ -29,8 +29,8 @@ static bool is_of_tree(void *arg, uint64_t ino)
 
 bool raw_udp_has_outsider(struct capture *c, const struct inet_state *s, const uint8_t *payload)
 {
-	return inet_count_udp(
-		       c->tree->root_pid, s->protocol == IPPROTO_UDPLITE, port_of(payload), is_of_tree, (void *)c) > 0;
+	return inet_count_udp(tree_living(c->tree), s->protocol == IPPROTO_UDPLITE, port_of(payload), is_of_tree,
+		       (void *)c) > 0;
 }
 
 /* One of IPv6 has the port of IPv4 as well. */

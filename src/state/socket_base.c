@@ -31,7 +31,7 @@ const struct field socket_base_fields[] = {
 
 int socket_check_netns(struct capture *c, const struct file_look *f, int fd)
 {
-	_cleanup_fd_ int own = socket_in(c->tree->root_pid, AF_UNIX, SOCK_DGRAM, 0);
+	_cleanup_fd_ int own = socket_in(tree_living(c->tree), AF_UNIX, SOCK_DGRAM, 0);
 	uint64_t a = 0, b = 0;
 	socklen_t size = sizeof(a);
 

@@ -285,7 +285,7 @@ int sockets_find(struct capture *c)
 	qsort(s->list, s->n, sizeof(*s->list), by_inode);
 	for (size_t i = 0; i < s->n; i++)
 		unix_sockets |= s->list[i].family == AF_UNIX;
-	err = unix_sockets ? unix_diag_read(c->tree->root_pid, &s->diags) : 0;
+	err = unix_sockets ? unix_diag_read(tree_living(c->tree), &s->diags) : 0;
 	if (!err)
 		err = tcp_look(c);
 	if (err == -ESRCH || (err == -ENOENT && !c->writer))

@@ -116,7 +116,7 @@ static int refuse_outside(struct capture *c, const struct file_look *f, const st
 /* The other end belongs to nobody any more. What it had sent must be known, or have come. */
 static int peer_gone(struct capture *c, const struct file_look *f, const struct tcp_look *t, struct tcp_state *s)
 {
-	if (!t->other_diag && !inet_is_local(c->tree->root_pid, &t->peer))
+	if (!t->other_diag && !inet_is_local(tree_living(c->tree), &t->peer))
 		return refuse_outside(c, f, t);
 	if (tcp_peer_sends_on(t) ? c->writer && !image_is_trial(c->writer) && !t->rest_known
 				 : !tcp_fin_received(t) && !t->other_diag)
@@ -227,7 +227,7 @@ static int add_waiting(struct capture *c, const struct file_look *f, const struc
 	struct inet_text from = inet_text(&child->peer);
 	const struct inet_diag *other = inet_diag_find(&c->descriptions->sockets->inet, &child->peer, &child->local);
 
-	if ((!client && other && other->ino) || (!client && !inet_is_local(c->tree->root_pid, &child->peer)))
+	if ((!client && other && other->ino) || (!client && !inet_is_local(tree_living(c->tree), &child->peer)))
 		return changed(c->ps, BLAME_FILE(f),
 			"a connection from %s, outside the tree, that it has not accepted yet will be gone", from.s);
 	if (tcp_sent_early(&c->descriptions->sockets->inet, child) &&

@@ -130,7 +130,7 @@ static int read_rest(struct capture *c, struct socket_look *s, int fd)
 	if (!err || err == -ENOMEM)
 		return err;
 	tcp_orphan_free(&s->tcp->rest);
-	err = tcp_draw(c->tree->root_pid, fd, s->tcp);
+	err = tcp_draw(tree_living(c->tree), fd, s->tcp);
 	if (!err)
 		err = read_info(c, &s->hidden, fd, s->tcp);
 	if (!err && tcp_fin_received(s->tcp))
@@ -219,7 +219,7 @@ int tcp_look(struct capture *c)
 		return 0;
 	err = each(c, "its state cannot be read", look_at);
 	if (!err)
-		err = inet_diag_read(c->tree->root_pid, &all->inet);
+		err = inet_diag_read(tree_living(c->tree), &all->inet);
 	if (!err)
 		err = each(c, "", find);
 	if (!err && c->writer && !image_is_trial(c->writer))

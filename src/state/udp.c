@@ -94,7 +94,8 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 			"an empty datagram in its queue, which was looked at before (MSG_PEEK), cannot be read");
 	if (q.segments)
 		changed(c->ps, BLAME_FILE(f), "unread datagrams that wait as one (UDP_GRO) will come one by one");
-	if (q.n && tells_port(s) && (q.ports || q.port != s->inet.local.port || is_shared(c->tree->root_pid, &s->inet)))
+	if (q.n && tells_port(s) &&
+		(q.ports || q.port != s->inet.local.port || is_shared(tree_living(c->tree), &s->inet)))
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read them"),
 			"unread datagrams whose original port is to be told (IP_RECVORIGDSTADDR), and is not this "
 			"socket's alone");

@@ -101,7 +101,7 @@ static int answer(int r, int yes, int no)
 /* Was any socket bound to that abstract name? Whoever tries to bind another learns it. */
 static int abstract_is_bound(struct capture *c, const struct sockaddr_un *a, socklen_t size, int type)
 {
-	_cleanup_fd_ int fd = socket_in(c->tree->root_pid, AF_UNIX, type, 0);
+	_cleanup_fd_ int fd = socket_in(tree_living(c->tree), AF_UNIX, type, 0);
 
 	return fd < 0 ? fd : answer(bind(fd, (const struct sockaddr *)a, size), EADDRINUSE, 0);
 }

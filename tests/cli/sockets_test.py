@@ -180,6 +180,44 @@ def test_what_a_closed_peer_had_still_to_send_comes_also_where_the_kernel_cannot
             kill_restored(int(r.stdout.split()[-1]))
 
 
+# A root whose first thread ends: what it goes on with are a TCP connection to itself, and a group on the loopback.
+LEADERLESS = """
+import ctypes, os, socket, struct, sys, threading, time
+l = socket.create_server(("127.0.0.1", 0))
+a = socket.create_connection(l.getsockname())
+b = l.accept()[0]
+m = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+group = socket.inet_aton("239.9.8.7") + socket.inet_aton("127.0.0.1")
+m.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+def goes_on():
+    while open(f"/proc/{os.getpid()}/stat").read().rsplit(")")[-1].split()[0] != "Z":
+        time.sleep(0.02)
+    open(sys.argv[2], "w").close()
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.02)
+    a.send(b"x")
+    said = b.recv(1)
+    m.setsockopt(socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, group)
+    with open(sys.argv[1] + ".said", "w") as f:
+        f.write(f"{said}\\n")
+    time.sleep(1000)
+threading.Thread(target=goes_on).start()
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+def test_sockets_of_a_tree_whose_root_has_no_first_thread_any_more():
+    with scratch() as d:
+        p = started(d, LEADERLESS, f'{d}/go')
+        r = spore('checkpoint', p.pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        end(p)
+        r = spore('restore', '-d', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        check(reads_to_the_end(d, 'go'), "b'x'\n")
+        kill_restored(int(r.stdout.split()[-1]))
+
+
 # A raw socket that has overheard a datagram to that port, and none to others.
 OVERHEARS = """
 import ctypes, socket, struct, sys, time
