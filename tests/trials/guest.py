@@ -176,6 +176,8 @@ def guest(trial):
         lines = []
         for line in boot(work, root, release):
             lines.append(line)
+            if trial.options.verbose:
+                print("   ", line, flush=True)
             if line.startswith("$ state/") or line.startswith("$ graph/"):
                 sections.append(Section(line[2:]))
             elif sections:
