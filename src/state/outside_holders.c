@@ -12,13 +12,28 @@
 #include "state/external.h"
 #include "state/mqueue.h"
 
+/* All eventfds are one inode, but each has a number. 0: the kernel does not show it (before 5.2). */
+#define EVENTFDS UINT64_MAX /* in the place of a device */
+
+static bool is_eventfd(const char *link)
+{
+	return !strcmp(link, "anon_inode:[eventfd]");
+}
+
+static uint64_t eventfd_number(const char *info)
+{
+	uint64_t number;
+
+	return proc_value_u64(info, "eventfd-id", 10, &number) == 0 ? number + 1 : 0;
+}
+
 static bool is_end(const struct description *d)
 {
 	const struct file_look *f = d->look;
 
 	if (d->external || d->crosses || f->flags & O_PATH)
 		return false;
-	if (mqueue_matches(f) || S_ISSOCK(f->mode))
+	if (mqueue_matches(f) || S_ISSOCK(f->mode) || is_eventfd(f->link))
 		return true;
 	return (S_ISFIFO(f->mode) && f->link[0] != '/') || (S_ISCHR(f->mode) && is_terminal_device(f->rdev));
 }
@@ -76,6 +91,11 @@ int outside_ends_note(struct capture *c)
 		*end = (struct outside_end){
 			.dev = d->look->dev, .ino = d->look->ino, .pid = p->pid, .name = file_name(d->look)
 		};
+		if (is_eventfd(d->look->link)) {
+			end->dev = EVENTFDS;
+			end->ino = eventfd_number(d->look->info);
+			e->eventfds = true;
+		}
 		snprintf(end->process, sizeof(end->process), "%s", p->stat.comm);
 		e->n++;
 	}
@@ -117,21 +137,38 @@ static bool is_newborn(const struct outside_ends *e, pid_t pid)
 	return false;
 }
 
+/* What the list knows it by, for a descriptor of that link. */
+static bool key_of(const struct outside_ends *e, int dir, const char *name, const char *link, struct outside_end *key)
+{
+	_cleanup_free_ char *info = NULL;
+	char path[40];
+	struct stat st;
+
+	if (is_eventfd(link)) {
+		snprintf(path, sizeof(path), "../fdinfo/%.20s", name);
+		key->dev = EVENTFDS;
+		key->ino = e->eventfds && procfs_read(dir, path, &info, NULL) == 0 ? eventfd_number(info) : 0;
+		return key->ino;
+	}
+	if (!may_be_end(link) || fstatat(dir, name, &st, 0) < 0)
+		return false;
+	key->dev = st.st_dev;
+	key->ino = st.st_ino;
+	return true;
+}
+
 static void check_descriptor(const struct outside_ends *e, int dir, const char *name, pid_t pid, struct problems *ps)
 {
 	const struct outside_end *end;
 	struct outside_end key = { 0 };
 	char link[64];
-	struct stat st;
 	ssize_t n = readlinkat(dir, name, link, sizeof(link) - 1);
 
 	if (n <= 0)
 		return;
 	link[n] = '\0';
-	if (!may_be_end(link) || fstatat(dir, name, &st, 0) < 0)
+	if (!key_of(e, dir, name, link, &key))
 		return;
-	key.dev = st.st_dev;
-	key.ino = st.st_ino;
 	end = bsearch(&key, e->list, e->n, sizeof(key), by_inode);
 	if (end && !is_newborn(e, pid))
 		refused(ps,

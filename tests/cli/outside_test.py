@@ -71,6 +71,17 @@ def nameless(d):
     return fd
 
 
+def test_an_eventfd():
+    with scratch() as d:
+        fd = os.eventfd(0)
+        pid = fork_tree(None, [fd])
+        refused(pid, d, '[eventfd]')
+        os.close(fd)
+        r = spore('checkpoint', pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        end(pid)
+
+
 def test_shared_anonymous():
     with scratch() as d:
         shared = mmap.mmap(-1, 4096)
