@@ -86,6 +86,32 @@ static void refuse(struct capture *c, const struct kind *k, const struct sharer 
 		"%s: sharing between processes cannot be carried", k->what);
 }
 
+/* Whom the root was born by, and may share with, need not be of the tree. */
+static void look_at_parent(struct capture *c)
+{
+	static const struct {
+		const char *what;
+		int type;
+	} shared[] = {
+		{ "memory (CLONE_VM, or a vfork whose child has not called exec yet)", KCMP_VM },
+		{ "a working directory and umask (CLONE_FS)", KCMP_FS },
+		{ "a descriptor table (CLONE_FILES)", KCMP_FILES },
+	};
+	const struct process *root = c->tree->processes[0];
+	char object[64];
+
+	if (root->zombie || root->stat.ppid <= 0 || tree_find(c->tree, root->stat.ppid))
+		return;
+	snprintf(object, sizeof(object), "what it shares with process %d", root->stat.ppid);
+	for (size_t i = 0; i < ARRAY_SIZE(shared); i++)
+		if (kernel_kcmp(root->stat.ppid, root->living_tid, shared[i].type) == 0)
+			refused(c->ps,
+				BLAME_PROCESS(
+					root, .object = object, .remedy = "checkpoint when the two share it no more"),
+				"%s: sharing with its parent, which is outside the tree, cannot be carried",
+				shared[i].what);
+}
+
 /* Of all processes: who shares what need not be parent and child, nor have a parent in common that lives. */
 static int sharing_look(struct capture *c)
 {
@@ -94,6 +120,7 @@ static int sharing_look(struct capture *c)
 
 	if (!list)
 		return -ENOMEM;
+	look_at_parent(c);
 	for (const struct kind *k = kinds; k < kinds + ARRAY_SIZE(kinds); k++) {
 		size_t n = 0;
 

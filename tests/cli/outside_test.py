@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Memory, files without a name and sockets that a tree shares with a process outside of it: refused by name; the tree goes on"""
+import ctypes
 import mmap
 import os
 import socket
@@ -69,6 +70,19 @@ def nameless(d):
     fd = os.open(f'{d}/nameless', os.O_RDWR | os.O_CREAT, 0o600)
     os.ftruncate(fd, 4096)
     return fd
+
+
+def test_what_the_root_shares_with_its_parent():
+    for flag, name in ((0x400, 'CLONE_FILES'), (0x200, 'CLONE_FS')):
+        pid = ctypes.CDLL(None).syscall(56, flag | 17, 0, 0, 0, 0)
+        if not pid:
+            os.setsid()
+            while True:
+                time.sleep(1)
+        r = spore('check', pid)
+        check(r.returncode, 3, r.stderr)
+        check_in(f'({name}): sharing with its parent, which is outside the tree', r.stderr)
+        end(pid)
 
 
 def test_an_eventfd():
