@@ -186,7 +186,7 @@ static int to_events(uint64_t mask, uint64_t *events)
 			*events |= (uint32_t)events_by_mask[i].ours;
 			mask &= ~(uint64_t)events_by_mask[i].kernels;
 		}
-	return mask ? -EOPNOTSUPP : 0;
+	return mask ? -ENODATA : 0;
 }
 
 int dnotify_look(struct capture *c, const struct file_look *f)

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "state/files.h"
+#include "state/kernel_view.h"
 
 struct eventfd_state {
 	uint64_t count;
@@ -23,6 +24,21 @@ static bool eventfd_matches(const struct file_look *f)
 	return !strcmp(f->link, "anon_inode:[eventfd]");
 }
 
+/* Told since Linux 6.5. */
+static int read_semaphore(struct capture *c, const struct file_look *f, uint64_t *semaphore)
+{
+	uint64_t context = 0, flags = 0;
+	int err = proc_value_u64(f->info, "eventfd-semaphore", 10, semaphore);
+
+	if (!err || !c->kernel)
+		return err;
+	err = kernel_object(c, f, &context);
+	if (!err)
+		err = kernel_peek_member(c->kernel, context, "eventfd_ctx", "flags", &flags);
+	*semaphore = flags & EFD_SEMAPHORE;
+	return err;
+}
+
 static int eventfd_capture(struct capture *c, const struct file_look *f, void *state)
 {
 	struct eventfd_state *s = state;
@@ -30,10 +46,11 @@ static int eventfd_capture(struct capture *c, const struct file_look *f, void *s
 
 	if (proc_value_u64(f->info, "eventfd-count", 16, &s->count) < 0)
 		return -EBADMSG;
-	if (proc_value_u64(f->info, "eventfd-semaphore", 10, &semaphore) < 0)
-		return refused(c->ps, BLAME_FILE(f),
-			"this kernel does not tell whether the eventfd is a semaphore (Linux 6.5 and later "
-			"do)");
+	if (read_semaphore(c, f, &semaphore) < 0)
+		return refused(c->ps,
+			BLAME_FILE(f, .remedy = "use Linux 6.5 or later, or let its memory be looked at (CAP_BPF, "
+						"CAP_PERFMON)"),
+			"this kernel does not tell whether the eventfd is a semaphore");
 	s->semaphore = semaphore;
 	return 0;
 }

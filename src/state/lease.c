@@ -50,7 +50,7 @@ int lease_look(struct capture *c, const struct file_look *f, const struct fdinfo
 	/* who may write can have but one for writing, and only that can become one for reading */
 	err = out->breaking == LEASE_TO_READ || (f->flags & O_ACCMODE) != O_RDONLY ? 0
 	      : c->kernel							   ? read_type(c->kernel, fd, &type)
-										   : -EOPNOTSUPP;
+										   : -ENODATA;
 	if (err)
 		return refused(c->ps, BLAME_FILE(f, .remedy = KERNEL_VIEW_REMEDY),
 			"a lease that is being broken: what it was cannot be read here");

@@ -11,7 +11,7 @@
 static int find_queue(struct kernel_peek *k, int fd, uint64_t *queue)
 {
 	uint64_t file, ignored, inode, offset;
-	int err = k ? kernel_peek_file(k, fd, &file, &ignored) : -EOPNOTSUPP;
+	int err = k ? kernel_peek_file(k, fd, &file, &ignored) : -ENODATA;
 
 	if (!err)
 		err = kernel_peek_member(k, file, "file", "f_inode", &inode);

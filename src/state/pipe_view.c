@@ -66,7 +66,7 @@ static int read_slot(struct capture *c, struct socket_view *memory, uint64_t at,
 static int find_pipe(struct kernel_peek *k, int fd, uint64_t *pipe)
 {
 	uint64_t file, ignored, inode;
-	int err = k ? kernel_peek_file(k, fd, &file, &ignored) : -EOPNOTSUPP;
+	int err = k ? kernel_peek_file(k, fd, &file, &ignored) : -ENODATA;
 
 	if (!err)
 		err = kernel_peek_member(k, file, "file", "f_inode", &inode);

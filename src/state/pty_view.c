@@ -21,13 +21,32 @@ struct queue {
 	bool behind; /* some of it is still on its way into the ring */
 };
 
-static int append(struct kernel_peek *k, struct queue *q, uint64_t at, size_t size)
+static int make_room(struct queue *q, size_t size)
 {
 	uint8_t *grown = q->n + size <= MOST ? realloc(q->bytes, q->n + size) : NULL;
 
 	if (!grown)
 		return -ENOMEM;
 	q->bytes = grown;
+	return 0;
+}
+
+static int append_bytes(struct queue *q, const uint8_t *bytes, size_t size)
+{
+	int err = size ? make_room(q, size) : 0;
+
+	if (!err && size)
+		memcpy(q->bytes + q->n, bytes, size);
+	q->n += err ? 0 : size;
+	return err;
+}
+
+static int append(struct kernel_peek *k, struct queue *q, uint64_t at, size_t size)
+{
+	int room = make_room(q, size);
+
+	if (room < 0)
+		return room;
 	for (size_t done = 0; done < size;) {
 		size_t part = MIN(size - done, (size_t)RING);
 		int err = kernel_peek_bytes(k, at + done, q->bytes + q->n, part);
@@ -92,29 +111,52 @@ static int read_buffers(struct kernel_peek *k, uint64_t tty, struct queue *q)
 	return err;
 }
 
+/*
+ * First what is on its way, for a worker may bring it into the ring between the looks: what is then not on its way any more is in the ring by the time that
+ * this is read. In the queue it comes behind what is in the ring.
+ */
 static int read_once(struct kernel_peek *k, uint64_t tty, struct queue *q)
 {
-	int err;
+	struct queue coming = { 0 };
+	int err = read_buffers(k, tty, &coming);
 
 	q->n = 0;
-	q->behind = false;
-	err = kernel_peek_member(k, tty, "tty_struct", "disc_data", &q->ring);
+	q->behind = coming.behind;
+	if (!err)
+		err = kernel_peek_member(k, tty, "tty_struct", "disc_data", &q->ring);
 	if (!err && q->ring)
 		err = read_ring(k, q);
-	return err ? err : read_buffers(k, tty, q);
+	if (!err && coming.n)
+		err = append_bytes(q, coming.bytes, coming.n);
+	free(coming.bytes);
+	return err;
 }
 
-/* Nobody writes and nobody reads: what does not wait for room is soon in the ring. */
+static bool is_same(const struct queue *a, const struct queue *b)
+{
+	return a->n == b->n && a->no_room == b->no_room && (!a->n || !memcmp(a->bytes, b->bytes, a->n));
+}
+
+/* Nobody writes and nobody reads: what does not wait for room is soon in the ring. What waits for room waits still at a second look. */
 static int read_queue(struct kernel_peek *k, uint64_t tty, struct queue *q)
 {
-	for (int ms = 0; ms < PATIENCE_MS; ms++) {
-		int err = read_once(k, tty, q);
+	struct queue before = { 0 };
+	int err = -EAGAIN;
 
-		if (err || !q->behind || q->no_room)
-			return err;
-		usleep(1000);
+	for (int ms = 0; ms < PATIENCE_MS && err == -EAGAIN; ms++) {
+		err = read_once(k, tty, q);
+		if (err || !q->behind)
+			break;
+		err = q->no_room && is_same(&before, q) ? 0 : -EAGAIN;
+		before.n = 0;
+		before.no_room = q->no_room;
+		if (err && append_bytes(&before, q->bytes, q->n) < 0)
+			err = -ENOMEM;
+		if (err == -EAGAIN)
+			usleep(1000);
 	}
-	return -ETIMEDOUT;
+	free(before.bytes);
+	return err == -EAGAIN ? -ETIMEDOUT : err;
 }
 
 /* --- all --- */
@@ -162,7 +204,7 @@ int pty_view_read(struct kernel_peek *kernel, int master, struct pty_state *s, s
 {
 	struct queue printed = { 0 }, typed = { 0 };
 	uint64_t file, private = 0, tty = 0, slave = 0;
-	int err = kernel ? kernel_peek_file(kernel, master, &file, &private) : -EOPNOTSUPP;
+	int err = kernel ? kernel_peek_file(kernel, master, &file, &private) : -ENODATA;
 
 	*v = (struct pty_view){ 0 };
 	if (!err)

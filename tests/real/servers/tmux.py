@@ -31,6 +31,14 @@ def shown(pane, pattern, timeout=100):
     return found
 
 
+def written(file, timeout=100):
+    end = time.monotonic() + timeout
+    while not os.path.exists(file):
+        if time.monotonic() > end:
+            raise Wrong(f"tmux: vim does not write {file}: {tmux('capture-pane', '-p', '-t', 'main:vim')}")
+        time.sleep(0.02)
+
+
 def attach():
     """A client inside the tree, on a terminal of the tree: what it is shown goes nowhere, but has to come."""
     pid, fd = pty.fork()
@@ -66,8 +74,8 @@ def vim(rounds):
             typed("vim", "u")
             shown("vim", rf"\A(?!(.|\n)*line {i} x)")
         if i % 5 == 4:
-            typed("vim", f":silent write | echo 'written' {i}", "Enter")
-            shown("vim", f"^written {i}$")
+            typed("vim", f":silent write | silent write! copy-{i}", "Enter")      # what it says of that is gone when tmux changes its window's size
+            written(f"copy-{i}")
         tick()
 
 
