@@ -2,8 +2,10 @@
 #include "state/outside_holders.h"
 
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,13 +29,27 @@ static uint64_t eventfd_number(const char *info)
 	return proc_value_u64(info, "eventfd-id", 10, &number) == 0 ? number + 1 : 0;
 }
 
+/* Of one inode, too, and without a number: these are compared (kcmp(2)). 0: not of these, else which. */
+#define NUMBERLESS (UINT64_MAX - 1)
+
+static uint64_t numberless_kind(const char *link)
+{
+	static const char *const kinds[] = { "[eventpoll]", "[timerfd]", "[signalfd]", "inotify", "[fanotify]",
+		"[userfaultfd]" };
+
+	for (size_t i = 0; !strncmp(link, "anon_inode:", 11) && i < ARRAY_SIZE(kinds); i++)
+		if (!strcmp(link + 11, kinds[i]))
+			return i + 1;
+	return 0;
+}
+
 static bool is_end(const struct description *d)
 {
 	const struct file_look *f = d->look;
 
 	if (d->external || d->crosses || f->flags & O_PATH)
 		return false;
-	if (mqueue_matches(f) || S_ISSOCK(f->mode) || is_eventfd(f->link))
+	if (mqueue_matches(f) || S_ISSOCK(f->mode) || is_eventfd(f->link) || numberless_kind(f->link))
 		return true;
 	return (S_ISFIFO(f->mode) && f->link[0] != '/') || (S_ISCHR(f->mode) && is_terminal_device(f->rdev));
 }
@@ -74,37 +90,55 @@ static int note_tree(const struct tree *t, struct outside_ends *e)
 	return 0;
 }
 
+/* By what it is found again. */
+static int give_key(const struct description *d, struct outside_end *end)
+{
+	uint64_t kind = numberless_kind(d->look->link);
+
+	if (is_eventfd(d->look->link)) {
+		end->dev = EVENTFDS;
+		end->ino = eventfd_number(d->look->info);
+	}
+	if (!kind)
+		return 0;
+	end->dev = NUMBERLESS;
+	end->ino = kind;
+	end->fd = description_dup(d);
+	return MIN(end->fd, 0);
+}
+
 int outside_ends_note(struct capture *c)
 {
 	struct outside_ends *e = c->ends;
+	int err = 0;
 
 	outside_ends_free(e);
 	e->list = calloc(c->descriptions->n + 1, sizeof(*e->list));
 	if (!e->list)
 		return -ENOMEM;
-	for (const struct description *d = c->descriptions->first; d; d = d->next) {
+	for (const struct description *d = c->descriptions->first; d && !err; d = d->next) {
 		const struct process *p = d->look->process;
 		struct outside_end *end = &e->list[e->n];
 
 		if (!is_end(d))
 			continue;
 		*end = (struct outside_end){
-			.dev = d->look->dev, .ino = d->look->ino, .pid = p->pid, .name = file_name(d->look)
+			.dev = d->look->dev, .ino = d->look->ino, .fd = -1, .pid = p->pid, .name = file_name(d->look)
 		};
-		if (is_eventfd(d->look->link)) {
-			end->dev = EVENTFDS;
-			end->ino = eventfd_number(d->look->info);
-			e->eventfds = true;
-		}
 		snprintf(end->process, sizeof(end->process), "%s", p->stat.comm);
+		err = give_key(d, end);
+		e->eventfds |= end->dev == EVENTFDS;
+		e->numberless |= end->dev == NUMBERLESS;
 		e->n++;
 	}
 	qsort(e->list, e->n, sizeof(*e->list), by_inode);
-	return note_tree(c->tree, e);
+	return err ? err : note_tree(c->tree, e);
 }
 
 void outside_ends_free(struct outside_ends *e)
 {
+	for (size_t i = 0; i < e->n; i++)
+		close_fd(&e->list[i].fd);
 	free(e->list);
 	free(e->tree);
 	*e = (struct outside_ends){ 0 };
@@ -157,19 +191,40 @@ static bool key_of(const struct outside_ends *e, int dir, const char *name, cons
 	return true;
 }
 
+static const struct outside_end *find_numberless(
+	const struct outside_ends *e, uint64_t kind, const char *name, pid_t pid)
+{
+	for (size_t i = 0; i < e->n; i++) {
+		const struct outside_end *end = &e->list[i];
+
+		if (end->dev == NUMBERLESS && end->ino == kind &&
+			syscall(SYS_kcmp, getpid(), pid, KCMP_FILE, end->fd, strtoul(name, NULL, 10)) == 0)
+			return end;
+	}
+	return NULL;
+}
+
+static const struct outside_end *find_end(
+	const struct outside_ends *e, int dir, const char *name, const char *link, pid_t pid)
+{
+	struct outside_end key = { 0 };
+	uint64_t kind = e->numberless ? numberless_kind(link) : 0;
+
+	if (kind)
+		return find_numberless(e, kind, name, pid);
+	return key_of(e, dir, name, link, &key) ? bsearch(&key, e->list, e->n, sizeof(key), by_inode) : NULL;
+}
+
 static void check_descriptor(const struct outside_ends *e, int dir, const char *name, pid_t pid, struct problems *ps)
 {
 	const struct outside_end *end;
-	struct outside_end key = { 0 };
 	char link[64];
 	ssize_t n = readlinkat(dir, name, link, sizeof(link) - 1);
 
 	if (n <= 0)
 		return;
 	link[n] = '\0';
-	if (!key_of(e, dir, name, link, &key))
-		return;
-	end = bsearch(&key, e->list, e->n, sizeof(key), by_inode);
+	end = find_end(e, dir, name, link, pid);
 	if (end && !is_newborn(e, pid))
 		refused(ps,
 			BLAME(.pid = end->pid, .process = end->process, .object = end->name.s,

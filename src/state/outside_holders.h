@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Sockets, pipes, ptys, message queues and eventfds of the tree that a process outside it has open too: refused, for it would be left with a dead end, or hold an
+ * Sockets, pipes, ptys, message queues, eventfds, epolls and their like of the tree that a process outside it has open too: refused, for it would be left with a dead end, or hold an
  * address that the restored tree needs. To ask every process of the system takes long: the ends are noted while the tree is stopped, and looked for once it
  * runs again. proc_pid_fd(5), proc_pid_stat(5).
  */
@@ -10,6 +10,7 @@
 
 struct outside_end {
 	uint64_t dev, ino;
+	int fd;	   /* the keeper's, of what has no number of its own; else -1 */
 	pid_t pid; /* who has it, for the refusal */
 	char process[64];
 	struct object_name name;
@@ -18,8 +19,8 @@ struct outside_end {
 struct outside_ends {
 	struct outside_end *list; /* by inode */
 	size_t n;
-	bool eventfds; /* there are some among them */
-	pid_t *tree;   /* the processes that were the tree, in order */
+	bool eventfds, numberless; /* there are some among them */
+	pid_t *tree;		   /* the processes that were the tree, in order */
 	size_t n_tree;
 	uint64_t noted_at; /* as a process's start time: a younger process is no holder from outside */
 };

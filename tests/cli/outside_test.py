@@ -96,6 +96,23 @@ def test_an_eventfd():
         end(pid)
 
 
+def test_what_has_no_number():
+    """All epolls are one inode, all timers too: the same one is refused, another of the outside's own is not."""
+    libc = ctypes.CDLL(None)
+    for name, make in (('eventpoll', lambda: libc.epoll_create1(0)), ('timerfd', lambda: libc.timerfd_create(1, 0)),
+                       ('inotify', lambda: libc.inotify_init1(0))):
+        with scratch() as d:
+            fd = make()
+            pid = fork_tree(None, [fd])
+            refused(pid, d, name)
+            os.close(fd)
+            own = make()
+            r = spore('checkpoint', pid, f'{d}/image')
+            check(r.returncode, 0, r.stderr)
+            os.close(own)
+            end(pid)
+
+
 def test_shared_anonymous():
     with scratch() as d:
         shared = mmap.mmap(-1, 4096)
