@@ -287,13 +287,13 @@ static int capture_asked(struct asking *a, struct memory_plan *plan)
 	return error ? error : r;
 }
 
-/* Mappings that a spore killed at its work left in the process. Few processes have any. */
+/* Mappings that a spore killed at its work left in the process. Few processes have any. The last first, for one is known by its first page. */
 static int remove_leftovers(struct process *p, struct problems *ps)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && p->injection.leftovers && i < p->maps.n; i++)
-		if (inject_is_leftover(&p->maps, &p->maps.list[i]))
+	for (size_t i = p->injection.leftovers ? p->maps.n : 0; r == 0 && i-- > 0;)
+		if (inject_is_leftover(p->living_tid, &p->maps, &p->maps.list[i]))
 			r = inject_remove_leftover(&p->injection, p->maps.list[i].start, p->maps.list[i].end);
 	return r < 0 ? failed(ps, BLAME_PROCESS(p), r, "what a killed spore left in its memory cannot be removed: %s",
 			       strerror(-r))

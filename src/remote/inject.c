@@ -440,6 +440,8 @@ void inject_end(struct injection *in)
 	area_free(&in->area);
 }
 
+#define STUB_BEGINNING 32 /* bytes of it that tell it from any other code */
+
 static bool is_shared_anonymous(const struct proc_map *m)
 {
 	return m->shared && !strncmp(m->name, "/dev/zero", 9);
@@ -451,7 +453,17 @@ static bool is_first_page(const struct proc_map *m)
 	return !m->offset && !(m->start % LAYOUT_STEP) && m->prot == (PROT_READ | PROT_EXEC) && is_shared_anonymous(m);
 }
 
-bool inject_is_leftover(const struct proc_maps *maps, const struct proc_map *m)
+/* Or with nothing yet. */
+static bool begins_with_stub(pid_t pid, const struct proc_map *first)
+{
+	uint8_t head[STUB_BEGINNING] = { 0 };
+	static const uint8_t nothing[STUB_BEGINNING];
+
+	return remote_read(pid, REMOTE(first->start), head, sizeof(head)) == 0 &&
+	       (!memcmp(head, spore_stub_start, sizeof(head)) || !memcmp(head, nothing, sizeof(head)));
+}
+
+bool inject_is_leftover(pid_t pid, const struct proc_maps *maps, const struct proc_map *m)
 {
 	if (!layout_is_ours(m->start, m->end) || !is_shared_anonymous(m))
 		return false;
@@ -459,7 +471,7 @@ bool inject_is_leftover(const struct proc_maps *maps, const struct proc_map *m)
 		const struct proc_map *first = &maps->list[i];
 
 		if (first->inode == m->inode && is_first_page(first) && first->start + m->offset == m->start)
-			return true;
+			return begins_with_stub(pid, first);
 	}
 	return false;
 }
@@ -477,7 +489,8 @@ static bool is_inside(const struct stop *s)
 	if (dir < 0 || proc_maps_read(dir, &maps) < 0)
 		return false;
 	for (size_t i = 0; i < maps.n && !found; i++)
-		found = rip >= maps.list[i].start && rip < maps.list[i].end && inject_is_leftover(&maps, &maps.list[i]);
+		found = rip >= maps.list[i].start && rip < maps.list[i].end &&
+			inject_is_leftover(s->tid, &maps, &maps.list[i]);
 	proc_maps_free(&maps);
 	return found;
 }

@@ -44,8 +44,8 @@ int inject_leave(struct injection *in, struct stop *s);
 /* Unmaps the area. No thread may be inside. */
 void inject_end(struct injection *in);
 
-/* Is this one of a process's mappings what a killed spore left behind? */
-bool inject_is_leftover(const struct proc_maps *maps, const struct proc_map *m);
+/* Is this one of a process's mappings what a killed spore left behind? pid: a thread of it that lives. To be removed the last first: it is known by its first page. */
+bool inject_is_leftover(pid_t pid, const struct proc_maps *maps, const struct proc_map *m);
 /*
  * A task that a killed spore had sent into its stub finds its way out by itself, but not while it is stopped, and until then its registers are not the program's.
  * After stop_wait. 0: it is not inside; -ETIMEDOUT: it was sent on its way, and is to be waited for again (STOP_SEIZED); -ESRCH

@@ -328,6 +328,21 @@ static int reserved_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The same, and its first page is to be executed, not written, as that of spore's own. */
+
+static int reserved_code_make(struct maker_ctx *ctx)
+{
+	TRY(reserved_make(ctx));
+	CHECK(!mprotect((void *)spore_places[0], 4096, PROT_READ | PROT_EXEC));
+	return 0;
+}
+
+static int reserved_code_use(struct maker_ctx *ctx)
+{
+	CHECK(!mprotect((void *)spore_places[0], 4096, PROT_READ | PROT_WRITE));
+	return reserved_use(ctx);
+}
+
 const struct maker makers_memory[] = {
 	{ "private", "1 MiB of private memory", private_make, private_use, 0, 1 << 20 },
 	{ "private-64m", "64 MiB of private memory", private_make, private_use, MAKER_SLOW, 64 << 20 },
@@ -345,5 +360,6 @@ const struct maker makers_memory[] = {
 	{ "reserved", "a terabyte where spore would map its own", reserved_make, reserved_use, 0, 1 },
 	{ "reserved-many", "six of them", reserved_make, reserved_use, 0, 6 },
 	{ "reserved-shared", "shared memory at that place", reserved_make, reserved_use, 0, 0 },
+	ROW("reserved-code", "shared memory there that begins with code", reserved_code),
 	{ 0 },
 };

@@ -180,8 +180,8 @@ int remove_leftovers(pid_t pid)
 
 	problems_init(&ps);
 	if (CHECK(!process_stop(&p, pid)) && CHECK(!inject_begin(&in, pid, &p.list[0], &p.maps, 1, ARENA, NULL, &ps))) {
-		for (size_t i = 0; i < p.maps.n; i++)
-			if (inject_is_leftover(&p.maps, &p.maps.list[i])) {
+		for (size_t i = p.maps.n; i-- > 0;)
+			if (inject_is_leftover(pid, &p.maps, &p.maps.list[i])) {
 				n++;
 				CHECK(!inject_remove_leftover(&in, p.maps.list[i].start, p.maps.list[i].end));
 			}
