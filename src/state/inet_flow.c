@@ -16,12 +16,14 @@
 #include "kernel/peek.h"
 #include "state/files.h"
 #include "state/inet.h"
+#include "state/kernel_view.h"
 #include "state/socket_hidden.h"
 
 #define OPTION_FLOWLABEL_MGR 32 /* IPV6_FLOWLABEL_MGR: the kernel's headers and the C library's exclude each other */
 #define MOST_LABELS	     4096
 #define LABELS		     (1u << 20)
 #define WAIT_MS		     20000
+#define ENDED_MS	     2000
 
 const struct field inet_flow_label_fields[] = {
 	FIELD_UINT(struct inet_flow_label, label, "label", "the label"),
@@ -131,6 +133,15 @@ static bool reflects(int fd)
 	return getsockopt(fd, IPPROTO_IPV6, OPTION_FLOWLABEL_MGR, &request, &size) == 0 && !request.flr_share;
 }
 
+static bool sends_by_one(int fd)
+{
+	struct sockaddr_in6 peer = { 0 };
+	socklen_t size = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &size) == 0 && peer.sin6_family == AF_INET6 &&
+	       ntohl(peer.sin6_flowinfo) & (LABELS - 1);
+}
+
 int inet_flow_capture(struct capture *c, const struct file_look *f, int fd, struct inet_hidden *s)
 {
 	const struct socket_hidden *h = socket_hidden_of(c, f);
@@ -139,6 +150,9 @@ int inet_flow_capture(struct capture *c, const struct file_look *f, int fd, stru
 	if (reflects(fd))
 		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program take it back (IPV6_FL_A_PUT)"),
 			"a flow label that it answers with (IPV6_FL_F_REFLECT)");
+	if (!h->known && sends_by_one(fd))
+		return refused(c->ps, BLAME_FILE(f, .remedy = KERNEL_VIEW_REMEDY),
+			"a flow label that it sends by, and whose lease cannot be read here");
 	err = add_leased(c, f, h->flow_labels ? h->flow_labels : h->ipv6_flow_labels, s);
 	return err && err != -ENOMEM && err != -ENOTSUP
 		       ? refused(c->ps, BLAME_FILE(f),
@@ -171,7 +185,10 @@ static int lease(void *arg)
 	return setsockopt(a->fd, IPPROTO_IPV6, OPTION_FLOWLABEL_MGR, &request, sizeof(request)) < 0 ? -errno : 0;
 }
 
-/* What a tree that was killed had to itself stays for a while; to ask for it makes that longer. -EADDRINUSE: somebody has it; -EAGAIN: it stays for long. */
+/*
+ * What a tree that was killed had to itself stays for a while; to ask for it makes that longer. Its sockets, too, have it for a moment after their end.
+ * -EADDRINUSE: somebody has it; -EAGAIN: it stays for long.
+ */
 static int await_label(int pid, const struct inet_flow_label *l)
 {
 	struct line line = { 0 };
@@ -183,7 +200,7 @@ static int await_label(int pid, const struct inet_flow_label *l)
 		found = find_line(pid, l->label, &line);
 		if (found < 1)
 			return 0;
-		if (line.users)
+		if (line.users && ms >= ENDED_MS)
 			return -EADDRINUSE;
 		poll(NULL, 0, 20);
 	}

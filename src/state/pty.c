@@ -12,6 +12,7 @@
 #include <termios.h>
 
 #include "base/cleanup.h"
+#include "state/kernel_view.h"
 #include "state/pty_view.h"
 
 static const struct field modes_fields[] = {
@@ -200,8 +201,16 @@ static int capture_queues(struct capture *c, const struct file_look *f, int fd, 
 	struct pty_view v;
 	const char *why;
 
-	if (pty_view_read(c->kernel, fd, s, &v) < 0)
+	if (pty_view_read(c->kernel, fd, s, &v) < 0) {
+		if (c->kernel)
+			changed(c->ps, BLAME_FILE(f, .remedy = KERNEL_VIEW_REMEDY),
+				"whether something was typed that is not echoed yet, a ^V without what it quotes, a "
+				"status "
+				"of packet mode that was not read, or input that its master has held, cannot be read "
+				"here: "
+				"if so, it is lost");
 		return try_queues(c, f, fd, slave, s);
+	}
 	why = pty_status_hindrance(s);
 	if (why)
 		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program that has the master read it first"),

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "kernel/peek.h"
+#include "state/kernel_view.h"
 
 #define REST_TRIES 3
 
@@ -136,7 +137,12 @@ static int read_rest(struct capture *c, struct socket_look *s, int fd)
 	if (!err && tcp_fin_received(s->tcp))
 		changed(c->ps, BLAME_FILE(s->description->look),
 			"what its peer, which has been closed, had still to send has come to it at once");
-	return err ? err : tcp_read_unread(fd, s->tcp);
+	if (!err)
+		err = tcp_read_unread(fd, s->tcp);
+	if (!err && s->tcp->mark >= 0)
+		return refused(c->ps, BLAME_FILE(s->description->look, .remedy = KERNEL_VIEW_REMEDY),
+			"a byte out of band that a peer had still to send when it was closed");
+	return err;
 }
 
 /*

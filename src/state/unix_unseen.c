@@ -89,7 +89,7 @@ static int bytes_of(struct capture *c, uint64_t at, uint64_t *length, uint64_t *
 		err = kernel_peek_address(c->kernel, at, "sk_buff", "cb", &cb);
 	if (!err)
 		err = kernel_peek_bytes(c->kernel, cb + offset, &consumed, sizeof(consumed));
-	*left = *length - consumed;
+	*left = err ? 0 : *length - consumed;
 	return err;
 }
 
