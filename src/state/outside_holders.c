@@ -90,8 +90,8 @@ static int note_tree(const struct tree *t, struct outside_ends *e)
 	return 0;
 }
 
-/* By what it is found again. */
-static int give_key(const struct description *d, struct outside_end *end)
+/* By what it is found again. To hold thousands of them meanwhile there may be no room: what is closed in that moment is not found. */
+static void give_key(const struct description *d, struct outside_end *end)
 {
 	uint64_t kind = numberless_kind(d->look->link);
 
@@ -100,45 +100,42 @@ static int give_key(const struct description *d, struct outside_end *end)
 		end->ino = eventfd_number(d->look->info);
 	}
 	if (!kind)
-		return 0;
+		return;
 	end->dev = NUMBERLESS;
 	end->ino = kind;
-	end->fd = description_dup(d);
-	return MIN(end->fd, 0);
+	end->tid = d->tid;
+	end->fd = d->look->fd;
 }
 
 int outside_ends_note(struct capture *c)
 {
 	struct outside_ends *e = c->ends;
-	int err = 0;
 
 	outside_ends_free(e);
 	e->list = calloc(c->descriptions->n + 1, sizeof(*e->list));
 	if (!e->list)
 		return -ENOMEM;
-	for (const struct description *d = c->descriptions->first; d && !err; d = d->next) {
+	for (const struct description *d = c->descriptions->first; d; d = d->next) {
 		const struct process *p = d->look->process;
 		struct outside_end *end = &e->list[e->n];
 
 		if (!is_end(d))
 			continue;
 		*end = (struct outside_end){
-			.dev = d->look->dev, .ino = d->look->ino, .fd = -1, .pid = p->pid, .name = file_name(d->look)
+			.dev = d->look->dev, .ino = d->look->ino, .pid = p->pid, .name = file_name(d->look)
 		};
 		snprintf(end->process, sizeof(end->process), "%s", p->stat.comm);
-		err = give_key(d, end);
+		give_key(d, end);
 		e->eventfds |= end->dev == EVENTFDS;
 		e->numberless |= end->dev == NUMBERLESS;
 		e->n++;
 	}
 	qsort(e->list, e->n, sizeof(*e->list), by_inode);
-	return err ? err : note_tree(c->tree, e);
+	return note_tree(c->tree, e);
 }
 
 void outside_ends_free(struct outside_ends *e)
 {
-	for (size_t i = 0; i < e->n; i++)
-		close_fd(&e->list[i].fd);
 	free(e->list);
 	free(e->tree);
 	*e = (struct outside_ends){ 0 };
@@ -198,7 +195,7 @@ static const struct outside_end *find_numberless(
 		const struct outside_end *end = &e->list[i];
 
 		if (end->dev == NUMBERLESS && end->ino == kind &&
-			syscall(SYS_kcmp, getpid(), pid, KCMP_FILE, end->fd, strtoul(name, NULL, 10)) == 0)
+			syscall(SYS_kcmp, end->tid, pid, KCMP_FILE, end->fd, strtoul(name, NULL, 10)) == 0)
 			return end;
 	}
 	return NULL;

@@ -10,7 +10,8 @@
 
 struct outside_end {
 	uint64_t dev, ino;
-	int fd;	   /* the keeper's, of what has no number of its own; else -1 */
+	pid_t tid; /* of what has no number of its own: a thread that has it, */
+	int fd;	   /* and as which descriptor */
 	pid_t pid; /* who has it, for the refusal */
 	char process[64];
 	struct object_name name;
