@@ -82,7 +82,7 @@ static int find_mark(struct capture *c, uint64_t sock, struct tcp_early *e)
 	return err;
 }
 
-static int read_data(struct capture *c, struct socket_view *v, uint64_t sock, size_t expected, struct tcp_early *e)
+static int read_data(struct capture *c, struct socket_view *v, uint64_t sock, size_t at_least, struct tcp_early *e)
 {
 	struct socket_buffers b = { 0 };
 	uint64_t copied = 0;
@@ -95,28 +95,19 @@ static int read_data(struct capture *c, struct socket_view *v, uint64_t sock, si
 	if (!err)
 		err = find_mark(c, sock, e);
 	socket_buffers_free(&b);
-	return err ? err : e->data.size == expected ? 0 : -EAGAIN;
+	return err ? err : e->data.size >= at_least ? 0 : -EAGAIN;
 }
 
-/* Behind what has come follows what has not: of what was not acknowledged, the part behind what the other end has. */
-static int add_under_way(
-	struct capture *c, struct socket_view *v, uint64_t sock, struct socket_look *client, struct tcp_early *e)
+/* Of what was not acknowledged, the part behind what the other end has follows. */
+static int add_under_way(struct capture *c, uint64_t sock, const struct tcp_look *t, struct tcp_early *e)
 {
-	_cleanup_fd_ int fd = description_dup(client->description);
-	struct tcp_look *t = client->tcp;
 	struct blob *data = &e->data;
-	uint64_t own = 0, acked = 0, come = 0;
+	uint64_t copied = 0;
 	uint32_t overlap;
 	uint8_t *all;
-	int err = fd < 0 ? fd : tcp_read_under_way(fd, t, -1, NULL);
+	int err = kernel_peek_member(c->kernel, sock, "tcp_sock", "copied_seq", &copied);
 
-	if (!err)
-		err = socket_view_find(v, fd, &own);
-	if (!err)
-		err = kernel_peek_member(c->kernel, own, "tcp_sock", "snd_una", &acked);
-	if (!err)
-		err = kernel_peek_member(c->kernel, sock, "tcp_sock", "rcv_nxt", &come);
-	overlap = (uint32_t)come - (uint32_t)acked;
+	overlap = (uint32_t)copied + (uint32_t)data->size - t->unsent_seq;
 	if (err || overlap > t->unsent.size)
 		return err ? err : -EAGAIN;
 	if (t->unsent_mark > overlap && e->mark)
@@ -178,17 +169,27 @@ static const struct inet_diag *child_of(
 	return NULL;
 }
 
+static int read_sent(struct socket_look *client)
+{
+	_cleanup_fd_ int fd = description_dup(client->description);
+
+	return fd < 0 ? fd : tcp_read_under_way(fd, client->tcp, -1, NULL);
+}
+
+/* What it has sent is looked at first: what comes meanwhile is in both. */
 static int read_of_client(
 	struct capture *c, struct socket_view *v, uint64_t sock, struct socket_look *client, struct tcp_early *e)
 {
 	const struct inet_diag *child = e->child;
-	int err = read_data(c, v, sock, sent_on(child), e);
+	const bool kept = client && client->tcp && !image_is_trial(c->writer),
+		   under_way = kept && child->state != STATE_CLOSE_WAIT && client->tcp->unacked;
+	int err = under_way ? read_sent(client) : 0;
 
-	if (err || !client || !client->tcp || image_is_trial(c->writer))
-		return err;
-	if (child->state != STATE_CLOSE_WAIT && client->tcp->unacked)
-		err = add_under_way(c, v, sock, client, e);
 	if (!err)
+		err = read_data(c, v, sock, sent_on(child), e);
+	if (!err && under_way)
+		err = add_under_way(c, sock, client->tcp, e);
+	if (!err && kept)
 		give_to_client(client->tcp, e);
 	return err;
 }

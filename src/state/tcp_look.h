@@ -30,7 +30,8 @@ struct tcp_look {
 		*other_diag;	    /* its own; of the other end, if that is in the same network namespace */
 	struct socket_look *other;  /* the other end, if it is in the tree */
 	int unacked;		    /* SIOCOUTQ */
-	struct blob unread, unsent; /* unsent: what has not come to the other end */
+	struct blob unread, unsent; /* unsent: what has not come to the other end; */
+	uint32_t unsent_seq;	    /* the number of its first byte */
 	int mark;		    /* where in unread the byte out of band is; -1: none */
 	bool mark_taken;
 	bool urgent;	      /* it has sent a byte out of band that was not acknowledged; */

@@ -249,6 +249,7 @@ int tcp_read_under_way(int from_fd, struct tcp_look *from, int to_fd, struct tcp
 	from->snd_wnd = sent.window.snd_wnd > begin - acked ? sent.window.snd_wnd - (begin - acked) : 0;
 	if (from->urgent && urgent_at >= 0 && urgent_at < missing)
 		from->unsent_mark = (uint64_t)urgent_at + 1;
+	from->unsent_seq = end - (uint32_t)missing;
 	return keep(&from->unsent, sent.room + sent.got - missing, (size_t)missing);
 }
 
