@@ -30,6 +30,16 @@ static union inet_sockaddr address(uint8_t family, const void *ip, uint16_t port
 	return a;
 }
 
+static int copy_keys(const struct rtattr *a, struct blob *out)
+{
+	out->data = malloc(RTA_PAYLOAD(a));
+	if (!out->data)
+		return -ENOMEM;
+	memcpy(out->data, RTA_DATA(a), RTA_PAYLOAD(a));
+	out->size = RTA_PAYLOAD(a);
+	return 0;
+}
+
 static int add(void *arg, const struct nlmsghdr *h)
 {
 	struct inet_diags *all = arg;
@@ -63,7 +73,8 @@ static int add(void *arg, const struct nlmsghdr *h)
 			d->shutdown = *(const uint8_t *)RTA_DATA(a);
 		if (a->rta_type == INET_DIAG_INFO)
 			memcpy(&info, RTA_DATA(a), MIN(RTA_PAYLOAD(a), sizeof(info)));
-		d->md5 |= a->rta_type == INET_DIAG_MD5SIG && RTA_PAYLOAD(a) > 0;
+		if (a->rta_type == INET_DIAG_MD5SIG && RTA_PAYLOAD(a) && copy_keys(a, &d->md5) < 0)
+			return -ENOMEM;
 	}
 	d->idle_ms = info.tcpi_last_data_sent;
 	return 0;
@@ -118,6 +129,8 @@ int inet_diag_read(int pid, struct inet_diags *out)
 
 void inet_diag_free(struct inet_diags *d)
 {
+	for (size_t i = 0; i < d->n; i++)
+		free(d->list[i].md5.data);
 	free(d->list);
 	map_free(&d->inodes);
 	*d = (struct inet_diags){ 0 };

@@ -9,7 +9,7 @@ struct inet_diag {
 	uint32_t ino; /* 0: it has no descriptor: not accepted yet, or closed by its program */
 	uint8_t state;
 	uint8_t shutdown;
-	bool md5; /* TCP_MD5SIG */
+	struct blob md5; /* struct tcp_diag_md5sig of each key, for whom may see them (CAP_NET_ADMIN) */
 	union inet_sockaddr local, peer;
 	uint32_t rqueue, wqueue; /* of a listener: connections that wait, and how many it takes */
 	uint32_t idle_ms;	 /* since it last sent data: of one not accepted yet, since it is there */

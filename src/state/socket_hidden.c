@@ -52,6 +52,7 @@ static const struct {
 	ROW(OF_PINFO, "ipv6_pinfo", "frag_size", ipv6_mtu),
 	SOME_ROW(OF_PINFO, "ipv6_pinfo", "ipv6_fl_list", ipv6_flow_labels),
 	SOME_ROW(OF_PINFO, "ipv6_pinfo", "ipv6_ac_list", anycast),
+	SOME_ROW(OF_TCP, "tcp_sock", "md5sig_info", md5),
 	SOME_ROW(OF_TCP, "tcp_sock", "saved_syn", saved_syn),
 	ROW(OF_TCP, "tcp_sock", "snd_up", urgent),
 	ROW(OF_TCP, "tcp_sock", "snd_una", unacked),

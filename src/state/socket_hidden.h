@@ -23,7 +23,7 @@ struct socket_hidden {
 	uint64_t last_packet;		 /* when it came, where that is kept (SIOCGSTAMP): nanoseconds, signed */
 	uint64_t multicast_index, multicast_ip, flow_labels, ipv6; /* IPv4 and IPv6 */
 	uint64_t ipv6_mtu, ipv6_flow_labels, anycast;
-	uint64_t saved_syn, urgent,
+	uint64_t md5, saved_syn, urgent,
 		unacked; /* TCP: the numbers of the byte behind one sent out of band, and of the first not acknowledged */
 	uint64_t inq,
 		in_file_system; /* unix: SO_INQ; its name is that of a file (else: of its listener, or abstract) */

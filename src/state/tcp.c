@@ -15,6 +15,7 @@
 #include "state/tcp_look.h"
 
 #define TIMESTAMP_SIZE 12 /* in a header */
+#define OPTION_AO_INFO 40 /* TCP_AO_INFO: since Linux 6.7 */
 
 static const struct field waiting_fields[] = {
 	FIELD_REF(struct tcp_waiting, socket, "socket", "tcp", REF_LATE, "who connected; absent: it was closed since"),
@@ -63,6 +64,7 @@ static const struct field tcp_fields[] = {
 	FIELD_BLOB(struct tcp_state, fastopen_key, "fastopen_key",
 		"TCP_FASTOPEN_KEY: its own, or its network namespace's"),
 	FIELD_STRUCT(struct tcp_state, tcp, "tcp", tcp_level_fields, "of level SOL_TCP"),
+	FIELD_SINCE(7, LIST, struct tcp_state, md5.keys, md5.n, "md5", tcp_md5_fields, "TCP_MD5SIG, TCP_MD5SIG_EXT"),
 	FIELD_END,
 };
 
@@ -226,6 +228,7 @@ static int add_waiting(struct capture *c, const struct file_look *f, const struc
 	struct tcp_waiting *w = &s->waiting[s->n_waiting];
 	struct inet_text from = inet_text(&child->peer);
 	const struct inet_diag *other = inet_diag_find(&c->descriptions->sockets->inet, &child->peer, &child->local);
+	int err;
 
 	if ((!client && other && other->ino) || (!client && !inet_is_local(tree_living(c->tree), &child->peer)))
 		return changed(c->ps, BLAME_FILE(f),
@@ -234,6 +237,9 @@ static int add_waiting(struct capture *c, const struct file_look *f, const struc
 		(!early || (!client && child->state != STATE_CLOSE_WAIT && !early->whole)))
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program accept it"),
 			"what was sent on a connection from %s that is not accepted yet cannot be read", from.s);
+	err = tcp_md5_capture_waiting(c, f, &s->md5, child, client);
+	if (err)
+		return err;
 	if (client)
 		w->socket = backing_id(c, client->description->look);
 	else if (inet_to_text(&child->peer, &w->from) < 0)
@@ -281,13 +287,15 @@ static int check_protocols(
 {
 	struct pollfd p = { .fd = fd };
 	char ulp[16] = "";
-	socklen_t size = sizeof(ulp);
+	uint64_t ao[16] = { 0 }; /* struct tcp_ao_info_opt */
+	socklen_t size = sizeof(ulp), size_ao = sizeof(ao);
 
 	if (getsockopt(fd, IPPROTO_TCP, TCP_ULP, ulp, &size) == 0 && size && ulp[0])
 		return refused(
 			c->ps, BLAME_FILE(f), "a protocol above TCP that the kernel speaks (TCP_ULP: %.15s)", ulp);
-	if (t->diag && t->diag->md5)
-		return refused(c->ps, BLAME_FILE(f), "segments signed by MD5 (TCP_MD5SIG)");
+	if (getsockopt(fd, IPPROTO_TCP, OPTION_AO_INFO, &ao, &size_ao) == 0 ||
+		(errno != ENOENT && errno != ENOPROTOOPT))
+		return refused(c->ps, BLAME_FILE(f), "segments signed by TCP-AO (TCP_AO_ADD_KEY)");
 	if (!s->error && poll(&p, 1, 0) == 1 && p.revents & POLLERR)
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
 			"an error (SO_ERROR, or in its error queue) that was not told yet");
@@ -321,7 +329,8 @@ static int capture_parameters(int fd, const struct tcp_look *t, struct tcp_state
 	s->timestamp = timestamp;
 	/* what it announces itself is, without a limit set by either, what the other does; a segment of the size now in use was taken */
 	s->mss = i->tcpi_snd_mss + (i->tcpi_options & TCPI_OPT_TIMESTAMPS ? TIMESTAMP_SIZE : 0);
-	s->mss = MAX(s->mss, t->other ? MIN(i->tcpi_advmss, t->other->tcp->info.tcpi_advmss) : 0);
+	s->mss = t->other ? MAX(s->mss, MIN(i->tcpi_advmss, t->other->tcp->info.tcpi_advmss))
+			  : s->mss + tcp_md5_size(&s->md5, &t->peer);
 	size = sizeof(mss);
 	if ((s->relation == RELATION_ALONE || s->relation == RELATION_LISTENS) &&
 		getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, &size) == 0)
@@ -385,6 +394,8 @@ static int tcp_capture(struct capture *c, const struct file_look *f, void *state
 	err = find_relation(c, f, fd, t, s);
 	if (!err)
 		err = check_protocols(c, f, fd, t, s);
+	if (!err)
+		err = tcp_md5_capture(c, f, own, s);
 	if (!err && own->hidden.saved_syn)
 		changed(c->ps, BLAME_FILE(f), "the segment by which it was connected (TCP_SAVED_SYN) will be gone");
 	if (!err && s->relation == RELATION_LISTENS)
@@ -441,7 +452,7 @@ static int tcp_validate(struct restore *r, const struct record *rec)
 	if (s->relation >= RELATIONS || s->inet.type != SOCK_STREAM || s->inet.protocol != IPPROTO_TCP ||
 		!s->inet.local.ip || (needs_peer_name(s) && !s->inet.peer.ip) || s->mark > s->unread.size ||
 		s->unsent_mark > s->unsent.size || !rests_well(s) || !waits_well(s) || !is_error(s) ||
-		s->unread.size > INT32_MAX || s->unsent.size > INT32_MAX ||
+		!tcp_md5_is_possible(&s->md5) || s->unread.size > INT32_MAX || s->unsent.size > INT32_MAX ||
 		(s->relation == RELATION_CONNECTED &&
 			(!peer || peer->peer != rec->id || peer->relation != s->relation)))
 		return failed(r->ps, BLAME(.object = "tcp"), -EBADMSG, "the image has an impossible TCP socket");
@@ -457,7 +468,7 @@ static int tcp_open(struct restore *r, const struct record *rec, const struct fi
 
 const struct component component_tcp = {
 	.kind = { .name = "tcp",
-		.version = 6,
+		.version = 7,
 		.size = sizeof(struct tcp_state),
 		.fields = tcp_fields,
 		.doc = "a TCP socket, with what is in its queues",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "state/inet.h"
+#include "state/tcp_md5.h"
 
 /* include/net/tcp_states.h */
 enum {
@@ -63,6 +64,7 @@ struct tcp_state {
 	char *congestion;
 	struct blob fastopen_key;
 	struct tcp_level tcp;
+	struct tcp_md5 md5;
 };
 
 extern const struct component component_tcp;

@@ -7,10 +7,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -130,6 +132,9 @@ static int join_nobody(struct restore *r, struct tcp_end *e)
 			return fd;
 		e->peer = other.local;
 	}
+	err = tcp_md5_answer(fd, &s->md5, &other.local, &e->local);
+	if (err)
+		return tcp_end_failed(r, e, err, "cannot be made again");
 	err = tcp_join(r, e, &other);
 	return err || !s->error ? err : reset_by(e, &fd);
 }
@@ -145,6 +150,7 @@ static int connect_nobody(struct restore *r, struct inet_made *m)
 	if (s->relation == RELATION_ENDED) {
 		copy.shutdown = s->error ? 0 : 2;
 		copy.peer_shutdown = !s->error || s->error == EPIPE;
+		copy.md5.n = 0; /* nothing is sent any more: they are set at the end */
 		copy.timestamps = copy.sack = true;
 		copy.wscale = false;
 		copy.snd_wnd = copy.rcv_wnd = 65535;
@@ -245,6 +251,8 @@ static int dial_waiting(struct restore *r, const struct tcp_end *listener, const
 					&e.local);
 		e.peer = e.local;
 		e.peer.v4.sin_port = listener->local.v4.sin_port;
+		if (!err)
+			err = tcp_md5_answer(own, &listener->s->md5, &e.local, &e.peer);
 	}
 	if (!err)
 		err = dial(r, &e, true);
@@ -316,12 +324,17 @@ static int settle(struct restore *r, struct inet_made *m)
 	err = set_early(r, m->fd, s);
 	if (!err)
 		err = set_level(r, m->fd, s, OPTION_LATE);
+	if (!err && !tcp_md5_goes_first(r, s))
+		err = tcp_md5_set(r, m->fd, s);
 	return err ? err : inet_settle(r, m->fd, &s->inet, m->file);
 }
 
 static int early(struct restore *r, struct inet_made *m)
 {
-	return set_early(r, m->fd, m->rec->state);
+	const struct tcp_state *s = m->rec->state;
+	int err = set_early(r, m->fd, s);
+
+	return err || !tcp_md5_goes_first(r, s) ? err : tcp_md5_set(r, m->fd, s);
 }
 
 static int bind_again(struct restore *r, struct inet_made *m)
@@ -335,6 +348,23 @@ static int redial(struct restore *r, struct inet_made *m)
 	int err = end_of(m, &e);
 
 	return err ? err : dial(r, &e, false);
+}
+
+/* Nothing that was sent without a signature may be under way any more when keys are set at the end. */
+static int await_acknowledgements(struct restore *r, struct inet_made *m)
+{
+	const struct tcp_state *s = m->rec->state;
+	struct inet_text name = inet_name(&s->inet);
+	int unacked = 1;
+
+	if (s->error || tcp_md5_goes_first(r, s))
+		return 0;
+	for (int ms = 0; ms < DIAL_MS && unacked; ms++) {
+		if (ioctl(m->fd, SIOCOUTQ, &unacked) < 0)
+			return -errno;
+		poll(NULL, 0, unacked ? 1 : 0);
+	}
+	return unacked ? failed(r->ps, BLAME(.object = name.s), -ETIMEDOUT, "it does not come to rest") : 0;
 }
 
 static int tell_softly(struct restore *r, struct inet_made *m)
@@ -358,6 +388,7 @@ static const struct {
 	{ 1u << RELATION_FAILED, connect_in_vain },
 	{ 1u << RELATION_LISTENS, dial_all },
 	{ 1u << RELATION_CONNECTING, redial },
+	{ 1u << RELATION_CONNECTED | 1u << RELATION_ENDED, await_acknowledgements },
 	{ ANY_RELATION, tell_softly },
 	{ ANY_RELATION, settle },
 };

@@ -208,4 +208,7 @@ void epoll_line(const struct files *all, const struct file *f, const char *line,
 /* sockets.c */
 void socket_facts(struct oracle *o, const char *prefix, int dup);
 
+/* signatures.c */
+void signature_facts(struct oracle *o, const char *prefix, int dup);
+
 #endif

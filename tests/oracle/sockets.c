@@ -203,8 +203,10 @@ static void option_facts(struct oracle *o, const char *prefix, int dup, int prot
 				!(stream && unsteady_stream_option(dup, levels[i], option)))
 				option_fact(o, prefix, dup, levels[i], option);
 	filter_fact(o, prefix, dup);
-	if (protocol == IPPROTO_TCP)
+	if (protocol == IPPROTO_TCP) {
 		tcp_facts(o, prefix, dup);
+		signature_facts(o, prefix, dup);
+	}
 }
 
 static void credentials_fact(struct oracle *o, const char *prefix, int dup)

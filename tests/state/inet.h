@@ -25,6 +25,11 @@ int listening_here(int over, int backlog, union address *a);
 int client_of(int over, int type, int protocol, const union address *a, union address *there);
 /* A connection with fds[0] at the client's end. */
 int connected_here(int over, int fds[2]);
+/* A key for segments to and from these peers (TCP_MD5SIG_EXT); NULL: takes it away. 0 or negative errno. */
+int sign(int fd, const char *ip, int prefix, int flags, const char *key);
+/* From now on whatever the functions above make for TCP signs by such a key. Does it? */
+void sign_all(void);
+bool is_signed(int fd);
 int level_option(int fd, int level, int name);
 int is_called(int fd, bool peer, const union address *want);
 int tcp_state_of(int fd);

@@ -21,9 +21,57 @@ union address loopback(int family)
 	return a;
 }
 
+/* --- signatures --- */
+
+static bool signs;
+
+void sign_all(void)
+{
+	signs = true;
+}
+
+int sign(int fd, const char *ip, int prefix, int flags, const char *key)
+{
+	struct tcp_md5sig sig = { .tcpm_flags = (uint8_t)(TCP_MD5SIG_FLAG_PREFIX | flags),
+		.tcpm_prefixlen = (uint8_t)prefix,
+		.tcpm_keylen = (uint16_t)(key ? strlen(key) : 0) };
+	union address a = { .any.sa_family = (sa_family_t)option_of(fd, SO_DOMAIN) };
+	char mapped[64];
+
+	snprintf(mapped, sizeof(mapped), "%s%s", a.any.sa_family == AF_INET6 && !strchr(ip, ':') ? "::ffff:" : "", ip);
+	if (inet_pton(a.any.sa_family, mapped,
+		    a.any.sa_family == AF_INET6 ? (void *)&a.v6.sin6_addr : &a.v4.sin_addr) != 1)
+		return -EINVAL;
+	memcpy(&sig.tcpm_addr, &a, size_of(&a));
+	if (key)
+		memcpy(sig.tcpm_key, key, strlen(key));
+	return setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG_EXT, &sig, sizeof(sig)) < 0 ? -errno : 0;
+}
+
+static const char *const signed_peers[] = { "127.0.0.1", "::1" };
+
+static int maybe_sign(int fd, int type)
+{
+	const int n = option_of(fd, SO_DOMAIN) == AF_INET6 ? 2 : 1;
+
+	for (int i = 0; i < n && signs && (type & 15) == SOCK_STREAM && fd >= 0; i++)
+		if (sign(fd, signed_peers[i], i ? 128 : 32, 0, "a key for all") < 0)
+			return -1;
+	return fd;
+}
+
+/* It cannot be asked for; a key can be taken away if it is there. */
+bool is_signed(int fd)
+{
+	return !sign(fd, "127.0.0.1", 32, 0, NULL) && !sign(fd, "127.0.0.1", 32, 0, "a key for all");
+}
+
+/* --- servers and clients --- */
+
 int bound_here(int over, int type, int protocol, union address *a)
 {
-	int family = over == OVER_V4 ? AF_INET : AF_INET6, fd = socket(family, type | SOCK_CLOEXEC, protocol);
+	int family = over == OVER_V4 ? AF_INET : AF_INET6,
+	    fd = maybe_sign(socket(family, type | SOCK_CLOEXEC, protocol), type);
 	socklen_t size;
 
 	*a = loopback(family);
@@ -47,7 +95,7 @@ int client_of(int over, int type, int protocol, const union address *a, union ad
 		*there = loopback(AF_INET);
 		there->v4.sin_port = a->v6.sin6_port;
 	}
-	return socket(there->any.sa_family, type | SOCK_CLOEXEC, protocol);
+	return maybe_sign(socket(there->any.sa_family, type | SOCK_CLOEXEC, protocol), type);
 }
 
 int connected_here(int over, int fds[2])

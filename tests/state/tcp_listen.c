@@ -91,7 +91,7 @@ static int no_port_use(struct maker_ctx *ctx)
 static int failed_make(struct maker_ctx *ctx)
 {
 	listener = bound_here(OVER_V4, SOCK_STREAM, 0, &here);
-	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	fds[0] = client_of(OVER_V4, SOCK_STREAM | SOCK_NONBLOCK, 0, &here, &there);
 	SAME(connect(fds[0], &here.any, size_of(&here)), -1);
 	SAME(errno, EINPROGRESS);
 	CHECK(UNTIL(poll_now(fds[0], POLLOUT) & POLLERR));
@@ -302,7 +302,7 @@ static int full_make(struct maker_ctx *ctx)
 	listener = listening_here(OVER_V4, 0, &here);
 	CHECK(listener >= 0);
 	for (int i = 0; i < 2; i++) {
-		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		fds[i] = client_of(OVER_V4, SOCK_STREAM | SOCK_NONBLOCK, 0, &here, &there);
 		connect(fds[i], &here.any, size_of(&here));
 		CHECK(UNTIL(tcp_state_of(fds[i]) == (i ? TCP_SYN_SENT : TCP_ESTABLISHED)));
 	}
@@ -444,22 +444,6 @@ static int said_urgent_use(struct maker_ctx *ctx)
 	return hears_soon(fds[0], "answer");
 }
 
-static int md5_make(struct maker_ctx *ctx)
-{
-	struct tcp_md5sig md5 = { .tcpm_keylen = 3, .tcpm_key = "key" };
-	union address peer = loopback(AF_INET);
-
-	TRY(listening_make(ctx));
-	memcpy(&md5.tcpm_addr, &peer, sizeof(peer.v4));
-	NEED(!setsockopt(listener, IPPROTO_TCP, TCP_MD5SIG, &md5, sizeof(md5)));
-	return 0;
-}
-
-static int md5_use(struct maker_ctx *ctx)
-{
-	return is_called(listener, false, &here);
-}
-
 const struct maker makers_tcp_listen[] = {
 	ROW_ARG("unbound", "never bound", unbound, AF_INET),
 	ROW_ARG("unbound-v6", "the same of IPv6", unbound, AF_INET6),
@@ -486,6 +470,5 @@ const struct maker makers_tcp_listen[] = {
 	ROW_ARG("waiting-said-all", "as much was sent as goes into it", said_all, OVER_V4),
 	ROW_ARG("waiting-said-urgent", "a byte out of band was sent", said_urgent, false),
 	ROW_ARG("waiting-said-urgent-closed", "the same, and its client has closed since", said_urgent, true),
-	{ "md5", "segments signed by MD5", md5_make, md5_use, MAKER_MUST_REFUSE, OVER_V4, "MD5" },
 	{ 0 },
 };
