@@ -2,36 +2,17 @@
 #include "kernel/peek.h"
 
 #include <errno.h>
-#include <linux/bpf.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/macro.h"
 #include "kernel/btf.h"
-
-#define ROOM  4096 /* bytes in one look */
-#define STEPS 8	   /* pointers followed in one look */
-
-/* What the program is asked, and answers. */
-struct question {
-	uint64_t
-		from; /* address; 0: that of who asks. Then `steps` times that of what a pointer, which lies so far from it, leads to; */
-	uint64_t pointer
-		[STEPS];  /* where it lies, and the answer: where it leads. From the last, `size` bytes are copied */
-	uint64_t current; /* answer: the task_struct of who asks */
-	uint64_t map;	  /* answer: the struct bpf_map of the program's map of one word for each processor, */
-	uint64_t word;	  /* and where that processor has it: what tells how far apart they have such words */
-	uint32_t size;
-	uint32_t cpu;
-	uint32_t steps;
-	int32_t error; /* answer: of the reading */
-};
+#include "kernel/peek_program.h"
 
 struct known_member {
 	const char *type, *member; /* literals of the callers */
@@ -43,7 +24,7 @@ struct kernel_peek {
 	bool tried;
 	int error;
 	struct btf btf;
-	int room_fd, words_fd, program_fd;
+	int room_fd, words_fd, program_fd, many_fd;
 	uint8_t *room; /* where the program copies to */
 	struct known_member known[512];
 	size_t n_known;
@@ -56,7 +37,7 @@ struct kernel_peek *kernel_peek_new(void)
 	if (!p)
 		return NULL;
 	pthread_mutex_init(&p->lock, NULL);
-	p->room_fd = p->words_fd = p->program_fd = -1;
+	p->room_fd = p->words_fd = p->program_fd = p->many_fd = -1;
 	p->room = MAP_FAILED;
 	return p;
 }
@@ -71,104 +52,9 @@ void kernel_peek_free(struct kernel_peek *p)
 	close_fd(&p->room_fd);
 	close_fd(&p->words_fd);
 	close_fd(&p->program_fd);
+	close_fd(&p->many_fd);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
-}
-
-/* --- the program --- */
-
-static int bpf(int command, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, command, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
-}
-
-static int make_map(enum bpf_map_type type, uint32_t value_size, uint32_t flags)
-{
-	union bpf_attr attr = {
-		.map_type = type, .key_size = 4, .value_size = value_size, .max_entries = 1, .map_flags = flags
-	};
-
-	return bpf(BPF_MAP_CREATE, &attr);
-}
-
-#define INSN(c, d, s, o, i)                                                                                            \
-	{                                                                                                              \
-		.code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i)                                    \
-	}
-#define MOV(d, s)	    INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
-#define ADD(d, i)	    INSN(BPF_ALU64 | BPF_ADD | BPF_K, d, 0, 0, i)
-#define CALL(helper)	    INSN(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
-#define LOAD(w, d, s, o)    INSN(BPF_LDX | BPF_MEM | (w), d, s, o, 0)
-#define STORE(w, d, o, s)   INSN(BPF_STX | BPF_MEM | (w), d, s, o, 0)
-#define MAP(d, fd)	    INSN(BPF_LD | BPF_IMM | BPF_DW, d, BPF_PSEUDO_MAP_FD, 0, fd), INSN(0, 0, 0, 0, 0)
-#define JUMP(if_, r, i, to) INSN(BPF_JMP | (if_) | BPF_K, r, 0, to, i)
-#define AT(member)	    offsetof(struct question, member)
-/* On the stack. */
-#define KEY	(-4) /* 0: the maps have one entry */
-#define POINTER (-16)
-
-/* Of as many instructions each: those behind the last step are left out by a jump. */
-#define STEP_SIZE 11
-#define STEP(n)                                                                                                        \
-	JUMP(BPF_JLE, 9, n, (STEPS - (n)) * STEP_SIZE - 1), MOV(1, 10), ADD(1, POINTER),                               \
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, 8), LOAD(BPF_DW, 3, 6, AT(pointer[n])),                     \
-		INSN(BPF_ALU64 | BPF_ADD | BPF_X, 3, 7, 0, 0), CALL(BPF_FUNC_probe_read_kernel),                       \
-		STORE(BPF_W, 6, AT(error), 0), LOAD(BPF_DW, 7, 10, POINTER), STORE(BPF_DW, 6, AT(pointer[n]), 7),      \
-		JUMP(BPF_JNE, 0, 0, (STEPS - (n)) * STEP_SIZE - STEP_SIZE + COPY_SIZE)
-#define COPY_SIZE 13
-
-/* r6: the question; r7: where it has come to; r9: how many steps. */
-static int load_program(struct kernel_peek *p)
-{
-	const struct bpf_insn program[] = {
-		MOV(6, 1),
-		INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, KEY, 0),
-		CALL(BPF_FUNC_get_current_task),
-		STORE(BPF_DW, 6, AT(current), 0),
-		LOAD(BPF_DW, 7, 6, AT(from)),
-		JUMP(BPF_JNE, 7, 0, 1),
-		MOV(7, 0),
-		LOAD(BPF_W, 9, 6, AT(steps)),
-		MAP(1, p->words_fd),
-		STORE(BPF_DW, 6, AT(map), 1),
-		MOV(2, 10),
-		ADD(2, KEY),
-		LOAD(BPF_W, 3, 6, AT(cpu)),
-		CALL(BPF_FUNC_map_lookup_percpu_elem),
-		STORE(BPF_DW, 6, AT(word), 0),
-		STEP(0),
-		STEP(1),
-		STEP(2),
-		STEP(3),
-		STEP(4),
-		STEP(5),
-		STEP(6),
-		STEP(7),
-		MAP(1, p->room_fd),
-		MOV(2, 10),
-		ADD(2, KEY),
-		CALL(BPF_FUNC_map_lookup_elem),
-		JUMP(BPF_JEQ, 0, 0, 7),
-		MOV(1, 0),
-		LOAD(BPF_W, 2, 6, AT(size)),
-		JUMP(BPF_JEQ, 2, 0, 4), /* a pointer may lead nowhere, as that of a pidfd */
-		JUMP(BPF_JGT, 2, ROOM, 3),
-		MOV(3, 7),
-		CALL(BPF_FUNC_probe_read_kernel),
-		STORE(BPF_W, 6, AT(error), 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
-		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
-	};
-	union bpf_attr attr = { .prog_type = BPF_PROG_TYPE_SYSCALL,
-		.insns = (uintptr_t)program,
-		.insn_cnt = sizeof(program) / sizeof(program[0]),
-		.license = (uintptr_t) "GPL",
-		.prog_flags = BPF_F_SLEEPABLE,
-		.prog_name = "spore_peek" };
-
-	return bpf(BPF_PROG_LOAD, &attr);
 }
 
 static int make_ready(struct kernel_peek *p)
@@ -177,15 +63,16 @@ static int make_ready(struct kernel_peek *p)
 
 	if (r < 0)
 		return r;
-	p->room_fd = make_map(BPF_MAP_TYPE_ARRAY, ROOM, BPF_F_MMAPABLE);
-	p->words_fd = make_map(BPF_MAP_TYPE_PERCPU_ARRAY, 8, 0);
+	p->room_fd = peek_map(BPF_MAP_TYPE_ARRAY, ROOM, BPF_F_MMAPABLE);
+	p->words_fd = peek_map(BPF_MAP_TYPE_PERCPU_ARRAY, 8, 0);
 	if (p->room_fd < 0 || p->words_fd < 0)
 		return p->room_fd < 0 ? p->room_fd : p->words_fd;
 	p->room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_SHARED, p->room_fd, 0);
 	if (p->room == MAP_FAILED)
 		return -errno;
-	p->program_fd = load_program(p);
-	return p->program_fd < 0 ? p->program_fd : 0;
+	p->program_fd = peek_program(p->room_fd, p->words_fd);
+	p->many_fd = peek_program_of_many(p->room_fd);
+	return MIN(0, MIN(p->program_fd, p->many_fd));
 }
 
 static int ready(struct kernel_peek *p)
@@ -199,17 +86,10 @@ static int ready(struct kernel_peek *p)
 
 static int ask(struct kernel_peek *p, struct question *q)
 {
-	union bpf_attr attr = { 0 };
 	int r = ready(p);
 
-	if (r < 0)
-		return r;
-	attr.test.prog_fd = (uint32_t)p->program_fd;
-	attr.test.ctx_in = (uintptr_t)q;
-	attr.test.ctx_size_in = sizeof(*q);
 	q->error = -EFAULT;
-	r = bpf(BPF_PROG_TEST_RUN, &attr);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : peek_run(p->program_fd, q, sizeof(*q));
 }
 
 /* --- looking, the lock held --- */
@@ -263,6 +143,25 @@ static int look_at(struct kernel_peek *p, uint64_t address, const char *type, co
 		r = look(p, address + m.offset, value, m.size);
 	if (r == 0 && m.bits)
 		*value = *value >> m.bit & ((1ull << m.bits) - 1);
+	return r;
+}
+
+static int look_at_many(struct kernel_peek *p, uint64_t *at, size_t n, uint64_t offset, uint32_t size)
+{
+	int r = 0;
+
+	for (size_t done = 0; r == 0 && done < n; done += MANY) {
+		struct question_of_many q = { .offset = offset, .size = size };
+		size_t part = MIN(n - done, (size_t)MANY);
+
+		memset(p->room, 0, ROOM);
+		memcpy(p->room, at + done, part * sizeof(*at));
+		r = peek_run(p->many_fd, &q, sizeof(q));
+		if (r == 0 && q.error < 0)
+			r = -EFAULT;
+		if (r == 0)
+			memcpy(at + done, p->room, part * sizeof(*at));
+	}
 	return r;
 }
 
@@ -335,6 +234,21 @@ int kernel_peek_place(struct kernel_peek *p, const char *type, const char *membe
 
 	pthread_mutex_lock(&p->lock);
 	r = place(p, type, member, out);
+	pthread_mutex_unlock(&p->lock);
+	return r;
+}
+
+int kernel_peek_many(struct kernel_peek *p, uint64_t *at, size_t n, const char *type, const char *member)
+{
+	struct member_place m = { .size = sizeof(*at) };
+	int r;
+
+	pthread_mutex_lock(&p->lock);
+	r = type ? place(p, type, member, &m) : ready(p);
+	if (r == 0 && (!m.size || m.size > sizeof(*at) || m.bits))
+		r = -ENODATA;
+	if (r == 0)
+		r = look_at_many(p, at, n, m.offset, m.size);
 	pthread_mutex_unlock(&p->lock);
 	return r;
 }

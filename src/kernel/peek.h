@@ -32,6 +32,8 @@ int kernel_peek_way(struct kernel_peek *p, int fd, const struct kernel_step *way
 int kernel_peek_bytes(struct kernel_peek *p, uint64_t address, void *bytes, size_t size);
 /* A member of at most 8 bytes of the structure at `address`. */
 int kernel_peek_member(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *value);
+/* The same of many, hundreds in one look: every address is replaced by what the member is (type NULL: the word itself), 0 stays 0. After an error some are. */
+int kernel_peek_many(struct kernel_peek *p, uint64_t *at, size_t n, const char *type, const char *member);
 /* Where a member lies: in such a structure; of the one at `address`. */
 int kernel_peek_place(struct kernel_peek *p, const char *type, const char *member, struct member_place *out);
 int kernel_peek_address(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *at);

@@ -54,6 +54,7 @@ struct pm_scan_arg {
 #endif
 #define SPORE_PAGE_IS_GUARD (1 << 8) /* Linux 6.15; older kernels refuse the bit with EINVAL */
 
+#define SPORE_AT_HANDLE_FID	 0x200 /* name_to_handle_at, Linux 6.5 */
 #define SPORE_MADV_GUARD_INSTALL 102
 #define SPORE_SYS_mseal		 462
 #define SPORE_MAP_DROPPABLE	 0x08

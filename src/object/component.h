@@ -136,7 +136,8 @@ struct file_state {
 	int64_t owner;	     /* F_GETOWN_EX: vpid, 0 none */
 	uint64_t owner_type; /* F_OWNER_* */
 	uint64_t owner_uid, owner_euid;
-	uint64_t signal; /* F_GETSIG */
+	uint64_t signal;		  /* F_GETSIG */
+	bool random, sequential, noreuse; /* posix_fadvise(2) */
 };
 
 #define ROUND_ABANDON (~0u)

@@ -86,7 +86,7 @@ void descriptions_free(struct descriptions *d)
 	}
 	map_free(&d->groups);
 	map_free(&d->inodes);
-	free(d->claimed.ids);
+	free(d->claimed.list);
 	free(d->mapped.list);
 	close_fd(&d->root_fd);
 	close_fd(&d->shm_fd);
@@ -292,43 +292,49 @@ int description_find(
 	return err;
 }
 
-static bool claim_locked(struct id_set *set, object_id id)
+static int claim_locked(struct id_set *set, object_id id, uint64_t inode)
 {
 	size_t low = 0, high = set->n;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
+		const struct claim *c = &set->list[middle];
 
-		if (set->ids[middle] == id)
-			return false;
-		if (set->ids[middle] < id)
+		if (c->id == id)
+			return inode && c->inode && c->inode != inode ? -ESTALE : 0;
+		if (c->id < id)
 			low = middle + 1;
 		else
 			high = middle;
 	}
 	if (set->n == set->room) {
 		size_t room = set->room ? set->room * 2 : 64;
-		object_id *grown = reallocarray(set->ids, room, sizeof(*grown));
+		struct claim *grown = reallocarray(set->list, room, sizeof(*grown));
 
 		if (!grown)
-			return true;
-		set->ids = grown;
+			return -ENOMEM;
+		set->list = grown;
 		set->room = room;
 	}
-	memmove(&set->ids[low + 1], &set->ids[low], (set->n - low) * sizeof(*set->ids));
-	set->ids[low] = id;
+	memmove(&set->list[low + 1], &set->list[low], (set->n - low) * sizeof(*set->list));
+	set->list[low] = (struct claim){ .id = id, .inode = inode };
 	set->n++;
-	return true;
+	return 1;
+}
+
+int descriptions_claim_inode(struct descriptions *d, object_id id, uint64_t inode)
+{
+	int r;
+
+	pthread_mutex_lock(&d->lock);
+	r = claim_locked(&d->claimed, id, inode);
+	pthread_mutex_unlock(&d->lock);
+	return r;
 }
 
 bool descriptions_claim(struct descriptions *d, object_id id)
 {
-	bool first;
-
-	pthread_mutex_lock(&d->lock);
-	first = claim_locked(&d->claimed, id);
-	pthread_mutex_unlock(&d->lock);
-	return first;
+	return descriptions_claim_inode(d, id, 0) != 0;
 }
 
 static size_t mapped_place(const struct mapped_backings *m, const struct mapped_key *key)

@@ -28,6 +28,8 @@ struct description {
 	bool crosses;	    /* has an end outside that is no standard stream */
 	int family;	    /* of a socket: AF_*; 0: not known */
 	int type, protocol; /* of a socket: SO_TYPE, SO_PROTOCOL */
+	uint64_t inode;	    /* the address of the kernel's struct inode; 0: it cannot be looked at */
+	uint8_t advice;	    /* src/state/files_hidden.h */
 };
 
 /* A mapped file as maps show it. */
@@ -44,7 +46,10 @@ struct descriptions {
 	struct description *first, **last;
 	uint64_t n;
 	struct id_set {
-		object_id *ids;
+		struct claim {
+			object_id id;
+			uint64_t inode;
+		} * list; /* sorted by id */
 		size_t n, room;
 	} claimed;
 	struct mapped_backings {
@@ -82,6 +87,8 @@ struct description *descriptions_search(
 
 /* True for the first that asks for this id: it saves the object. */
 bool descriptions_claim(struct descriptions *d, object_id id);
+/* The same; inode: whatever tells inodes apart, 0: not known. -ESTALE: who asked first had another. */
+int descriptions_claim_inode(struct descriptions *d, object_id id, uint64_t inode);
 
 /* What a mapped file's backing is saved as; 0: it was not met yet. Many processes map the same few files many times. */
 object_id mapped_backing(struct descriptions *d, struct mapped_key key);

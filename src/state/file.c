@@ -12,10 +12,13 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "kernel/uapi.h"
 #include "kernel/unseen.h"
 #include "state/dnotify.h"
 #include "state/fdinfo.h"
 #include "state/files.h"
+#include "state/files_hidden.h"
+#include "state/kernel_view.h"
 #include "state/regular.h"
 
 #define F_GETOWNER_UIDS_ 17
@@ -31,6 +34,9 @@ static const struct field file_fields[] = {
 	FIELD_UINT(
 		struct file_state, owner_euid, "owner_euid", "F_GETOWNER_UIDS: effective user id of who set the owner"),
 	FIELD_UINT(struct file_state, signal, "signal", "F_GETSIG"),
+	FIELD_SINCE(2, BOOL, struct file_state, random, "random", "posix_fadvise: POSIX_FADV_RANDOM (hidden)"),
+	FIELD_SINCE(2, BOOL, struct file_state, sequential, "sequential", "POSIX_FADV_SEQUENTIAL (hidden)"),
+	FIELD_SINCE(2, BOOL, struct file_state, noreuse, "noreuse", "POSIX_FADV_NOREUSE (hidden)"),
 	FIELD_END,
 };
 
@@ -82,6 +88,36 @@ int file_statfs(const struct file_look *f, struct statfs *out)
 	return statfs(path, out) < 0 ? -errno : 0;
 }
 
+/* By the handle that its file system gives a file: name_to_handle_at(2). 0: none. */
+static uint64_t handle_of(int fd)
+{
+	struct {
+		struct file_handle handle;
+		uint8_t bytes[MAX_HANDLE_SZ];
+	} h = { .handle.handle_bytes = MAX_HANDLE_SZ };
+	int mount;
+
+	if (fd < 0 || (name_to_handle_at(fd, "", &h.handle, &mount, AT_EMPTY_PATH | SPORE_AT_HANDLE_FID) < 0 &&
+			      name_to_handle_at(fd, "", &h.handle, &mount, AT_EMPTY_PATH) < 0))
+		return 0;
+	return XXH3_64bits(&h, sizeof(h.handle) + h.handle.handle_bytes) | 1;
+}
+
+/* Of one that is found by device and inode alone, what tells whether it is the one of that device and inode that was met before. 0: nothing does. */
+static uint64_t inode_identity(struct capture *c, const struct component *k, const struct file_look *f)
+{
+	static const struct kernel_step way[] = { { "file", "f_inode" } };
+	uint64_t inode = 0;
+
+	if (k->by_description || name_key(k, f) != 1)
+		return 0;
+	if (!c->kernel || kernel_peek_ready(c->kernel) < 0)
+		return k == &component_regular ? handle_of(file_dup(c, f)) : 0;
+	if (f->description)
+		return f->description->inode;
+	return kernel_peek_way(c->kernel, f->dup, way, 1, &inode) < 0 ? 0 : inode;
+}
+
 int backing_save(struct capture *c, struct file_look *f, object_id *out)
 {
 	const struct component *k = backing_component(f);
@@ -91,8 +127,14 @@ int backing_save(struct capture *c, struct file_look *f, object_id *out)
 	*out = backing_id(c, f);
 	if (!*out)
 		return refused(c->ps, BLAME_FILE(f), "spore does not know this kind of file");
-	if (!descriptions_claim(c->descriptions, *out))
-		return 0;
+	err = descriptions_claim_inode(c->descriptions, *out, inode_identity(c, k, f));
+	if (err == -ESTALE)
+		return refused(c->ps, BLAME_FILE(f, .remedy = "close one of them"),
+			"another file that the tree has open shows the same device and inode number, so that the two "
+			"could not "
+			"be told apart");
+	if (err <= 0)
+		return err;
 	state = calloc(1, k->kind.size);
 	if (!state)
 		return -ENOMEM;
@@ -167,6 +209,18 @@ static int capture_flags(struct capture *c, const struct file_look *f, struct fi
 	return 0;
 }
 
+static void capture_advice(struct capture *c, const struct file_look *f, struct file_state *s)
+{
+	uint8_t advice = f->description ? f->description->advice : 0;
+
+	s->random = advice & ADVICE_RANDOM;
+	s->sequential = advice & ADVICE_SEQUENTIAL;
+	s->noreuse = advice & ADVICE_NOREUSE;
+	if (advice & ADVICE_OTHER)
+		changed(c->ps, BLAME_FILE(f),
+			"how far it is read ahead is that of its device when it was opened, which has another one now");
+}
+
 /* While the tree runs, a descriptor may be closed, or its process end, between two looks: nothing to complain
  * of. */
 static bool went_away(const struct capture *c, int err)
@@ -186,6 +240,8 @@ int file_save(struct capture *c, struct file_look *f)
 		err = capture_flags(c, f, &s);
 	if (!err)
 		err = capture_owner(c, f, &s);
+	if (!err && c->writer)
+		capture_advice(c, f, &s);
 	if (!err && S_ISDIR(f->mode) && !(f->flags & O_PATH))
 		err = dnotify_look(c, f);
 	close_fd(&f->dup);
@@ -246,6 +302,17 @@ int reopen_unseen(const struct capture *c, int fd)
 	return file_open_unseen(AT_FDCWD, path);
 }
 
+/* Of advice, SEQUENTIAL ends RANDOM. Where a file system takes none, there is none to lose. */
+static void advise(int fd, const struct file_state *file)
+{
+	if (file->sequential)
+		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	if (file->random)
+		posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+	if (file->noreuse)
+		posix_fadvise(fd, 0, 0, POSIX_FADV_NOREUSE);
+}
+
 #define SETTABLE (O_APPEND | O_DIRECT | O_NOATIME | O_NONBLOCK)
 
 int file_settle(int fd, const struct file_state *file)
@@ -260,6 +327,7 @@ int file_settle(int fd, const struct file_state *file)
 		goto failed;
 	if (file->pos && lseek(fd, file->pos, SEEK_SET) < 0 && errno != ESPIPE)
 		goto failed;
+	advise(fd, file);
 	return fd;
 failed:
 	err = -errno;
@@ -278,7 +346,7 @@ int fdinfo_of_dup(int fd, char **text)
 
 const struct component component_file = {
 	.kind = { .name = "file",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct file_state),
 		.fields = file_fields,
 		.doc = "an open file description: what open(2) makes and dup(2), fork(2) and SCM_RIGHTS "

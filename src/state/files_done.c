@@ -14,6 +14,7 @@
 #include "state/dnotify.h"
 #include "state/external.h"
 #include "state/fdinfo.h"
+#include "state/files_hidden.h"
 #include "state/sockets.h"
 
 struct table {
@@ -120,6 +121,8 @@ int files_look_done(struct capture *c)
 
 	if (!err)
 		err = sockets_find(c);
+	if (!err)
+		err = files_hidden_read(c);
 	if (!err)
 		err = find_watchers(c);
 	return err ? err : outside_find(c);

@@ -70,6 +70,12 @@ bool inode_backing_known(const struct capture *c, const struct proc_map *map, ob
 	return *out != 0;
 }
 
+/* Several file systems behind one (FUSE): two files without a name may be shown alike. */
+static bool may_have_a_double(const struct file_look *f)
+{
+	return backing_component(f) == &component_regular && !f->nlink;
+}
+
 int inode_backing_for_mapping(struct capture *c, const struct proc_map *map, int map_fd, object_id *out)
 {
 	struct file_look f = { 0 };
@@ -78,7 +84,7 @@ int inode_backing_for_mapping(struct capture *c, const struct proc_map *map, int
 	if (!err)
 		err = save(c, map, &f, out);
 	/* On file systems that show another device in maps than to stat (btrfs), neither that nor the inode tells files apart. */
-	if (!err && makedev(map->dev_major, map->dev_minor) == f.dev && map->inode == f.ino)
+	if (!err && makedev(map->dev_major, map->dev_minor) == f.dev && map->inode == f.ino && !may_have_a_double(&f))
 		mapped_backing_note(c->descriptions, key_of(map), *out);
 	free(f.link);
 	return err;

@@ -84,22 +84,48 @@ static uint64_t dev_of(const struct proc_map *m)
 	return makedev(m->dev_major, m->dev_minor);
 }
 
+/* Of some file systems (btrfs, overlayfs) maps show another device than stat does of a descriptor. */
+static bool stat_mapping(int dir, const struct proc_map *m, uint64_t *dev, uint64_t *ino)
+{
+	char name[64];
+	struct statx st;
+
+	snprintf(name, sizeof(name), "map_files/%lx-%lx", m->start, m->end);
+	if (statx(dir, name, AT_STATX_DONT_SYNC, STATX_INO, &st) < 0)
+		return false;
+	*dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+	*ino = st.stx_ino;
+	return *dev != dev_of(m) || *ino != m->inode;
+}
+
 /* --- the tree's --- */
+
+static int add_mapping(
+	struct nameless_list *l, const struct process *p, const struct proc_map *m, uint64_t dev, uint64_t ino)
+{
+	struct nameless *f = add(l, p, dev, ino, strstr(m->flags, "mw ") || m->prot & PROT_WRITE);
+
+	if (!f)
+		return -ENOMEM;
+	snprintf(f->object, sizeof(f->object), "mapping %lx-%lx (%.70s)", m->start, m->end, m->name);
+	return 0;
+}
 
 static int collect_mappings(struct nameless_list *l, const struct process *p)
 {
-	for (size_t i = 0; i < p->maps.n; i++) {
+	int err = 0;
+
+	for (size_t i = 0; !err && i < p->maps.n; i++) {
 		const struct proc_map *m = &p->maps.list[i];
-		struct nameless *f;
+		uint64_t dev, ino;
 
 		if (!is_nameless(m))
 			continue;
-		f = add(l, p, dev_of(m), m->inode, strstr(m->flags, "mw ") || m->prot & PROT_WRITE);
-		if (!f)
-			return -ENOMEM;
-		snprintf(f->object, sizeof(f->object), "mapping %lx-%lx (%.70s)", m->start, m->end, m->name);
+		err = add_mapping(l, p, m, dev_of(m), m->inode);
+		if (!err && stat_mapping(p->living_fd, m, &dev, &ino))
+			err = add_mapping(l, p, m, dev, ino);
 	}
-	return 0;
+	return err;
 }
 
 static bool is_written(uint64_t flags)
@@ -125,7 +151,8 @@ static int collect_files(struct nameless_list *l, const struct descriptions *all
 
 /* --- the outside's --- */
 
-static void compare(struct capture *c, const struct nameless_list *l, uint64_t dev, uint64_t ino, bool written,
+/* True: it is of the tree too. */
+static bool compare(struct capture *c, const struct nameless_list *l, uint64_t dev, uint64_t ino, bool written,
 	pid_t pid, const char *how)
 {
 	const struct nameless key = { .dev = dev, .ino = ino };
@@ -136,6 +163,7 @@ static void compare(struct capture *c, const struct nameless_list *l, uint64_t d
 			BLAME_PROCESS(found->process, .object = found->object,
 				.remedy = "give it up there, or name a tree that holds that process too"),
 			"process %d, which is outside the tree, %s too, and would no longer share it", pid, how);
+	return found;
 }
 
 static void compare_mappings(struct capture *c, const struct nameless_list *l, int dir, pid_t pid)
@@ -144,10 +172,16 @@ static void compare_mappings(struct capture *c, const struct nameless_list *l, i
 
 	if (proc_maps_read(dir, &maps) < 0)
 		return;
-	for (size_t i = 0; i < maps.n; i++)
-		if (is_nameless(&maps.list[i]))
-			compare(c, l, dev_of(&maps.list[i]), maps.list[i].inode, maps.list[i].prot & PROT_WRITE, pid,
-				"maps it");
+	for (size_t i = 0; i < maps.n; i++) {
+		const struct proc_map *m = &maps.list[i];
+		uint64_t dev, ino;
+
+		if (!is_nameless(m))
+			continue;
+		if (!compare(c, l, dev_of(m), m->inode, m->prot & PROT_WRITE, pid, "maps it") &&
+			stat_mapping(dir, m, &dev, &ino))
+			compare(c, l, dev, ino, m->prot & PROT_WRITE, pid, "maps it");
+	}
 	proc_maps_free(&maps);
 }
 

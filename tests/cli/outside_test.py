@@ -7,6 +7,8 @@ import socket
 import sys
 import time
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../state'))
+import file_systems  # noqa: E402
 import harness
 from harness import alive, check, check_in, scratch, spore, wait_for
 
@@ -147,6 +149,27 @@ def test_unlinked_file_mapped():
         refused(pid, d, 'mapping ', 'nameless', 'it too')
         shared.close()
         end(pid)
+
+
+def test_mapped_here_and_open_there():
+    """Where maps show another device than stat does of a descriptor (btrfs, overlayfs)."""
+    for kind in ('btrfs', 'overlay', 'tmpfs'):
+        try:
+            with file_systems.mounted(kind) as on, scratch() as d:
+                fd = nameless(on)
+                reader = os.open(f'{on}/nameless', os.O_RDONLY)
+                os.unlink(f'{on}/nameless')
+                shared = mmap.mmap(reader, 4096, mmap.MAP_SHARED, mmap.PROT_READ)
+                os.close(reader)
+                pid = fork_tree(None, ())
+                shared.close()
+                refused(pid, d, 'mapping ', 'nameless', 'has it open too')
+                os.close(fd)
+                r = spore('checkpoint', pid, f'{d}/image')
+                check(r.returncode, 0, r.stderr)
+                end(pid)
+        except file_systems.Missing as why:
+            print(f'part {kind}: {why}')
 
 
 def test_only_the_outside_writes():

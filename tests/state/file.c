@@ -380,6 +380,53 @@ static int proc_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Told that it is read in no order: nothing is read ahead. arg: also once, and in order. */
+enum { ADVISED = 1 << 20 };
+
+static int pages_cached(int f)
+{
+	char *at = mmap(NULL, ADVISED, PROT_READ, MAP_SHARED, f, 0);
+	unsigned char in[ADVISED / PAGE];
+	int n = 0;
+
+	if (at == MAP_FAILED || mincore(at, ADVISED, in) < 0)
+		return -1;
+	for (size_t i = 0; i < sizeof(in); i++)
+		n += in[i] & 1;
+	munmap(at, ADVISED);
+	return n;
+}
+
+static int read_uncached(int f)
+{
+	char c;
+
+	return fdatasync(f) < 0 || posix_fadvise(f, 0, 0, POSIX_FADV_DONTNEED) || pages_cached(f) ||
+			       pread(f, &c, 1, 0) != 1
+		       ? -1
+		       : pages_cached(f);
+}
+
+static int advised_make(struct maker_ctx *ctx)
+{
+	fd = make_file(ctx, "data", 5000, O_RDWR);
+	CHECK(fd >= 0 && !posix_fallocate(fd, 0, ADVISED));
+	fd2 = open(ctx->path, O_RDWR);
+	NEED(read_uncached(fd2) > 1);
+	if (ctx->arg)
+		CHECK(!posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL) && !posix_fadvise(fd, 0, 0, POSIX_FADV_NOREUSE));
+	CHECK(!posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM));
+	NEED(read_uncached(fd) == 1);
+	return 0;
+}
+
+static int advised_use(struct maker_ctx *ctx)
+{
+	CHECK(read_uncached(fd2) > 1);
+	SAME(read_uncached(fd), 1);
+	return 0;
+}
+
 const struct maker makers_file[] = {
 	{ "read", "a file read half way", offset_make, offset_use, 0, O_RDONLY },
 	{ "write", "a file written half way", offset_make, offset_use, 0, O_WRONLY },
@@ -399,5 +446,7 @@ const struct maker makers_file[] = {
 	ROW("devices", "null, zero, full, random, urandom", devices),
 	ROW("names", "two names of one file", names),
 	{ "proc", "a file and a directory of /proc/self", proc_make, proc_use },
+	ROW_ARG("advised", "a file that is read in no order (posix_fadvise)", advised, 0),
+	ROW_ARG("advised-all", "in no order, once, and further ahead", advised, 1),
 	{ 0 },
 };
