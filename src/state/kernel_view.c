@@ -84,18 +84,13 @@ static int own_level(struct capture *c, uint64_t *level)
 	return err ? err : kernel_peek_member(c->kernel, pid, "pid", "level", level);
 }
 
-int kernel_thread(struct capture *c, uint64_t task, struct thread **out)
+/* Whose number that struct pid is. */
+static int thread_of_pid(struct capture *c, uint64_t pid, struct thread **out)
 {
-	uint64_t pid, level, deepest, numbers, exited;
+	uint64_t level, deepest, numbers;
 	int32_t number = 0;
-	int err = kernel_peek_member(c->kernel, task, "task_struct", "exit_state", &exited);
+	int err = own_level(c, &level);
 
-	*out = NULL;
-	if (!err)
-		err = kernel_peek_member(c->kernel, task, "task_struct", "thread_pid", &pid);
-	if (err || exited || !pid)
-		return err;
-	err = own_level(c, &level);
 	if (!err)
 		err = kernel_peek_member(c->kernel, pid, "pid", "level", &deepest);
 	if (!err)
@@ -107,6 +102,28 @@ int kernel_thread(struct capture *c, uint64_t task, struct thread **out)
 	if (!err)
 		*out = tree_find_tid(c->tree, number);
 	return err ? err : *out ? 0 : -ESRCH;
+}
+
+int kernel_thread(struct capture *c, uint64_t task, struct thread **out)
+{
+	uint64_t pid, exited;
+	int err = kernel_peek_member(c->kernel, task, "task_struct", "exit_state", &exited);
+
+	*out = NULL;
+	if (!err)
+		err = kernel_peek_member(c->kernel, task, "task_struct", "thread_pid", &pid);
+	return err || exited || !pid ? err : thread_of_pid(c, pid, out);
+}
+
+int kernel_pid_thread(struct capture *c, uint64_t pid, struct thread **out)
+{
+	uint64_t tasks, first = 0;
+	int err = kernel_peek_address(c->kernel, pid, "pid", "tasks", &tasks);
+
+	*out = NULL;
+	if (!err)
+		err = kernel_peek_bytes(c->kernel, tasks, &first, sizeof(first));
+	return err || !first ? err : thread_of_pid(c, pid, out);
 }
 
 static int task_of_pidfd(struct capture *c, int fd, uint64_t *task)

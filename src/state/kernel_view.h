@@ -14,6 +14,8 @@ int kernel_object(struct capture *c, const struct file_look *f, uint64_t *object
 
 /* Whose task_struct that is. 0: *out is the thread, NULL for one that has ended; -ESRCH: it is not of the tree. */
 int kernel_thread(struct capture *c, uint64_t task, struct thread **out);
+/* Whose struct pid that is; the same answers. */
+int kernel_pid_thread(struct capture *c, uint64_t pid, struct thread **out);
 /* That of the calling thread. */
 int kernel_own_task(struct capture *c, uint64_t *task);
 /* The task_struct of a process's leader. */

@@ -320,6 +320,75 @@ static int thread_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* On the processor time of one thread; arg: made by another than the first, and whom it signals. */
+
+enum { SIGNALS_ANY = 0, SIGNALS_FIRST = 1, SIGNALS_SECOND = 2, BY_SECOND = 4, COUNTED_MS = 150 };
+
+static _Atomic int second_tid, first_tid, second_up, second_burns, second_ends;
+static _Atomic int counted_failed;
+
+static int counted_timer(long arg)
+{
+	struct sigevent ev = { .sigev_notify = arg & 3 ? SIGEV_THREAD_ID : SIGEV_SIGNAL, .sigev_signo = SIGRTMIN };
+
+	ev._sigev_un._tid = arg & SIGNALS_FIRST ? first_tid : second_tid;
+	return syscall(SYS_timer_create, CLOCK_THREAD_CPUTIME_ID, &ev, &timer_id) ||
+	       set_timer(timer_id, 0, COUNTED_MS, 0);
+}
+
+static void burn_own(int ms)
+{
+	int64_t end = now_ms(CLOCK_THREAD_CPUTIME_ID) + ms;
+
+	while (now_ms(CLOCK_THREAD_CPUTIME_ID) < end)
+		burn();
+}
+
+static void *second_thread(void *arg)
+{
+	second_tid = tid_self();
+	counted_failed = (long)arg & BY_SECOND && counted_timer((long)arg);
+	let_go(&second_up);
+	wait_for(&second_burns);
+	burn_own(2 * COUNTED_MS);
+	wait_for(&second_ends);
+	return NULL;
+}
+
+static int counted_make(struct maker_ctx *ctx)
+{
+	TRY(catch (SIGRTMIN));
+	first_tid = tid_self();
+	TRY(thread_start(&thread, second_thread, (void *)ctx->arg));
+	wait_for(&second_up);
+	CHECK(!counted_failed && (ctx->arg & BY_SECOND || !counted_timer(ctx->arg)));
+	return 0;
+}
+
+static int counted_use(struct maker_ctx *ctx)
+{
+	bool second = ctx->arg & BY_SECOND;
+
+	if (second)
+		burn_own(2 * COUNTED_MS);
+	else
+		let_go(&second_burns);
+	nap(100);
+	if (!second) /* it has burnt */
+		CHECK(UNTIL(task_state(second_tid) == 'S'));
+	SAME(fired, 0);
+	if (second)
+		let_go(&second_burns);
+	else
+		burn_own(2 * COUNTED_MS);
+	CHECK(UNTIL(fired));
+	if (ctx->arg & 3)
+		SAME(fired_tid, ctx->arg & SIGNALS_FIRST ? first_tid : second_tid);
+	let_go(&second_burns);
+	let_go(&second_ends);
+	return pthread_join(thread, NULL);
+}
+
 /* timer_create of the C library with a function: a helper thread of its own. */
 
 static timer_t lib_timer;
@@ -539,6 +608,11 @@ const struct maker makers_timer[] = {
 	{ "boottime-alarm", "of CLOCK_BOOTTIME_ALARM", posix_make, posix_use, 0, CLOCK_BOOTTIME_ALARM },
 	{ "process-cpu", "of the process's processor time", posix_make, posix_cpu_use, 0, CLOCK_PROCESS_CPUTIME_ID },
 	{ "thread-cpu", "of a thread's processor time", posix_make, posix_cpu_use, 0, CLOCK_THREAD_CPUTIME_ID },
+	ROW_ARG("counts-second", "of the processor time of the thread that made it, not the first", counted,
+		BY_SECOND | SIGNALS_ANY),
+	ROW_ARG("counts-second-itself", "and that it signals itself", counted, BY_SECOND | SIGNALS_SECOND),
+	ROW_ARG("counts-second-first", "and that signals the first", counted, BY_SECOND | SIGNALS_FIRST),
+	ROW_ARG("counts-first-second", "of the first, and that signals another", counted, SIGNALS_SECOND),
 	{ "absolute-realtime", "at a time of CLOCK_REALTIME", absolute_make, absolute_use, 0, CLOCK_REALTIME },
 	{ "absolute-monotonic", "at a time of CLOCK_MONOTONIC", absolute_make, absolute_use, 0, CLOCK_MONOTONIC },
 	{ "absolute-boottime", "at a time of CLOCK_BOOTTIME", absolute_make, absolute_use, 0, CLOCK_BOOTTIME },
