@@ -13,6 +13,7 @@ extern const struct component component_external;
 extern const struct component component_file;
 extern const struct component component_locks;
 extern const struct component component_memfd;
+extern const struct component component_packet;
 extern const struct component component_pidfd;
 extern const struct component component_pipe;
 extern const struct component component_regular;

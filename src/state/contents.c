@@ -121,6 +121,44 @@ int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n)
 	return err;
 }
 
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+	return !size || (!bytes[0] && !memcmp(bytes, bytes + 1, size - 1));
+}
+
+static int save_bytes(struct saving *s, const uint8_t *bytes, size_t size)
+{
+	int err = open_writer(s->c);
+
+	for (size_t at = 0, n; at < size && !err; at += n) {
+		n = MIN(size - at, PAGE_SIZE);
+		if (is_zero(bytes + at, n))
+			continue;
+		while (n < CHUNK && at + n < size && !is_zero(bytes + at + n, MIN(size - at - n, PAGE_SIZE)))
+			n += MIN(size - at - n, PAGE_SIZE);
+		memcpy(s->buffer, bytes + at, n);
+		err = save_chunk(s, at, n);
+	}
+	return err;
+}
+
+int contents_save_bytes(struct capture *c, const uint8_t *bytes, size_t size, struct extent **extents, size_t *n)
+{
+	struct saving s = { .c = c, .fd = -1 };
+	_cleanup_free_ uint8_t *buffer = malloc(CHUNK);
+	int err;
+
+	if (!buffer)
+		return -ENOMEM;
+	s.buffer = buffer;
+	pthread_mutex_lock(&c->descriptions->contents_lock);
+	err = save_bytes(&s, bytes, size);
+	pthread_mutex_unlock(&c->descriptions->contents_lock);
+	*extents = s.list;
+	*n = s.n;
+	return err;
+}
+
 struct contents_room contents_room(const struct stat *st, const struct extent *extents, size_t n)
 {
 	uint64_t data = 0, whole = ALIGN_UP((uint64_t)st->st_size, PAGE_SIZE), used = (uint64_t)st->st_blocks * 512;
@@ -201,6 +239,34 @@ int contents_restore(struct restore *r, int fd, const struct extent *extents, si
 	if (err)
 		return failed(r->ps, BLAME(.object = what), err, "its contents cannot be put back: %s", strerror(-err));
 	return 0;
+}
+
+static int read_extent(struct restore *r, uint8_t *bytes, const struct extent *e, uint64_t size)
+{
+	unsigned int file = (unsigned int)e->file;
+	int err = check_extent(r, e, size);
+
+	if (!err)
+		err = verify(r, e);
+	for (uint64_t done = 0; done < e->length && !err;) {
+		ssize_t n = pread(page_file_fd(r->image, file), bytes + e->offset + done, e->length - done,
+			(off_t)(e->at * PAGE_SIZE + done));
+
+		if (n <= 0)
+			err = n < 0 ? -errno : -EBADMSG;
+		else
+			done += (uint64_t)n;
+	}
+	return err;
+}
+
+int contents_read(struct restore *r, uint8_t *bytes, const struct extent *extents, size_t n, uint64_t size)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < n && !err; i++)
+		err = read_extent(r, bytes, &extents[i], size);
+	return err;
 }
 
 void contents_reserve(struct restore *r, int fd, uint64_t size, const char *what)

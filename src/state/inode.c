@@ -11,11 +11,12 @@
 #include "object/descriptions.h"
 #include "state/io_uring.h"
 #include "state/regular.h"
+#include "state/sockets.h"
 
 static bool may_be_mapped(const struct component *k)
 {
 	return k && (k == &component_regular || k == &component_memfd || k == &component_shmem ||
-			    k == &component_device || k == &component_io_uring);
+			    k == &component_device || k == &component_io_uring || k == &component_packet);
 }
 
 static int look_at_mapping(struct capture *c, int map_fd, struct file_look *f)
@@ -76,13 +77,31 @@ static bool may_have_a_double(const struct file_look *f)
 	return backing_component(f) == &component_regular && !f->nlink;
 }
 
+/* One cannot be opened by its mapping: it is known by who has it open. */
+static int save_socket(struct capture *c, const struct proc_map *map, const struct file_look *mapping, object_id *out)
+{
+	const struct socket_look *s = socket_find(c->descriptions, mapping->ino);
+	struct file_look f;
+	int err;
+
+	if (!s || s->description->external)
+		return refused(c->ps,
+			BLAME_PROCESS(c->process, .object = mapping->link, .remedy = "unmap it, or keep it open"),
+			"a mapping of a socket that no process of the tree has open");
+	f = *s->description->look;
+	f.dup = description_dup(s->description);
+	err = f.dup < 0 ? f.dup : save(c, map, &f, out);
+	close_fd(&f.dup);
+	return err;
+}
+
 int inode_backing_for_mapping(struct capture *c, const struct proc_map *map, int map_fd, object_id *out)
 {
 	struct file_look f = { 0 };
 	int err = look_at_mapping(c, map_fd, &f);
 
 	if (!err)
-		err = save(c, map, &f, out);
+		err = S_ISSOCK(f.mode) ? save_socket(c, map, &f, out) : save(c, map, &f, out);
 	/* On file systems that show another device in maps than to stat (btrfs), neither that nor the inode tells files apart. */
 	if (!err && makedev(map->dev_major, map->dev_minor) == f.dev && map->inode == f.ino && !may_have_a_double(&f))
 		mapped_backing_note(c->descriptions, key_of(map), *out);

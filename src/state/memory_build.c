@@ -86,6 +86,8 @@ static int map_area(struct build *b, struct fetched *f, const struct memory_stat
 
 	if (a->kind == AREA_AIO || a->kind == AREA_AIO_INHERITED || memory_is_ring(b->restore, a))
 		return 0; /* when all else is mapped */
+	if (memory_is_packet(b->restore, a))
+		return memory_map_packet(b, f, m, a);
 	if (a->kind == AREA_ANON)
 		flags |= MAP_ANONYMOUS | (a->flags & AREA_DROPPABLE ? SPORE_MAP_DROPPABLE : MAP_PRIVATE);
 	else
@@ -329,6 +331,12 @@ static void vdso_to_move(const struct memory_state *m, const struct memory_state
 				(parent->areas[i].end - parent->areas[i].start) / PAGE_SIZE };
 }
 
+static const struct memory_area *covering(
+	const struct build *b, const struct memory_state *parent, const struct memory_area *a)
+{
+	return memory_is_packet(b->restore, a) ? NULL : memory_covering(parent, a);
+}
+
 int memory_make_forked(struct build *b, const struct memory_state *m, const struct memory_state *parent)
 {
 	struct vdso_pieces moved;
@@ -340,7 +348,7 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 	if (!keep)
 		return failed(b->ps, NULL, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < m->n_areas; i++)
-		if (memory_covering(parent, &m->areas[i]))
+		if (covering(b, parent, &m->areas[i]))
 			keep[n_keep++] = (struct page_range){ m->areas[i].start,
 				(m->areas[i].end - m->areas[i].start) / PAGE_SIZE };
 	vdso_to_move(m, parent, &moved);
@@ -352,7 +360,7 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 		move_vdso(b, &moved, vdso_start(m));
 	fetch_page_files(b, &f, m);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++) {
-		const struct memory_area *a = &m->areas[i], *from = memory_covering(parent, a);
+		const struct memory_area *a = &m->areas[i], *from = covering(b, parent, a);
 
 		if (is_vdso(a))
 			continue;

@@ -36,6 +36,11 @@ int memory_map_rings(
 bool memory_has_late_rings(const struct restore *r, const struct memory_state *m);
 int memory_map_late_rings(struct build *b, const struct memory_state *m);
 
+/* Is it a mapping of a packet ring, or a part of one? It is mapped anew in a forked process too. `first`: mapped with those behind it. */
+bool memory_is_packet(const struct restore *r, const struct memory_area *a);
+int memory_map_packet(
+	struct build *b, struct fetched *f, const struct memory_state *m, const struct memory_area *first);
+
 /* Moves the kernel's pages to where the program knew them; by way of the free room behind our area when the two places overlap. */
 void move_vdso(struct build *b, const struct vdso_pieces *from, uint64_t to);
 uint64_t vdso_start(const struct memory_state *m); /* 0: it has none */

@@ -76,7 +76,7 @@ static void merge(struct nameless_list *l)
 static bool is_nameless(const struct proc_map *m)
 {
 	return m->shared && strncmp(m->name, "/SYSV", 5) != 0 && m->inode &&
-	       (m->deleted || !strncmp(m->name, "[anon_shmem:", 12));
+	       (m->deleted || !strncmp(m->name, "[anon_shmem:", 12) || !strncmp(m->name, "socket:[", 8));
 }
 
 static uint64_t dev_of(const struct proc_map *m)

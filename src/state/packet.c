@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Packet sockets: packet(7); net/packet/af_packet.c, net/packet/diag.c, tools/testing/selftests/net/psock_*. What was not read: packet_queue.h.
+ * Packet sockets: packet(7); net/packet/af_packet.c, net/packet/diag.c, tools/testing/selftests/net/psock_*. What was not read: packet_queue.h;
+ * memory that it shares with the program: packet_ring.h.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,13 +11,16 @@
 #include <linux/packet_diag.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
+#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/cleanup.h"
+#include "state/components.h"
 #include "state/packet_queue.h"
+#include "state/packet_ring.h"
 #include "state/sock_diag.h"
 #include "state/socket_base.h"
 
@@ -61,6 +65,7 @@ struct packet_state {
 	size_t n_memberships;
 	struct packet_level packet;
 	struct packet_queue unread;
+	struct packet_rings rings;
 };
 
 #define LEVEL_FIELD(member, name, shape, when, doc)   FIELD_INT(struct packet_level, member, #member, doc),
@@ -87,6 +92,8 @@ static const struct field packet_fields[] = {
 		"PACKET_ADD_MEMBERSHIP"),
 	FIELD_STRUCT(struct packet_state, packet, "packet", level_fields, "of level SOL_PACKET"),
 	FIELD_STRUCT(struct packet_state, unread, "unread", packet_queue_fields, "frames that were not read"),
+	FIELD_SINCE(3, STRUCT, struct packet_state, rings, "rings", packet_rings_fields,
+		"memory that it shares with the program"),
 	FIELD_END,
 };
 
@@ -101,8 +108,21 @@ struct asking {
 	struct packet_state *s;
 	uint32_t ino;
 	int fd;
-	bool seen, ring;
+	bool seen;
 };
+
+static struct packet_format format_of(const struct packet_state *s)
+{
+	const struct packet_level *l = &s->packet;
+
+	return (struct packet_format){
+		.type = (int)s->base.type,
+		.version = (uint64_t)l->version,
+		.vnet_hdr = l->vnet_hdr_sz > 0 ? (uint64_t)l->vnet_hdr_sz
+			    : l->vnet_hdr > 0  ? sizeof(struct virtio_net_hdr)
+					       : 0,
+	};
+}
 
 static int read_memberships(struct asking *a, const struct rtattr *attribute)
 {
@@ -140,7 +160,10 @@ static int read_answer(void *arg, const struct nlmsghdr *h)
 		return 0;
 	a->seen = true;
 	for (const struct rtattr *at = (const void *)(msg + 1); RTA_OK(at, left) && !err; at = RTA_NEXT(at, left)) {
-		a->ring |= at->rta_type == PACKET_DIAG_RX_RING || at->rta_type == PACKET_DIAG_TX_RING;
+		if (at->rta_type == PACKET_DIAG_RX_RING && RTA_PAYLOAD(at) >= sizeof(struct packet_diag_ring))
+			packet_ring_told(RTA_DATA(at), &a->s->rings.rx);
+		if (at->rta_type == PACKET_DIAG_TX_RING && RTA_PAYLOAD(at) >= sizeof(struct packet_diag_ring))
+			packet_ring_told(RTA_DATA(at), &a->s->rings.tx);
 		if (at->rta_type == PACKET_DIAG_MCLIST)
 			err = read_memberships(a, at);
 		if (at->rta_type == PACKET_DIAG_INFO && RTA_PAYLOAD(at) >= sizeof(info)) {
@@ -151,7 +174,7 @@ static int read_answer(void *arg, const struct nlmsghdr *h)
 	return err;
 }
 
-static int ask(struct capture *c, struct asking *a)
+static int ask(struct capture *c, struct asking *a, uint32_t show)
 {
 	struct {
 		struct nlmsghdr h;
@@ -160,19 +183,25 @@ static int ask(struct capture *c, struct asking *a)
 		.h = { .nlmsg_len = sizeof(question),
 			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
 			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
-		.r = { .sdiag_family = AF_PACKET,
-			.pdiag_show = PACKET_SHOW_INFO | PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG },
+		.r = { .sdiag_family = AF_PACKET, .pdiag_show = show },
 	};
 	int err = sock_diag_ask(tree_living(c->tree), &question, sizeof(question), read_answer, a);
 
 	return err ? err : a->seen ? 0 : -ENOENT;
 }
 
-static int refuse_unknown(
-	struct capture *c, const struct file_look *f, const struct packet_state *s, const struct asking *a)
+int packet_mapped_size(struct capture *c, uint64_t ino, uint64_t *size)
 {
-	if (a->ring)
-		return refused(c->ps, BLAME_FILE(f), "a packet socket with a ring (PACKET_RX_RING, PACKET_TX_RING)");
+	struct packet_state s = { 0 };
+	struct asking a = { .s = &s, .ino = (uint32_t)ino, .fd = -1 };
+	int err = ask(c, &a, PACKET_SHOW_RING_CFG);
+
+	*size = packet_rings_size(&s.rings);
+	return err;
+}
+
+static int refuse_unknown(struct capture *c, const struct file_look *f, const struct packet_state *s)
+{
 	if (s->fanout && (s->fanout >> 16 & 0xff) >= PACKET_FANOUT_CBPF)
 		return refused(
 			c->ps, BLAME_FILE(f), "a packet socket in a group that a BPF program divides (PACKET_FANOUT)");
@@ -189,6 +218,7 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 	socklen_t size = sizeof(a), small = sizeof(int);
 	int fd = file_dup(c, f), fanout = 0, err;
 	struct asking asked = { .s = s, .ino = (uint32_t)f->ino, .fd = fd };
+	struct packet_format how;
 
 	if (fd < 0)
 		return fd;
@@ -203,13 +233,16 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 		s->fanout = (uint32_t)fanout;
 	err = socket_interface_name(fd, a.sll_ifindex, &s->interface);
 	if (!err)
-		err = ask(c, &asked);
+		err = ask(c, &asked, PACKET_SHOW_INFO | PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG);
 	if (err == -ENODEV)
 		return refused(c->ps, BLAME_FILE(f), "the interface of this packet socket is gone");
 	if (err)
 		return refused(c->ps, BLAME_FILE(f),
 			"the kernel does not tell of this packet socket (CONFIG_PACKET_DIAG): %s", strerror(-err));
-	err = refuse_unknown(c, f, s, &asked);
+	err = refuse_unknown(c, f, s);
+	how = format_of(s);
+	if (!err && packet_has_ring(&s->rings))
+		return packet_rings_capture(c, f, fd, &how, &s->rings);
 	return err || !socket_has_unread(fd) ? err : packet_queue_capture(c, f, fd, (int)s->base.type, &s->unread);
 }
 
@@ -217,12 +250,13 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 
 struct packet_made {
 	int fd;
-	const struct file_state *file;
+	const struct file_state *file; /* NULL: only mapped so far */
 };
 
 static int packet_validate(struct restore *r, const struct record *rec)
 {
 	const struct packet_state *s = rec->state;
+	const struct packet_format how = format_of(s);
 
 	for (size_t i = 0; i < s->n_memberships; i++)
 		if (s->memberships[i].address.size > NAMED_MAX || s->memberships[i].count > 1024 ||
@@ -231,25 +265,74 @@ static int packet_validate(struct restore *r, const struct record *rec)
 				r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has an impossible membership");
 	if (!packet_queue_valid(&s->unread))
 		return failed(r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has an impossible frame");
+	if (!packet_rings_valid(&s->rings, &how) || (packet_has_ring(&s->rings) && s->unread.n))
+		return failed(r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has an impossible packet ring");
 	return 0;
+}
+
+static int set_options(struct restore *r, int fd, const struct packet_state *s)
+{
+	const char *what = options_write(fd, list, ARRAY_SIZE(list), &s->packet, OPTION_LATE);
+
+	return what ? failed(r->ps, BLAME(.object = "packet"), -errno, "a socket option cannot be set (%s): %m", what)
+		    : 0;
+}
+
+/* With a ring most options cannot be set any more. */
+static int make_rings(struct restore *r, int fd, const struct packet_state *s)
+{
+	const struct packet_format how = format_of(s);
+	int err = packet_has_ring(&s->rings) ? set_options(r, fd, s) : 0;
+
+	if (err)
+		return err;
+	err = packet_rings_make(fd, &s->rings, &how);
+	return err ? failed(r->ps, BLAME(.object = "packet"), err, "a packet ring cannot be made: %s", strerror(-err))
+		   : 0;
+}
+
+static int make_socket(struct restore *r, struct made *made, const struct packet_state *s)
+{
+	struct packet_made *m = calloc(1, sizeof(*m));
+	int err;
+
+	if (!m)
+		return -ENOMEM;
+	made->data = m;
+	made->fd[0] = m->fd = socket_base_open(r, AF_PACKET, &s->base);
+	err = m->fd < 0 ? m->fd : make_rings(r, m->fd, s);
+	return err;
+}
+
+/* Of a mapping, which is made first, or of the description. */
+static bool is_description(const struct restore *r, const struct record *rec, const struct file_state *file)
+{
+	size_t n;
+	const struct record *const *uses = restore_uses(r, rec->id, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (uses[i]->state == file)
+			return true;
+	return false;
 }
 
 static int packet_open(struct restore *r, const struct record *rec, const struct file_state *file)
 {
-	const struct packet_state *s = rec->state;
 	struct made *made = restore_made(r, rec->id);
 	struct packet_made *m;
+	int err = !made ? -ENOMEM : made->data ? 0 : make_socket(r, made, rec->state), fd;
 
-	if (!made)
-		return -ENOMEM;
-	if (made->data)
-		return failed(
-			r->ps, BLAME(.object = "packet"), -EBADMSG, "the image has a socket with two descriptions");
-	m = made->data = calloc(1, sizeof(*m));
-	if (!m)
-		return -ENOMEM;
-	*m = (struct packet_made){ .fd = socket_base_open(r, AF_PACKET, &s->base), .file = file };
-	return m->fd;
+	if (err)
+		return err;
+	m = made->data;
+	if (is_description(r, rec, file)) {
+		if (m->file)
+			return failed(r->ps, BLAME(.object = "packet"), -EBADMSG,
+				"the image has a socket with two descriptions");
+		m->file = file;
+	}
+	fd = m->fd < 0 ? -1 : fcntl(m->fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
 }
 
 static int join(int fd, const struct packet_membership *m)
@@ -273,28 +356,21 @@ static int bind_again(int fd, const struct packet_state *s)
 	a.sll_ifindex = socket_interface_index(fd, s->interface);
 	if (a.sll_ifindex < 0)
 		return a.sll_ifindex;
-	if ((a.sll_protocol || a.sll_ifindex) && bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+	if ((a.sll_protocol || a.sll_ifindex || s->unread.n) && bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return -errno;
 	return fanout && setsockopt(fd, SOL_PACKET_, PACKET_FANOUT, &fanout, sizeof(fanout)) < 0 ? -errno : 0;
 }
 
-extern const struct component component_packet;
-
-static int packet_round(struct restore *r, struct callers *callers, unsigned int n)
+static int put_frames(struct restore *r, const struct record *recs, size_t n)
 {
 	struct packet_filling f = { .r = r, .redirect = REDIRECT_NONE, .sender = -1 };
-	const struct record *recs;
-	size_t all;
 	int err = 0;
 
-	if (n == ROUND_ABANDON)
-		return 0;
-	recs = image_records(r->image, &component_packet.kind, &all);
-	for (size_t i = 0; i < all && !err; i++) {
+	for (size_t i = 0; i < n && !err; i++) {
 		const struct packet_state *s = recs[i].state;
 		const struct packet_made *m = restore_made(r, recs[i].id)->data;
 
-		err = m ? packet_queue_put(&f, m->fd, (int)s->base.type, &s->unread) : -EBADMSG;
+		err = m && m->file ? packet_queue_put(&f, m->fd, (int)s->base.type, &s->unread) : -EBADMSG;
 	}
 	packet_filling_end(&f);
 	return err ? failed(r->ps, BLAME(.object = "packet"), err,
@@ -303,12 +379,32 @@ static int packet_round(struct restore *r, struct callers *callers, unsigned int
 		   : 0;
 }
 
+static int packet_round(struct restore *r, struct callers *callers, unsigned int n)
+{
+	const struct record *recs;
+	size_t all;
+	int err;
+
+	if (n == ROUND_ABANDON)
+		return 0;
+	recs = image_records(r->image, &component_packet.kind, &all);
+	err = put_frames(r, recs, all);
+	for (size_t i = 0; i < all && !err; i++) {
+		const struct packet_state *s = recs[i].state;
+		const struct packet_made *m = restore_made(r, recs[i].id)->data;
+		const struct packet_format how = format_of(s);
+
+		if (packet_has_ring(&s->rings))
+			err = packet_rings_fill(r, m->fd, &s->rings, &how);
+	}
+	return err;
+}
+
 static int packet_fill(struct restore *r, const struct record *rec)
 {
 	const struct packet_state *s = rec->state;
 	const struct packet_made *m = restore_made(r, rec->id)->data;
 	int thresh = (int)s->copy_thresh, err = 0;
-	const char *what;
 
 	if (!m)
 		return 0;
@@ -317,11 +413,13 @@ static int packet_fill(struct restore *r, const struct record *rec)
 	if (err)
 		return failed(r->ps, BLAME(.object = "packet"), err, "its membership cannot be had again: %s",
 			strerror(-err));
-	what = options_write(m->fd, list, ARRAY_SIZE(list), &s->packet, OPTION_LATE);
-	if (!what && thresh && setsockopt(m->fd, SOL_PACKET_, PACKET_COPY_THRESH, &thresh, sizeof(thresh)) < 0)
-		what = "PACKET_COPY_THRESH";
-	if (what)
-		return failed(r->ps, BLAME(.object = "packet"), -errno, "a socket option cannot be set (%s): %m", what);
+	err = packet_has_ring(&s->rings) ? packet_rings_check_interfaces(r, m->fd, &s->rings)
+					 : set_options(r, m->fd, s);
+	if (err)
+		return err;
+	if (thresh && setsockopt(m->fd, SOL_PACKET_, PACKET_COPY_THRESH, &thresh, sizeof(thresh)) < 0)
+		return failed(r->ps, BLAME(.object = "packet"), -errno,
+			"a socket option cannot be set (PACKET_COPY_THRESH): %m");
 	err = socket_base_settle(r, m->fd, "packet", &s->base, m->file);
 	if (!err)
 		err = bind_again(m->fd, s);
@@ -340,13 +438,14 @@ static int packet_watch(struct restore *r, const struct record *rec)
 
 const struct component component_packet = {
 	.kind = { .name = "packet",
-		.version = 2,
+		.version = 3,
 		.size = sizeof(struct packet_state),
 		.fields = packet_fields,
 		.doc = "a packet socket",
 		.sources = "packet(7); net/packet/af_packet.c; tools/testing/selftests/net/psock_fanout.c" },
 	.scope = SCOPE_BACKING,
 	.matches = packet_matches,
+	.look = packet_look_at_mappings,
 	.capture_file = packet_capture,
 	.validate = packet_validate,
 	.open = packet_open,

@@ -238,9 +238,9 @@ void contents_of(struct oracle *o, struct proc *p, const struct mapping *m, stru
 	_close_ int mem = -1;
 	_close_ int file = -1;
 
-	/* Time and devices change by themselves, and reading a device's memory may do something. */
+	/* Time and devices change by themselves, and reading a device's memory may do something. Rings of sockets: rings.c. */
 	if (!strncmp(m->name, "[vvar", 5) || !strncmp(m->name, "[vsyscall", 9) || has_flag(m, "io") ||
-		has_flag(m, "pf"))
+		has_flag(m, "pf") || !strncmp(m->name, "socket:[", 8))
 		return;
 	snprintf(path, sizeof(path), "/proc/%d/mem", live_tid(p));
 	mem = open(path, O_RDONLY | O_CLOEXEC);

@@ -207,6 +207,7 @@ void epoll_line(const struct files *all, const struct file *f, const char *line,
 
 /* sockets.c */
 void socket_facts(struct oracle *o, const char *prefix, int dup);
+void ring_facts(struct oracle *o, const char *prefix, int dup); /* of a packet socket */
 
 /* signatures.c */
 void signature_facts(struct oracle *o, const char *prefix, int dup);

@@ -321,6 +321,8 @@ void socket_facts(struct oracle *o, const char *prefix, int dup)
 	peer_pidfd_fact(o, prefix, dup);
 	if (!number(dup, SO_ACCEPTCONN))
 		amount_facts(o, prefix, dup);
+	if (domain == AF_PACKET)
+		ring_facts(o, prefix, dup);
 	if (may_be_peeked(dup, domain, protocol) && o->opt.memory && !error_fact(o, prefix, dup))
 		queue_fact(o, prefix, dup);
 }

@@ -226,30 +226,11 @@ static int fanout_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-/* --- refused */
-
-static int ring_make(struct maker_ctx *ctx)
-{
-	struct tpacket_req req = { .tp_block_size = 4096, .tp_block_nr = 2, .tp_frame_size = 2048, .tp_frame_nr = 4 };
-
-	ctx->arg = SOCK_DGRAM;
-	TRY(packet_make(ctx));
-	CHECK(!setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &req, sizeof(req)));
-	return 0;
-}
-
-static int alive_use(struct maker_ctx *ctx)
-{
-	CHECK(fcntl(fd, F_GETFD) >= 0);
-	return 0;
-}
-
 const struct maker makers_socket[] = {
 	{ "packet", "a packet socket of any interface", packet_make, packet_use, 0, SOCK_DGRAM, NULL },
 	{ "packet-raw", "with the header of the interface", packet_make, packet_use, 0, SOCK_RAW, NULL },
 	{ "packet-options", "bound, with options, a filter and memberships", options_make, options_use, 0, 0, NULL },
 	{ "packet-deaf", "bound to no protocol", deaf_make, deaf_use, 0, 0, NULL },
 	{ "packet-fanout", "two of one group", fanout_make, fanout_use, 0, 0, NULL },
-	REFUSED("packet-ring", "with a ring", ring_make, alive_use, 0, "ring"),
 	{ 0 },
 };
