@@ -49,6 +49,9 @@ static const struct field pty_fields[] = {
 	FIELD_SINCE(2, BOOL, struct pty_state, master_held, "master_held",
 		"input was stopped, by tcflow(TCOOFF) of the master"),
 	FIELD_SINCE(2, HEX, struct pty_state, status, "status", "of packet mode, not read: TIOCPKT_*"),
+	FIELD_SINCE(3, UINT, struct pty_state, column, "column", "in which what is printed next stands (hidden)"),
+	FIELD_SINCE(3, UINT, struct pty_state, line_column, "line_column",
+		"in which the line stands that is being typed (hidden)"),
 	FIELD_END,
 };
 
@@ -208,7 +211,7 @@ static int capture_queues(struct capture *c, const struct file_look *f, int fd, 
 				"status "
 				"of packet mode that was not read, or input that its master has held, cannot be read "
 				"here: "
-				"if so, it is lost");
+				"if so, it is lost, as is the column that it counts for tabs");
 		return try_queues(c, f, fd, slave, s);
 	}
 	why = pty_status_hindrance(s);
@@ -444,6 +447,8 @@ static int fill(struct restore *r, const struct record *rec, const struct pty_st
 		return slave;
 	err = give_node(r, s, slave);
 	if (!err)
+		err = pty_columns_set(master, slave, s, &modes);
+	if (!err)
 		err = s->status ? set_up_and_tell(master, slave, s, &modes) : set_up(master, slave, s, &modes);
 	if (!err)
 		err = set_size(master, slave, s);
@@ -466,7 +471,7 @@ static int pty_fill(struct restore *r, const struct record *rec)
 
 const struct component component_pty = {
 	.kind = { .name = "pty",
-		.version = 2,
+		.version = 3,
 		.size = sizeof(struct pty_state),
 		.fields = pty_fields,
 		.doc = "a pseudoterminal: its master, its modes and what is in its queues",

@@ -32,8 +32,9 @@ struct pty_state {
 	uint64_t status;  /* of packet mode: TIOCPKT_* */
 	uint64_t slave;	  /* enum slave_side */
 	uint64_t slave_mode, slave_uid, slave_gid;
-	struct blob output; /* written by the slave, not read by the master */
-	struct blob input;  /* written to the master, not read by the slave */
+	uint64_t column, line_column; /* struct n_tty_data: column, canon_column */
+	struct blob output;	      /* written by the slave, not read by the master */
+	struct blob input;	      /* written to the master, not read by the slave */
 };
 
 #define DEV_TTY	 0x500ull /* makedev(5, 0) */
@@ -53,6 +54,9 @@ int pty_queues_read(int master, int slave, struct pty_state *s);
 void pty_close_unseen(int master, int slave);
 int pty_queues_write(
 	int master, int slave, const struct blob *output, const struct blob *input, const struct terminal_modes *modes);
+
+/* Of a new one, before anything is in its queues. */
+int pty_columns_set(int master, int slave, const struct pty_state *s, const struct terminal_modes *m);
 
 /* --- pty_status.c --- */
 

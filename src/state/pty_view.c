@@ -184,6 +184,13 @@ static int read_flags(struct kernel_peek *k, uint64_t master, uint64_t slave, st
 	return 0;
 }
 
+static int read_columns(struct kernel_peek *k, uint64_t ring, struct pty_state *s)
+{
+	int err = ring ? kernel_peek_member(k, ring, "n_tty_data", "column", &s->column) : 0;
+
+	return err || !ring ? err : kernel_peek_member(k, ring, "n_tty_data", "canon_column", &s->line_column);
+}
+
 static int read_hindrances(struct kernel_peek *k, const struct queue *typed, struct pty_view *v)
 {
 	uint64_t committed = 0, echoed = 0, quoting = 0;
@@ -217,6 +224,8 @@ int pty_view_read(struct kernel_peek *kernel, int master, struct pty_state *s, s
 		err = read_queue(kernel, slave, &typed);
 	if (!err)
 		err = read_hindrances(kernel, &typed, v);
+	if (!err)
+		err = read_columns(kernel, typed.ring, s);
 	if (!err)
 		err = read_flags(kernel, tty, slave, s);
 	if (err) {

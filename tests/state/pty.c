@@ -4,6 +4,7 @@
 #include "pty_pair.h"
 
 #include <pty.h>
+#include <termios.h>
 
 static int master = -1, slave = -1;
 
@@ -337,7 +338,46 @@ static int owned_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Columns are counted, for tabs become blanks and are erased. arg: of which case. */
+static const struct {
+	const char *prompt, *typed, *echo, *back;
+	const char *erased, *tab; /* afterwards */
+} columns[] = {
+	{ "abc", "", "", "", "", "     |" },
+	{ "ab", "x\t", "x     ", "", "\b\b\b\b\b", "     |" },
+	{ "0123456789", "x\t", "x     ", "\b\b\b\b\b\b\b\b\b", "\b\b\b\b\b", "      |" },
+};
+
+static int columns_make(struct maker_ctx *ctx)
+{
+	struct termios t;
+
+	TRY(open_pair(&master, &slave));
+	CHECK(!tcgetattr(slave, &t));
+	t.c_oflag |= OPOST | XTABS;
+	CHECK(!tcsetattr(slave, TCSANOW, &t));
+	CHECK(write(slave, columns[ctx->arg].prompt, strlen(columns[ctx->arg].prompt)) > 0);
+	TRY(got(master, columns[ctx->arg].prompt));
+	SAME(write(master, columns[ctx->arg].typed, strlen(columns[ctx->arg].typed)), strlen(columns[ctx->arg].typed));
+	TRY(got(master, columns[ctx->arg].echo));
+	SAME(write(slave, columns[ctx->arg].back, strlen(columns[ctx->arg].back)), strlen(columns[ctx->arg].back));
+	return got(master, columns[ctx->arg].back);
+}
+
+static int columns_use(struct maker_ctx *ctx)
+{
+	SAME(readable(master), 0);
+	if (*columns[ctx->arg].erased)
+		SAME(write(master, "\177", 1), 1);
+	TRY(got(master, columns[ctx->arg].erased));
+	SAME(write(slave, "\t|", 2), 2);
+	return got(master, columns[ctx->arg].tab);
+}
+
 const struct maker makers_pty[] = {
+	ROW_ARG("columns", "a column that tabs are counted from", columns, 0),
+	ROW_ARG("columns-typed", "a line being typed that has tabs in it", columns, 1),
+	ROW_ARG("columns-before", "a column before that line", columns, 2),
 	{ "line", "a line discipline of its own", line_make, line_use, MAKER_MUST_REFUSE, 0, "disc" },
 	ROW("owned", "a slave of another user and group", owned),
 	ROW("plain", "a pair with a size", plain),
