@@ -54,6 +54,11 @@ struct pm_scan_arg {
 #endif
 #define SPORE_PAGE_IS_GUARD (1 << 8) /* Linux 6.15; older kernels refuse the bit with EINVAL */
 
+#ifndef F_GET_RW_HINT
+#define F_GET_RW_HINT 1035
+#define F_SET_RW_HINT 1036
+#endif
+
 #define SPORE_AT_HANDLE_FID	 0x200 /* name_to_handle_at, Linux 6.5 */
 #define SPORE_MADV_GUARD_INSTALL 102
 #define SPORE_SYS_mseal		 462

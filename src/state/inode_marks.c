@@ -9,12 +9,8 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "kernel/uapi.h"
 #include "state/files.h"
-
-#ifndef F_GET_RW_HINT
-#define F_GET_RW_HINT 1035
-#define F_SET_RW_HINT 1036
-#endif
 
 const struct field inode_marks_fields[] = {
 	FIELD_INT(struct inode_marks, atime_s, "atime", "last access, seconds since 1970"),

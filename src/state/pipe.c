@@ -261,6 +261,14 @@ static int capture_queue(struct capture *c, const struct file_look *f, int fd, s
 	return failed(c->ps, BLAME_FILE(f), err, "the contents of the pipe cannot be read: %s", strerror(-err));
 }
 
+/* Such a one has a size of its own: to give it the one that it has is a change of nothing. pipe(2), fs/pipe.c. */
+static bool is_of_notifications(int fd)
+{
+	int size = fcntl(fd, F_GETPIPE_SZ);
+
+	return size > 0 && fcntl(fd, F_SETPIPE_SZ, size) < 0 && errno == EBUSY;
+}
+
 static int pipe_capture(struct capture *c, const struct file_look *f, void *state)
 {
 	struct pipe_state *s = state;
@@ -279,6 +287,8 @@ static int pipe_capture(struct capture *c, const struct file_look *f, void *stat
 	s->mode = st.st_mode;
 	s->uid = st.st_uid;
 	s->gid = st.st_gid;
+	if (is_of_notifications(fd))
+		return refused(c->ps, BLAME_FILE(f), "a pipe for notifications of the kernel (O_NOTIFICATION_PIPE)");
 	err = name_fifo(c, f, s);
 	if (err)
 		return err;

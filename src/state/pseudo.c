@@ -17,7 +17,9 @@
 
 #include "state/files.h"
 
-enum fs_class { FS_ORDINARY, FS_PROC, FS_SYS, FS_CGROUP, FS_STRANGE, FS_MQUEUE };
+#define CONFIGFS_MAGIC 0x62656570
+
+enum fs_class { FS_ORDINARY, FS_PROC, FS_SYS, FS_CGROUP, FS_CONFIG, FS_STRANGE, FS_MQUEUE };
 
 static enum fs_class class_of(int fd)
 {
@@ -33,6 +35,8 @@ static enum fs_class class_of(int fd)
 	case CGROUP_SUPER_MAGIC:
 	case CGROUP2_SUPER_MAGIC:
 		return FS_CGROUP;
+	case CONFIGFS_MAGIC:
+		return FS_CONFIG;
 	case DEBUGFS_MAGIC:
 	case TRACEFS_MAGIC:
 	case SECURITYFS_MAGIC:

@@ -7,7 +7,10 @@
 #include "state/regular.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
 #include <string.h>
+#include <sys/vfs.h>
 
 #include "base/cleanup.h"
 #include "state/pseudo.h"
@@ -36,6 +39,8 @@ static const struct field regular_fields[] = {
 		"extended attributes of a file without a name"),
 	FIELD_SINCE(
 		4, BOOL, struct regular_state, allocated, "allocated", "holes too have room of their own (fallocate)"),
+	FIELD_SINCE(5, STRUCT, struct regular_state, layout, "layout", file_layout_fields,
+		"project, size of extents, room elsewhere; of a file that has no name"),
 	FIELD_LIST(struct regular_state, extents, n_extents, "extents", extent_fields,
 		"contents of a file without a name"),
 	FIELD_END,
@@ -97,9 +102,30 @@ static void take_fingerprint(const struct capture *c, int fd, struct regular_sta
 	fingerprint_hash(own, s->size, &s->hash);
 }
 
+/* A file system of memory does not tell where room is reserved, but how much. */
+static int capture_layout(struct capture *c, const struct blame *who, int fd, struct regular_state *s)
+{
+	struct contents_room room;
+	struct statfs fs;
+	struct stat st;
+	int err;
+
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return -errno;
+	room = contents_room(&st, s->extents, s->n_extents);
+	s->allocated = S_ISREG(s->mode) && room.all;
+	err = file_layout_read(c, fd, s->allocated ? ALIGN_UP((uint64_t)st.st_size, PAGE_SIZE) : 0, &s->layout);
+	if (err != -ENOTSUP)
+		return err;
+	if (S_ISREG(s->mode) && room.elsewhere && fs.f_type == TMPFS_MAGIC)
+		changed(c->ps, who,
+			"%" PRIu64 " bytes that it has reserved (fallocate), and not used, are reserved no more",
+			room.elsewhere);
+	return 0;
+}
+
 static int capture_contents(struct capture *c, const struct blame *who, int fd, struct regular_state *s)
 {
-	struct stat st;
 	int err;
 
 	if (!S_ISREG(s->mode) && !S_ISDIR(s->mode))
@@ -110,8 +136,8 @@ static int capture_contents(struct capture *c, const struct blame *who, int fd, 
 	err = xattrs_read_fd(fd, &s->xattrs, &s->n_xattrs);
 	if (!err && S_ISREG(s->mode))
 		err = contents_save(c, fd, &s->extents, &s->n_extents);
-	if (!err && S_ISREG(s->mode))
-		s->allocated = fstat(fd, &st) == 0 && contents_room(&st, s->extents, s->n_extents).all;
+	if (!err)
+		err = capture_layout(c, who, fd, s);
 	return err ? failed(c->ps, who, err, "the contents of the file cannot be saved: %s", strerror(-err)) : 0;
 }
 
@@ -174,7 +200,7 @@ static int regular_capture_file(struct capture *c, const struct file_look *f, vo
 
 const struct component component_regular = {
 	.kind = { .name = "regular",
-		.version = 4,
+		.version = 5,
 		.size = sizeof(struct regular_state),
 		.fields = regular_fields,
 		.doc = "a regular file or a directory (by O_PATH: any file), which its file system keeps",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "state/contents.h"
+#include "state/file_layout.h"
 #include "state/inode_marks.h"
 #include "state/xattrs.h"
 
@@ -21,6 +22,7 @@ struct regular_state {
 	struct blob hash;     /* XXH3, 128 bits, of a small file's contents */
 	struct inode_marks marks;
 	bool allocated;
+	struct file_layout layout;
 	struct xattr *xattrs; /* of a file without a name, as its contents */
 	size_t n_xattrs;
 	struct extent *extents;

@@ -323,10 +323,13 @@ static int create_unlinked(struct restore *r, const struct record *rec, struct n
 	writer = reopen(fd, S_ISREG(s->mode) ? O_RDWR : O_RDONLY);
 	if (writer < 0)
 		return writer;
+	file_layout_prepare(r, s->path, writer, &s->layout);
 	if (S_ISREG(s->mode))
 		err = contents_restore(r, writer, s->extents, s->n_extents, s->size, s->path);
 	if (!err && s->allocated)
 		contents_reserve(r, writer, s->size, s->path);
+	if (!err)
+		file_layout_reserve(r, s->path, writer, &s->layout);
 	if (!err)
 		give_xattrs(r, writer, s);
 	if (!err)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kernel/uapi.h"
 #include "state/components.h"
 
 static const struct field shm_name_fields[] = {
@@ -40,6 +41,8 @@ static const struct field shm_fields[] = {
 	FIELD_INT(struct shm_state, mtime_s, "mtime", "last modification, seconds since 1970"),
 	FIELD_UINT(struct shm_state, mtime_ns, "mtime_ns", "and nanoseconds"),
 	FIELD_HEX(struct shm_state, attributes, "attributes", "FS_IOC_GETFLAGS"),
+	FIELD_SINCE(2, UINT, struct shm_state, write_hint, "write_hint",
+		"F_GET_RW_HINT: how long what is written will live"),
 	FIELD_BOOL(struct shm_state, allocated, "allocated", "holes too have memory of their own (fallocate)"),
 	FIELD_STRING(struct shm_state, target, "target", "of a symbolic link"),
 	FIELD_LIST(struct shm_state, xattrs, n_xattrs, "xattrs", xattr_fields, "extended attributes"),
@@ -231,6 +234,7 @@ static int capture_opened(struct walk *w, const struct stat *st, struct shm_stat
 	if (!S_ISREG(st->st_mode))
 		return 0;
 	s->size = (uint64_t)st->st_size;
+	fcntl(fd, F_GET_RW_HINT, &s->write_hint);
 	return capture_file(w->c, fd, st, s);
 }
 
@@ -330,7 +334,7 @@ static int shm_capture(struct capture *c, const struct batch *b, void *scratch, 
 const struct component component_shm = {
 	.kind = {
 		.name = "shm",
-		.version = 1,
+		.version = 2,
 		.size = sizeof(struct shm_state),
 		.fields = shm_fields,
 		.doc = "a file of a container's own /dev/shm",

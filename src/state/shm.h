@@ -19,6 +19,7 @@ struct shm_state {
 	int64_t atime_s, mtime_s;
 	uint64_t atime_ns, mtime_ns;
 	uint64_t attributes; /* FS_IOC_GETFLAGS */
+	uint64_t write_hint; /* F_GET_RW_HINT */
 	bool allocated;
 	char *target;
 	struct xattr *xattrs;

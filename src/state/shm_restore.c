@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kernel/uapi.h"
 #include "state/components.h"
 #include "state/shm.h"
 #include "state/tree.h"
@@ -263,14 +264,17 @@ int shm_open_by_old_name(struct restore *r, object_id id, const char *path, uint
 
 static int set_inode_flags(int shm, const struct shm_state *s)
 {
-	_cleanup_fd_ int fd = s->attributes ? shm_open_below(shm, s->path, O_RDONLY | O_NOATIME) : -1;
+	_cleanup_fd_ int fd = -1;
 	unsigned int attributes = (unsigned int)s->attributes;
 
-	if (!s->attributes)
+	if (!s->attributes && !s->write_hint)
 		return 0;
+	fd = shm_open_below(shm, s->path, O_RDONLY | O_NOATIME);
 	if (fd < 0)
 		return fd;
-	return ioctl(fd, FS_IOC_SETFLAGS, &attributes) < 0 ? -errno : 0;
+	if (s->write_hint && fcntl(fd, F_SET_RW_HINT, &s->write_hint) < 0)
+		return -errno;
+	return !s->attributes ? 0 : ioctl(fd, FS_IOC_SETFLAGS, &attributes) < 0 ? -errno : 0;
 }
 
 int shm_finish(struct restore *r, const struct record *rec)

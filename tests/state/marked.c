@@ -3,6 +3,7 @@
 
 #include "maker.h"
 
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
@@ -132,6 +133,45 @@ static int room_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* Room in the middle and behind the end. */
+
+enum { SIZE = ROOM / 2, MIDDLE = ROOM / 4, PART = ROOM / 16 };
+
+/* Is there such an extent that was not written to? */
+static bool is_reserved(uint64_t offset)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extent;
+	} m = { .map = { .fm_start = offset, .fm_length = PAGE, .fm_flags = FIEMAP_FLAG_SYNC, .fm_extent_count = 1 } };
+
+	return !ioctl(fd, FS_IOC_FIEMAP, &m) && m.map.fm_mapped_extents && m.extent.fe_flags & FIEMAP_EXTENT_UNWRITTEN;
+}
+
+static int room_part_make(struct maker_ctx *ctx)
+{
+	TRY(nameless(ctx));
+	SAME(pwrite(fd, "contents", 8, SIZE - 8), 8);
+	NEED(!fallocate(fd, FALLOC_FL_KEEP_SIZE, MIDDLE, PART));
+	CHECK(!fallocate(fd, FALLOC_FL_KEEP_SIZE, ROOM, PART));
+	NEED(is_reserved(MIDDLE) && is_reserved(MIDDLE + PART - PAGE) && is_reserved(ROOM));
+	return 0;
+}
+
+static int room_part_use(struct maker_ctx *ctx)
+{
+	struct stat st;
+	char got[8];
+
+	CHECK(!fstat(fd, &st));
+	SAME(st.st_size, SIZE);
+	SAME(pread(fd, got, 8, SIZE - 8), 8);
+	CHECK(!memcmp(got, "contents", 8));
+	CHECK(is_reserved(MIDDLE) && is_reserved(MIDDLE + PART - PAGE) && is_reserved(ROOM + PART - PAGE));
+	CHECK(!is_reserved(MIDDLE - PAGE) && !is_reserved(MIDDLE + PART) && !is_reserved(ROOM - PAGE));
+	return 0;
+}
+
 #define MARKED(name, what, how)                                                                                        \
 	{                                                                                                              \
 		name, what, marked_make, marked_use, 0, how, NULL                                                      \
@@ -145,6 +185,7 @@ const struct maker makers_marked[] = {
 	MARKED("shared", "shared anonymous memory", SHARED),
 	MARKED("directory", "a removed directory", DIRECTORY),
 	{ "room-unlinked", "room that an unlinked file has reserved", room_make, room_use, 0, UNLINKED, NULL },
+	ROW_ARG("room-part", "room for a part of itself, and behind its end", room_part, UNLINKED),
 	{ "room-shared", "room that shared anonymous memory has reserved", room_make, room_use, 0, SHARED, NULL },
 	{ "room-memfd", "room that a memfd has reserved", room_make, room_use, 0, MEMFD, NULL },
 	{ 0 },

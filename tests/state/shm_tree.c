@@ -12,6 +12,11 @@
 #include <sys/un.h>
 #include <sys/xattr.h>
 
+#ifndef F_GET_RW_HINT
+#define F_GET_RW_HINT 1035
+#define F_SET_RW_HINT 1036
+#endif
+
 static char path[256], path2[256], buf[SIZE];
 static int fd = -1;
 
@@ -135,9 +140,11 @@ static int xattr_use(struct maker_ctx *ctx)
 static int attributes_make(struct maker_ctx *ctx)
 {
 	int flags = FS_APPEND_FL | FS_NODUMP_FL;
+	uint64_t hint = 4; /* RWH_WRITE_LIFE_LONG */
 
 	TRY(make_base());
 	TRY(make_file(path, "append-only", 100, 10, O_RDWR, &fd));
+	NEED(!fcntl(fd, F_SET_RW_HINT, &hint));
 	NEED(ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0);
 	return look_before(path);
 }
@@ -145,8 +152,11 @@ static int attributes_make(struct maker_ctx *ctx)
 static int attributes_use(struct maker_ctx *ctx)
 {
 	int flags = 0;
+	uint64_t hint = 0;
 
 	TRY(same_stat(path));
+	SAME(fcntl(fd, F_GET_RW_HINT, &hint), 0);
+	SAME(hint, 4);
 	SAME(ioctl(fd, FS_IOC_GETFLAGS, &flags), 0);
 	SAME(flags & (FS_APPEND_FL | FS_NODUMP_FL), FS_APPEND_FL | FS_NODUMP_FL);
 	CHECK(open(path, O_WRONLY) < 0 && errno == EPERM);
