@@ -11,6 +11,7 @@
 	X(thread)                                                                                                      \
 	X(continued) /* before pending signals */                                                                      \
 	X(sharing)                                                                                                     \
+	X(sharing_outside)                                                                                             \
 	X(outside_memory)                                                                                              \
 	X(locks_mapped)                                                                                                \
 	X(memory)                                                                                                      \

@@ -15,6 +15,7 @@
 #include "state/external.h"
 #include "state/fdinfo.h"
 #include "state/files_hidden.h"
+#include "state/kernel_view.h"
 #include "state/sockets.h"
 
 struct table {
@@ -119,6 +120,8 @@ int files_look_done(struct capture *c)
 {
 	int err = find_shared_tables(c);
 
+	if (!err && c->kernel && kernel_peek_ready(c->kernel) == 0)
+		kernel_tasks_find(c); /* who is not known then is asked one by one */
 	if (!err)
 		err = sockets_find(c);
 	if (!err)

@@ -137,18 +137,32 @@ static int task_of_pidfd(struct capture *c, int fd, uint64_t *task)
 	return err ? err : found[OF_TASK] ? 0 : -ESRCH;
 }
 
+int kernel_task_of_pidfd(struct capture *c, int fd, uint64_t *task)
+{
+	return task_of_pidfd(c, fd, task);
+}
+
 int kernel_task(struct capture *c, struct process *p, uint64_t *task)
 {
-	int fd = process_pidfd(p);
+	int fd;
 
+	*task = p->task;
+	if (*task)
+		return 0;
+	fd = process_pidfd(p);
 	return fd < 0 ? fd : task_of_pidfd(c, fd, task);
 }
 
 int kernel_leader_io_uring(struct capture *c, struct process *p, uint64_t *address)
 {
 	uint64_t found[OF_COUNT] = { 0 };
-	int fd = process_pidfd(p), err = fd < 0 ? fd : way_of_pidfd(c, fd, OF_IO_URING, found);
+	int fd, err;
 
+	*address = p->io_uring;
+	if (p->task)
+		return 0;
+	fd = process_pidfd(p);
+	err = fd < 0 ? fd : way_of_pidfd(c, fd, OF_IO_URING, found);
 	*address = found[OF_IO_URING];
 	return err;
 }
@@ -158,4 +172,95 @@ int kernel_own_task(struct capture *c, uint64_t *task)
 	_cleanup_fd_ int fd = (int)syscall(SYS_pidfd_open, gettid(), SPORE_PIDFD_THREAD);
 
 	return fd < 0 ? -errno : task_of_pidfd(c, fd, task);
+}
+
+/* --- those of all processes --- */
+
+/* Where the keeper's own descriptors lie. */
+static int own_descriptors(struct capture *c, uint64_t *at)
+{
+	int err = kernel_own_task(c, at);
+
+	if (!err)
+		err = kernel_peek_member(c->kernel, *at, "task_struct", "files", at);
+	if (!err)
+		err = kernel_peek_member(c->kernel, *at, "files_struct", "fdt", at);
+	return err ? err : kernel_peek_member(c->kernel, *at, "fdtable", "fd", at);
+}
+
+/* From the struct file of pidfds to their struct pid: by pidfs, and before Linux 6.9. */
+static int pids_of_files(struct kernel_peek *k, const uint64_t *file, uint64_t *pid, size_t n)
+{
+	int err;
+
+	memcpy(pid, file, n * sizeof(*pid));
+	err = kernel_peek_many(k, pid, n, "file", "f_inode");
+	if (!err)
+		err = kernel_peek_many(k, pid, n, "inode", "i_private");
+	if (err || pid[0])
+		return err;
+	memcpy(pid, file, n * sizeof(*pid));
+	return kernel_peek_many(k, pid, n, "file", "private_data");
+}
+
+/* at: of each the place of its pidfd among the keeper's descriptors, which becomes its task_struct: the first in the first list of its struct pid. */
+static int find_tasks(struct kernel_peek *k, uint64_t *at, uint64_t *pid, size_t n)
+{
+	uint64_t lists = 0, links = 0;
+	int err = kernel_peek_many(k, at, n, NULL, NULL);
+
+	if (!err)
+		err = pids_of_files(k, at, pid, n);
+	if (!err)
+		err = kernel_peek_address(k, 0, "pid", "tasks", &lists);
+	if (!err)
+		err = kernel_peek_address(k, 0, "task_struct", "pid_links", &links);
+	for (size_t i = 0; i < n && !err; i++)
+		pid[i] += pid[i] ? lists : 0;
+	if (!err)
+		err = kernel_peek_many(k, pid, n, NULL, NULL);
+	for (size_t i = 0; i < n && !err; i++)
+		at[i] = pid[i] ? pid[i] - links : 0;
+	return err;
+}
+
+static int find_of_io_uring(struct kernel_peek *k, const uint64_t *task, uint64_t *io_uring, size_t n)
+{
+	struct member_place place;
+
+	if (kernel_peek_place(k, "task_struct", "io_uring", &place) < 0) {
+		memset(io_uring, 0, n * sizeof(*io_uring));
+		return 0;
+	}
+	memcpy(io_uring, task, n * sizeof(*io_uring));
+	return kernel_peek_many(k, io_uring, n, "task_struct", "io_uring");
+}
+
+int kernel_tasks_find(struct capture *c)
+{
+	const struct tree *t = c->tree;
+	_cleanup_free_ uint64_t *at = calloc(2 * t->n_processes, sizeof(*at));
+	uint64_t *other = at ? at + t->n_processes : NULL, descriptors = 0;
+	size_t n = 0;
+	int err = at ? own_descriptors(c, &descriptors) : -ENOMEM;
+
+	for (size_t i = 0; i < t->n_processes && !err; i++) {
+		int fd = t->processes[i]->zombie ? 0 : process_pidfd(t->processes[i]);
+
+		if (fd < 0)
+			return fd;
+		if (!t->processes[i]->zombie)
+			at[n++] = descriptors + (uint64_t)fd * sizeof(*at);
+	}
+	if (!err)
+		err = find_tasks(c->kernel, at, other, n);
+	if (!err)
+		err = find_of_io_uring(c->kernel, at, other, n);
+	n = 0;
+	for (size_t i = 0; i < t->n_processes && !err; i++)
+		if (!t->processes[i]->zombie) {
+			t->processes[i]->task = at[n];
+			t->processes[i]->io_uring = other[n++];
+		}
+	return err;
 }

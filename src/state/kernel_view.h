@@ -18,10 +18,13 @@ int kernel_thread(struct capture *c, uint64_t task, struct thread **out);
 int kernel_pid_thread(struct capture *c, uint64_t pid, struct thread **out);
 /* That of the calling thread. */
 int kernel_own_task(struct capture *c, uint64_t *task);
-/* The task_struct of a process's leader. */
+/* That of a pidfd; of a process's leader. */
+int kernel_task_of_pidfd(struct capture *c, int fd, uint64_t *task);
 int kernel_task(struct capture *c, struct process *p, uint64_t *task);
 /* What that has of io_uring (struct io_uring_task), in one look; 0: nothing. */
 int kernel_leader_io_uring(struct capture *c, struct process *p, uint64_t *address);
+/* Both of all processes at once, after which the two above know them. By one thread, while none of the others opens descriptors. */
+int kernel_tasks_find(struct capture *c);
 
 #define KERNEL_VIEW_REMEDY                                                                                             \
 	"use a kernel with BPF and BTF (CONFIG_DEBUG_INFO_BTF), as a user with CAP_BPF and CAP_PERFMON"

@@ -131,13 +131,14 @@ int outside_ends_note(struct capture *c)
 		e->n++;
 	}
 	qsort(e->list, e->n, sizeof(*e->list), by_inode);
-	return note_tree(c->tree, e);
+	return MIN(note_tree(c->tree, e), outside_sharers_note(c, &e->sharers));
 }
 
 void outside_ends_free(struct outside_ends *e)
 {
 	free(e->list);
 	free(e->tree);
+	outside_sharers_free(&e->sharers);
 	*e = (struct outside_ends){ 0 };
 }
 
@@ -246,12 +247,14 @@ int outside_ends_check(const struct outside_ends *e, struct problems *ps)
 {
 	_cleanup_free_ int *pids = NULL;
 	size_t n = 0;
-	int err = e->n ? procfs_numbers(AT_FDCWD, "/proc", &pids, &n) : 0;
+	int err = e->n || e->sharers.n ? procfs_numbers(AT_FDCWD, "/proc", &pids, &n) : 0;
 
 	if (err)
 		return failed(ps, BLAME(.object = "/proc"), err, "cannot be read: %s", strerror(-err));
 	for (size_t i = 0; i < n; i++)
-		if (pids[i] != getpid() && !in_tree(e, pids[i]))
+		if (pids[i] != getpid() && !in_tree(e, pids[i])) {
 			check_process(e, pids[i], ps);
+			outside_sharers_check(&e->sharers, pids[i], ps);
+		}
 	return ps->first_error;
 }

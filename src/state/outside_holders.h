@@ -7,6 +7,7 @@
 #pragma once
 
 #include "object/component.h"
+#include "state/sharing_outside.h"
 
 struct outside_end {
 	uint64_t dev, ino;
@@ -23,6 +24,7 @@ struct outside_ends {
 	bool eventfds, numberless; /* there are some among them */
 	pid_t *tree;		   /* the processes that were the tree, in order */
 	size_t n_tree;
+	struct outside_sharers sharers;
 	uint64_t noted_at; /* as a process's start time: a younger process is no holder from outside */
 };
 

@@ -4,6 +4,7 @@ import ctypes
 import mmap
 import os
 import socket
+import struct
 import sys
 import time
 
@@ -87,6 +88,91 @@ def test_what_the_root_shares_with_its_parent():
         end(pid)
 
 
+LIBC = ctypes.CDLL(None)
+CLONE_VM, CLONE_FS, CLONE_FILES, CLONE_PARENT = 0x100, 0x200, 0x400, 0x8000
+STACKS = []
+
+
+def clone(flags):
+    """The child does nothing at all: with CLONE_VM it has a stack of its own."""
+    stack = mmap.mmap(-1, 65536)
+    STACKS.append(stack)
+    top = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + 65536
+    return LIBC.clone(ctypes.cast(LIBC.pause, ctypes.c_void_p), ctypes.c_void_p(top), flags | 17, None)
+
+
+def no_bpf():
+    """As on a machine whose kernel cannot be looked into: bpf(2) is forbidden."""
+    code = b''.join(struct.pack('HBBI', *i) for i in ((0x20, 0, 0, 0), (0x15, 0, 1, 321), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)))
+    held = ctypes.create_string_buffer(code)
+    LIBC.prctl(22, 2, ctypes.c_char_p(struct.pack('HxxxxxxQ', 4, ctypes.addressof(held))), 0, 0)
+
+
+def both_ways(pid, *words):
+    """Refused where the kernel can be looked into and where not; the tree goes on."""
+    for preexec in (None, no_bpf):
+        with scratch() as d:
+            for command in (('check', pid), ('checkpoint', pid, f'{d}/image')):
+                r = spore(*command, preexec_fn=preexec)
+                check(r.returncode, 3, r.stderr)
+                for word in words:
+                    check_in(word, r.stderr, preexec)
+            check(os.path.exists(f'{d}/image'), False, 'nothing is left')
+    check(alive(pid), True)
+
+
+def test_what_the_root_shares_with_a_sibling():
+    for flag, name in ((CLONE_FILES, 'CLONE_FILES'), (CLONE_FS, 'CLONE_FS'), (CLONE_VM, 'CLONE_VM')):
+        before = set(harness.children(os.getpid()))
+        pid = fork_tree(None, (), lambda flag=flag: clone(flag | CLONE_PARENT))
+        sibling, = wait_for(lambda: set(harness.children(os.getpid())) - before - {pid}, what='sibling')
+        both_ways(pid, f'what it shares with process {sibling}', f'({name}): sharing with a process outside the tree cannot be carried')
+        end(sibling)
+        with scratch() as d:
+            r = spore('checkpoint', pid, f'{d}/image')
+            check(r.returncode, 0, r.stderr)
+        end(pid)
+
+
+def test_what_another_process_shares():
+    """With the root's parent, by way of the root, which shares it no more."""
+    for flag, name in ((CLONE_FILES, 'CLONE_FILES'), (CLONE_FS, 'CLONE_FS')):
+        pid = LIBC.syscall(56, flag | 17, 0, 0, 0, 0)
+        if not pid:
+            os.setsid()
+            clone(flag)
+            LIBC.unshare(flag)
+            while True:
+                time.sleep(1)
+        child, = wait_for(lambda: harness.children(pid), what='child')
+        try:
+            both_ways(pid, f'({child}): what it shares with process {os.getpid()}', f'({name}): sharing with a process outside the tree')
+        finally:
+            os.kill(child, 9)
+            end(pid)
+
+
+def test_reading_memory_is_no_sharing():
+    """Who reads a process's memory is counted as its user meanwhile."""
+    pid = fork_tree(None, ())
+    readers = []
+    for _ in range(3):
+        reader = os.fork()
+        if not reader:
+            while True:
+                with open(f'/proc/{pid}/smaps', 'rb') as f:
+                    f.read()
+        readers.append(reader)
+    try:
+        with scratch() as d:
+            for _ in range(5):
+                r = spore('checkpoint', '--force', pid, f'{d}/image')
+                check(r.returncode, 0, r.stderr)
+    finally:
+        for child in readers + [pid]:
+            end(child)
+
+
 def test_an_eventfd():
     with scratch() as d:
         fd = os.eventfd(0)
@@ -100,9 +186,8 @@ def test_an_eventfd():
 
 def test_what_has_no_number():
     """All epolls are one inode, all timers too: the same one is refused, another of the outside's own is not."""
-    libc = ctypes.CDLL(None)
-    for name, make in (('eventpoll', lambda: libc.epoll_create1(0)), ('timerfd', lambda: libc.timerfd_create(1, 0)),
-                       ('inotify', lambda: libc.inotify_init1(0))):
+    for name, make in (('eventpoll', lambda: LIBC.epoll_create1(0)), ('timerfd', lambda: LIBC.timerfd_create(1, 0)),
+                       ('inotify', lambda: LIBC.inotify_init1(0))):
         with scratch() as d:
             fd = make()
             pid = fork_tree(None, [fd])
