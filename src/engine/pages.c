@@ -60,8 +60,9 @@ static int cut_ranges(struct page_ranges *r)
 				cut.list = grown;
 				cut.room = cut.room ? 2 * cut.room : r->n + 64;
 			}
-			cut.list[cut.n++] = (struct page_range){ r->list[i].start + done * PAGE_SIZE,
-				MIN(r->list[i].pages - done, (uint64_t)ITEM_PAGES), r->list[i].shared };
+			cut.list[cut.n] = r->list[i];
+			cut.list[cut.n].start += done * PAGE_SIZE;
+			cut.list[cut.n++].pages = MIN(r->list[i].pages - done, (uint64_t)ITEM_PAGES);
 		}
 	free(r->list);
 	*r = cut;

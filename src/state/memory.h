@@ -55,7 +55,9 @@ struct page_run {
 struct page_range {
 	uint64_t start;
 	uint64_t pages;
-	bool shared; /* of what is to be saved: another process has them too, since a fork. Not in the image */
+	/* Of what is to be saved, and not in the image: */
+	bool shared; /* another process has them too, since a fork */
+	bool over;   /* they lie over a file: such as are zero are saved too, or the file's would be seen again */
 };
 
 struct memory_state {
@@ -93,7 +95,7 @@ struct page_ranges {
 	size_t n, room;
 };
 
-/* Copies ranges of pages of a stopped process to a page file; zero pages are left out. Runs are appended. buffer: PAGE_BLOCK pages. */
+/* Copies ranges of pages of a stopped process to a page file; zero pages are left out, unless they lie over a file. Runs are appended. buffer: PAGE_BLOCK pages. */
 struct page_runs {
 	struct page_run *list;
 	size_t n, room;

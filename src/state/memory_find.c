@@ -27,7 +27,8 @@ static int add_range(struct page_ranges *r, struct page_range new)
 {
 	struct page_range *last = r->n ? &r->list[r->n - 1] : NULL;
 
-	if (last && last->start + last->pages * PAGE_SIZE == new.start && last->shared == new.shared) {
+	if (last && last->start + last->pages * PAGE_SIZE == new.start && last->shared == new.shared &&
+		last->over == new.over) {
 		last->pages += new.pages;
 		return 0;
 	}
@@ -46,6 +47,11 @@ static int add_range(struct page_ranges *r, struct page_range new)
 static int add(struct page_ranges *r, uint64_t start, uint64_t pages)
 {
 	return add_range(r, (struct page_range){ .start = start, .pages = pages });
+}
+
+static bool lies_over_file(const struct memory_area *a)
+{
+	return a->kind == AREA_PRIVATE;
 }
 
 /* -EINVAL, -ENOTTY: this kernel does not know the call or a category. */
@@ -228,8 +234,8 @@ static uint64_t frame_of(uint64_t entry)
  * Pages [start, end) of one range of those present: those whose frame the parent has at the same address are shared by fork with it. Others may be with its
  * other children.
  */
-static int split_shared(struct memory_plan *plan, struct window *w, const struct page_ranges *present, size_t at,
-	uint64_t start, uint64_t end)
+static int split_shared(struct memory_plan *plan, const struct memory_area *a, struct window *w,
+	const struct page_ranges *present, size_t at, uint64_t start, uint64_t end)
 {
 	int r = 0;
 
@@ -245,7 +251,8 @@ static int split_shared(struct memory_plan *plan, struct window *w, const struct
 		if (w->inherits && frame && frame == frame_of(w->parent[i]))
 			r = add(&plan->inherited, start, 1);
 		else
-			r = add_range(&plan->present, (struct page_range){ start, 1, is_shared(w->own[i]) });
+			r = add_range(&plan->present,
+				(struct page_range){ start, 1, is_shared(w->own[i]), lies_over_file(a) });
 	}
 	return r;
 }
@@ -264,7 +271,10 @@ static int divide(struct memory_plan *plan, const struct memory_area *a, const s
 		uint64_t start = MAX(from->list[i].start, a->start),
 			 end = MIN(from->list[i].start + from->list[i].pages * PAGE_SIZE, a->end);
 
-		r = w ? split_shared(plan, w, from, i, start, end) : add(to, start, (end - start) / PAGE_SIZE);
+		r = w ? split_shared(plan, a, w, from, i, start, end)
+		      : add_range(to, (struct page_range){ .start = start,
+					      .pages = (end - start) / PAGE_SIZE,
+					      .over = lies_over_file(a) });
 	}
 	return r;
 }

@@ -50,7 +50,7 @@ struct gather {
 	uint64_t pages;
 	struct iovec from[PAGE_BLOCK];
 	size_t n_from;
-	bool shared;
+	bool shared, over;
 };
 
 /* Fills the buffer from *at in the ranges on; *at and *done move. */
@@ -59,7 +59,8 @@ static void gather_next(struct gather *g, const struct page_range *ranges, size_
 	g->pages = 0;
 	g->n_from = 0;
 	g->shared = ranges[*at].shared;
-	while (*at < n && g->pages < PAGE_BLOCK && ranges[*at].shared == g->shared) {
+	g->over = ranges[*at].over;
+	while (*at < n && g->pages < PAGE_BLOCK && ranges[*at].shared == g->shared && ranges[*at].over == g->over) {
 		uint64_t start = ranges[*at].start + *done * PAGE_SIZE;
 		uint64_t pages = MIN(ranges[*at].pages - *done, (uint64_t)PAGE_BLOCK - g->pages);
 
@@ -74,7 +75,12 @@ static void gather_next(struct gather *g, const struct page_range *ranges, size_
 	}
 }
 
-/* Writes the buffer without its zero pages: each stretch of others is one append. */
+static bool is_left_out(const struct gather *g, uint64_t page)
+{
+	return !g->over && page_is_zero(g->buffer + page * PAGE_SIZE);
+}
+
+/* Writes the buffer without what is left out: each stretch of others is one append. */
 static int gather_save(struct gather *g, struct page_writer *w, struct page_runs *runs, uint64_t *saved)
 {
 	for (uint64_t i = 0; i < g->pages;) {
@@ -82,9 +88,9 @@ static int gather_save(struct gather *g, struct page_writer *w, struct page_runs
 		int64_t at;
 		int r = 0;
 
-		while (i < g->pages && page_is_zero(g->buffer + i * PAGE_SIZE))
+		while (i < g->pages && is_left_out(g, i))
 			i++;
-		while (i + n < g->pages && !page_is_zero(g->buffer + (i + n) * PAGE_SIZE))
+		while (i + n < g->pages && !is_left_out(g, i + n))
 			n++;
 		if (!n)
 			break;

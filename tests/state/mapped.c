@@ -85,6 +85,44 @@ static int mapped_fork_use(struct maker_ctx *ctx)
 	return kids_finish(ctx);
 }
 
+/* Pages of a private mapping that are all zero, over a file that is not: one zeroed by a child, in its copy alone, and one by its parent before. */
+static int zeroed_kid_make(struct maker_ctx *ctx)
+{
+	memset(view + PAGE, 0, PAGE);
+	return 0;
+}
+
+static int zeroed_check(int zero, int kept)
+{
+	static const char zeroes[PAGE];
+
+	CHECK(!memcmp(view, zeroes, PAGE));
+	CHECK(zero < 0 || !memcmp(view + (size_t)zero * PAGE, zeroes, PAGE));
+	return kept < 0 ? 0 : memcmp(view + (size_t)kept * PAGE, "written", 7) != 0;
+}
+
+static int zeroed_kid_use(struct maker_ctx *ctx)
+{
+	return zeroed_check(1, -1);
+}
+
+static int zeroed_make(struct maker_ctx *ctx)
+{
+	fd = make_file(ctx, "mapped", 8192, O_RDONLY);
+	CHECK(fd >= 0);
+	view = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	CHECK(view != MAP_FAILED);
+	memset(view, 0, PAGE);
+	memcpy(view + PAGE, "written", 7);
+	return kid_start(ctx, zeroed_kid_make, zeroed_kid_use, NULL);
+}
+
+static int zeroed_use(struct maker_ctx *ctx)
+{
+	TRY(zeroed_check(-1, 1));
+	return kids_finish(ctx);
+}
+
 const struct maker makers_mapped[] = {
 	{ "private", "a private mapping", mapped_make, mapped_use, 0, 0 },
 	{ "private-written", "a private mapping, written", mapped_make, mapped_use, 0, WRITTEN },
@@ -97,6 +135,7 @@ const struct maker makers_mapped[] = {
 		SHARED | WRITTEN | GONE | CLOSED },
 	{ "private-unlinked", "a private mapping of an unlinked file", mapped_make, mapped_use, 0,
 		WRITTEN | GONE | CLOSED },
+	ROW("zeroed", "pages of a private mapping that are zero, in two processes", zeroed),
 	ROW("fork", "a private mapping with an offset in two processes", mapped_fork),
 	{ 0 },
 };
