@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "kernel/peek.h"
+#include "state/raw_error.h"
 #include "state/raw_queue.h"
 #include "state/socket_base.h"
 #include "state/socket_hidden.h"
@@ -15,12 +17,14 @@
 #define SOL_RAW	      255
 #define SOL_ICMPV6    58
 #define FILTER_OPTION 1 /* ICMP_FILTER, ICMPV6_FILTER */
+#define CONNECTED     1 /* TCP_ESTABLISHED, of any protocol */
 
 struct raw_state {
 	struct inet_state inet;
 	uint64_t shutdown; /* 1: receiving, 2: sending */
 	struct blob icmp_filter, icmpv6_filter;
 	struct raw_queue unread;
+	uint64_t error; /* SO_ERROR, not told yet; 0: none */
 };
 
 static const struct field raw_fields[] = {
@@ -29,6 +33,7 @@ static const struct field raw_fields[] = {
 	FIELD_BLOB(struct raw_state, icmp_filter, "icmp_filter", "ICMP_FILTER"),
 	FIELD_BLOB(struct raw_state, icmpv6_filter, "icmpv6_filter", "ICMPV6_FILTER"),
 	FIELD_STRUCT(struct raw_state, unread, "unread", raw_queue_fields, "packets that were not read"),
+	FIELD_SINCE(5, UINT, struct raw_state, error, "error", "errno that SO_ERROR is to tell; 0: none"),
 	FIELD_END,
 };
 
@@ -95,6 +100,26 @@ static int read_peer(
 	return 0;
 }
 
+/* One that is disconnected the kernel finds no more; it has lost its number with that: net/ipv4/datagram.c, __udp_disconnect(). */
+static bool is_deaf(const struct inet_state *s)
+{
+	return s->type == SOCK_RAW && !s->local.port;
+}
+
+/* The list of raw sockets, which tells of peers, does not have it either. */
+static int check_deaf(struct capture *c, const struct file_look *f)
+{
+	const struct socket_hidden *h = socket_hidden_of(c, f);
+	uint64_t state = 0;
+
+	if (h->known && kernel_peek_member(c->kernel, h->sock, "sock_common", "skc_state", &state) == 0 &&
+		state == CONNECTED)
+		return refused(c->ps, BLAME_FILE(f, .remedy = "let the program close it"),
+			"a raw socket that was disconnected, and is connected again, whose peer nobody can be asked "
+			"for");
+	return 0;
+}
+
 static int raw_capture(struct capture *c, const struct file_look *f, void *state)
 {
 	struct raw_state *s = state;
@@ -104,12 +129,13 @@ static int raw_capture(struct capture *c, const struct file_look *f, void *state
 	if (fd < 0)
 		return fd;
 	err = inet_capture(c, f, fd, &s->inet);
-	if (!err && poll(&p, 1, 0) == 1 && p.revents & POLLERR)
-		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
-			"an error (SO_ERROR, or in its error queue) that was not told yet");
-	if (!err && p.revents & POLLIN)
+	if (!err)
+		err = raw_error_capture(c, f, fd, &s->inet, &s->error);
+	if (!err && poll(&p, 1, 0) == 1 && p.revents & POLLIN)
 		err = raw_queue_capture(c, f, fd, &s->inet, &s->unread);
 	s->shutdown = socket_hidden_of(c, f)->shutdown;
+	if (!err && is_deaf(&s->inet))
+		err = check_deaf(c, f);
 	if (!err && type_of(fd) == SOCK_RAW)
 		err = read_filter(fd, SOL_RAW, &s->icmp_filter);
 	if (!err && s->inet.protocol == IPPROTO_ICMPV6)
@@ -123,7 +149,8 @@ static int raw_validate(struct restore *r, const struct record *rec)
 {
 	const struct raw_state *s = rec->state;
 
-	if (s->inet.type == SOCK_STREAM || s->shutdown > 3 || s->icmp_filter.size > 32 || s->icmpv6_filter.size > 32)
+	if (s->inet.type == SOCK_STREAM || s->shutdown > 3 || s->icmp_filter.size > 32 || s->icmpv6_filter.size > 32 ||
+		!raw_error_is_possible(&s->inet, s->error))
 		return failed(r->ps, BLAME(.object = "raw"), -EBADMSG, "the image has an impossible raw socket");
 	return MIN(raw_queue_validate(r, &s->inet, &s->unread), inet_validate(r, &s->inet));
 }
@@ -141,17 +168,23 @@ static int raw_fill(struct restore *r, const struct record *rec)
 	const struct raw_state *s = rec->state;
 	struct inet_made *m = inet_made(r, rec->id);
 	struct inet_text name = inet_name(&s->inet);
+	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
 	union inet_sockaddr peer;
 	int err;
 
 	if (!m)
 		return 0;
+	if (is_deaf(&s->inet) && connect(m->fd, &nowhere, sizeof(nowhere)) < 0)
+		return failed(r->ps, BLAME(.object = name.s), -errno, "cannot be disconnected again: %m");
 	err = s->unread.n && s->inet.type == SOCK_DGRAM ? 0 : inet_bind(r, m->fd, &s->inet);
 	if (err)
 		return err;
 	if (s->inet.peer.ip && (inet_from_text(s->inet.family, &s->inet.peer, &peer) < 0 ||
 				       connect(m->fd, &peer.any, inet_size(&peer)) < 0))
 		return failed(r->ps, BLAME(.object = name.s), -errno, "cannot be connected again: %m");
+	err = s->error && s->inet.type == SOCK_DGRAM ? raw_error_make(r, m->fd, &s->inet, s->error) : 0;
+	if (err)
+		return err;
 	if ((s->icmp_filter.size && setsockopt(m->fd, SOL_RAW, FILTER_OPTION, s->icmp_filter.data,
 					    (socklen_t)s->icmp_filter.size) < 0) ||
 		(s->icmpv6_filter.size && setsockopt(m->fd, SOL_ICMPV6, FILTER_OPTION, s->icmpv6_filter.data,
@@ -192,13 +225,15 @@ static int raw_round(struct restore *r, struct callers *callers, unsigned int n)
 			err = inet_bind(r, list[i]->fd, &s->inet);
 		if (!err)
 			err = raw_queue_fill(r, list[i]->fd, &s->inet, &s->unread);
+		if (!err && s->error && s->inet.type == SOCK_RAW)
+			err = raw_error_make(r, list[i]->fd, &s->inet, s->error);
 	}
 	return err;
 }
 
 const struct component component_raw = {
 	.kind = { .name = "raw",
-		.version = 4,
+		.version = 5,
 		.size = sizeof(struct raw_state),
 		.fields = raw_fields,
 		.doc = "a raw socket, or one that pings",
