@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "state/components.h"
+#include "state/packet_error.h"
 #include "state/packet_queue.h"
 #include "state/packet_ring.h"
 #include "state/sock_diag.h"
@@ -66,6 +67,7 @@ struct packet_state {
 	struct packet_level packet;
 	struct packet_queue unread;
 	struct packet_rings rings;
+	uint64_t down; /* PACKET_IS_UP... */
 };
 
 #define LEVEL_FIELD(member, name, shape, when, doc)   FIELD_INT(struct packet_level, member, #member, doc),
@@ -94,6 +96,8 @@ static const struct field packet_fields[] = {
 	FIELD_STRUCT(struct packet_state, unread, "unread", packet_queue_fields, "frames that were not read"),
 	FIELD_SINCE(3, STRUCT, struct packet_state, rings, "rings", packet_rings_fields,
 		"memory that it shares with the program"),
+	FIELD_SINCE(4, UINT, struct packet_state, down, "down",
+		"its interface: 0 up, 1 down (ENETDOWN), and not told yet, 2 down, and told"),
 	FIELD_END,
 };
 
@@ -222,7 +226,7 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 
 	if (fd < 0)
 		return fd;
-	err = socket_has_error(fd) ? socket_refuse_error(c, f) : socket_base_capture(c, f, fd, &s->base);
+	err = socket_base_capture(c, f, fd, &s->base);
 	if (err)
 		return err;
 	if (getsockname(fd, (struct sockaddr *)&a, &size) < 0)
@@ -240,6 +244,8 @@ static int packet_capture(struct capture *c, const struct file_look *f, void *st
 		return refused(c->ps, BLAME_FILE(f),
 			"the kernel does not tell of this packet socket (CONFIG_PACKET_DIAG): %s", strerror(-err));
 	err = refuse_unknown(c, f, s);
+	if (!err)
+		err = packet_error_capture(c, f, fd, s->interface, &s->down);
 	how = format_of(s);
 	if (!err && packet_has_ring(&s->rings))
 		return packet_rings_capture(c, f, fd, &how, &s->rings);
@@ -423,6 +429,8 @@ static int packet_fill(struct restore *r, const struct record *rec)
 	err = socket_base_settle(r, m->fd, "packet", &s->base, m->file);
 	if (!err)
 		err = bind_again(m->fd, s);
+	if (!err)
+		err = packet_error_settle(r, m->fd, s->interface, s->down);
 	return err ? failed(r->ps, BLAME(.object = s->interface ? s->interface : "packet"), err,
 			     "a packet socket cannot be bound to this interface: %s", strerror(-err))
 		   : 0;
@@ -438,7 +446,7 @@ static int packet_watch(struct restore *r, const struct record *rec)
 
 const struct component component_packet = {
 	.kind = { .name = "packet",
-		.version = 3,
+		.version = 4,
 		.size = sizeof(struct packet_state),
 		.fields = packet_fields,
 		.doc = "a packet socket",

@@ -325,4 +325,6 @@ void socket_facts(struct oracle *o, const char *prefix, int dup)
 		ring_facts(o, prefix, dup);
 	if (may_be_peeked(dup, domain, protocol) && o->opt.memory && !error_fact(o, prefix, dup))
 		queue_fact(o, prefix, dup);
+	if (domain == AF_PACKET)
+		error_fact(o, prefix, dup);
 }

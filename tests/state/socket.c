@@ -11,6 +11,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <net/if.h>
+#include <sys/ioctl.h>
 
 #ifndef SOL_PACKET
 #define SOL_PACKET 263
@@ -226,11 +227,60 @@ static int fanout_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* --- an interface that is down --- */
+
+static char *down_interface(void)
+{
+	struct if_nameindex *all = if_nameindex();
+	static struct ifreq q;
+
+	for (struct if_nameindex *i = all; i && i->if_index; i++) {
+		snprintf(q.ifr_name, sizeof(q.ifr_name), "%s", i->if_name);
+		if (!ioctl(fd, SIOCGIFFLAGS, &q) && !(q.ifr_flags & IFF_UP)) {
+			snprintf(q.ifr_name, sizeof(q.ifr_name), "%s", i->if_name);
+			if_freenameindex(all);
+			return q.ifr_name;
+		}
+	}
+	if_freenameindex(all);
+	return NULL;
+}
+
+static int down_make(struct maker_ctx *ctx)
+{
+	TRY(packet_make(&(struct maker_ctx){ .arg = SOCK_DGRAM }));
+	NEED(down_interface());
+	TRY(bind_to(fd, down_interface(), nobodys));
+	CHECK(poll_now(fd, 0) & POLLERR);
+	if (ctx->arg == 1)
+		SAME(option_of(fd, SO_ERROR), ENETDOWN);
+	return ctx->arg == 2 ? bind_to(fd, "lo", nobodys) : 0;
+}
+
+static int down_use(struct maker_ctx *ctx)
+{
+	char got[16];
+
+	if (ctx->arg != 1) {
+		SAME(recv(fd, got, sizeof(got), MSG_DONTWAIT), -1);
+		SAME(errno, ENETDOWN);
+	}
+	SAME(poll_now(fd, POLLIN), 0);
+	SAME(option_of(fd, SO_ERROR), 0);
+	TRY(bind_to(fd, "lo", nobodys));
+	TRY(sent("hello"));
+	return gets(fd, "hello", 0);
+}
+
 const struct maker makers_socket[] = {
 	{ "packet", "a packet socket of any interface", packet_make, packet_use, 0, SOCK_DGRAM, NULL },
 	{ "packet-raw", "with the header of the interface", packet_make, packet_use, 0, SOCK_RAW, NULL },
 	{ "packet-options", "bound, with options, a filter and memberships", options_make, options_use, 0, 0, NULL },
 	{ "packet-deaf", "bound to no protocol", deaf_make, deaf_use, 0, 0, NULL },
+	{ "packet-down", "bound to an interface that is down, and not told so", down_make, down_use, 0, 0, NULL },
+	{ "packet-down-told", "told so", down_make, down_use, 0, 1, NULL },
+	{ "packet-down-since", "the same, and bound to one that is up since", down_make, down_use, MAKER_MUST_REFUSE, 2,
+		"an error" },
 	{ "packet-fanout", "two of one group", fanout_make, fanout_use, 0, 0, NULL },
 	{ 0 },
 };
