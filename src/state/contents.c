@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/cleanup.h"
 #include "state/files.h"
@@ -23,6 +24,7 @@ struct saving {
 	struct capture *c;
 	int fd;
 	uint8_t *buffer; /* CHUNK bytes */
+	bool touched;	 /* what is zero is left out */
 	struct extent *list;
 	size_t n, room;
 };
@@ -65,6 +67,11 @@ static int save_chunk(struct saving *s, uint64_t offset, size_t length)
 	return at < 0 ? (int)at : add_extent(s, offset, length, (uint64_t)at);
 }
 
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+	return !size || (!bytes[0] && !memcmp(bytes, bytes + 1, size - 1));
+}
+
 static int save_data(struct saving *s, uint64_t start, uint64_t end)
 {
 	while (start < end) {
@@ -73,7 +80,7 @@ static int save_data(struct saving *s, uint64_t start, uint64_t end)
 
 		if (n <= 0)
 			return n < 0 ? -errno : 0;
-		err = save_chunk(s, start, (size_t)n);
+		err = s->touched && is_zero(s->buffer, (size_t)n) ? 0 : save_chunk(s, start, (size_t)n);
 		if (err)
 			return err;
 		start += (uint64_t)n;
@@ -102,9 +109,9 @@ static int save_all(struct saving *s)
 }
 
 /* The tree's one page file for contents takes one writer at a time. */
-int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n)
+static int save(struct capture *c, int fd, bool touched, struct extent **extents, size_t *n)
 {
-	struct saving s = { .c = c };
+	struct saving s = { .c = c, .touched = touched };
 	_cleanup_free_ uint8_t *buffer = malloc(CHUNK);
 	_cleanup_fd_ int own = reopen_unseen(c, fd);
 	int err;
@@ -119,11 +126,6 @@ int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n)
 	*extents = s.list;
 	*n = s.n;
 	return err;
-}
-
-static bool is_zero(const uint8_t *bytes, size_t size)
-{
-	return !size || (!bytes[0] && !memcmp(bytes, bytes + 1, size - 1));
 }
 
 static int save_bytes(struct saving *s, const uint8_t *bytes, size_t size)
@@ -157,6 +159,16 @@ int contents_save_bytes(struct capture *c, const uint8_t *bytes, size_t size, st
 	*extents = s.list;
 	*n = s.n;
 	return err;
+}
+
+int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n)
+{
+	return save(c, fd, false, extents, n);
+}
+
+int contents_save_touched(struct capture *c, int fd, struct extent **extents, size_t *n)
+{
+	return save(c, fd, true, extents, n);
 }
 
 struct contents_room contents_room(const struct stat *st, const struct extent *extents, size_t n)
@@ -210,6 +222,22 @@ static int copy_range(int from, uint64_t at, int to, uint64_t offset, uint64_t l
 	return 0;
 }
 
+/* Where no page can be had, the reading answers EFAULT. */
+static int copy_mapped(int from, uint64_t at, int to, uint64_t page_size, uint64_t offset, uint64_t length)
+{
+	uint64_t start = ALIGN_DOWN(offset, page_size), end = ALIGN_UP(offset + length, page_size), done = 0;
+	uint8_t *memory = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, to, (off_t)start);
+	ssize_t n = 1;
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	for (; n > 0 && done<length; done += n> 0 ? (uint64_t)n : 0)
+		n = pread(from, memory + (offset - start) + done, length - done, (off_t)(at + done));
+	n = n < 0 ? (errno == EFAULT ? -ENOMEM : -errno) : n ? 0 : -EBADMSG;
+	munmap(memory, end - start);
+	return (int)n;
+}
+
 static int verify(struct restore *r, const struct extent *e)
 {
 	uint64_t first = e->at / PAGE_BLOCK, end = e->at + ALIGN_UP(e->length, PAGE_SIZE) / PAGE_SIZE;
@@ -218,24 +246,33 @@ static int verify(struct restore *r, const struct extent *e)
 		r->image, (unsigned int)e->file, first, (end + PAGE_BLOCK - 1) / PAGE_BLOCK - first, r->ps);
 }
 
-static int restore_extent(struct restore *r, int fd, const struct extent *e, uint64_t size)
+/* page_size: 0 where the file can be written to. */
+static int restore_extent(struct restore *r, int fd, uint64_t page_size, const struct extent *e, uint64_t size)
 {
 	unsigned int file = (unsigned int)e->file;
 	int err = check_extent(r, e, size);
 
 	if (!err)
 		err = verify(r, e);
-	if (!err)
-		err = copy_range(page_file_fd(r->image, file), e->at * PAGE_SIZE, fd, e->offset, e->length);
-	return err;
+	if (err)
+		return err;
+	return page_size ? copy_mapped(
+				   page_file_fd(r->image, file), e->at * PAGE_SIZE, fd, page_size, e->offset, e->length)
+			 : copy_range(page_file_fd(r->image, file), e->at * PAGE_SIZE, fd, e->offset, e->length);
 }
 
 int contents_restore(struct restore *r, int fd, const struct extent *extents, size_t n, uint64_t size, const char *what)
 {
+	return contents_restore_mapped(r, fd, 0, extents, n, size, what);
+}
+
+int contents_restore_mapped(struct restore *r, int fd, uint64_t page_size, const struct extent *extents, size_t n,
+	uint64_t size, const char *what)
+{
 	int err = ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
 
 	for (size_t i = 0; i < n && !err; i++)
-		err = restore_extent(r, fd, &extents[i], size);
+		err = restore_extent(r, fd, page_size, &extents[i], size);
 	if (err)
 		return failed(r->ps, BLAME(.object = what), err, "its contents cannot be put back: %s", strerror(-err));
 	return 0;

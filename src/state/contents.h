@@ -27,10 +27,15 @@ struct contents_room contents_room(const struct stat *st, const struct extent *e
 int contents_save(struct capture *c, int fd, struct extent **extents, size_t *n);
 /* Saves bytes; pages of zeros are left out. */
 int contents_save_bytes(struct capture *c, const uint8_t *bytes, size_t size, struct extent **extents, size_t *n);
+/* The same without what is zero, of a file that does not tell its holes. */
+int contents_save_touched(struct capture *c, int fd, struct extent **extents, size_t *n);
 /* Writes it into an empty file and makes it `size` long. what: for errors. */
 int contents_restore(
 	struct restore *r, int fd, const struct extent *extents, size_t n, uint64_t size, const char *what);
 /* Reads it into `size` zeroed bytes. 0 or negative errno. */
 int contents_read(struct restore *r, uint8_t *bytes, const struct extent *extents, size_t n, uint64_t size);
+/* The same through a mapping, of a file with pages of that size that cannot be written to otherwise. */
+int contents_restore_mapped(struct restore *r, int fd, uint64_t page_size, const struct extent *extents, size_t n,
+	uint64_t size, const char *what);
 /* Then: room for all of it. What cannot be had is said. */
 void contents_reserve(struct restore *r, int fd, uint64_t size, const char *what);

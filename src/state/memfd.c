@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "state/contents.h"
+#include "state/hugetlb.h"
 #include "state/inode_marks.h"
 #include "state/xattrs.h"
 
@@ -28,6 +29,7 @@ struct memfd_state {
 	uint64_t mtime_ns;
 	struct inode_marks marks;
 	bool allocated;
+	uint64_t huge_page, huge_pages; /* of hugetlbfs: their size, and how many it has */
 	struct xattr *xattrs;
 	size_t n_xattrs;
 	struct extent *extents;
@@ -47,6 +49,9 @@ struct memfd_state {
 		FIELD_LIST(struct memfd_state, xattrs, n_xattrs, "xattrs", xattr_fields, "extended attributes"),       \
 		FIELD_SINCE(2, BOOL, struct memfd_state, allocated, "allocated",                                       \
 			"holes too have memory of their own (fallocate)"),                                             \
+		FIELD_SINCE(3, UINT, struct memfd_state, huge_page, "huge_page",                                       \
+			"MFD_HUGETLB, MAP_HUGETLB: the size of its pages; 0: not of these"),                           \
+		FIELD_SINCE(3, UINT, struct memfd_state, huge_pages, "huge_pages", "of these: how many it has"),       \
 		FIELD_LIST(struct memfd_state, extents, n_extents, "extents", extent_fields, "contents")
 
 static const struct field memfd_fields[] = {
@@ -71,7 +76,8 @@ static bool memfd_matches(const struct file_look *f)
 
 static bool shmem_matches(const struct file_look *f)
 {
-	return S_ISREG(f->mode) && !strcmp(f->link, "/dev/zero" DELETED) && !f->nlink;
+	return S_ISREG(f->mode) && !f->nlink &&
+	       (!strcmp(f->link, "/dev/zero" DELETED) || !strcmp(f->link, "/anon_hugepage" DELETED));
 }
 
 /* --- checkpoint --- */
@@ -81,6 +87,10 @@ static void capture_room(
 {
 	struct contents_room room = contents_room(st, s->extents, s->n_extents);
 
+	if (s->huge_page) {
+		s->huge_pages = (uint64_t)st->st_blocks * 512 / s->huge_page;
+		return;
+	}
 	s->allocated = room.all;
 	if (room.elsewhere && st->st_blksize == (blksize_t)PAGE_SIZE) /* a huge page has more than was asked for */
 		changed(c->ps, BLAME_FILE(f),
@@ -97,9 +107,7 @@ static int capture_inode(struct capture *c, const struct file_look *f, struct me
 		return fd;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (st.st_blksize > (blksize_t)PAGE_SIZE && !strncmp(f->link, MEMFD_PREFIX, strlen(MEMFD_PREFIX)) &&
-		st.st_blksize >= 2 << 20)
-		return refused(c->ps, BLAME_FILE(f), "a memfd of huge pages (MFD_HUGETLB)");
+	s->huge_page = hugetlb_page_size(fd);
 	s->size = (uint64_t)st.st_size;
 	s->mode = st.st_mode & 07777;
 	s->mtime_s = st.st_mtim.tv_sec;
@@ -109,8 +117,10 @@ static int capture_inode(struct capture *c, const struct file_look *f, struct me
 	inode_marks_read(c, fd, &s->marks);
 	if (c->writer)
 		err = xattrs_read_fd(fd, &s->xattrs, &s->n_xattrs);
-	if (c->writer && !err)
+	if (c->writer && !err && !s->huge_page)
 		err = contents_save(c, fd, &s->extents, &s->n_extents);
+	else if (c->writer && !err && st.st_blocks)
+		err = contents_save_touched(c, fd, &s->extents, &s->n_extents);
 	if (c->writer && !err)
 		capture_room(c, f, &st, s);
 	return err ? failed(c->ps, BLAME_FILE(f), err, "the contents cannot be saved: %s", strerror(-err)) : 0;
@@ -146,10 +156,13 @@ static int give_contents(struct restore *r, int fd, const struct memfd_state *s)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
 		{ .tv_sec = s->mtime_s, .tv_nsec = (long)(s->mtime_ns % 1000000000) } };
-	int err = contents_restore(r, fd, s->extents, s->n_extents, s->size, s->name ? s->name : "shared memory");
+	int err = contents_restore_mapped(
+		r, fd, s->huge_page, s->extents, s->n_extents, s->size, s->name ? s->name : "shared memory");
 
 	if (err)
 		return err;
+	if (s->huge_page)
+		hugetlb_allocate(fd, s->size, s->huge_page, s->huge_pages);
 	if (s->allocated)
 		contents_reserve(r, fd, s->size, s->name ? s->name : "shared memory");
 	err = xattrs_write_fd(fd, s->xattrs, s->n_xattrs);
@@ -167,11 +180,12 @@ static int give_contents(struct restore *r, int fd, const struct memfd_state *s)
 static int make_memfd(struct restore *r, const struct memfd_state *s)
 {
 	unsigned int kind = s->seals & F_SEAL_EXEC ? SPORE_MFD_NOEXEC_SEAL : SPORE_MFD_EXEC;
+	unsigned int pages = s->huge_page ? MFD_HUGETLB | hugetlb_size_flags(s->huge_page) : 0;
 	const char *name = s->name ? s->name : "";
-	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | kind);
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | kind | pages);
 
 	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | pages);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -179,12 +193,13 @@ static int make_memfd(struct restore *r, const struct memfd_state *s)
  * does. */
 static int make_shmem(const struct memfd_state *s)
 {
-	size_t size = ALIGN_UP(s->size ? s->size : 1, PAGE_SIZE);
+	size_t size = ALIGN_UP(s->size ? s->size : 1, s->huge_page ? s->huge_page : PAGE_SIZE);
+	int pages = s->huge_page ? MAP_HUGETLB | (int)hugetlb_size_flags(s->huge_page) : 0;
 	char path[64];
 	void *at;
 	int fd;
 
-	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | pages, -1, 0);
 	if (at == MAP_FAILED)
 		return -errno;
 	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at, (unsigned long)at + size);
@@ -224,6 +239,22 @@ static int open_inode(struct restore *r, const struct record *rec, const struct 
 	return file_settle(reopen(made->fd[0], file->flags), file);
 }
 
+uint64_t memfd_huge_page(const struct record *rec, uint64_t *size, uint64_t *pages)
+{
+	const struct memfd_state *s = rec->state;
+
+	*size = s->size;
+	*pages = s->huge_pages;
+	return s->huge_page;
+}
+
+static int memfd_validate(struct restore *r, const struct record *rec)
+{
+	const struct memfd_state *s = rec->state;
+
+	return s->huge_page ? hugetlb_validate(r, rec, s->huge_page) : 0;
+}
+
 static int memfd_open(struct restore *r, const struct record *rec, const struct file_state *file)
 {
 	return open_inode(r, rec, file, false);
@@ -258,7 +289,7 @@ static int memfd_fill(struct restore *r, const struct record *rec)
 
 const struct component component_memfd = {
 	.kind = { .name = "memfd",
-		.version = 2,
+		.version = 3,
 		.size = sizeof(struct memfd_state),
 		.fields = memfd_fields,
 		.doc = "a file of memory without a name in any directory",
@@ -266,13 +297,14 @@ const struct component component_memfd = {
 	.scope = SCOPE_BACKING,
 	.matches = memfd_matches,
 	.capture_file = memfd_capture,
+	.validate = memfd_validate,
 	.open = memfd_open,
 	.fill = memfd_fill,
 };
 
 const struct component component_shmem = {
 	.kind = { .name = "shmem",
-		.version = 2,
+		.version = 3,
 		.size = sizeof(struct memfd_state),
 		.fields = shmem_fields,
 		.doc = "the memory of shared anonymous mappings",
@@ -280,6 +312,7 @@ const struct component component_shmem = {
 	.scope = SCOPE_BACKING,
 	.matches = shmem_matches,
 	.capture_file = shmem_capture,
+	.validate = memfd_validate,
 	.open = shmem_open,
 	.fill = shmem_fill,
 };

@@ -35,12 +35,15 @@ static const struct {
 	{ "lf", AREA_ONFAULT },
 };
 
+#define HUGE_PAGES "huge pages of a file of hugetlbfs, or of a System V segment,"
+
 /* Flags that name what cannot be carried. */
 static const struct {
 	char name[3];
 	const char *what;
 } refused_flags[] = {
-	{ "ht", "huge pages of hugetlbfs" },
+	/* the first is that of hugetlbfs */
+	{ "ht", HUGE_PAGES },
 	{ "pf", "device memory" },
 	{ "io", "device memory" },
 	{ "um", "memory under userfaultfd" },
@@ -89,10 +92,10 @@ static const char *refused_mapping(const struct proc_map *m, uint32_t flags)
 		return m->name;
 	if (!strcmp(m->name, "/secretmem"))
 		return "memfd_secret memory";
-	if (!strncmp(m->name, "/anon_hugepage", 14))
-		return "huge pages of hugetlbfs";
 	if (m->pkey && m->prot != PROT_EXEC) /* memory that can only be executed gets a key from the kernel itself */
 		return "memory under a protection key (pkey_mprotect)";
+	if (m->deleted && (!strcmp(m->name, "/anon_hugepage") || !strncmp(m->name, "/memfd:", 7)))
+		flags &= ~1u; /* state/hugetlb.h */
 	return flags ? refused_flags[__builtin_ctz(flags)].what : NULL;
 }
 

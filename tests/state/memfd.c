@@ -273,22 +273,6 @@ static int executed_use(struct maker_ctx *ctx)
 	return 0;
 }
 
-static int huge_make(struct maker_ctx *ctx)
-{
-	fd = memfd_create("huge", MFD_HUGETLB);
-	NEED(fd >= 0);
-	NEED(!ftruncate(fd, 2 << 20));
-	view = mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	NEED(view != MAP_FAILED);
-	fill(view, PAGE, 1);
-	return 0;
-}
-
-static int huge_use(struct maker_ctx *ctx)
-{
-	return check_fill(view, PAGE, 1);
-}
-
 const struct maker makers_memfd[] = {
 	ROW("plain", "a memfd with contents", plain),
 	ROW("empty", "an empty one without a name", empty),
@@ -307,6 +291,5 @@ const struct maker makers_memfd[] = {
 	ROW("twice", "opened twice and handed to a child", twice),
 	ROW("executed", "a program that was started from one", executed),
 	ROW("owned", "of another user and group", owned),
-	{ "huge", "of huge pages", huge_make, huge_use, MAKER_MUST_REFUSE, 0, "huge pages" },
 	{ 0 },
 };

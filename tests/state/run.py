@@ -38,7 +38,7 @@ SKIP, REFUSED = 77, 3
 PR_SET_CHILD_SUBREAPER = 36
 # What makers of a group take of the host, one at a time: terminals are numbered, and one beside another could be given its number.
 TAKES = {"pty": "a terminal", "pty_queues": "a terminal", "pty_jobs": "a terminal", "graph": "a terminal", "file_owner": "a terminal",
-         "sysv_shm": "IPC of the host", "sysv_msg": "IPC of the host", "mqueue": "IPC of the host"}
+         "sysv_shm": "IPC of the host", "sysv_msg": "IPC of the host", "mqueue": "IPC of the host", "huge": "huge pages"}
 # On the host these have it to themselves: who has no privileges refuses while there are semaphores that it may not look at.
 ALONE = {"sysv_sem"}
 
