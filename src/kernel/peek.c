@@ -154,7 +154,7 @@ static int look_at_many(struct kernel_peek *p, uint64_t *at, size_t n, uint64_t 
 		struct question_of_many q = { .offset = offset, .size = size };
 		size_t part = MIN(n - done, (size_t)MANY);
 
-		memset(p->room, 0, ROOM);
+		memset(p->room, 0, MANY * sizeof(*at));
 		memcpy(p->room, at + done, part * sizeof(*at));
 		r = peek_run(p->many_fd, &q, sizeof(q));
 		if (r == 0 && q.error < 0)

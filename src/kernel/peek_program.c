@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -109,41 +110,65 @@ int peek_program(int room, int words)
 	return load(program, ARRAY_SIZE(program));
 }
 
-/* r6: the question; r7: at an address in the room; r8: how many are done; r9: the offset. 0 stays 0. */
+/* On the stack. */
+#define SIZE (-24)
+
+/* One of many, which lies at `at`. What is at 0 stays 0, and is no error. Not one jump: the kernel follows every way through a program when it is loaded, which takes long for a loop. */
+#define OF_MANY(at)                                                                                                    \
+	{                                                                                                              \
+		LOAD(BPF_DW, 3, 7, at), INSN(BPF_ALU64 | BPF_ADD | BPF_X, 3, 9, 0, 0),                                 \
+			INSN(BPF_ST | BPF_MEM | BPF_DW, 10, 0, POINTER, 0), MOV(1, 10), ADD(1, POINTER),               \
+			LOAD(BPF_DW, 2, 10, SIZE), CALL(BPF_FUNC_probe_read_kernel), LOAD(BPF_DW, 1, 7, at),           \
+			MOV(2, 1), INSN(BPF_ALU64 | BPF_NEG, 2, 0, 0, 0),                                              \
+			INSN(BPF_ALU64 | BPF_OR | BPF_X, 2, 1, 0, 0), INSN(BPF_ALU64 | BPF_ARSH | BPF_K, 2, 0, 0, 63), \
+			INSN(BPF_ALU64 | BPF_AND | BPF_X, 0, 2, 0, 0), INSN(BPF_ALU64 | BPF_OR | BPF_X, 8, 0, 0, 0),   \
+			LOAD(BPF_DW, 1, 10, POINTER), STORE(BPF_DW, 7, at, 1)                                          \
+	}
+
+static struct bpf_insn *append(struct bpf_insn *to, const struct bpf_insn *part, size_t n)
+{
+	memcpy(to, part, n * sizeof(*to));
+	return to + n;
+}
+
+/* r6: the question; r7: the room; r8: the errors; r9: the offset. */
 int peek_program_of_many(int room)
 {
-	const struct bpf_insn program[] = {
+	const struct bpf_insn begin[] = {
 		MOV(6, 1),
 		INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, KEY, 0),
 		MAP(1, room),
 		MOV(2, 10),
 		ADD(2, KEY),
 		CALL(BPF_FUNC_map_lookup_elem),
-		JUMP(BPF_JEQ, 0, 0, 19),
+		JUMP(BPF_JNE, 0, 0, 2),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
+		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 		MOV(7, 0),
+		LOAD(BPF_W, 2, 6, offsetof(struct question_of_many, size)),
+		JUMP(BPF_JLE, 2, 8, 2),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
+		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+		STORE(BPF_DW, 10, SIZE, 2),
 		LOAD(BPF_DW, 9, 6, offsetof(struct question_of_many, offset)),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 8, 0, 0, 0),
-		LOAD(BPF_DW, 3, 7, 0),
-		JUMP(BPF_JEQ, 3, 0, 11),
-		INSN(BPF_ALU64 | BPF_ADD | BPF_X, 3, 9, 0, 0),
-		INSN(BPF_ST | BPF_MEM | BPF_DW, 10, 0, POINTER, 0),
-		MOV(1, 10),
-		ADD(1, POINTER),
-		LOAD(BPF_W, 2, 6, offsetof(struct question_of_many, size)),
-		JUMP(BPF_JGT, 2, 8, 8),
-		CALL(BPF_FUNC_probe_read_kernel),
-		JUMP(BPF_JEQ, 0, 0, 1),
-		STORE(BPF_W, 6, offsetof(struct question_of_many, error), 0),
-		LOAD(BPF_DW, 1, 10, POINTER),
-		STORE(BPF_DW, 7, 0, 1),
-		ADD(7, 8),
-		ADD(8, 1),
-		JUMP(BPF_JLT, 8, MANY, -16),
+	};
+	const struct bpf_insn end[] = {
+		STORE(BPF_W, 6, offsetof(struct question_of_many, error), 8),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
 		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 	};
+	const struct bpf_insn one[] = OF_MANY(0);
+	struct bpf_insn program[ARRAY_SIZE(begin) + MANY * ARRAY_SIZE(one) + ARRAY_SIZE(end)];
+	struct bpf_insn *to = append(program, begin, ARRAY_SIZE(begin));
 
-	return load(program, ARRAY_SIZE(program));
+	for (int16_t i = 0; i < MANY; i++) {
+		const struct bpf_insn next[] = OF_MANY(i * (int16_t)sizeof(uint64_t));
+
+		to = append(to, next, ARRAY_SIZE(next));
+	}
+	to = append(to, end, ARRAY_SIZE(end));
+	return load(program, (size_t)(to - program));
 }
 
 int peek_run(int program_fd, void *question, size_t size)

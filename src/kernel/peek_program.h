@@ -24,13 +24,13 @@ struct question {
 	int32_t error; /* answer: of the reading */
 };
 
-#define MANY (ROOM / 8)
+#define MANY 128
 
 /* What the program for many is asked: of each address in the room it makes what stands `offset` behind it. */
 struct question_of_many {
 	uint64_t offset;
 	uint32_t size;
-	int32_t error; /* answer: of the last that cannot be read */
+	int32_t error; /* answer: negative, if one cannot be read */
 };
 
 /* Maps with one value each, programs: a descriptor or a negative errno. */
