@@ -21,6 +21,10 @@ struct spore_epoll_params {
 
 #define SPORE_PIDFD_THREAD O_EXCL /* Linux 6.9 */
 
+/* Linux 6.6: enum bpf_attach_type */
+#define SPORE_BPF_TCX_INGRESS 46
+#define SPORE_BPF_TCX_EGRESS  47
+
 /* Linux 6.15 */
 #define SPORE_PR_TIMER_CREATE_RESTORE_IDS     77
 #define SPORE_PR_TIMER_CREATE_RESTORE_IDS_OFF 0

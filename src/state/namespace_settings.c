@@ -21,7 +21,7 @@
 #include "state/network_settings.h"
 #include "state/owner.h"
 
-#define MOST 16
+#define MOST 24
 
 struct settings {
 	const char *ns; /* of /proc/PID/ns */
@@ -35,11 +35,17 @@ struct settings {
 };
 
 static const struct settings net_settings = { "net", CLONE_NEWNET,
-	{ { "thread-self/net/dev" }, { "thread-self/net/fib_trie" }, { "thread-self/net/if_inet6" },
-		{ "thread-self/net/ip_tables_names" }, { "thread-self/net/ip6_tables_names" },
-		{ "thread-self/net/arp_tables_names" }, { .read = network_nft_tables, .name = "nftables" },
-		{ .read = network_policy_rules, .name = "policy rules" },
+	{ { .read = network_links, .name = "links" }, { .read = network_addresses, .name = "addresses" },
+		{ .read = network_routes, .name = "routes" }, { .read = network_nexthops, .name = "nexthops" },
+		{ .read = network_neighbours, .name = "neighbours" },
+		{ .read = network_address_labels, .name = "address labels" },
+		{ .read = network_policy_rules, .name = "policy rules" }, { "thread-self/net/ip_tables_names" },
+		{ "thread-self/net/ip6_tables_names" }, { "thread-self/net/arp_tables_names" },
+		{ .read = network_nft_tables, .name = "nftables" }, { .read = network_ip_sets, .name = "IP sets" },
+		{ "thread-self/net/ip_vs" }, { .read = network_ipsec, .name = "IPsec" },
 		{ .read = network_disciplines, .name = "queueing disciplines" },
+		{ .read = network_actions, .name = "actions of traffic control" },
+		{ .read = network_mptcp, .name = "MPTCP" }, { .read = network_programs, .name = "eBPF" },
 		{ .read = network_sysctls, .name = "sysctl" } },
 	"take back what was set there, or give it a network of that name (spore run --net PATH)" };
 
@@ -58,38 +64,18 @@ static bool is_setting(const struct setting *s)
 	return s->file || s->read;
 }
 
-/* Of "name: counts…" in each line, the name. */
-static void forget_counts(char *text)
-{
-	char *to = text, *end;
-
-	for (char *line = text; *line; line = end + 1) {
-		size_t name = strcspn(line, ":\n");
-
-		end = strchr(line, '\n');
-		if (!end)
-			break;
-		memmove(to, line, name);
-		to += name;
-		*to++ = '\n';
-	}
-	*to = '\0';
-}
-
 /* In the namespaces that this thread is in. */
 static void read_here(const struct settings *s, struct values *v)
 {
 	for (size_t i = 0; i < MOST && is_setting(&s->list[i]); i++) {
 		char path[64];
-		size_t size;
 
 		if (s->list[i].read) {
 			v->text[i] = s->list[i].read();
 			continue;
 		}
 		snprintf(path, sizeof(path), "/proc/%s", s->list[i].file);
-		if (procfs_read(AT_FDCWD, path, &v->text[i], &size) == 0 && !strcmp(path, "/proc/thread-self/net/dev"))
-			forget_counts(v->text[i]);
+		procfs_read(AT_FDCWD, path, &v->text[i], NULL);
 	}
 }
 

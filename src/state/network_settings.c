@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* sysctl(7), netlink(7), rtnetlink(7), nft(8); net/sysctl_net.c, net/netfilter/nf_tables_api.c, net/core/fib_rules.c, net/sched/sch_api.c. */
+/* sysctl(7), bpf(2); net/sysctl_net.c, net/core/filter.c, kernel/bpf/net_namespace.c, kernel/bpf/tcx.c. */
 #include "state/network_settings.h"
 
 #include <fcntl.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
+#include <linux/bpf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "kernel/procfs.h"
+#include "kernel/uapi.h"
 
 /* --- /proc/sys/net --- */
 
@@ -59,86 +57,31 @@ char *network_sysctls(void)
 	return text;
 }
 
-/* --- netlink --- */
+/* --- eBPF --- */
 
-struct request {
-	struct nlmsghdr head;
-	char body[16];
-};
+#define LOOPBACK 1 /* the index of the first link, which is that */
 
-typedef void tell(FILE *out, const struct nlmsghdr *m);
-
-/* Of one packet of answers. False: it was the last. */
-static bool tell_packet(FILE *out, const char *packet, size_t size, tell *tell_one)
+static void tell_programs(FILE *out, uint32_t target, uint32_t type)
 {
-	for (const struct nlmsghdr *m = (const void *)packet; NLMSG_OK(m, size); m = NLMSG_NEXT(m, size)) {
-		if (m->nlmsg_type == NLMSG_DONE || m->nlmsg_type == NLMSG_ERROR)
-			return false;
-		tell_one(out, m);
-	}
-	return true;
+	union bpf_attr attr = { .query = { .target_fd = target, .attach_type = type } };
+
+	if (syscall(SYS_bpf, BPF_PROG_QUERY, &attr, sizeof(attr)) == 0 && attr.query.prog_cnt)
+		fprintf(out, "%u %u\n", type, attr.query.prog_cnt);
 }
 
-static char *dump(int protocol, uint16_t type, size_t body, tell *tell_one)
+char *network_programs(void)
 {
-	struct request q = { .head = { .nlmsg_len = (uint32_t)NLMSG_LENGTH(body),
-				     .nlmsg_type = type,
-				     .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP } };
-	_cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
-	_cleanup_free_ char *packet = malloc(65536);
+	_cleanup_fd_ int ns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	char *text = NULL;
 	size_t size;
-	ssize_t n;
-	FILE *out;
+	FILE *out = ns < 0 ? NULL : open_memstream(&text, &size);
 
-	if (fd < 0 || !packet || send(fd, &q, q.head.nlmsg_len, 0) < 0)
-		return NULL;
-	out = open_memstream(&text, &size);
 	if (!out)
 		return NULL;
-	do
-		n = recv(fd, packet, 65536, 0);
-	while (n > 0 && tell_packet(out, packet, (size_t)n, tell_one));
+	tell_programs(out, (uint32_t)ns, BPF_FLOW_DISSECTOR);
+	tell_programs(out, (uint32_t)ns, BPF_SK_LOOKUP);
+	tell_programs(out, LOOPBACK, SPORE_BPF_TCX_INGRESS);
+	tell_programs(out, LOOPBACK, SPORE_BPF_TCX_EGRESS);
 	fclose(out);
 	return text;
-}
-
-static void tell_that(FILE *out, const struct nlmsghdr *m)
-{
-	(void)m;
-	fputc('1', out);
-}
-
-static void tell_bytes(FILE *out, const struct nlmsghdr *m)
-{
-	const uint8_t *bytes = NLMSG_DATA(m);
-
-	for (size_t i = 0; i < NLMSG_PAYLOAD(m, 0); i++)
-		fprintf(out, "%02x", bytes[i]);
-	fputc('\n', out);
-}
-
-/* Who has none is listed with handle 0. What they count differs. */
-static void tell_discipline(FILE *out, const struct nlmsghdr *m)
-{
-	const struct tcmsg *t = NLMSG_DATA(m);
-
-	if (t->tcm_handle)
-		fprintf(out, "%d %x %x\n", t->tcm_ifindex, t->tcm_handle, t->tcm_parent);
-}
-
-char *network_nft_tables(void)
-{
-	return dump(
-		NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, sizeof(struct nfgenmsg), tell_that);
-}
-
-char *network_policy_rules(void)
-{
-	return dump(NETLINK_ROUTE, RTM_GETRULE, sizeof(struct rtmsg), tell_bytes);
-}
-
-char *network_disciplines(void)
-{
-	return dump(NETLINK_ROUTE, RTM_GETQDISC, sizeof(struct tcmsg), tell_discipline);
 }

@@ -74,10 +74,83 @@ info = ctypes.create_string_buffer(b'filter', 84)
 sys.exit(ctypes.CDLL(None).getsockopt(s.fileno(), 0, 64, info, ctypes.byref(ctypes.c_uint(84))) != 0)
 """
 
+# All of lo, which is link 1
+NEIGHBOUR = NETLINK + """
+ask(0, message(28, 0x605, struct.pack('=BxxxiHBB', 2, 1, 0x80, 0, 0) + attribute(1, bytes([127, 0, 0, 9])) + attribute(2, bytes([2, 0, 0, 0, 0, 9]))))
+"""
+PROXY = NETLINK + """
+ask(0, message(28, 0x605, struct.pack('=BxxxiHBB', 2, 1, 0, 8, 0) + attribute(1, bytes([127, 0, 0, 9]))))
+"""
+ROUTE_V6 = NETLINK + """
+ask(0, message(24, 0x605, struct.pack('8BI', 10, 32, 0, 0, 254, 4, 0, 1, 0) + attribute(1, bytes([32, 1, 13, 184] + [0] * 12)) +
+    attribute(4, struct.pack('I', 1))))
+"""
+ROUTE_METRIC = NETLINK + """
+ask(0, message(24, 0x605, struct.pack('8BI', 2, 32, 0, 0, 255, 4, 254, 2, 0) + attribute(1, bytes([127, 0, 0, 7])) +
+    attribute(4, struct.pack('I', 1)) + attribute(8, attribute(2, struct.pack('I', 1280)))))
+"""
+MTU = NETLINK + """
+ask(0, message(19, 5, struct.pack('=BxHiII', 0, 0, 1, 0, 0) + attribute(4, struct.pack('I', 1500))))
+"""
+NEXTHOP = NETLINK + """
+ask(0, message(104, 0x605, struct.pack('4BI', 2, 0, 4, 0, 0) + attribute(1, struct.pack('I', 7)) + attribute(4, b'')))
+"""
+LABEL = NETLINK + """
+ask(0, message(72, 0x605, struct.pack('4BII', 10, 0, 32, 0, 0, 0) + attribute(1, bytes([32, 1, 13, 184] + [0] * 12)) + attribute(2, struct.pack('I', 77))))
+"""
+ACTION = NETLINK + """
+ask(0, message(48, 0x605, bytes(4) + attribute(1, attribute(1, attribute(1, b'mirred\\0') + attribute(2, attribute(2, struct.pack('5IiI', 0, 0, 4, 0, 0, 1, 1)))))))
+"""
+IPSEC_POLICY = NETLINK + """
+selector = struct.pack('=16x16x8xHBBBxxxII', 2, 0, 0, 0, 0, 0)
+ask(6, message(0x13, 0x605, selector + bytes(96) + struct.pack('IIBBBBI', 0, 0, 1, 0, 0, 0, 0)))
+"""
+IPSEC_DEFAULT = NETLINK + """
+ask(6, message(0x27, 5, bytes([2, 1, 2])))
+"""
+IP_SET = NETLINK + """
+ask(12, message(6 << 8 | 2, 0x605, struct.pack('BBH', 2, 0, 0) + attribute(1, b'\\6') + attribute(2, b'spore\\0') + attribute(3, b'hash:ip\\0') +
+    attribute(4, b'\\0') + attribute(5, b'\\2') + attribute(7 | 0x8000, b'')))
+"""
+MPTCP = NETLINK + """
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+s.send(message(16, 1, struct.pack('BBH', 3, 1, 0) + attribute(2, b'mptcp_pm\\0')))
+answer = s.recv(65536)
+family, = struct.unpack('H', answer[answer.index(struct.pack('HH', 6, 1)) + 4:][:2])
+end = attribute(1, struct.pack('H', 2)) + attribute(3, bytes([127, 0, 0, 5])) + attribute(6, struct.pack('I', 1))
+ask(16, message(family, 5, struct.pack('BBH', 1, 1, 0) + attribute(1 | 0x8000, end)))
+"""
+BPF = """
+import ctypes, struct
+libc = ctypes.CDLL(None, use_errno=True)
+code, licence = (ctypes.create_string_buffer(b) for b in (struct.pack('BBhiBBhi', 0xb7, 0, 0, 2, 0x95, 0, 0, 0), b'GPL'))
+def bpf(command, attr):
+    attr = ctypes.create_string_buffer(attr, 128)
+    return libc.syscall(321, command, attr, 128)
+def program(kind):
+    fd = bpf(5, struct.pack('IIQQ', kind, 2, ctypes.addressof(code), ctypes.addressof(licence)))
+    assert fd >= 0, ctypes.get_errno()
+    return fd
+"""
+DISSECTOR = BPF + """
+assert bpf(8, struct.pack('4I', 0, program(22), 17, 0)) == 0, ctypes.get_errno()
+"""
+XDP = NETLINK + BPF + """
+ask(0, message(19, 5, struct.pack('=BxHiII', 0, 0, 1, 0, 0) + attribute(43 | 0x8000, attribute(1, struct.pack('i', program(6))))))
+"""
+TCX = BPF + """
+assert bpf(8, struct.pack('4I', 1, program(3), 46, 0)) == 0, ctypes.get_errno()
+"""
+OF_NETWORK = (('nftables', NFT_TABLE), ('policy rules', POLICY_RULE), ('ip_tables_names', XTABLES), ('neighbours', NEIGHBOUR), ('neighbours', PROXY),
+              ('routes', ROUTE_V6), ('routes', ROUTE_METRIC), ('links', MTU), ('nexthops', NEXTHOP), ('address labels', LABEL),
+              ('actions of traffic control', ACTION), ('IPsec', IPSEC_POLICY), ('IPsec', IPSEC_DEFAULT), ('IP sets', IP_SET), ('MPTCP', MPTCP),
+              ('eBPF', DISSECTOR), ('links', XDP), ('eBPF', TCX))
+
 
 def supported(script):
     """Whether this kernel has such a thing: tried in a network that ends with the trial."""
-    r = subprocess.run(['unshare', '-n', sys.executable, script], capture_output=True, text=True)
+    raised = 'import fcntl, socket, struct, sys; fcntl.ioctl(socket.socket(2, 2), 0x8914, struct.pack("16sH22x", b"lo", 0x49)); exec(open(sys.argv[1]).read())'
+    r = subprocess.run(['unshare', '-n', sys.executable, '-c', raised, script], capture_output=True, text=True)
     if r.returncode:
         print(f'     not on this kernel: {os.path.basename(script)} {r.stderr[-200:]}')
     return r.returncode == 0
@@ -86,16 +159,19 @@ def supported(script):
 def test_settings_of_namespaces_of_its_own_are_refused():
     refused_setting('echo 5555 >/proc/sys/kernel/msgmax && echo 20 >/proc/sys/fs/mqueue/msg_max', ())  # carried
     address = 'import fcntl, socket, struct; fcntl.ioctl(socket.socket(2, 2), 0x8916, struct.pack("16sHH4s8x", b"lo:1", 2, 0, bytes([10, 9, 9, 9])))'
-    refused_setting(f"{sys.executable} -c '{address}'", ('fib_trie of its net namespace',), '--net', 'none')
+    refused_setting(f"{sys.executable} -c '{address}'", ('addresses of its net namespace', 'routes of its net namespace'), '--net', 'none')
     refused_setting('true', (), '--net', 'none')
     refused_setting('echo 33 >/proc/sys/net/ipv4/ip_default_ttl', ('net/ipv4/ip_default_ttl of its net namespace: it is  33',), '--net', 'none')
     refused_setting('echo 1 >/proc/sys/net/ipv4/conf/lo/forwarding', ('net/ipv4/conf/lo/forwarding of its net namespace',), '--net', 'none')
+
+
+def test_what_is_set_in_a_network_of_its_own_is_refused():
     with scratch() as d:
-        for name, script, words in (('table', NFT_TABLE, 'nftables'), ('rule', POLICY_RULE, 'policy rules'), ('names', XTABLES, 'ip_tables_names')):
-            with open(f'{d}/{name}', 'w') as f:
+        for words, script in OF_NETWORK:
+            with open(f'{d}/{words}', 'w') as f:
                 f.write(script)
-            if supported(f'{d}/{name}'):
-                refused_setting(f'{sys.executable} {d}/{name}', (f'{words} of its net namespace',), '--net', 'none')
+            if supported(f'{d}/{words}'):
+                refused_setting(f"{sys.executable} '{d}/{words}'", (f'{words} of its net namespace',), '--net', 'none')
 
 
 def test_a_cgroup_that_is_not_kept_is_told():
