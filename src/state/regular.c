@@ -110,14 +110,14 @@ static int capture_layout(struct capture *c, const struct blame *who, int fd, st
 	struct stat st;
 	int err;
 
-	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+	if (fstat(fd, &st) < 0)
 		return -errno;
 	room = contents_room(&st, s->extents, s->n_extents);
 	s->allocated = S_ISREG(s->mode) && room.all;
 	err = file_layout_read(c, fd, s->allocated ? ALIGN_UP((uint64_t)st.st_size, PAGE_SIZE) : 0, &s->layout);
 	if (err != -ENOTSUP)
 		return err;
-	if (S_ISREG(s->mode) && room.elsewhere && fs.f_type == TMPFS_MAGIC)
+	if (S_ISREG(s->mode) && room.elsewhere && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
 		changed(c->ps, who,
 			"%" PRIu64 " bytes that it has reserved (fallocate), and not used, are reserved no more",
 			room.elsewhere);
