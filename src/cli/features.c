@@ -223,7 +223,7 @@ const struct feature features[] = {
 	{ "timerfd ticks", "3.17", "timers that have expired and were not read", USED_IF_THERE, has_timerfd_ticks },
 	{ "cgroup v2", "4.5", "containers have a cgroup of their own", USED_IF_THERE, has_cgroup_freezer },
 	{ "PAGEMAP_SCAN", "6.7", "pages in use are found quickly", USED_IF_THERE, has_pagemap_scan },
-	{ "BPF and BTF", "5.19", "AIO, io_uring and userfaultfd; what sockets show nobody", USED_IF_THERE,
+	{ "BPF and BTF", "5.19", "AIO, io_uring, userfaultfd and BPF maps; what sockets show nobody", USED_IF_THERE,
 		has_kernel_peek },
 	{ "userfaultfd", "4.3", "for incremental checkpoints", USED_IF_THERE, has_userfaultfd },
 	{ "soft-dirty", "3.11", "for incremental checkpoints, where PAGEMAP_SCAN is missing", USED_IF_THERE,

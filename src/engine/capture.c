@@ -13,6 +13,7 @@
 #include "object/identity.h"
 #include "object/component.h"
 #include "object/descriptions.h"
+#include "state/bpf_view.h"
 #include "state/files.h"
 #include "state/memory.h"
 #include "state/process.h"
@@ -58,8 +59,10 @@ static void pass_free(struct pass *pass)
 	for (size_t i = 0; pass->plans && i < pass->c->tree->n_processes; i++)
 		memory_plan_free(&pass->plans[i]);
 	free(pass->plans);
-	if (pass->descriptions)
+	if (pass->descriptions) {
 		sockets_free(pass->descriptions->sockets);
+		bpf_views_free(pass->descriptions->bpf);
+	}
 	descriptions_free(pass->descriptions);
 	witnesses_free(pass->witnesses);
 	gadget_cache_free(pass->gadgets);

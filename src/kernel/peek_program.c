@@ -2,20 +2,11 @@
 #include "kernel/peek_program.h"
 
 #include <errno.h>
-#include <linux/bpf.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/macro.h"
-
-static int bpf(int command, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, command, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
-}
+#include "kernel/bpf.h"
 
 int peek_map(enum bpf_map_type type, uint32_t value_size, uint32_t flags)
 {
@@ -23,7 +14,7 @@ int peek_map(enum bpf_map_type type, uint32_t value_size, uint32_t flags)
 		.map_type = type, .key_size = 4, .value_size = value_size, .max_entries = 1, .map_flags = flags
 	};
 
-	return bpf(BPF_MAP_CREATE, &attr);
+	return bpf_call(BPF_MAP_CREATE, &attr);
 }
 
 #define INSN(c, d, s, o, i)                                                                                            \
@@ -61,7 +52,7 @@ static int load(const struct bpf_insn *program, size_t n)
 		.prog_flags = BPF_F_SLEEPABLE,
 		.prog_name = "spore_peek" };
 
-	return bpf(BPF_PROG_LOAD, &attr);
+	return bpf_call(BPF_PROG_LOAD, &attr);
 }
 
 /* r6: the question; r7: where it has come to; r9: how many steps. */
@@ -179,6 +170,6 @@ int peek_run(int program_fd, void *question, size_t size)
 	attr.test.prog_fd = (uint32_t)program_fd;
 	attr.test.ctx_in = (uintptr_t)question;
 	attr.test.ctx_size_in = (uint32_t)size;
-	r = bpf(BPF_PROG_TEST_RUN, &attr);
+	r = bpf_call(BPF_PROG_TEST_RUN, &attr);
 	return r < 0 ? r : 0;
 }

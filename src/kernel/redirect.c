@@ -2,13 +2,13 @@
 #include "kernel/redirect.h"
 
 #include <errno.h>
-#include <linux/bpf.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/macro.h"
+#include "kernel/bpf.h"
 
 #define LOOPBACK    1
 #define TCX_INGRESS 46 /* BPF_TCX_INGRESS and so on: uapi/linux/bpf.h since 6.6 */
@@ -16,13 +16,6 @@
 #define TCX_NEXT    (-1)
 #define TCX_DROP    2
 #define FIRST	    (1 << 3) /* BPF_F_BEFORE */
-
-static int bpf(int command, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, command, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
-}
 
 #define INSN(c, d, s, o, i)                                                                                            \
 	{                                                                                                              \
@@ -48,7 +41,7 @@ static int load(const struct bpf_insn *program, size_t n)
 		.license = (uintptr_t) "GPL",
 		.prog_name = "spore_redirect" };
 
-	return bpf(BPF_PROG_LOAD, &attr);
+	return bpf_call(BPF_PROG_LOAD, &attr);
 }
 
 /* r6: the frame. r7: what is to be done with it. */
@@ -107,14 +100,14 @@ static int link_to(int program, uint32_t interface, uint32_t where)
 	attr.link_create.target_ifindex = interface;
 	attr.link_create.attach_type = where;
 	attr.link_create.flags = FIRST;
-	return bpf(BPF_LINK_CREATE, &attr);
+	return bpf_call(BPF_LINK_CREATE, &attr);
 }
 
 bool redirect_is_possible(void)
 {
 	union bpf_attr attr = { .query = { .target_fd = LOOPBACK, .attach_type = TCX_INGRESS } };
 
-	return bpf(BPF_PROG_QUERY, &attr) != -EINVAL;
+	return bpf_call(BPF_PROG_QUERY, &attr) != -EINVAL;
 }
 
 int redirect_open(struct redirect *r, uint32_t mark)
@@ -125,7 +118,7 @@ int redirect_open(struct redirect *r, uint32_t mark)
 
 	if (r->at_loopback >= 0)
 		return 0;
-	r->map = bpf(BPF_MAP_CREATE, &map);
+	r->map = bpf_call(BPF_MAP_CREATE, &map);
 	if (r->map < 0)
 		return r->map;
 	r->turn = load_turn(r->map, mark);
@@ -151,7 +144,7 @@ int redirect_next(struct redirect *r, const struct redirected *next)
 			return r->at_interface;
 		r->interface = interface;
 	}
-	return MIN(bpf(BPF_MAP_UPDATE_ELEM, &attr), 0);
+	return MIN(bpf_call(BPF_MAP_UPDATE_ELEM, &attr), 0);
 }
 
 void redirect_close(struct redirect *r)

@@ -174,6 +174,7 @@ struct component {
 	/* SCOPE_BACKING. */
 	bool (*matches)(const struct file_look *f);
 	bool by_description; /* identity: each open file description has its own (eventfd); else all of one inode share one (a pipe) */
+	uint64_t (*number)(const struct file_look *f); /* where neither is: by the kernel's own number for the object */
 	int (*capture_file)(struct capture *c, const struct file_look *f, void *state);
 	/* In the keeper: opens the description and returns a descriptor. Several descriptions may stand on one backing: restore_made(r, rec->id) keeps what the first made. */
 	int (*open)(struct restore *r, const struct record *rec, const struct file_state *file);

@@ -68,6 +68,7 @@ struct descriptions {
 	pthread_mutex_t contents_lock;
 	struct page_writer *contents; /* page file of files that only descriptors hold */
 	struct sockets *sockets;      /* what is told of all sockets together: src/state/sockets.h */
+	struct bpf_views *bpf;	      /* who has BPF maps: src/state/bpf_view.h */
 };
 
 int descriptions_new(struct tree *t, struct descriptions **out);

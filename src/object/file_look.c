@@ -69,6 +69,8 @@ struct object_name file_name(const struct file_look *f)
 	if (f->carrier)
 		snprintf(n.s, sizeof(n.s), "%.120s in flight in fd %d (%.40s)", f->link ? f->link : "?", f->carrier->fd,
 			f->carrier->link);
+	else if (f->fd < 0)
+		snprintf(n.s, sizeof(n.s), "mapped %.170s", f->link ? f->link : "?");
 	else
 		snprintf(n.s, sizeof(n.s), "fd %d (%.170s)", f->fd, f->link ? f->link : "?");
 	return n;

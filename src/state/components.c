@@ -31,6 +31,8 @@
 	X(timerfd)                                                                                                     \
 	X(signalfd)                                                                                                    \
 	X(userfaultfd)                                                                                                 \
+	X(bpf_btf)                                                                                                     \
+	X(bpf_map)                                                                                                     \
 	X(namespace_file)                                                                                              \
 	X(fanotify)                                                                                                    \
 	X(inotify)                                                                                                     \

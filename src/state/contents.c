@@ -306,6 +306,20 @@ int contents_read(struct restore *r, uint8_t *bytes, const struct extent *extent
 	return err;
 }
 
+int contents_check(struct restore *r, const struct extent *extents, size_t n, uint64_t size)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < n && !err; i++) {
+		bool ordered = !i || extents[i - 1].offset + extents[i - 1].length <= extents[i].offset;
+
+		err = ordered ? check_extent(r, &extents[i], size) : -EBADMSG;
+		if (!err)
+			err = verify(r, &extents[i]);
+	}
+	return err;
+}
+
 void contents_reserve(struct restore *r, int fd, uint64_t size, const char *what)
 {
 	if (size && fallocate(fd, 0, 0, (off_t)size) < 0)

@@ -37,5 +37,7 @@ int contents_read(struct restore *r, uint8_t *bytes, const struct extent *extent
 /* The same through a mapping, of a file with pages of that size that cannot be written to otherwise. */
 int contents_restore_mapped(struct restore *r, int fd, uint64_t page_size, const struct extent *extents, size_t n,
 	uint64_t size, const char *what);
+/* Are these extents of contents that are so long, in order, and whole? 0 or negative errno. */
+int contents_check(struct restore *r, const struct extent *extents, size_t n, uint64_t size);
 /* Then: room for all of it. What cannot be had is said. */
 void contents_reserve(struct restore *r, int fd, uint64_t size, const char *what);

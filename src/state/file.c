@@ -70,6 +70,8 @@ object_id backing_id(struct capture *c, const struct file_look *f)
 
 	if (!k)
 		return 0;
+	if (k->number)
+		return identity_of(c->identities, k->kind.name, k->number(f), 0, 0, NULL);
 	if (k->by_description)
 		return identity_of(c->identities, k->kind.name, f->file, 0, 0, NULL);
 	return identity_of(c->identities, k->kind.name, f->dev, f->ino, name_key(k, f), NULL);

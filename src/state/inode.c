@@ -9,14 +9,16 @@
 
 #include "base/cleanup.h"
 #include "object/descriptions.h"
+#include "state/bpf_map.h"
 #include "state/io_uring.h"
 #include "state/regular.h"
 #include "state/sockets.h"
 
 static bool may_be_mapped(const struct component *k)
 {
-	return k && (k == &component_regular || k == &component_memfd || k == &component_shmem ||
-			    k == &component_device || k == &component_io_uring || k == &component_packet);
+	return k &&
+	       (k == &component_regular || k == &component_memfd || k == &component_shmem || k == &component_device ||
+		       k == &component_io_uring || k == &component_packet || k == &component_bpf_map);
 }
 
 static int look_at_mapping(struct capture *c, int map_fd, struct file_look *f)

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "state/aio.h"
+#include "state/bpf_map.h"
 #include "state/inode.h"
 #include "state/sysv_shm.h"
 
@@ -88,7 +89,7 @@ static const char *refused_mapping(const struct proc_map *m, uint32_t flags)
 {
 	if (memory_is_special(m))
 		return NULL;
-	if (!strncmp(m->name, "anon_inode:", 11) && strcmp(m->name, "anon_inode:[io_uring]") != 0)
+	if (!strncmp(m->name, "anon_inode:", 11) && strcmp(m->name, "anon_inode:[io_uring]") != 0 && !bpf_map_maps(m))
 		return m->name;
 	if (!strcmp(m->name, "/secretmem"))
 		return "memfd_secret memory";
@@ -162,6 +163,8 @@ static int area_backing(struct capture *c, const struct proc_map *m, struct memo
 		a->backing = sysv_shm_id(c, m->inode);
 		return 0;
 	}
+	if (bpf_map_maps(m)) /* all of them have one inode */
+		return bpf_map_backing(c, m, &a->backing);
 	if (inode_backing_known(c, m, &a->backing))
 		return 0;
 	snprintf(path, sizeof(path), "map_files/%lx-%lx", m->start, m->end);

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "kernel/uapi.h"
 #include "state/aio.h"
+#include "state/bpf_map.h"
 #include "state/memory_build.h"
 
 #define TASK_END 0x7ffffffff000ull /* 47 bits: nothing of a program lies above unless it asked for it by address */
@@ -79,9 +80,17 @@ const char *memory_label(struct batch *b, const char *fmt, ...)
 
 /* --- mapping --- */
 
+/* One of a BPF map may be made writable only if it was that when it was made. */
+static bool is_made_writable(const struct build *b, const struct memory_area *a)
+{
+	return a->backing && a->flags & AREA_MAYWRITE && !(a->prot & PROT_WRITE) &&
+	       restore_state(b->restore, a->backing, component_bpf_map.kind.name);
+}
+
 static int map_area(struct build *b, struct fetched *f, const struct memory_state *m, const struct memory_area *a)
 {
-	int flags = MAP_FIXED, fd = -1;
+	int flags = MAP_FIXED, fd = -1, prot = making_prot(m, a);
+	bool protect = is_made_writable(b, a);
 	uint32_t op;
 
 	if (a->kind == AREA_AIO || a->kind == AREA_AIO_INHERITED || memory_is_ring(b->restore, a))
@@ -102,8 +111,12 @@ static int map_area(struct build *b, struct fetched *f, const struct memory_stat
 			return fd;
 	}
 	op = batch_call(b->batch, memory_label(b->batch, "mmap of %lx-%lx", a->start, a->end), SYS_mmap, a->start,
-		a->end - a->start, (uint64_t)making_prot(m, a), (uint64_t)flags, (uint64_t)fd, a->offset);
+		a->end - a->start, (uint64_t)(protect ? prot | PROT_WRITE : prot), (uint64_t)flags, (uint64_t)fd,
+		a->offset);
 	batch_expect(b->batch, op, (int64_t)a->start);
+	if (protect)
+		batch_call(
+			b->batch, "mprotect of a BPF map", SYS_mprotect, a->start, a->end - a->start, (uint64_t)prot);
 	if (a->flags & (AREA_HUGEPAGE | AREA_NOHUGEPAGE)) {
 		op = batch_call(b->batch, "madvise of huge pages", SYS_madvise, a->start, a->end - a->start,
 			a->flags & AREA_HUGEPAGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);

@@ -35,7 +35,7 @@ static uint64_t eventfd_number(const char *info)
 static uint64_t numberless_kind(const char *link)
 {
 	static const char *const kinds[] = { "[eventpoll]", "[timerfd]", "[signalfd]", "inotify", "[fanotify]",
-		"[userfaultfd]" };
+		"[userfaultfd]", "bpf-map" };
 
 	for (size_t i = 0; !strncmp(link, "anon_inode:", 11) && i < ARRAY_SIZE(kinds); i++)
 		if (!strcmp(link + 11, kinds[i]))

@@ -211,7 +211,7 @@ static void info_fact(
 	struct oracle *o, const struct files *all, const struct file *f, const char *prefix, const char *line)
 {
 	static const char *const dropped[] = {
-		"mnt_id:", "ino:", "lock:", "NSpid:", "SqThreadCpu:", "SqTotalTime:", "SqWorkTime:"
+		"mnt_id:", "ino:", "lock:", "NSpid:", "btf_id:", "SqThreadCpu:", "SqTotalTime:", "SqWorkTime:"
 	};
 	int wd;
 	unsigned mask, ignored, slot;
@@ -237,6 +237,9 @@ static void info_fact(
 	} else if (sscanf(line, " %u: %15[^[ :]:[%lu]", &slot, class, &ino) ==
 		   3) { /* a registered file of an io_uring */
 		fact(o, prefix, "fdinfo", "slot %u: %s #%lu", slot, class, (unsigned long)ordinal(&o->objects, 1, ino));
+	} else if (!strncmp(line, "map_id:", 7)) {
+		fact(o, prefix, "fdinfo", "map_id: #%lu",
+			(unsigned long)ordinal(&o->objects, 3, strtoul(line + 7, NULL, 10)));
 	} else if (!strncmp(line, "eventfd-id:", 11)) {
 		fact(o, prefix, "fdinfo", "eventfd-id: #%lu",
 			(unsigned long)ordinal(&o->eventfds, strtoul(line + 11, NULL, 10), 0));

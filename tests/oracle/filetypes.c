@@ -346,6 +346,10 @@ void file_type_facts(struct oracle *o, const struct file *f, const char *prefix,
 		pidfd_facts(o, prefix, dup, &st);
 	else if (!strcmp(target, "anon_inode:[eventpoll]"))
 		epoll_facts(o, prefix, dup);
+	else if (!strcmp(target, "anon_inode:bpf-map"))
+		bpf_map_facts(o, prefix, dup);
+	else if (!strcmp(target, "anon_inode:btf"))
+		bpf_btf_facts(o, prefix, dup);
 	else if (S_ISREG(st.st_mode) && (st.st_nlink == 0 || !strncmp(target, "/memfd:", 7)))
 		unnamed_facts(o, prefix, dup, &st);
 	else if (S_ISSOCK(st.st_mode))

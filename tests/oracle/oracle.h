@@ -205,6 +205,10 @@ struct files {
 void file_type_facts(struct oracle *o, const struct file *f, const char *prefix, int dup, const char *target);
 void epoll_line(const struct files *all, const struct file *f, const char *line, unsigned nth, char *buf, size_t size);
 
+/* bpf.c */
+void bpf_map_facts(struct oracle *o, const char *prefix, int dup);
+void bpf_btf_facts(struct oracle *o, const char *prefix, int dup);
+
 /* sockets.c */
 void socket_facts(struct oracle *o, const char *prefix, int dup);
 void ring_facts(struct oracle *o, const char *prefix, int dup); /* of a packet socket */

@@ -6,7 +6,6 @@
 
 #include "maker.h"
 
-#include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -60,15 +59,6 @@ static int perf_use(struct maker_ctx *ctx)
 	uint64_t n = 0;
 
 	SAME(read(fd, &n, sizeof(n)), sizeof(n));
-	return 0;
-}
-
-static int bpf_make(struct maker_ctx *ctx)
-{
-	union bpf_attr a = { .map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1 };
-
-	fd = (int)syscall(SYS_bpf, BPF_MAP_CREATE, &a, sizeof(a));
-	NEED(fd >= 0);
 	return 0;
 }
 
@@ -276,7 +266,6 @@ const struct maker makers_refuse[] = {
 	{ "traced-stopped", "a child stopped under ptrace", traced_make, traced_use, MAKER_MUST_REFUSE | MAKER_NO_STOP,
 		1, "trace" },
 	REFUSED("perf", "a perf event", perf_make, perf_use, 0, "perf"),
-	REFUSED("bpf-map", "a BPF map", bpf_make, alive_use, 0, "bpf"),
 	REFUSED("timerfd-cancelled", "a timer that was cancelled", cancelled_make, cancelled_use, 0,
 		"timer.*cancelled"),
 	REFUSED("proc-ended", "a file of /proc of a process that has ended", proc_file_make, alive_use, 1, "/proc"),

@@ -22,7 +22,7 @@ from harness import Failure, Skip, all_pids, kill_all, pids_with, stat_of
 
 # What only the command shows: containers, and streams that belong to the outside.
 CLI = {"tree": ["container", "run", "save", "moved"], "external": ["save", "run"], "regular": ["files"], "namespace_file": ["files"],
-       "memory": ["save"]}
+       "memory": ["save"], "bpf_map": ["bpf"]}
 # The maker that makes a field worth carrying, where some machines cannot: if it is skipped, the field is not judged.
 NEEDS = {
     "memory.areas.name": "advice/named", "thread_attributes.io_flusher": "attributes/io-flusher", "scheduling.util_min": "limit/clamp",
@@ -31,8 +31,8 @@ NEEDS = {
     "thread_attributes.l1d_flush": "attributes/l1d-flush", "x86_process.xfeatures": "x86/tiles",
 }
 # What no test on one machine can tell: contents of files stand in the first page file as long as they are saved by one writer; that
-# a thread may run on every CPU matters where there are others; for how long a flow label stays at least passes.
-UNTOLD = {"memfd.huge_page", "memfd.huge_pages", "shmem.huge_page", "shmem.huge_pages", "file.sequential", "file.noreuse", *(f"regular.layout.{name}" for name in ("xflags", "extent_size", "cow_extent_size", "project")), "memfd.extents.file", "shmem.extents.file", "regular.extents.file", "shm.extents.file", "sysv_shm.extents.file",
+# a thread may run on every CPU, or a map is on a NUMA node, matters where there are others; for how long a flow label stays at least passes.
+UNTOLD = {"bpf_map.extents.file", "bpf_map.numa_node", "memfd.huge_page", "memfd.huge_pages", "shmem.huge_page", "shmem.huge_pages", "file.sequential", "file.noreuse", *(f"regular.layout.{name}" for name in ("xflags", "extent_size", "cow_extent_size", "project")), "memfd.extents.file", "shmem.extents.file", "regular.extents.file", "shm.extents.file", "sysv_shm.extents.file",
           "io_uring.clock", "io_uring.personalities.who.uid", "io_uring.personalities.who.suid", "io_uring.personalities.who.gid",
           "io_uring.personalities.who.sgid", "mqueue.atime_ns", "mqueue.mtime_ns", *(f"{kind}.inet.hidden.labels.expires" for kind in ("tcp", "udp", "raw")), "scheduling.any_cpu", "ended_scheduling.any_cpu"}
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -54,6 +54,7 @@ GROUPS = {
     "unix": "socket_hidden socket_bound peeked",
     "io_uring": "uring_issuer uring_registered uring_memory uring_task uring_late uring_provided", "io_uring_tasks": "uring_task",
     "semaphore_undo": "sysv_sem", "ipc_limits": "sysv_msg",
+    "bpf_map": "bpf_held", "bpf_btf": "bpf_held",
     "tree": "name", "core_scheduling": "core_cookie", "ended_scheduling": "zombie limit leaderless", "io_context": "sharing attributes",
 }
 
