@@ -377,8 +377,13 @@ static int capture_connection(
 	s->shutdown = own->diag->shutdown;
 	s->state = state_of(c, own);
 	s->reset = poll(&p, 1, 0) == 1 && p.revents & POLLERR;
-	if (s->reset && s->state != UNIX_PEER_GONE && s->state != UNIX_PEER_OUTSIDE)
-		return refused(c->ps, BLAME_FILE(f), "an error (SO_ERROR) of a datagram socket that was not told yet");
+	err = s->reset && own->type == SOCK_DGRAM ? unix_reset_is_carried(c, own, fd, s->state) : 1;
+	if (err < 0)
+		return err;
+	if (!err ||
+		(s->reset && own->type != SOCK_DGRAM && s->state != UNIX_PEER_GONE && s->state != UNIX_PEER_OUTSIDE))
+		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program see it"),
+			"an error (SO_ERROR) that was not told yet");
 	switch (s->state) {
 	case UNIX_LISTENS:
 		return capture_waiting(c, f, own, s);

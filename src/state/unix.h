@@ -69,6 +69,9 @@ struct unix_state {
 
 #define UNIX_NAME_MAX 108
 
+/* unix_reset.c: of a datagram socket. 1: it can be made again; 0: not. */
+int unix_reset_is_carried(struct capture *c, const struct socket_look *own, int fd, uint64_t state);
+
 /* --- unix_names.c: what a socket is bound to */
 int unix_capture_names(struct capture *c, const struct file_look *f, int fd, struct unix_state *s);
 int unix_capture_peer_name(int fd, struct blob *name);
@@ -98,6 +101,9 @@ struct unix_made {
 	int other; /* the end of a connection whose other owner is not in the tree; -1 */
 	int dir;   /* of a listener that is to be connected to: the directory of its file; -1 */
 	bool connected;
+	struct unix_made *half; /* with which it was made as a pair, if that is in the tree */
+	bool filled;
+	size_t followers; /* datagrams: who is to be connected to it before it is connected to another */
 	const struct new_process *holder; /* the first that has it; known if anything waits to be accepted */
 	struct unix_identity dialler;	  /* of one that is not accepted yet */
 	struct unix_made *sender;	  /* of datagrams without a name: who is connected to it and has none */

@@ -177,14 +177,17 @@ static int bind_visible(struct restore *r, struct binding *b)
 	return err;
 }
 
-/* A directory of its own for each, since names may be alike. */
+/* A directory of its own for each, since names may be alike; also of one that was closed, whose descriptor's number is another's now. */
 static int bind_hidden(struct binding *b, int hidden)
 {
 	char name[32];
+	struct stat st;
 	int err;
 
-	snprintf(name, sizeof(name), "%d", b->fd);
-	if (mkdirat(hidden, name, 0777) < 0 && errno != EEXIST)
+	if (fstat(b->fd, &st) < 0)
+		return -errno;
+	snprintf(name, sizeof(name), "%lu", (unsigned long)st.st_ino);
+	if (mkdirat(hidden, name, 0777) < 0)
 		return -errno;
 	b->root = openat(hidden, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b->root < 0)

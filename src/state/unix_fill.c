@@ -15,7 +15,7 @@
 #include <sys/uio.h>
 
 #include "base/cleanup.h"
-#include "state/unix.h"
+#include "state/unix_datagram.h"
 
 #define HEADER	  offsetof(struct sockaddr_un, sun_path)
 #define MAX_FILES 253 /* SCM_MAX_FD */
@@ -166,28 +166,6 @@ static int fill_stream(const struct unix_all *all, struct unix_made *m)
 
 /* --- datagrams --- */
 
-/* How a bound socket is reached, wherever its name may lead by now: *file is a descriptor to be closed, or -1. */
-static int address_of(const struct unix_made *m, struct sockaddr_un *a, socklen_t *size, int *file)
-{
-	const struct blob *name = &m->state->name;
-
-	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	*file = -1;
-	if (!name->size)
-		return -EDESTADDRREQ;
-	if (!name->data[0]) {
-		memcpy(a->sun_path, name->data, MIN(name->size, sizeof(a->sun_path)));
-		*size = (socklen_t)(HEADER + name->size);
-		return 0;
-	}
-	*file = ioctl(m->fd, SIOCUNIXFILE, 0);
-	if (*file < 0)
-		return -errno;
-	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d", *file);
-	*size = sizeof(*a);
-	return 0;
-}
-
 /* Whose name a message tells, and who is connected with its receiver and has none: the first of each. */
 static int find_senders(struct unix_all *all)
 {
@@ -198,30 +176,13 @@ static int find_senders(struct unix_all *all)
 
 		if (m->state->type != SOCK_DGRAM)
 			continue;
-		if (!name->size && to && !to->sender)
+		if (!name->size && to && !to->sender && !m->state->reset) /* to send takes its error */
 			to->sender = m;
 		if (name->size && !map_find(&all->names, name->data, name->size) &&
 			map_add(&all->names, name->data, name->size, m) < 0)
 			return -ENOMEM;
 	}
 	return 0;
-}
-
-static bool is_twin(const struct unix_all *all, const struct unix_made *m, const struct unix_made *of)
-{
-	return m->connected && of->connected && m->state->peer && of->state->peer &&
-	       unix_made(all->r, m->state->peer) == of && unix_made(all->r, of->state->peer) == m;
-}
-
-/* One that has been closed since is there again until its message lies in the queue. */
-static int open_sender(const struct unix_all *all, const struct blob *name)
-{
-	int fd = socket_in(all->r->root_pid, AF_UNIX, SOCK_DGRAM, 0);
-	int err = fd < 0 ? fd : name->size ? unix_bind(all->r, fd, name, NULL, all->hidden, NULL) : 0;
-
-	if (err && fd >= 0)
-		close(fd);
-	return err ? err : fd;
 }
 
 static int fill_one(const struct unix_all *all, struct unix_made *m, const struct unix_message *message)
@@ -233,12 +194,12 @@ static int fill_one(const struct unix_all *all, struct unix_made *m, const struc
 	struct sockaddr_un a;
 	int err = 0;
 
-	if (by ? !is_twin(all, by, m) : m->other < 0) {
-		err = address_of(m, &a, &s.address_size, &file);
+	if (by ? !unix_is_twin(all, by, m) : m->other < 0) {
+		err = unix_address_of(m, &a, &s.address_size, &file);
 		s.address = &a;
 	}
 	if (!err && s.fd < 0) {
-		opened = open_sender(all, &message->from);
+		opened = unix_open_sender(all, &message->from);
 		s.fd = opened;
 	}
 	if (err || s.fd < 0)
@@ -251,62 +212,30 @@ static int fill_datagrams(const struct unix_all *all, struct unix_made *m)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < m->state->n_messages && !err; i++)
+	for (size_t i = 0; i < m->state->n_messages && !err && !m->filled; i++)
 		err = fill_one(all, m, &m->state->messages[i]);
 	return err;
 }
 
-static int connect_to(const struct unix_made *m, const struct unix_made *to)
+/* One without a name has got them from the one that it was made with, before that was connected elsewhere. */
+static int fill_from_half(const struct unix_all *all, struct unix_made *m)
 {
-	_cleanup_fd_ int file = -1;
-	struct sockaddr_un a;
-	socklen_t size = 0;
-	int err = address_of(to, &a, &size, &file);
+	struct unix_made *peer = unix_peer_of(all, m);
+	struct sending s = { .all = all, .to = m->fd, .fd = peer ? peer->fd : -1 };
+	int err = 0;
 
-	return err ? err : connect(m->fd, (struct sockaddr *)&a, size) < 0 ? -errno : 0;
-}
-
-/* A peer that is closed: known by the name that it had. */
-static int connect_to_ended(const struct unix_all *all, struct unix_made *m)
-{
-	struct unix_state ended = { .name = m->state->peer_name };
-	struct unix_made peer = { .state = &ended };
-	int err;
-
-	if (!ended.name.size)
+	if (!peer || m->half != peer || unix_is_twin(all, m, peer) || m->state->name.size)
 		return 0;
-	peer.fd = open_sender(all, &ended.name);
-	if (peer.fd < 0)
-		return peer.fd;
-	err = connect_to(m, &peer);
-	close(peer.fd);
+	m->filled = true;
+	if (m->state->n_messages)
+		make_room(s.fd);
+	for (size_t i = 0; i < m->state->n_messages && !err; i++)
+		err = m->state->messages[i].from.size == peer->state->name.size &&
+				      (!peer->state->name.size ||
+					      unix_same_name(&m->state->messages[i].from, &peer->state->name))
+			      ? send_message(&s, &m->state->messages[i])
+			      : -EADDRNOTAVAIL;
 	return err;
-}
-
-/* Made as one of a pair, and since then disconnected, or connected elsewhere: that empties its queue, so it comes before. */
-static int reconnect(const struct unix_all *all, struct unix_made *m)
-{
-	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
-	struct unix_made *peer = m->state->peer ? unix_made(all->r, m->state->peer) : NULL;
-
-	if (!m->connected || m->state->state == UNIX_PEER_GONE || m->state->state == UNIX_PEER_OUTSIDE ||
-		(peer && is_twin(all, m, peer)))
-		return 0;
-	if (peer && peer->connected && !peer->state->name.size)
-		return 0; /* still its pair's other half */
-	if (connect(m->fd, &nowhere, sizeof(nowhere)) < 0)
-		return -errno;
-	close_fd(&m->other);
-	return peer ? connect_to(m, peer) : 0;
-}
-
-static int connect_datagram(const struct unix_all *all, struct unix_made *m)
-{
-	if (m->connected)
-		return 0;
-	if (m->state->peer)
-		return connect_to(m, unix_made(all->r, m->state->peer));
-	return m->state->state == UNIX_PEER_GONE || m->state->state == UNIX_PEER_OUTSIDE ? connect_to_ended(all, m) : 0;
 }
 
 static int each(const struct unix_all *all, bool datagrams, const char *what,
@@ -324,15 +253,22 @@ static int each(const struct unix_all *all, bool datagrams, const char *what,
 
 int unix_fill_all(struct unix_all *all)
 {
+	static const struct {
+		const char *what;
+		int (*fn)(const struct unix_all *all, struct unix_made *m);
+	} steps[] = {
+		{ "cannot have its queue filled again", fill_from_half },
+		{ "cannot be told of its error again", unix_reset_again },
+		{ "cannot be connected again", unix_leave_pair },
+		{ "cannot have its queue filled again", fill_datagrams },
+		{ "cannot be connected again", unix_count_followers },
+		{ "cannot be connected again", unix_connect_in_order },
+		{ "cannot be connected again", unix_check_connected },
+	};
 	int err = find_senders(all);
 
-	if (!err)
-		err = each(all, true, "cannot be connected again", reconnect);
-
-	if (!err)
-		err = each(all, true, "cannot have its queue filled again", fill_datagrams);
-	if (!err)
-		err = each(all, true, "cannot be connected again", connect_datagram);
+	for (size_t i = 0; i < ARRAY_SIZE(steps) && !err; i++)
+		err = each(all, true, steps[i].what, steps[i].fn);
 	return err ? err : each(all, false, "cannot have its queue filled again", fill_stream);
 }
 
@@ -343,8 +279,15 @@ static int shut(const struct unix_all *all, struct unix_made *m)
 {
 	static const int how[] = { [1] = SHUT_RD, [2] = SHUT_WR, [3] = SHUT_RDWR };
 
-	if (m->state->reset && (m->other < 0 || send(m->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1))
-		return m->other < 0 ? -EBADMSG : -errno;
+	const bool datagram = m->state->type == SOCK_DGRAM;
+	int err = 0;
+
+	if (m->state->reset && datagram && m->other >= 0)
+		err = unix_reset_by(m, m->other);
+	if (m->state->reset && !datagram && (m->other < 0 || send(m->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1))
+		err = m->other < 0 ? -EBADMSG : -errno;
+	if (err)
+		return err;
 	close_fd(&m->other);
 	if (m->state->shutdown & 3 && m->state->state != UNIX_PEER_GONE &&
 		shutdown(m->fd, how[m->state->shutdown & 3]) < 0)

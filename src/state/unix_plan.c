@@ -63,20 +63,31 @@ static bool is_connected(const struct unix_state *s)
 	return s->state == UNIX_CONNECTED || s->state == UNIX_PEER_GONE || s->state == UNIX_PEER_OUTSIDE;
 }
 
-/* Datagram sockets whose peer leads back to them first: the others may have been connected elsewhere since. */
-static void plan_all(struct connecting *c, bool mutual)
+enum order { MUTUAL, OF_PAIR, ANY_OTHER };
+
+/* Who is connected with a datagram socket without a name was made as a pair with it. */
+static enum order order_of(const struct connecting *c, size_t i, const struct unix_made *peer)
+{
+	const struct unix_made *m = c->all.made[i];
+
+	if (peer && peer->state->peer == c->all.recs[i].id)
+		return MUTUAL;
+	return m->state->type == SOCK_DGRAM && peer && !peer->state->name.size ? OF_PAIR : ANY_OTHER;
+}
+
+/* Datagram sockets whose peer leads back to them first, and then those whose peer is connected elsewhere since. */
+static void plan_all(struct connecting *c, enum order order)
 {
 	for (size_t i = 0; i < c->all.n; i++) {
 		struct unix_made *m = c->all.made[i];
 		struct unix_made *peer = m->state->peer ? unix_made(c->all.r, m->state->peer) : NULL;
-		bool back = peer && peer->state->peer == c->all.recs[i].id;
 
-		if (m->connected || back != mutual)
+		if (m->connected || order_of(c, i, peer) != order)
 			continue;
 		if (m->state->type == SOCK_DGRAM)
 			plan_datagram(c, m, peer);
 		else if (is_connected(m->state))
-			plan_stream(c, m, back ? peer : NULL);
+			plan_stream(c, m, order == MUTUAL ? peer : NULL);
 	}
 }
 
@@ -130,8 +141,8 @@ int unix_plan(struct connecting *c)
 	c->listeners = calloc(n, sizeof(*c->listeners));
 	if (!c->dials || !c->pairs || !c->listeners)
 		return -ENOMEM;
-	plan_all(c, true);
-	plan_all(c, false);
+	for (enum order order = MUTUAL; order <= ANY_OTHER; order++)
+		plan_all(c, order);
 	qsort(c->dials, c->n_dials, sizeof(*c->dials), compare_dials);
 	for (size_t i = 0; i < c->n_dials; i++)
 		add_listener(c, &c->dials[i], i)->end = i + 1;

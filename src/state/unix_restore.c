@@ -167,6 +167,9 @@ static int settle_pair(struct connecting *c, struct pairing *p, struct unix_call
 	assert(p->a);
 	if (!err)
 		err = unix_replace(p->a->fd, call->pair[0]);
+	p->a->half = p->b;
+	if (p->b)
+		p->b->half = p->a;
 	if (!err && p->b)
 		err = unix_replace(p->b->fd, call->pair[1]);
 	else if (!err)

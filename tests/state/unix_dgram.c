@@ -105,6 +105,7 @@ static int queue_make(struct maker_ctx *ctx)
 	TRY(send_to(b, path, "from b"));
 	TRY(send_to(other, path, "from nobody"));
 	TRY(send_to(gone, path, "from the gone"));
+	TRY(send_to(gone, path, "twice"));
 	TRY(send_to(a, path, "from myself"));
 	TRY(send_to(b, path, ""));
 	TRY(send_to(b, path, "again"));
@@ -121,6 +122,7 @@ static int queue_use(struct maker_ctx *ctx)
 	TRY(comes_from(a, "from b", abstract));
 	TRY(comes_from(a, "from nobody", ""));
 	TRY(comes_from(a, "from the gone", closed));
+	TRY(comes_from(a, "twice", closed));
 	TRY(comes_from(a, "from myself", path));
 	TRY(comes_from(a, "", abstract));
 	TRY(comes_from(a, "again", abstract));
@@ -285,6 +287,82 @@ static int full_use(struct maker_ctx *ctx)
 	return comes_from(a, "last", "");
 }
 
+/*
+ * Who was connected with another both ways, and is connected no more, had something unread: that is lost, which the other is told (ECONNRESET).
+ * b is told, of a. arg: flags.
+ */
+enum {
+	OF_PAIR = 1,   /* and nothing has a name */
+	GONE = 2,      /* a was closed since; else it is connected elsewhere */
+	UNREAD = 4,    /* b has something unread from a, from before */
+	ALONE = 8,     /* b is connected no more either */
+	HAS_SENT = 16, /* what b has sent to a third one is not read yet */
+	MUTUAL = 32,   /* b is connected with the third one, both ways */
+	TOLD = 64,
+};
+
+static int reset_make(struct maker_ctx *ctx)
+{
+	const struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+
+	TRY(names(ctx));
+	other = bound(SOCK_DGRAM, own);
+	if (ctx->arg & OF_PAIR) {
+		CHECK(!socketpair(AF_UNIX, SOCK_DGRAM, 0, pair));
+		a = pair[0];
+		b = pair[1];
+	} else {
+		a = bound(SOCK_DGRAM, path);
+		b = bound(SOCK_DGRAM, abstract);
+		TRY(connect_to(a, abstract));
+		TRY(connect_to(b, path));
+	}
+	if (ctx->arg & HAS_SENT)
+		TRY(send_to(b, own, "from b"));
+	if (ctx->arg & UNREAD)
+		TRY(says(a, "unread"));
+	TRY(says(b, "lost"));
+	TRY(connect_to(a, own));
+	CHECK(poll_now(b, 0) & POLLERR);
+	if (ctx->arg & TOLD)
+		SAME(option_of(b, SO_ERROR), ECONNRESET);
+	if (ctx->arg & GONE)
+		close(a);
+	if (ctx->arg & ALONE)
+		CHECK(!connect(b, &nowhere, sizeof(nowhere)));
+	if (ctx->arg & MUTUAL) {
+		TRY(connect_to(b, own));
+		TRY(connect_to(other, abstract));
+	}
+	return 0;
+}
+
+static int reset_use(struct maker_ctx *ctx)
+{
+	char c;
+
+	if (!(ctx->arg & TOLD)) {
+		SAME(recv(b, &c, 1, MSG_DONTWAIT), -1);
+		SAME(errno, ECONNRESET);
+	}
+	SAME(option_of(b, SO_ERROR), 0);
+	if (ctx->arg & UNREAD)
+		TRY(comes_from(b, "unread", ctx->arg & OF_PAIR ? "" : path));
+	TRY(nothing_more(b));
+	SAME(send(b, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL), -1);
+	SAME(errno, ctx->arg & ALONE ? ENOTCONN : ctx->arg & GONE ? ECONNREFUSED : EPERM);
+	if (ctx->arg & GONE)
+		return 0;
+	TRY(says(a, "elsewhere"));
+	return comes_from(other, "elsewhere", ctx->arg & OF_PAIR ? "" : path);
+}
+
+static int resent_use(struct maker_ctx *ctx)
+{
+	SAME(option_of(b, SO_ERROR), ECONNRESET);
+	return 0;
+}
+
 const struct maker makers_unix_dgram[] = {
 	{ "path", "bound to a path", alone_make, alone_use, 0, 0, NULL },
 	{ "abstract", "bound to an abstract name", alone_make, alone_use, 0, 1, NULL },
@@ -301,6 +379,20 @@ const struct maker makers_unix_dgram[] = {
 	{ "pair-widow", "a pair of which one was closed", pair_make, pair_use, 0, 1, NULL },
 	{ "pair-elsewhere", "a pair of which one is connected elsewhere since", pair_make, pair_use, 0, 2, NULL },
 	{ "pair-bound", "a pair of which one was bound since", pair_make, pair_use, 0, 3, NULL },
+	ROW_ARG("reset", "told that its peer is connected elsewhere, and lost what was unread", reset, 0),
+	ROW_ARG("reset-unread", "the same, before something unread", reset, UNREAD),
+	ROW_ARG("reset-gone", "the same, and its peer was closed", reset, GONE | UNREAD),
+	ROW_ARG("reset-alone", "the same, and it is connected no more", reset, ALONE),
+	ROW_ARG("reset-told", "what was told is told no more", reset, TOLD),
+	ROW_ARG("pair-reset", "of a pair", reset, OF_PAIR),
+	ROW_ARG("pair-reset-unread", "of a pair, before something unread", reset, OF_PAIR | UNREAD),
+	ROW_ARG("pair-reset-gone", "of a pair of which one was closed", reset, OF_PAIR | GONE | UNREAD),
+	ROW_ARG("pair-reset-alone", "of a pair, and it is connected no more", reset, OF_PAIR | ALONE),
+	ROW_ARG("pair-reset-told", "of a pair, and was told; with something unread", reset, OF_PAIR | TOLD | UNREAD),
+	{ "reset-sent", "what it had sent before is not read yet", reset_make, resent_use, MAKER_MUST_REFUSE, HAS_SENT,
+		"an error" },
+	{ "reset-mutual", "it is connected with another since", reset_make, resent_use, MAKER_MUST_REFUSE, MUTUAL,
+		"an error" },
 	{ "full", "a queue that is full, and a task that waits to send", full_make, full_use, 0, 0, NULL },
 	{ 0 },
 };
