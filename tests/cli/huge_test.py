@@ -38,6 +38,8 @@ def pool(pages):
 
 @contextlib.contextmanager
 def more_pages(n):
+    if not os.access(POOL, os.W_OK):
+        raise Skip(f'{POOL} cannot be written')
     with open(POOL, encoding='ascii') as f:
         before = int(f.read())
     try:
