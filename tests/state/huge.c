@@ -59,6 +59,9 @@ static int memfd_use(struct maker_ctx *ctx)
 
 static int private_make(struct maker_ctx *ctx)
 {
+	view = mmap(NULL, 4 * HUGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	NEED(view != MAP_FAILED); /* to touch one that is not there is fatal */
+	CHECK(!munmap(view, 4 * HUGE));
 	view = mmap(NULL, 4 * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (int)ctx->arg,
 		-1, 0);
 	NEED(view != MAP_FAILED);
