@@ -7,7 +7,7 @@
 
 #define MOST_CLOSED (1ull << 32) /* blocks: days of restoring */
 
-static const struct field ring_fields[] = {
+static const struct field receiving_fields[] = {
 	FIELD_UINT(struct packet_ring, block_size, "block_size", "bytes of a block"),
 	FIELD_UINT(struct packet_ring, block_nr, "block_nr", "blocks; 0: there is no such ring"),
 	FIELD_UINT(struct packet_ring, frame_size, "frame_size", "bytes for a frame"),
@@ -20,6 +20,15 @@ static const struct field ring_fields[] = {
 	FIELD_END,
 };
 
+static const struct field sending_fields[] = {
+	FIELD_UINT(struct packet_ring, block_size, "block_size", "bytes of a block"),
+	FIELD_UINT(struct packet_ring, block_nr, "block_nr", "blocks; 0: there is no such ring"),
+	FIELD_UINT(struct packet_ring, frame_size, "frame_size", "bytes for a frame"),
+	FIELD_UINT(struct packet_ring, frame_nr, "frame_nr", "frames"),
+	FIELD_UINT(struct packet_ring, head, "head", "the frame at which the kernel goes on"),
+	FIELD_END,
+};
+
 static const struct field interface_fields[] = {
 	FIELD_UINT(struct packet_ring_interface, index, "index", "its number"),
 	FIELD_STRING(struct packet_ring_interface, name, "name", "its name"),
@@ -27,8 +36,8 @@ static const struct field interface_fields[] = {
 };
 
 const struct field packet_rings_fields[] = {
-	FIELD_STRUCT(struct packet_rings, rx, "rx", ring_fields, "PACKET_RX_RING"),
-	FIELD_STRUCT(struct packet_rings, tx, "tx", ring_fields, "PACKET_TX_RING"),
+	FIELD_STRUCT(struct packet_rings, rx, "rx", receiving_fields, "PACKET_RX_RING"),
+	FIELD_STRUCT(struct packet_rings, tx, "tx", sending_fields, "PACKET_TX_RING"),
 	FIELD_LIST(struct packet_rings, contents, n_contents, "contents", extent_fields,
 		"what lies in them, the receiving one first"),
 	FIELD_LIST(struct packet_rings, interfaces, n_interfaces, "interfaces", interface_fields,

@@ -31,8 +31,9 @@ NEEDS = {
     "thread_attributes.l1d_flush": "attributes/l1d-flush", "x86_process.xfeatures": "x86/tiles",
 }
 # What no test on one machine can tell: contents of files stand in the first page file as long as they are saved by one writer; that
-# a thread may run on every CPU, or a map is on a NUMA node, matters where there are others; for how long a flow label stays at least passes.
-UNTOLD = {"bpf_map.extents.file", "bpf_map.numa_node", "memfd.huge_page", "memfd.huge_pages", "shmem.huge_page", "shmem.huge_pages", "file.sequential", "file.noreuse", *(f"regular.layout.{name}" for name in ("xflags", "extent_size", "cow_extent_size", "project")), "memfd.extents.file", "shmem.extents.file", "regular.extents.file", "shm.extents.file", "sysv_shm.extents.file",
+# a thread may run on every CPU, or a map is on a NUMA node, matters where there are others; for how long a flow label stays at least passes; which number an interface
+# has matters where it is another.
+UNTOLD = {"bpf_map.extents.file", "bpf_map.numa_node", "memfd.huge_page", "memfd.huge_pages", "shmem.huge_page", "shmem.huge_pages", "file.sequential", "file.noreuse", *(f"regular.layout.{name}" for name in ("xflags", "extent_size", "cow_extent_size", "project")), "memfd.extents.file", "shmem.extents.file", "regular.extents.file", "shm.extents.file", "sysv_shm.extents.file", "packet.rings.contents.file", "packet.rings.interfaces",
           "io_uring.clock", "io_uring.personalities.who.uid", "io_uring.personalities.who.suid", "io_uring.personalities.who.gid",
           "io_uring.personalities.who.sgid", "mqueue.atime_ns", "mqueue.mtime_ns", *(f"{kind}.inet.hidden.labels.expires" for kind in ("tcp", "udp", "raw")), "scheduling.any_cpu", "ended_scheduling.any_cpu"}
 HERE = os.path.dirname(os.path.abspath(__file__))
