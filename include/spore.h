@@ -124,8 +124,9 @@ struct spore_checkpoint_result {
 	uint64_t
 		stop_us; /* from the first task stopped to the last one running; 0 when the tree was isolated already */
 	uint64_t total_us;
-	uint64_t pages; /* memory pages written */
-	uint64_t bytes; /* of the image */
+	uint64_t pages;	 /* memory pages written */
+	uint64_t copies; /* processes that ran on before their memory was saved, from a copy-on-write copy */
+	uint64_t bytes;	 /* of the image */
 	uint64_t tasks;
 };
 

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "engine/pages.h"
 #include "engine/pass.h"
+#include "engine/snapshot.h"
 #include "object/identity.h"
 #include "object/component.h"
 #include "object/descriptions.h"
@@ -52,13 +53,11 @@ static int files_of_tree(struct pass *pass)
 	return r == 0 ? files_look_done(&c) : r;
 }
 
-static void pass_free(struct pass *pass)
+/* What is held of the tree's: none of it may be when the tree runs on. */
+static void pass_let_go(struct pass *pass)
 {
 	for (size_t i = 0; i < pass->c->tree->n_processes; i++)
 		files_look_free(pass->c->tree->processes[i]);
-	for (size_t i = 0; pass->plans && i < pass->c->tree->n_processes; i++)
-		memory_plan_free(&pass->plans[i]);
-	free(pass->plans);
 	if (pass->descriptions) {
 		sockets_free(pass->descriptions->sockets);
 		bpf_views_free(pass->descriptions->bpf);
@@ -66,6 +65,17 @@ static void pass_free(struct pass *pass)
 	descriptions_free(pass->descriptions);
 	witnesses_free(pass->witnesses);
 	gadget_cache_free(pass->gadgets);
+	pass->descriptions = NULL;
+	pass->witnesses = NULL;
+	pass->gadgets = NULL;
+}
+
+static void pass_free(struct pass *pass)
+{
+	pass_let_go(pass);
+	for (size_t i = 0; pass->plans && i < pass->c->tree->n_processes; i++)
+		memory_plan_free(&pass->plans[i]);
+	free(pass->plans);
 	identities_free(pass->ids);
 }
 
@@ -369,6 +379,13 @@ static int capture_tree_components(struct pass *pass)
 	return r;
 }
 
+static int by_address(const void *a, const void *b)
+{
+	const struct page_run *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
 static int add_memory_record(struct pass *pass, size_t index)
 {
 	struct memory_plan *plan = &pass->plans[index];
@@ -376,6 +393,8 @@ static int add_memory_record(struct pass *pass, size_t index)
 
 	if (!s.of)
 		return 0;
+	if (plan->later.n) /* those of the stop came first */
+		qsort(s.runs, s.n_runs, sizeof(*s.runs), by_address);
 	s.inherited = plan->inherited.list;
 	s.n_inherited = plan->inherited.n;
 	s.guards = plan->guards.list;
@@ -405,29 +424,54 @@ static int capture_all(struct pass *pass)
 		r = capture_tree_components(pass);
 	if (r == 0 && ps->first_error)
 		r = ps->first_error;
+	if (r == 0 && pass->c->leaves)
+		snapshots_take(pass);
 	if (r == 0)
 		engine_phase(pass->c->events, "pages");
 	if (r == 0)
 		r = image_is_trial(pass->c->writer) ? 0 : pages_copy(pass->c, pass->plans);
-	if (r == 0)
-		r = pass_run_any(pass, add_memory_record);
 	return r;
 }
 
 int capture_tree(struct capturing *c)
 {
-	struct pass pass = {
+	struct pass *pass = calloc(1, sizeof(*pass));
+	int r = -ENOMEM;
+
+	c->pass = pass;
+	if (!pass)
+		return -ENOMEM;
+	*pass = (struct pass){
 		.c = c,
 		.ids = identities_new(),
 		.gadgets = gadget_cache_new(),
 		.witnesses = witnesses_new(),
+		.plans = calloc(c->tree->n_processes, sizeof(*pass->plans)),
 		.kernel = c->kernel,
 	};
-	int r = -ENOMEM;
-
-	pass.plans = calloc(c->tree->n_processes, sizeof(*pass.plans));
-	if (pass.ids && pass.gadgets && pass.witnesses && pass.plans)
-		r = capture_all(&pass);
-	pass_free(&pass);
+	if (pass->ids && pass->gadgets && pass->witnesses && pass->plans)
+		r = capture_all(pass);
+	pass_let_go(pass);
 	return r;
+}
+
+int capture_rest(struct capturing *c)
+{
+	int r = 0;
+
+	if (c->copies) {
+		engine_phase(c->events, "copies");
+		r = pages_copy_later(c, c->pass->plans);
+	}
+	return r < 0 ? r : pass_run_any(c->pass, add_memory_record);
+}
+
+void capture_end(struct capturing *c)
+{
+	if (!c->pass)
+		return;
+	snapshots_end(c->pass);
+	pass_free(c->pass);
+	free(c->pass);
+	c->pass = NULL;
 }

@@ -9,6 +9,7 @@
 
 struct identities;
 struct kernel_peek;
+struct pass;
 
 struct capturing {
 	struct tree *tree;
@@ -17,7 +18,10 @@ struct capturing {
 	const struct engine_events *events;
 	struct image_writer *writer;
 	struct kernel_peek *kernel;
-	uint64_t pages;		   /* saved */
+	bool leaves;		  /* the tree is let go between capture_tree and capture_rest */
+	uint64_t pages;		  /* saved */
+	_Atomic(uint64_t) copies; /* processes whose memory is saved from a copy, after that */
+	struct pass *pass;
 	struct outside_ends *ends; /* what is then to be looked for outside; NULL: nothing */
 };
 
@@ -25,5 +29,9 @@ struct capturing {
 int capture_identify(struct capturing *c, struct identities *ids);
 /* Every component's look over every process of a tree that runs: refusals are in ps. */
 int capture_look(struct capturing *c);
-/* The tree is stopped. Looks too, and ends there if that finds an obstacle, but for a trial. Everything but the commit. */
+/* The tree is stopped. Looks too, and ends there if that finds an obstacle, but for a trial. All that has to be done in the stop. */
 int capture_tree(struct capturing *c);
+/* After it, whether the tree is stopped still or not: everything but the commit. */
+int capture_rest(struct capturing *c);
+/* After both, however they ended; a tree that is let go is so before. */
+void capture_end(struct capturing *c);

@@ -43,6 +43,17 @@ void engine_phase(const struct engine_events *events, const char *name)
 	events->log(events->data, line);
 }
 
+bool engine_is_cancelled(const struct engine_events *events)
+{
+	return events && events->cancel && *events->cancel == ENGINE_CANCELLED;
+}
+
+static void set_cancel(const struct engine_events *events, enum engine_cancel to)
+{
+	if (events->cancel)
+		*events->cancel = to;
+}
+
 int engine_new(const struct engine_events *events, struct engine **out)
 {
 	struct engine *e = calloc(1, sizeof(*e));
@@ -221,6 +232,9 @@ static int try_capture(struct engine *e, struct problems *ps)
 	r = image_create_trial(&found, &c.writer);
 	if (r == 0)
 		r = capture_tree(&c);
+	if (r == 0)
+		r = capture_rest(&c);
+	capture_end(&c);
 	if (r == 0 || found.n_refused)
 		r = MIN(r, outside_ends_check(&ends, &found));
 	image_writer_free(c.writer);
@@ -296,6 +310,7 @@ static int capture_into_image(struct engine *e, struct saving *s)
 	int r = 0;
 
 	s->c.tree = e->tree;
+	s->c.leaves = s->own && !(s->flags & SPORE_CHECKPOINT_KILL);
 	if (!s->c.writer) {
 		r = try_before_overwriting(e, s->c.ps);
 		if (r == 0)
@@ -315,14 +330,23 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 	int r = capture_into_image(e, s);
 
 	result->tasks = e->tree->n_threads;
-	result->pages = s->c.pages;
 	if (s->own && (r < 0 || !kill_it)) {
 		engine_phase(&e->events, "release");
-		drop_tree(e);
+		tree_release(e->tree, e->workers);
 		result->stop_us = clock_us() - s->stopped_at;
 	}
 	if (r == 0 && s->c.ends)
 		r = outside_ends_check(s->c.ends, s->c.ps);
+	if (s->c.copies)
+		set_cancel(&e->events, ENGINE_CAN);
+	if (r == 0)
+		r = capture_rest(&s->c);
+	capture_end(&s->c);
+	if (engine_is_cancelled(&e->events))
+		r = failed(s->c.ps, NULL, -ECANCELED, "nobody waits for it any more");
+	set_cancel(&e->events, ENGINE_CANNOT);
+	result->pages = s->c.pages;
+	result->copies = s->c.copies;
 	engine_phase(&e->events, "commit");
 	if (r == 0)
 		r = image_commit(s->c.writer);

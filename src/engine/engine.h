@@ -17,7 +17,16 @@ struct engine_events {
 	void *data;
 	void (*progress)(void *data, const char *phase, uint64_t done, uint64_t total); /* from any thread */
 	void (*log)(void *data, const char *line);
+	_Atomic(int) *cancel; /* enum engine_cancel; NULL: nobody cancels */
 };
+
+/* While a tree that was let go is saved from copies, a call whose client has gone can end in good order: CAN is set to CANCELLED by whoever finds it so. */
+enum engine_cancel {
+	ENGINE_CANNOT,
+	ENGINE_CAN,
+	ENGINE_CANCELLED,
+};
+bool engine_is_cancelled(const struct engine_events *events);
 
 /* "phase: NAME", for whoever listens to the log: which of them a call is in, when it is killed or slow. */
 void engine_phase(const struct engine_events *events, const char *name);

@@ -10,6 +10,7 @@
 #include "engine/members.h"
 #include "engine/search.h"
 #include "engine/settle.h"
+#include "engine/snapshot.h"
 #include "remote/inject.h"
 
 #define ROUND_WAIT_MS 50 /* for one task to stop, before others are let go for its sake */
@@ -353,6 +354,8 @@ int tree_stop(struct tree *t, struct workers *w, uint32_t timeout_ms, struct pro
 	int r = halt_run(t, w, true, timeout_ms, ps);
 
 	workers_each(w, settle_of_worker, t);
+	if (r == 0)
+		snapshots_sweep(t, w);
 	if (r < 0)
 		tree_release(t, w);
 	return r;

@@ -20,6 +20,8 @@ struct item {
 
 struct copying {
 	struct capturing *c;
+	struct memory_plan *plans;
+	bool later;
 	struct item *items;
 	size_t n_items, room;
 	atomic_size_t next;
@@ -69,18 +71,19 @@ static int cut_ranges(struct page_ranges *r)
 	return 0;
 }
 
-static int divide_plan(struct copying *k, size_t process, struct memory_plan *plan)
+static int divide_plan(struct copying *k, size_t process)
 {
-	int r = cut_ranges(&plan->present);
+	struct page_ranges *ranges = k->later ? &k->plans[process].later : &k->plans[process].present;
+	int r = cut_ranges(ranges);
 
-	for (size_t i = 0; r == 0 && i < plan->present.n;) {
+	for (size_t i = 0; r == 0 && i < ranges->n;) {
 		uint64_t pages = 0;
 		size_t n = 0;
 
-		while (i + n < plan->present.n && (!n || pages + plan->present.list[i + n].pages <= ITEM_PAGES))
-			pages += plan->present.list[i + n++].pages;
+		while (i + n < ranges->n && (!n || pages + ranges->list[i + n].pages <= ITEM_PAGES))
+			pages += ranges->list[i + n++].pages;
 		k->total += pages;
-		r = item_add(k, process, &plan->present.list[i], n);
+		r = item_add(k, process, &ranges->list[i], n);
 		i += n;
 	}
 	return r;
@@ -109,14 +112,14 @@ static int copy_of_worker(unsigned int worker, void *arg)
 		struct process *p;
 		uint64_t saved = 0;
 
-		if (i >= k->n_items)
+		if (i >= k->n_items || engine_is_cancelled(k->c->events))
 			break;
 		p = k->c->tree->processes[item->process];
 		if (!k->writers[worker])
 			r = page_writer_open(k->c->writer, &k->writers[worker]);
 		if (r == 0)
-			r = pages_save(p->living_tid, item->ranges, item->n_ranges, k->writers[worker], buffer,
-				&item->runs, &saved);
+			r = pages_save(k->later ? k->plans[item->process].copy : p->living_tid, item->ranges,
+				item->n_ranges, k->writers[worker], buffer, &item->runs, &saved);
 		if (r < 0 && !k->c->ps->n_failed)
 			failed(k->c->ps, BLAME_PROCESS(p, .object = "memory"), r, "its pages cannot be saved: %s",
 				strerror(-r));
@@ -126,10 +129,10 @@ static int copy_of_worker(unsigned int worker, void *arg)
 	return r;
 }
 
-static int join_runs(struct copying *k, struct memory_plan *plans)
+static int join_runs(struct copying *k)
 {
 	for (size_t i = 0; i < k->n_items; i++) {
-		struct memory_state *s = &plans[k->items[i].process].state;
+		struct memory_state *s = &k->plans[k->items[i].process].state;
 		size_t n = k->items[i].runs.n;
 		struct page_run *grown;
 
@@ -145,9 +148,9 @@ static int join_runs(struct copying *k, struct memory_plan *plans)
 	return 0;
 }
 
-int pages_copy(struct capturing *c, struct memory_plan *plans)
+static int copy_all(struct capturing *c, struct memory_plan *plans, bool later)
 {
-	struct copying k = { .c = c };
+	struct copying k = { .c = c, .plans = plans, .later = later };
 	int r = 0;
 
 	k.writers = calloc(workers_count(c->workers), sizeof(*k.writers));
@@ -155,15 +158,25 @@ int pages_copy(struct capturing *c, struct memory_plan *plans)
 		return -ENOMEM;
 	for (size_t i = 0; r == 0 && i < c->tree->n_processes; i++)
 		if (plans[i].state.of)
-			r = divide_plan(&k, i, &plans[i]);
+			r = divide_plan(&k, i);
 	if (r == 0)
 		r = workers_each(c->workers, copy_of_worker, &k);
 	if (r == 0)
-		r = join_runs(&k, plans);
-	c->pages = k.saved;
+		r = join_runs(&k);
+	c->pages += k.saved;
 	for (size_t i = 0; i < k.n_items; i++)
 		free(k.items[i].runs.list);
 	free(k.items);
 	free(k.writers);
 	return r;
+}
+
+int pages_copy(struct capturing *c, struct memory_plan *plans)
+{
+	return copy_all(c, plans, false);
+}
+
+int pages_copy_later(struct capturing *c, struct memory_plan *plans)
+{
+	return copy_all(c, plans, true);
 }

@@ -5,5 +5,6 @@
 #include "engine/capture.h"
 #include "state/memory.h"
 
-/* Fills state.runs of each plan. */
+/* Both add to state.runs of each plan: those of `present`, and those of `later`. */
 int pages_copy(struct capturing *c, struct memory_plan *plans);
+int pages_copy_later(struct capturing *c, struct memory_plan *plans);

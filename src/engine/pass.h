@@ -8,7 +8,9 @@
 struct pass {
 	struct capturing *c;
 	struct identities *ids;
-	struct memory_plan *plans; /* one for each process */
+	struct memory_plan *plans;  /* one for each process */
+	struct snapshot *snapshots; /* the same; NULL: none */
+	_Atomic(uint64_t) copied_pages;
 	struct descriptions *descriptions;
 	struct gadget_cache *gadgets;
 	struct witnesses *witnesses;

@@ -36,6 +36,14 @@ static void await_seized(struct process *p)
 			stop_wait(&p->threads[k].stop, LET_GO_MS);
 }
 
+static bool is_stopped(const struct process *p, pid_t tid)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].tid == tid)
+			return p->threads[i].stop.state == STOP_STOPPED;
+	return false;
+}
+
 void settle_process(struct process *p)
 {
 	struct sleep_notes before = { 0 }, after = { 0 };
@@ -44,6 +52,9 @@ void settle_process(struct process *p)
 		return;
 	await_seized(p);
 	sleep_notes_load(p->pid, p->stat.starttime, &before);
+	for (size_t k = 0; k < before.n; k++)
+		if (!is_stopped(p, before.list[k].tid))
+			sleep_notes_keep(&after, &before.list[k]);
 	for (size_t k = 0; k < p->n_threads; k++)
 		if (p->threads[k].stop.state == STOP_STOPPED)
 			sleep_settle(&p->threads[k].stop, p->threads[k].proc_fd, &p->threads[k].seen, &before, &after,

@@ -43,7 +43,9 @@ static int restore(struct keeper *k, struct job *j)
 static int run_call(struct keeper *k, struct job *j)
 {
 	const char *cgroup = j->req.cgroup[0] ? j->req.cgroup : NULL;
-	struct engine_events events = { .data = k, .progress = report_progress, .log = report_log };
+	struct engine_events events = {
+		.data = k, .progress = report_progress, .log = report_log, .cancel = &j->cancel
+	};
 	int r = k->engine ? 0 : engine_new(&events, &k->engine);
 
 	if (r < 0)

@@ -2,6 +2,7 @@
 /* Calls, from their request to their result: who may ask for what, and what each leaves behind. */
 #include <errno.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -94,6 +95,7 @@ void job_begin(struct keeper *k, int sock, const struct request *req, int fds[RE
 	memset(&j->reply, 0, sizeof(j->reply));
 	j->tied = !k->isolated;
 	j->client_gone = false;
+	j->cancel = ENGINE_CANNOT;
 	r = admit(k, j);
 	if (r < 0) {
 		report_result(sock, r);
@@ -201,6 +203,13 @@ static void after(struct keeper *k, struct job *j)
 	}
 }
 
+bool job_cancel(struct job *j)
+{
+	int can = ENGINE_CAN;
+
+	return atomic_compare_exchange_strong(&j->cancel, &can, ENGINE_CANCELLED);
+}
+
 /* A one-call keeper shuts its door before it answers, so that the client's next call finds no keeper that is
  * about to end. */
 void job_finish(struct keeper *k)
@@ -217,6 +226,8 @@ void job_finish(struct keeper *k)
 	r = reply_send(j->sock, &reply, call == CALL_RESTORE && reply.result == 0 ? k->root_fd : -1, true);
 	if (call == CALL_RESTORE && reply.result == 0)
 		settle_restore(k, j, r);
+	if (j->client_gone && j->may_write && reply.result < 0)
+		image_remove_unfinished(j->fds[REQUEST_DIR], j->req.flags & SPORE_CHECKPOINT_NEW);
 	problems_free(&j->ps);
 	request_close(j->fds);
 	close_fd(&j->sock);

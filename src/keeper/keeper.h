@@ -26,8 +26,9 @@ struct job {
 	bool active;
 	bool tied; /* must not outlive its client */
 	bool client_gone;
-	bool may_write; /* to the directory of its image: nothing stood there that it was not to touch */
-	int sock;	/* of the client */
+	_Atomic(int) cancel; /* enum engine_cancel */
+	bool may_write;	     /* to the directory of its image: nothing stood there that it was not to touch */
+	int sock;	     /* of the client */
 	struct request req;
 	int fds[REQUEST_N_FDS];
 	pid_t pid; /* the tree's root; 0: a cgroup */
@@ -78,6 +79,8 @@ void turn_away(int door);
 
 /* jobs.c */
 void job_begin(struct keeper *k, int sock, const struct request *req, int fds[REQUEST_N_FDS]);
+/* Tells a call that can end in good order to do so; false: it cannot. */
+bool job_cancel(struct job *j);
 void job_finish(struct keeper *k);
 /* No more isolation: this door is shut, those who wait in front of it told. */
 void isolation_end(struct keeper *k);

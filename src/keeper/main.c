@@ -96,7 +96,7 @@ static void job_events(struct keeper *k, const struct pollfd *p)
 	}
 	if (!(p[JOB_CLIENT].revents & (POLLHUP | POLLERR | POLLIN)))
 		return;
-	if (k->job.tied)
+	if (k->job.tied && !job_cancel(&k->job))
 		job_abandon(k);
 	k->job.client_gone = true; /* an isolation outlives it */
 }

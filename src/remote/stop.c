@@ -72,6 +72,15 @@ int stop_seize(struct stop *s, pid_t tid, uint64_t options)
 	return -errno;
 }
 
+int stop_options(const struct stop *s, uint64_t options)
+{
+	options |= PTRACE_O_TRACESYSGOOD;
+	if (!ptrace(PTRACE_SETOPTIONS, s->tid, 0, options | PTRACE_O_SUSPEND_SECCOMP) ||
+		!ptrace(PTRACE_SETOPTIONS, s->tid, 0, options))
+		return 0;
+	return -errno;
+}
+
 int stop_interrupt(struct stop *s)
 {
 	if (s->state == STOP_STOPPED)

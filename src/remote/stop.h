@@ -48,6 +48,8 @@ struct stop {
 
 /* Attach without stopping; options are PTRACE_O_* added to what this layer needs (TRACESYSGOOD, SUSPEND_SECCOMP where permitted). -ESRCH: gone. -EPERM */
 int stop_seize(struct stop *s, pid_t tid, uint64_t options);
+/* Of one that is stopped, other options than it was seized with. */
+int stop_options(const struct stop *s, uint64_t options);
 int stop_interrupt(struct stop *s);
 /* Waits until the task is stopped, re-injecting signals that come first. -ETIMEDOUT after timeout_ms: still seized, and may be waited for again; -ESRCH: it is gone. */
 int stop_wait(struct stop *s, int timeout_ms);

@@ -323,6 +323,7 @@ void memory_plan_free(struct memory_plan *plan)
 	plan->state.guards = NULL;
 	fields_free(memory_fields, &plan->state);
 	free(plan->present.list);
+	free(plan->later.list);
 	free(plan->inherited.list);
 	free(plan->guards.list);
 	*plan = (struct memory_plan){ 0 };

@@ -143,7 +143,9 @@ int memory_validate(struct restore *r, const struct record *rec);
 /* One process's memory, captured inside the stop; its pages are then copied by all workers, and the record is added last. */
 struct memory_plan {
 	struct memory_state state;
-	struct page_ranges present; /* to be saved */
+	struct page_ranges present; /* to be saved, in the stop */
+	struct page_ranges later;   /* from a copy of the memory, when the process runs on */
+	pid_t copy;		    /* whose memory that is */
 	struct page_ranges inherited, guards;
 };
 

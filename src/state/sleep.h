@@ -49,6 +49,7 @@ void sleep_notes_store(pid_t pid, uint64_t starttime, const struct sleep_notes *
 /* Removes what is left of processes that are gone. */
 void sleep_notes_sweep(void);
 void sleep_notes_free(struct sleep_notes *notes);
+int sleep_notes_keep(struct sleep_notes *notes, const struct sleep_note *note);
 int sleep_note_add(
 	struct sleep_notes *notes, pid_t tid, const struct restart_state *s, const struct user_regs_struct *gp);
 

@@ -37,23 +37,28 @@ void sleep_notes_free(struct sleep_notes *notes)
 	*notes = (struct sleep_notes){ 0 };
 }
 
-int sleep_note_add(
-	struct sleep_notes *notes, pid_t tid, const struct restart_state *s, const struct user_regs_struct *gp)
+int sleep_notes_keep(struct sleep_notes *notes, const struct sleep_note *note)
 {
 	struct sleep_note *grown = reallocarray(notes->list, notes->n + 1, sizeof(*grown));
 
 	if (!grown)
 		return -ENOMEM;
 	notes->list = grown;
-	notes->list[notes->n++] = (struct sleep_note){
-		.tid = tid,
-		.nr = s->nr,
-		.deadline = monotonic_now() + s->left,
-		.rip = gp->rip,
-		.rsp = gp->rsp,
-		.arguments = { gp->rdi, gp->rsi, gp->rdx, gp->r10 },
-	};
+	notes->list[notes->n++] = *note;
 	return 0;
+}
+
+int sleep_note_add(
+	struct sleep_notes *notes, pid_t tid, const struct restart_state *s, const struct user_regs_struct *gp)
+{
+	return sleep_notes_keep(notes, &(const struct sleep_note){
+					       .tid = tid,
+					       .nr = s->nr,
+					       .deadline = monotonic_now() + s->left,
+					       .rip = gp->rip,
+					       .rsp = gp->rsp,
+					       .arguments = { gp->rdi, gp->rsi, gp->rdx, gp->r10 },
+				       });
 }
 
 /* Only what root wrote: the numbers decide how long a program sleeps. */

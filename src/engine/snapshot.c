@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/snapshot.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "engine/members.h"
+#include "engine/settle.h"
+#include "kernel/memory_room.h"
+#include "state/memory.h"
+#include "state/sleep.h"
+
+#ifndef LEAST_PAGES	 /* -Dc_args=-DLEAST_PAGES=1: all that can be is saved from a copy, for tests */
+#define LEAST_PAGES 1024 /* of what a fork copies; below that, to save them takes no longer than a fork */
+#endif
+#define ARENA	  (64 * 1024)
+#define STOP_MS	  50
+#define REAP_US	  5000000
+#define REAP_WAIT 2000
+
+/* --- which pages --- */
+
+static bool is_forked(const struct memory_area *a)
+{
+	return !(a->flags & (AREA_DONTFORK | AREA_WIPEONFORK | AREA_DROPPABLE));
+}
+
+/* The part of *r, from its start on, that lies in one area; *r is what follows. *at: an area before it, moves on. */
+static struct page_range cut_at_area(const struct memory_state *s, struct page_range *r, size_t *at)
+{
+	struct page_range part = *r;
+
+	while (*at < s->n_areas && s->areas[*at].end <= r->start)
+		(*at)++;
+	if (*at < s->n_areas)
+		part.pages = MIN(part.pages, (s->areas[*at].end - part.start) / PAGE_SIZE);
+	r->start += part.pages * PAGE_SIZE;
+	r->pages -= part.pages;
+	return part;
+}
+
+/* What of those present a fork copies, and what it does not. NULL, NULL: they are only counted. */
+static uint64_t divide(const struct memory_plan *plan, struct page_ranges *now, struct page_ranges *later)
+{
+	uint64_t pages = 0;
+	size_t at = 0;
+
+	for (size_t i = 0; i < plan->present.n; i++)
+		for (struct page_range r = plan->present.list[i]; r.pages;) {
+			struct page_range part = cut_at_area(&plan->state, &r, &at);
+			bool copied = at < plan->state.n_areas && is_forked(&plan->state.areas[at]);
+
+			if (copied)
+				pages += part.pages;
+			if (copied && later) {
+				part.shared = true; /* with the process: to be read as what is to stay so */
+				later->list[later->n++] = part;
+			} else if (now) {
+				now->list[now->n++] = part;
+			}
+		}
+	return pages;
+}
+
+static bool make_room(const struct memory_plan *plan, struct page_ranges *now, struct page_ranges *later)
+{
+	size_t most = plan->present.n + plan->state.n_areas;
+
+	*now = (struct page_ranges){ .list = calloc(most, sizeof(*now->list)), .room = most };
+	*later = (struct page_ranges){ .list = calloc(most, sizeof(*later->list)), .room = most };
+	return now->list && later->list;
+}
+
+/* --- taking --- */
+
+static struct thread *first_stopped(struct process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		if (p->threads[i].stop.state == STOP_STOPPED)
+			return &p->threads[i];
+	return NULL;
+}
+
+/* Its filter may end the batch in the middle, which would leave a segment out of the program's own forks. */
+static bool has_segment_and_filter(const struct process *p, const struct thread *th)
+{
+	if (!th->status.seccomp)
+		return false;
+	for (size_t i = 0; i < p->maps.n; i++)
+		if (!strncmp(p->maps.list[i].name, "/SYSV", 5))
+			return true;
+	return false;
+}
+
+static int fork_process(struct pass *pass, struct process *p, struct thread *th, struct memory_copy *copy)
+{
+	struct problems unheeded;
+	int r;
+
+	problems_init(&unheeded);
+	r = inject_begin(&p->injection, p->living_tid, &th->stop, &p->maps, 2, ARENA + p->maps.n * 256, pass->gadgets,
+		&unheeded);
+	if (r == 0) {
+		p->injected = true;
+		r = copy_take(&p->injection, &p->maps, copy);
+		inject_end(&p->injection);
+		p->injected = false;
+	}
+	problems_free(&unheeded);
+	return r;
+}
+
+/* If both write all of it, as much memory again is needed: that must be there, for the machine and for the control group. */
+static bool has_room(struct pass *pass, const struct process *p, uint64_t pages)
+{
+	uint64_t sum = atomic_fetch_add(&pass->copied_pages, pages) + pages;
+
+	return memory_room(p->living_fd) / 2 > sum * PAGE_SIZE;
+}
+
+static int take(struct pass *pass, size_t index)
+{
+	struct process *p = pass->c->tree->processes[index];
+	struct memory_plan *plan = &pass->plans[index];
+	struct memory_copy *copy = &pass->snapshots[index].copy;
+	struct thread *th = p->zombie ? NULL : first_stopped(p);
+	struct page_ranges now, later;
+	uint64_t pages;
+
+	if (!th || !plan->state.of || has_segment_and_filter(p, th))
+		return 0;
+	pages = divide(plan, NULL, NULL);
+	if (pages < LEAST_PAGES || !has_room(pass, p, pages))
+		return 0;
+	if (!make_room(plan, &now, &later) || fork_process(pass, p, th, copy) < 0) {
+		free(now.list);
+		free(later.list);
+		return 0;
+	}
+	divide(plan, &now, &later);
+	free(plan->present.list);
+	plan->present = now;
+	plan->later = later;
+	plan->copy = copy->stop.tid;
+	atomic_fetch_add(&pass->c->copies, 1);
+	return 0;
+}
+
+static bool any_is_large(const struct pass *pass)
+{
+	for (size_t i = 0; i < pass->c->tree->n_processes; i++)
+		if (divide(&pass->plans[i], NULL, NULL) >= LEAST_PAGES)
+			return true;
+	return false;
+}
+
+void snapshots_take(struct pass *pass)
+{
+	if (!any_is_large(pass))
+		return;
+	pass->snapshots = calloc(pass->c->tree->n_processes, sizeof(*pass->snapshots));
+	if (!pass->snapshots)
+		return;
+	engine_phase(pass->c->events, "snapshot");
+	pass_run(pass, take);
+}
+
+/* --- ending --- */
+
+/* A stop of one thread, while the others run: -ETIMEDOUT, -EPERM and the like may be otherwise a moment later. */
+static int reap_by(struct process *p, struct thread *th, pid_t vpid)
+{
+	struct sleep_watch watch = { .allowed = 0 };
+	struct proc_maps maps = { 0 };
+	struct proc_stat st;
+	int r;
+
+	look_at_sleeps(p, &watch);
+	r = stop_seize(&th->stop, th->tid, 0);
+	if (r == 0 && proc_stat_read(th->proc_fd, &st) < 0)
+		r = -ESRCH; /* and its number is another's */
+	if (r == 0)
+		r = stop_interrupt(&th->stop);
+	if (r == 0)
+		r = stop_wait(&th->stop, STOP_MS);
+	if (r == 0) {
+		sleep_wind_back(&th->stop);
+		settle_process(p);
+		r = proc_maps_read(th->proc_fd, &maps);
+	}
+	if (r == 0)
+		r = copy_reap(&th->stop, &maps, vpid);
+	proc_maps_free(&maps);
+	stop_release(&th->stop);
+	return r;
+}
+
+/* Who has ended has left it to somebody else, who reaps what it is left. */
+static bool lives(const struct process *p)
+{
+	struct proc_stat st;
+
+	return proc_stat_read(p->proc_fd, &st) == 0 && st.state != 'Z' && st.state != 'X';
+}
+
+static bool try_reap(struct process *p, pid_t vpid)
+{
+	for (size_t i = 0; i < p->n_threads; i++) {
+		int r = p->threads[i].stop.state == STOP_NONE ? reap_by(p, &p->threads[i], vpid) : -EBUSY;
+
+		if (r == 0 || r == -ECHILD)
+			return true;
+		if (r == -ESRCH)
+			p->threads[i].stop.state = STOP_GONE;
+	}
+	return false;
+}
+
+static int end(struct pass *pass, size_t index)
+{
+	struct process *p = pass->c->tree->processes[index];
+	struct memory_copy *copy = &pass->snapshots[index].copy;
+	uint64_t deadline = clock_us() + REAP_US;
+	bool done;
+
+	copy_kill(copy);
+	if (!copy->vpid)
+		return 0;
+	while (!(done = try_reap(p, copy->vpid)) && lives(p) && clock_us() < deadline)
+		usleep(REAP_WAIT);
+	if (!done && lives(p))
+		changed(pass->c->ps, BLAME_PROCESS(p, .object = COPY_NAME),
+			"it keeps a dead child of that name, which the next checkpoint takes away: it could not be "
+			"stopped for that (a vfork, or slow storage)");
+	copy->vpid = 0;
+	return 0;
+}
+
+void snapshots_end(struct pass *pass)
+{
+	if (pass->snapshots)
+		pass_run(pass, end);
+	free(pass->snapshots);
+	pass->snapshots = NULL;
+}
+
+/* --- of a spore that was killed --- */
+
+static bool is_lost_copy(const struct process *p)
+{
+	return p->zombie && p->parent && !p->stat.exit_signal && !strcmp(p->stat.comm, COPY_NAME);
+}
+
+static int sweep_of_worker(unsigned int worker, void *arg)
+{
+	struct tree *t = arg;
+
+	for (size_t i = 0; i < t->n_processes; i++) {
+		struct process *p = t->processes[i];
+		struct thread *th = is_lost_copy(p) && p->parent->worker == worker ? first_stopped(p->parent) : NULL;
+		struct proc_status status = { 0 };
+		struct proc_maps maps = { 0 };
+
+		if (th && proc_status_read(p->proc_fd, &status) == 0 && proc_maps_read(th->proc_fd, &maps) == 0)
+			p->gone = copy_reap(&th->stop, &maps, status.pid_in_ns) == 0;
+		proc_maps_free(&maps);
+		proc_status_free(&status);
+	}
+	return 0;
+}
+
+void snapshots_sweep(struct tree *t, struct workers *w)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < t->n_processes; i++)
+		any |= is_lost_copy(t->processes[i]);
+	if (!any)
+		return;
+	workers_each(w, sweep_of_worker, t);
+	tree_drop_gone(t);
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How much memory a process may still have: of the machine (MemAvailable), and of its control group with all those above. cgroups(7), proc_meminfo(5) */
+#pragma once
+
+#include <stdint.h>
+
+/* dir_fd: /proc/PID. In bytes; 0 where it cannot be told. */
+uint64_t memory_room(int dir_fd);

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Large processes, which run on before their memory is saved: the image is of one instant, and nothing of it is to be seen in the tree"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import harness
+from harness import SPORE, Container, Skip, alive, bury, check, check_in, children, scratch, spore, take_orphans, wait_for
+
+INSTANT = os.environ['INSTANT']
+MIB = 32
+
+
+def start(*arguments, preexec=None):
+    null = open(os.devnull, 'r+')
+    p = subprocess.Popen([INSTANT, *map(str, arguments)], stdin=null, stdout=null, stderr=null, start_new_session=True, preexec_fn=preexec)
+    wait_for(lambda: rounds(p.pid) > 1, what='a round')
+    return p
+
+
+def rounds(pid):
+    try:
+        with open(f'/proc/{pid}/comm') as f:
+            text = f.read().strip()
+    except OSError:
+        return -1
+    return int(text) if text.isdigit() else 0
+
+
+def goes_on(pid):
+    """More than one whole round: each page was looked at."""
+    before = rounds(pid)
+    check(before >= 0, True, f'process {pid} is gone')
+    wait_for(lambda: rounds(pid) >= before + 3 or not alive(pid), seconds=20, what='rounds')
+    check(alive(pid), True, 'what it found was not of one instant')
+
+
+def save(pid, directory, *options):
+    r = spore('checkpoint', '--json', *options, pid, directory)
+    check(r.returncode, 0, r.stderr)
+    return json.loads(r.stdout)
+
+
+def end(p):
+    p.kill()
+    p.wait()
+
+
+def bring_back(directory, times=1):
+    for _ in range(times):
+        r = spore('restore', '-d', directory)
+        check(r.returncode, 0, r.stderr)
+        pid = int(r.stdout)
+        goes_on(pid)
+        os.kill(pid, 9)
+        wait_for(lambda: not alive(pid))
+        bury()
+
+
+def nothing_is_left(pid):
+    """No child, dead or alive."""
+    for tid in os.listdir(f'/proc/{pid}/task'):
+        with open(f'/proc/{pid}/task/{tid}/children') as f:
+            check(f.read(), '', 'children')
+
+
+def test_one_instant():
+    for arguments in ((MIB,), (MIB, 'dontfork', 'wipeonfork')):
+        p = start(*arguments)
+        with scratch() as d:
+            for i in range(3):
+                result = save(p.pid, f'{d}/{i}')
+                check(result['copies'], 1)
+                nothing_is_left(p.pid)
+            goes_on(p.pid)
+            end(p)
+            for i in range(3):
+                bring_back(f'{d}/{i}')
+
+
+def test_small_ones_are_saved_in_the_stop():
+    p = start(1)
+    with scratch() as d:
+        check(save(p.pid, f'{d}/image')['copies'], 0)
+        end(p)
+        bring_back(f'{d}/image')
+
+
+def test_a_tree_that_is_killed_is_not_copied():
+    p = start(MIB)
+    with scratch() as d:
+        check(save(p.pid, f'{d}/image', '--kill')['copies'], 0)
+        p.wait()
+        bring_back(f'{d}/image')
+
+
+def segments(pid):
+    return subprocess.run(['nsenter', '-t', str(pid), '-i', 'cat', '/proc/sysvipc/shm'], capture_output=True, text=True).stdout
+
+
+def test_a_segment_is_not_attached_by_the_copy():
+    with Container(INSTANT, MIB, 'segment') as c, scratch() as d:
+        program = wait_for(lambda: children(c.pid))[0]
+        wait_for(lambda: rounds(program) > 1)
+        before = segments(c.pid)
+        check(len(before.splitlines()), 2, before)
+        check(save(c.pid, f'{d}/image')['copies'], 1)
+        check(segments(c.pid), before)
+        goes_on(program)
+
+
+def test_a_filter_is_no_obstacle():
+    """One that forbids what the copy is made by, and what its end takes."""
+    import ctypes
+    kill, allow = 0x80000000, 0x7fff0000
+    forbidden = (435, 61, 436, 449, 157)        # clone3, wait4, close_range, futex_waitv, prctl
+    code = [(0x20, 0, 0, 0)] + [(0x15, len(forbidden) - i, 0, nr) for i, nr in enumerate(forbidden)] + [(6, 0, 0, allow), (6, 0, 0, kill)]
+
+    class Program(ctypes.Structure):
+        _fields_ = [('n', ctypes.c_ushort), ('code', ctypes.c_void_p)]
+
+    raw = b''.join(c.to_bytes(2, 'little') + bytes((jt, jf)) + k.to_bytes(4, 'little') for c, jt, jf, k in code)
+    with scratch() as d:
+        source = f'{d}/filtered.py'
+        with open(source, 'w') as f:
+            f.write(f'''
+import ctypes, time, mmap, sys
+raw = ctypes.create_string_buffer({raw!r})
+class Program(ctypes.Structure):
+    _fields_ = [('n', ctypes.c_ushort), ('code', ctypes.c_void_p)]
+memory = bytearray(16 << 20)
+for i in range(0, len(memory), 4096):
+    memory[i] = i // 4096 % 251
+c = ctypes.CDLL(None)
+c.prctl(38, 1, 0, 0, 0)
+program = Program({len(code)}, ctypes.cast(raw, ctypes.c_void_p))
+assert c.prctl(22, 2, ctypes.byref(program)) == 0
+n = 0
+while True:
+    for i in range(0, len(memory), 4096):
+        if memory[i] != i // 4096 % 251:
+            sys.exit(3)
+    n += 1
+    time.sleep(0.01)
+''')
+        null = open(os.devnull, 'r+')
+        p = subprocess.Popen([sys.executable, source], stdin=null, stdout=null, stderr=null, start_new_session=True)
+        wait_for(lambda: 'Seccomp:\t2' in open(f'/proc/{p.pid}/status').read(), what='the filter')
+        check(save(p.pid, f'{d}/image')['copies'], 1)
+        nothing_is_left(p.pid)
+        time.sleep(0.1)
+        check(alive(p.pid), True)
+        end(p)
+        r = spore('restore', '-d', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        pid = int(r.stdout)
+        time.sleep(0.2)
+        check(alive(pid), True)
+        os.kill(pid, 9)
+        wait_for(lambda: not alive(pid))
+        bury()
+
+
+def cgroup2():
+    for place in ('/sys/fs/cgroup', '/sys/fs/cgroup/unified'):
+        if os.path.exists(f'{place}/cgroup.controllers'):
+            return place
+    raise Skip('no cgroup v2')
+
+
+def limited_group():
+    """A control group of 48 MiB, of whichever version has the memory controller; and the file to enter it by."""
+    name = f'spore-snapshot-{os.getpid()}'
+    v2 = cgroup2() if os.path.exists('/sys/fs/cgroup/unified/cgroup.controllers') or os.path.exists('/sys/fs/cgroup/cgroup.controllers') else None
+    if v2 and 'memory' in open(f'{v2}/cgroup.controllers').read().split():
+        with open(f'{v2}/cgroup.subtree_control', 'w') as f:
+            f.write('+memory')
+        group, limit = f'{v2}/{name}', 'memory.max'
+    elif os.path.isdir('/sys/fs/cgroup/memory'):
+        group, limit = f'/sys/fs/cgroup/memory/{name}', 'memory.limit_in_bytes'
+    else:
+        raise Skip('no memory controller')
+    os.mkdir(group)
+    with open(f'{group}/{limit}', 'w') as f:
+        f.write(str(48 << 20))
+    return group
+
+
+def test_no_copy_where_the_group_has_no_room():
+    group = limited_group()
+    try:
+        def enter():
+            with open(f'{group}/cgroup.procs', 'w') as f:
+                f.write(str(os.getpid()))
+        p = start(MIB, preexec=enter)
+        with scratch() as d:
+            check(save(p.pid, f'{d}/image')['copies'], 0)
+            goes_on(p.pid)
+            end(p)
+            bring_back(f'{d}/image')
+    finally:
+        wait_for(lambda: not open(f'{group}/cgroup.procs').read())
+        os.rmdir(group)
+
+
+def begin_large(d, mib=256):
+    """A checkpoint of a process that takes a while, when its copies are being saved."""
+    p = start(mib)
+    c = subprocess.Popen([SPORE, 'checkpoint', str(p.pid), f'{d}/image'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, text=True, env={**os.environ, 'SPORE_DEBUG': '1'})
+    for line in c.stderr:
+        if line.strip() == 'phase: copies':
+            return p, c
+    raise AssertionError('there were no copies')
+
+
+def keeper_of(client):
+    """It is nobody's child here: the one that has the image's directory open."""
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            if open(f'/proc/{pid}/comm').read().startswith('spore-keeper') and any(
+                    os.readlink(f'/proc/{pid}/fd/{fd}').startswith(client) for fd in os.listdir(f'/proc/{pid}/fd')):
+                yield int(pid)
+        except OSError:
+            pass
+
+
+def test_a_command_that_is_killed_leaves_nothing():
+    with scratch() as d:
+        p, c = begin_large(d)
+        c.kill()
+        c.wait()
+        wait_for(lambda: not os.path.exists(f'{d}/image'), what='the end of what was written')
+        wait_for(lambda: not list(keeper_of(d)), what='the end of the keeper')
+        nothing_is_left(p.pid)
+        goes_on(p.pid)
+        save(p.pid, f'{d}/again')
+        end(p)
+        bring_back(f'{d}/again')
+
+
+def test_the_next_one_takes_away_what_a_killed_keeper_left():
+    with scratch() as d:
+        p, c = begin_large(d)
+        for pid in keeper_of(d):
+            os.kill(pid, signal.SIGKILL)
+        c.wait()
+        check(c.returncode != 0, True)
+        goes_on(p.pid)
+        left = children(p.pid)
+        check(len(left), 1)
+        check(open(f'/proc/{left[0]}/comm').read(), 'spore-copy\n')
+        wait_for(lambda: not alive(left[0]))
+        with open(f'/proc/{p.pid}/status') as f:
+            check_in('SigPnd', f.read())
+        save(p.pid, f'{d}/again')
+        nothing_is_left(p.pid)
+        end(p)
+        shutil.rmtree(f'{d}/image', ignore_errors=True)
+        bring_back(f'{d}/again')
+
+
+if __name__ == '__main__':
+    take_orphans()
+    harness.main(sys.modules[__name__])
