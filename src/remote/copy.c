@@ -14,6 +14,7 @@
 
 #include "arch/x86_64/stub.h"
 #include "remote/borrow.h"
+#include "remote/memory.h"
 #include "remote/trace.h"
 
 #define TAKE_MS	   10000
@@ -142,6 +143,8 @@ int copy_take(struct injection *in, const struct proc_maps *maps, struct memory_
 	stop_options(in->first, 0);
 	if (r == 0)
 		r = hold(&copy->stop, in, name);
+	if (r == 0 && in->outer) /* what the frame covers is the program's */
+		r = remote_write(copy->stop.tid, REMOTE(in->outer), in->covered, in->covered_size);
 	if (r < 0)
 		copy_kill(copy);
 	batch_free(&b);
