@@ -14,8 +14,9 @@
 #include "state/memory.h"
 #include "state/sleep.h"
 
-#ifndef LEAST_PAGES	 /* -Dc_args=-DLEAST_PAGES=1: all that can be is saved from a copy, for tests */
-#define LEAST_PAGES 1024 /* of what a fork copies; below that, to save them takes no longer than a fork */
+/* Of what a fork copies; below that, to save them takes no longer than a fork. -Dtest_copies=true has another. */
+#ifndef LEAST_PAGES
+#define LEAST_PAGES 1024
 #endif
 #define ARENA	  (64 * 1024)
 #define STOP_MS	  50

@@ -14,7 +14,7 @@ from lib import copy_files, image_is_sound, put_back, target
 MARK = "SPORE_TRIAL"        # in the environment of spore, and so of what it starts
 PARTS = ("spinner", "sleeper", "ping", "pong", "epoll")
 PID_TAKEN = re.compile(r"pid is taken|File exists")   # by somebody else on this machine
-CHECKPOINT = ("stop", "look", "capture", "pages", "release", "commit")      # its phases, and those of restore
+CHECKPOINT = ("stop", "look", "capture", "snapshot", "pages", "release", "copies", "commit")      # its phases, and those of restore
 RESTORE = ("read", "plan", "births", "stages", "hold", "release")
 ENOUGH = 10                 # kills in each of them
 
@@ -108,6 +108,19 @@ def mappings(pid):
         return sum(1 for _ in f)
 
 
+def copies_of(tree):
+    """Dead or alive."""
+    found = []
+    for pid in descendants(tree.root):
+        try:
+            with open(f"/proc/{pid}/comm") as f:
+                if f.read() == "spore-copy\n":
+                    found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
 def kill_checkpoint(trial):
     """The tree runs on every time, and the directory is valid or refused."""
     trial.nonce = os.urandom(8).hex()
@@ -141,6 +154,8 @@ def kill_checkpoint(trial):
                     shutil.rmtree(image, ignore_errors=True)
             if victim.run(0, ["checkpoint", tree.root, image], False)[0]:
                 trial.fail(f"a whole checkpoint after all the kills: {tail(trial)}")
+            if copies_of(tree):
+                trial.fail(f"left in the tree: copies of its memory: {copies_of(tree)}")
             if mappings(tree.root) > before:
                 trial.fail(f"left in the tree: {mappings(tree.root)} mappings, {before} before")
             trial.note(f"{killed} killed of {trial.count}, {total} calls, {valid} images complete; {eintr} times, killed while it stopped the tree, an epoll_wait returned EINTR")

@@ -293,6 +293,20 @@ static int scope(const char *dir, const char *port)
 	return 1;
 }
 
+/* So large that it is saved from a copy. */
+#define LARGE (8 << 20)
+
+static int large(void)
+{
+	uint64_t *memory = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return -1;
+	for (size_t i = 0; i < LARGE / sizeof(*memory); i++)
+		memory[i] = i * 0x9e3779b97f4a7c15;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int fd;
@@ -307,7 +321,7 @@ int main(int argc, char **argv)
 	if (progress == MAP_FAILED)
 		return 2;
 	if (!strcmp(argv[1], "mixed"))
-		return mixed();
+		return large() ? 2 : mixed();
 	if (!strcmp(argv[1], "marker"))
 		return marker(argv[2]);
 	if (!strcmp(argv[1], "scope") && argc > 3)
