@@ -11,6 +11,7 @@
 #include "engine/pages.h"
 #include "engine/pass.h"
 #include "engine/snapshot.h"
+#include "kernel/vma_flags.h"
 #include "object/identity.h"
 #include "object/component.h"
 #include "object/descriptions.h"
@@ -28,6 +29,13 @@
 
 /* --- a pass --- */
 
+static int read_maps(struct pass *pass, struct process *p)
+{
+	int r = vma_flags_read(pass->c->vma_flags, p->living_fd, p->living_tid, &p->maps);
+
+	return r == -ENODATA ? proc_smaps_read(p->living_fd, &p->maps) : r;
+}
+
 /* Every descriptor of the tree, and in the stop every mapping, is looked at before any is captured: what is shared with whom must be known. */
 static int look_at_files(struct pass *pass, size_t index)
 {
@@ -38,7 +46,7 @@ static int look_at_files(struct pass *pass, size_t index)
 	if (p->zombie)
 		return 0;
 	proc_maps_free(&p->maps);
-	r = pass->plans ? proc_smaps_read(p->living_fd, &p->maps) : 0;
+	r = pass->plans ? read_maps(pass, p) : 0;
 	return r < 0 ? r : files_look(&c);
 }
 

@@ -9,6 +9,7 @@
 
 struct identities;
 struct kernel_peek;
+struct vma_flags;
 struct pass;
 
 struct capturing {
@@ -18,6 +19,7 @@ struct capturing {
 	const struct engine_events *events;
 	struct image_writer *writer;
 	struct kernel_peek *kernel;
+	struct vma_flags *vma_flags;
 	bool leaves;		  /* the tree is let go between capture_tree and capture_rest */
 	uint64_t pages;		  /* saved */
 	_Atomic(uint64_t) copies; /* processes whose memory is saved from a copy, after that */

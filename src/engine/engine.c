@@ -18,6 +18,7 @@
 #include "engine/members.h"
 #include "engine/restore.h"
 #include "kernel/peek.h"
+#include "kernel/vma_flags.h"
 #include "state/outside_holders.h"
 
 #define STOP_TIMEOUT_MS 5000
@@ -28,6 +29,7 @@ struct engine {
 	struct engine_events events;
 	struct workers *workers;
 	struct kernel_peek *kernel;
+	struct vma_flags *vma_flags;
 	struct tree *tree;	   /* stopped by engine_isolate */
 	struct restored *restored; /* built, and held */
 	pid_t root;
@@ -64,8 +66,10 @@ int engine_new(const struct engine_events *events, struct engine **out)
 	if (events)
 		e->events = *events;
 	e->kernel = kernel_peek_new();
-	r = e->kernel ? workers_new(&e->workers) : -ENOMEM;
+	e->vma_flags = e->kernel ? vma_flags_new(e->kernel) : NULL;
+	r = e->vma_flags ? workers_new(&e->workers) : -ENOMEM;
 	if (r < 0) {
+		vma_flags_free(e->vma_flags);
 		kernel_peek_free(e->kernel);
 		free(e);
 		return r;
@@ -90,6 +94,7 @@ void engine_free(struct engine *e)
 	drop_tree(e);
 	restored_free(e->restored);
 	workers_free(e->workers);
+	vma_flags_free(e->vma_flags);
 	kernel_peek_free(e->kernel);
 	free(e);
 }
@@ -131,7 +136,7 @@ static int find_container(struct tree *t, struct problems *ps)
 static struct capturing capturing_of(struct engine *e, struct tree *t, struct problems *ps)
 {
 	return (struct capturing){
-		.tree = t, .workers = e->workers, .ps = ps, .events = &e->events, .kernel = e->kernel
+		.tree = t, .workers = e->workers, .ps = ps, .events = &e->events, .kernel = e->kernel, .vma_flags = e->vma_flags
 	};
 }
 
@@ -159,9 +164,16 @@ static int isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t tim
 	return r;
 }
 
+/* What takes some milliseconds, which are not to be a part of the stop. */
+static void get_ready(struct engine *e)
+{
+	kernel_peek_ready(e->kernel);
+	vma_flags_ready(e->vma_flags);
+}
+
 int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
 {
-	kernel_peek_ready(e->kernel); /* takes some milliseconds, which are not to be a part of the stop */
+	get_ready(e);
 	return isolate(e, pid, cgroup, timeout_ms, ps);
 }
 
@@ -372,7 +384,7 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 	int r = begin_image(s);
 
 	if (r == 0 && s->own) {
-		kernel_peek_ready(e->kernel); /* takes some milliseconds, which are not to be a part of the stop */
+		get_ready(e);
 		s->stopped_at = clock_us();
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, s->c.ps);
 	}

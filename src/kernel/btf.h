@@ -27,3 +27,5 @@ void btf_free(struct btf *b);
 
 /* Of a structure or union; members of unnamed ones within it are its own, and those of a named one "name.member". -ENOENT: there is no such. */
 int btf_find(const struct btf *b, const char *type, const char *member, struct member_place *out);
+/* The id of a function of the kernel's. */
+int btf_find_function(const struct btf *b, const char *name, uint32_t *id);

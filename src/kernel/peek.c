@@ -253,6 +253,18 @@ int kernel_peek_many(struct kernel_peek *p, uint64_t *at, size_t n, const char *
 	return r;
 }
 
+int kernel_peek_function(struct kernel_peek *p, const char *name, uint32_t *id)
+{
+	int r;
+
+	pthread_mutex_lock(&p->lock);
+	r = ready(p);
+	if (r == 0 && btf_find_function(&p->btf, name, id) < 0)
+		r = -ENODATA;
+	pthread_mutex_unlock(&p->lock);
+	return r;
+}
+
 static int add_step(struct kernel_peek *p, const struct kernel_step *step, struct question *q)
 {
 	struct member_place m, by = { 0 };

@@ -36,6 +36,8 @@ int kernel_peek_member(struct kernel_peek *p, uint64_t address, const char *type
 int kernel_peek_many(struct kernel_peek *p, uint64_t *at, size_t n, const char *type, const char *member);
 /* Where a member lies: in such a structure; of the one at `address`. */
 int kernel_peek_place(struct kernel_peek *p, const char *type, const char *member, struct member_place *out);
+/* The BTF id of a function of the kernel's. */
+int kernel_peek_function(struct kernel_peek *p, const char *name, uint32_t *id);
 int kernel_peek_address(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *at);
 /* The sum of a member of 4 bytes (type NULL: of the word itself) over all processors; `percpu`: as a structure holds it. */
 int kernel_peek_percpu(struct kernel_peek *p, uint64_t percpu, const char *type, const char *member, int64_t *sum);
