@@ -135,9 +135,12 @@ static int find_container(struct tree *t, struct problems *ps)
 
 static struct capturing capturing_of(struct engine *e, struct tree *t, struct problems *ps)
 {
-	return (struct capturing){
-		.tree = t, .workers = e->workers, .ps = ps, .events = &e->events, .kernel = e->kernel, .vma_flags = e->vma_flags
-	};
+	return (struct capturing){ .tree = t,
+		.workers = e->workers,
+		.ps = ps,
+		.events = &e->events,
+		.kernel = e->kernel,
+		.vma_flags = e->vma_flags };
 }
 
 static int isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)

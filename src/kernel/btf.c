@@ -236,7 +236,8 @@ int btf_find(const struct btf *b, const char *type, const char *member, struct m
 int btf_find_function(const struct btf *b, const char *name, uint32_t *id)
 {
 	for (uint32_t i = 1; i < b->n_types; i++)
-		if (BTF_INFO_KIND(b->types[i]->info) == BTF_KIND_FUNC && !strcmp(name_of(b, b->types[i]->name_off), name)) {
+		if (BTF_INFO_KIND(b->types[i]->info) == BTF_KIND_FUNC &&
+			!strcmp(name_of(b, b->types[i]->name_off), name)) {
 			*id = i;
 			return 0;
 		}

@@ -154,7 +154,13 @@ static int open_iterator(const struct vma_flags *v, pid_t tid)
 	return bpf(BPF_ITER_CREATE, &attr);
 }
 
-/* *told: allocated. */
+/* Read again after its end, an iterator that took more than one read begins anew in the middle. */
+static bool goes_on(const struct told *list, size_t n, size_t more)
+{
+	return !n || !more || list[n].start > list[n - 1].start;
+}
+
+/* *told: allocated. What it might lack is missed by who compares it with maps. */
 static int iterate(const struct vma_flags *v, pid_t tid, struct told **told, size_t *n)
 {
 	_cleanup_fd_ int fd = open_iterator(v, tid);
@@ -179,6 +185,8 @@ static int iterate(const struct vma_flags *v, pid_t tid, struct told **told, siz
 			got = -errno;
 		if (got == -EAGAIN || got == -EINTR)
 			got = 1;
+		else if (got > 0 && !goes_on(list, used / sizeof(*list), (size_t)got / sizeof(*list)))
+			got = 0;
 		else if (got > 0)
 			used += (size_t)got;
 	}
@@ -193,7 +201,7 @@ static int iterate(const struct vma_flags *v, pid_t tid, struct told **told, siz
 
 /* --- learning what the bits are called --- */
 
-#define PAGES(n) ((n) * PAGE_SIZE)
+#define PAGES(n) ((n)*PAGE_SIZE)
 
 /* Of flags that a keeper's own mappings may not have. Where one cannot be made, what has its flag is read from smaps. */
 struct sample {
@@ -213,12 +221,9 @@ static const struct sample samples[] = {
 	{ MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, 0, PROT_READ | PROT_WRITE, 0 },
 	{ MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, 0, PROT_READ | PROT_WRITE, 0 },
 	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 1 },
-	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 2 },
-	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_NONE, 0 },
-	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ, 0 },
-	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_WRITE, 0 },
-	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_EXEC, 0 },
-	{ MAP_SHARED | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 0 },
+	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 2 }, { MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_NONE, 0 },
+	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ, 0 }, { MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_WRITE, 0 },
+	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_EXEC, 0 }, { MAP_SHARED | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 0 },
 	{ MAP_SHARED | MAP_ANONYMOUS, 0, PROT_NONE, 0 },
 	{ MAP_SHARED, 0, PROT_READ, 0 }, /* of a file that is open to be read */
 };

@@ -2,12 +2,17 @@
 /* A look at the kernel's structures: BTF, whole and cut off anywhere, and the memory of this process as the kernel has it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kernel/btf.h"
 #include "kernel/peek.h"
 #include "kernel/procfs.h"
+#include "kernel/vma_flags.h"
 #include "unit.h"
 
 static void types(void)
@@ -64,10 +69,76 @@ static void own_memory(void)
 	kernel_peek_free(k);
 }
 
+static bool has_flag(const char *flags, const char *two)
+{
+	for (const char *f = flags; f[0] > ' ' && f[1] > ' '; f += f[2] == ' ' ? 3 : 2)
+		if (!strncmp(f, two, 2))
+			return true;
+	return false;
+}
+
+static bool all_in(const char *flags, const char *in)
+{
+	for (const char *f = flags; f[0] > ' ' && f[1] > ' '; f += f[2] == ' ' ? 3 : 2)
+		if (!has_flag(in, f))
+			return false;
+	return true;
+}
+
+/* A child with mappings of many kinds, so that none comes or goes. */
+static pid_t child_with_mappings(void)
+{
+	static const int advice[] = { MADV_DONTFORK, MADV_DONTDUMP, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_WIPEONFORK,
+		MADV_RANDOM, MADV_SEQUENTIAL };
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	for (size_t i = 0; i < sizeof(advice) / sizeof(*advice); i++)
+		for (int shared = 0; shared < 2; shared++) {
+			void *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE,
+				(shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
+
+			madvise(p, 4096, advice[i]);
+			if (i == 0)
+				mlock(p, 4096);
+		}
+	raise(SIGSTOP);
+	_exit(0);
+}
+
+/* VmFlags that the iterator tells are those of smaps. */
+static void flags_of_mappings(void)
+{
+	struct kernel_peek *k = kernel_peek_new();
+	struct vma_flags *v = vma_flags_new(k);
+	struct proc_maps own = { 0 }, maps = { 0 };
+	pid_t pid = child_with_mappings();
+	int status, dir = procfs_open_pid(pid), r;
+
+	CHECK(v && waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status) && dir >= 0);
+	r = vma_flags_read(v, dir, pid, &maps);
+	CHECK(!proc_smaps_read(dir, &own));
+	CHECK(r == 0 || (r == -ENODATA && vma_flags_ready(v) == -ENODATA));
+	for (size_t i = 0; i < maps.n; i++) {
+		CHECK(maps.n == own.n && maps.list[i].start == own.list[i].start);
+		CHECK(all_in(maps.list[i].flags, own.list[i].flags));
+		CHECK(all_in(own.list[i].flags, maps.list[i].flags));
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	proc_maps_free(&maps);
+	proc_maps_free(&own);
+	close(dir);
+	vma_flags_free(v);
+	kernel_peek_free(k);
+}
+
 int main(void)
 {
 	types();
 	cut_off();
 	own_memory();
+	flags_of_mappings();
 	return 0;
 }
