@@ -86,15 +86,21 @@ static struct thread *first_stopped(struct process *p)
 	return NULL;
 }
 
-/* Its filter may end the batch in the middle, which would leave a segment out of the program's own forks. */
-static bool has_segment_and_filter(const struct process *p, const struct thread *th)
+/*
+ * A segment is kept out of the fork, but a filter may end that batch in the middle, which would leave it out of the program's own forks. And of huge pages a copy may
+ * lose some when the parent writes, where the pool is short.
+ */
+static bool may_fork(const struct process *p, const struct thread *th)
 {
-	if (!th->status.seccomp)
-		return false;
-	for (size_t i = 0; i < p->maps.n; i++)
-		if (!strncmp(p->maps.list[i].name, "/SYSV", 5))
-			return true;
-	return false;
+	for (size_t i = 0; i < p->maps.n; i++) {
+		const struct proc_map *m = &p->maps.list[i];
+
+		if (th->status.seccomp && !strncmp(m->name, "/SYSV", 5))
+			return false;
+		if (!m->shared && strstr(m->flags, "ht"))
+			return false;
+	}
+	return true;
 }
 
 static int fork_process(struct pass *pass, struct process *p, struct thread *th, struct memory_copy *copy)
@@ -132,7 +138,7 @@ static int take(struct pass *pass, size_t index)
 	struct page_ranges now, later;
 	uint64_t pages;
 
-	if (!th || !plan->state.of || has_segment_and_filter(p, th))
+	if (!th || !plan->state.of || !may_fork(p, th))
 		return 0;
 	pages = divide(plan, NULL, NULL);
 	if (pages < LEAST_PAGES || !has_room(pass, p, pages))
