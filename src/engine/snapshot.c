@@ -178,11 +178,9 @@ void snapshots_take(struct pass *pass)
 
 /* --- ending --- */
 
-/* A stop of one thread, while the others run: -ETIMEDOUT, -EPERM and the like may be otherwise a moment later. */
-static int reap_by(struct process *p, struct thread *th, pid_t vpid)
+static int begin_stop(struct process *p, struct thread *th)
 {
 	struct sleep_watch watch = { .allowed = 0 };
-	struct proc_maps maps = { 0 };
 	struct proc_stat st;
 	int r;
 
@@ -190,10 +188,19 @@ static int reap_by(struct process *p, struct thread *th, pid_t vpid)
 	r = stop_seize(&th->stop, th->tid, 0);
 	if (r == 0 && proc_stat_read(th->proc_fd, &st) < 0)
 		r = -ESRCH; /* and its number is another's */
-	if (r == 0)
-		r = stop_interrupt(&th->stop);
+	return r == 0 ? stop_interrupt(&th->stop) : r;
+}
+
+/* A stop of one thread, while the others run. -ETIMEDOUT: it is still to come. -EPERM, -EAGAIN: it may be otherwise a moment later */
+static int reap_by(struct process *p, struct thread *th, pid_t vpid)
+{
+	struct proc_maps maps = { 0 };
+	int r = th->stop.state == STOP_NONE ? begin_stop(p, th) : 0;
+
 	if (r == 0)
 		r = stop_wait(&th->stop, STOP_MS);
+	if (r == -ETIMEDOUT)
+		return r;
 	if (r == 0) {
 		sleep_wind_back(&th->stop);
 		settle_process(p);
@@ -217,7 +224,7 @@ static bool lives(const struct process *p)
 static bool try_reap(struct process *p, pid_t vpid)
 {
 	for (size_t i = 0; i < p->n_threads; i++) {
-		int r = p->threads[i].stop.state == STOP_NONE ? reap_by(p, &p->threads[i], vpid) : -EBUSY;
+		int r = p->threads[i].stop.state == STOP_GONE ? -ESRCH : reap_by(p, &p->threads[i], vpid);
 
 		if (r == 0 || r == -ECHILD)
 			return true;
@@ -225,6 +232,13 @@ static bool try_reap(struct process *p, pid_t vpid)
 			p->threads[i].stop.state = STOP_GONE;
 	}
 	return false;
+}
+
+/* Those that were asked to stop for it, and did not. */
+static void let_go(struct process *p)
+{
+	for (size_t i = 0; i < p->n_threads; i++)
+		stop_release(&p->threads[i].stop);
 }
 
 static int end(struct pass *pass, size_t index)
@@ -239,6 +253,7 @@ static int end(struct pass *pass, size_t index)
 		return 0;
 	while (!(done = try_reap(p, copy->vpid)) && lives(p) && clock_us() < deadline)
 		usleep(REAP_WAIT);
+	let_go(p);
 	if (!done && lives(p))
 		changed(pass->c->ps, BLAME_PROCESS(p, .object = COPY_NAME),
 			"it keeps a dead child of that name, which the next checkpoint takes away: it could not be "
