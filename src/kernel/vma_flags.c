@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/bpf.h>
 #include <linux/mman.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/macro.h"
+#include "kernel/bpf.h"
 
 #define BITS	 64
 #define LEARNED	 256 /* mappings of our own that are looked at */
@@ -69,13 +69,6 @@ void vma_flags_free(struct vma_flags *v)
 }
 
 /* --- the iterator --- */
-
-static int bpf(int command, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, command, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
-}
 
 #define INSN(c, d, s, o, i)                                                                                            \
 	{                                                                                                              \
@@ -134,7 +127,7 @@ static int load_program(struct vma_flags *v)
 		.attach_btf_id = function,
 		.prog_name = "spore_vma" };
 
-	return bpf(BPF_PROG_LOAD, &attr);
+	return bpf_call(BPF_PROG_LOAD, &attr);
 }
 
 static int open_iterator(const struct vma_flags *v, pid_t tid)
@@ -146,12 +139,12 @@ static int open_iterator(const struct vma_flags *v, pid_t tid)
 					.iter_info = (uintptr_t)&info,
 					.iter_info_len = sizeof(info),
 				} };
-	_cleanup_fd_ int link = bpf(BPF_LINK_CREATE, &attr);
+	_cleanup_fd_ int link = bpf_call(BPF_LINK_CREATE, &attr);
 
 	if (link < 0)
 		return link;
 	attr = (union bpf_attr){ .iter_create.link_fd = (uint32_t)link };
-	return bpf(BPF_ITER_CREATE, &attr);
+	return bpf_call(BPF_ITER_CREATE, &attr);
 }
 
 /* Read again after its end, an iterator that took more than one read begins anew in the middle. */
