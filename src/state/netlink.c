@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Netlink sockets: netlink(7); net/netlink/af_netlink.c. Of those protocols whose kernel side keeps nothing for a socket but what it has asked to hear. */
+/*
+ * Netlink sockets: netlink(7); net/netlink/af_netlink.c. Of those protocols whose kernel side keeps nothing for a socket but what it has asked to hear, or, of netfilter, shows
+ * what it keeps.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -8,6 +11,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "state/netfilter_holds.h"
 #include "state/netlink_lost.h"
 #include "state/netlink_queue.h"
 #include "state/socket_base.h"
@@ -65,7 +69,7 @@ static bool netlink_matches(const struct file_look *f)
 static bool keeps_nothing(uint64_t protocol)
 {
 	static const int known[] = { NETLINK_ROUTE, NETLINK_USERSOCK, NETLINK_SOCK_DIAG, NETLINK_XFRM,
-		NETLINK_FIB_LOOKUP, NETLINK_KOBJECT_UEVENT, NETLINK_GENERIC, NETLINK_CRYPTO };
+		NETLINK_FIB_LOOKUP, NETLINK_KOBJECT_UEVENT, NETLINK_GENERIC, NETLINK_CRYPTO, NETLINK_NETFILTER };
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
 		if ((uint64_t)known[i] == protocol)
@@ -91,14 +95,16 @@ static int read_groups(int fd, struct netlink_state *s)
 	return 0;
 }
 
-/* Those who miss notifications look again. They are missed only if they are not read in time. */
+/* Those who miss messages of the kernel ask and look again. They are missed only if they are not read in time. */
 static int give_up(struct capture *c, const struct file_look *f, size_t lost)
 {
 	if (c->tree->patient || c->tree->strict)
 		return refused(c->ps, BLAME_FILE(f, .passing = true, .remedy = "let the program read them"),
-			"notifications of the kernel that it has not read, which nobody else can send");
+			"messages of the kernel that have not been read, which nobody else can send");
 	return changed(c->ps, BLAME_FILE(f),
-		"%zu notifications of the kernel that it has not read are lost: it will be told so (ENOBUFS)", lost);
+		"%zu messages of the kernel (notifications or answers) that it has not read are lost: it will be told "
+		"so (ENOBUFS)",
+		lost);
 }
 
 static int capture_queue(struct capture *c, const struct file_look *f, int fd, struct netlink_state *s)
@@ -137,6 +143,10 @@ static int netlink_capture(struct capture *c, const struct file_look *f, void *s
 	if (getsockname(fd, (struct sockaddr *)&a, &size) < 0)
 		return -errno;
 	s->port = a.nl_pid;
+	if (s->base.protocol == NETLINK_NETFILTER && s->port)
+		err = netfilter_holds_refuse(c, f, (uint32_t)s->port);
+	if (err)
+		return err;
 	size = sizeof(a);
 	if (getpeername(fd, (struct sockaddr *)&a, &size) == 0) {
 		s->peer_port = a.nl_pid;

@@ -18,7 +18,7 @@
 bool netlink_can_lose(uint64_t protocol)
 {
 	return protocol == NETLINK_ROUTE || protocol == NETLINK_SOCK_DIAG || protocol == NETLINK_XFRM ||
-	       protocol == NETLINK_KOBJECT_UEVENT || protocol == NETLINK_GENERIC;
+	       protocol == NETLINK_KOBJECT_UEVENT || protocol == NETLINK_GENERIC || protocol == NETLINK_NETFILTER;
 }
 
 int netlink_lost_capture(struct capture *c, const struct file_look *f, int fd, bool *lost)

@@ -116,10 +116,10 @@ static const char *keep(const struct places *at, struct socket_buffer *b, bool a
 	return !m->pid || m->group > GROUPS || m->data.size > LARGEST ? ", messages that nobody else can send" : NULL;
 }
 
-/* A notification of the kernel's. */
+/* A notification of the kernel's, or an answer: it drops these, too, when there is no room for them. */
 static bool is_lost(const struct netlink_reading *r, struct netlink_message *m)
 {
-	if (!r->may_lose || m->port || !m->group)
+	if (!r->may_lose || m->port || is_of_mqueue(m))
 		return false;
 	free(m->data.data);
 	return true;
@@ -158,7 +158,7 @@ static int read_all(struct capture *c, int fd, struct netlink_reading *r, struct
 		err = find_places(c->kernel, &at);
 	if (!err)
 		err = socket_view_queue(v, sock, QUEUE_RECEIVED, false, &b);
-	if (!err && dumping)
+	if (!err && dumping && !r->may_lose)
 		*why = ", an answer of the kernel that is not complete yet";
 	q->list = err ? NULL : calloc(b.n + 1, sizeof(*q->list));
 	if (q->list && !*why)

@@ -21,7 +21,7 @@ extern const struct field netlink_queue_fields[];
 
 struct netlink_reading {
 	bool all_nsid; /* NETLINK_LISTEN_ALL_NSID */
-	bool may_lose; /* what the kernel has sent to a group */
+	bool may_lose; /* what the kernel has sent */
 	size_t lost;   /* answer: how many of these there are, which are left out */
 };
 /* Refuses by name. */

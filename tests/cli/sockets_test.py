@@ -63,6 +63,28 @@ def test_a_peer_outside_is_told_and_strictly_refused():
         server.close()
 
 
+ASKS = """
+import socket, struct, sys, time
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+s.send(struct.pack('IHHII', 32, 18, 0x301, 1, 0) + bytes(16))
+open(sys.argv[1], "w").close()
+time.sleep(1000)
+"""
+
+
+def test_unread_answers_of_the_kernel_are_told_to_be_lost_and_strictly_refused():
+    with scratch() as d:
+        p = started(d, ASKS, f'{d}/ready')
+        for command in (('check', '--strict', p.pid), ('checkpoint', '--strict', p.pid, f'{d}/image')):
+            r = spore(*command)
+            check(r.returncode, 3, r.stderr)
+            check_in('messages of the kernel that have not been read', r.stderr)
+        r = spore('checkpoint', p.pid, f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        check_in('messages of the kernel (notifications or answers) that it has not read are lost: it will be told so (ENOBUFS)', r.stderr)
+        end(p)
+
+
 def test_where_the_kernel_cannot_be_read_what_sockets_hide_is_said_to_be_lost():
     if not shutil.which('capsh'):
         return
