@@ -67,7 +67,10 @@ static void dump(struct oracle *o, const char *prefix, int fd, int family, ino_t
 		struct nlmsghdr h;
 		struct inet_diag_req_v2 r;
 	} ask = { { sizeof(ask), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0 },
-		{ .sdiag_family = (unsigned char)family, .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0u } };
+		{ .sdiag_family = (unsigned char)family,
+			.sdiag_protocol = IPPROTO_TCP,
+			.idiag_ext = 1 << (INET_DIAG_INFO - 1) /* keys come with it */,
+			.idiag_states = ~0u } };
 	_free_ char *buf = malloc(ANSWERS);
 	ssize_t n;
 

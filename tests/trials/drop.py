@@ -29,6 +29,7 @@ NEEDS = {
     "scheduling.util_max": "limit/clamp", "ended_scheduling.util_min": "limit/clamp", "ended_scheduling.util_max": "limit/clamp", "x86.cpuid_faults": "x86/cpuid", "x86_process.of": "x86/tiles", "core_scheduling.of": "core_cookie/several", "core_scheduling.group": "core_cookie/several", "iopl.of": "x86/iopl", "iopl.level": "x86/iopl",
     "thread_attributes.store_bypass": "attributes/speculation", "thread_attributes.indirect_branch": "attributes/indirect-branch",
     "thread_attributes.l1d_flush": "attributes/l1d-flush", "x86_process.xfeatures": "x86/tiles",
+    **{f"tcp.md5{name}": "tcp_md5/pair" for name in ("", ".ip", ".prefix", ".of_interface", ".key")}, "packet.down": "socket/packet-down",
 }
 # What no test on one machine can tell: contents of files stand in the first page file as long as they are saved by one writer; that
 # a thread may run on every CPU, or a map is on a NUMA node, matters where there are others; for how long a flow label stays at least passes; which number an interface
