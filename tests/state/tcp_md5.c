@@ -219,21 +219,29 @@ static int choice_use(struct maker_ctx *ctx)
 
 /* --- ends that nobody signs with any more --- */
 
+enum { SHUT = 4 /* the one that is left has shut, too: TCP_CLOSE */ };
+
 static int peer_closed_make(struct maker_ctx *ctx)
 {
 	sign_all();
-	TRY(connected_here((int)ctx->arg, fds));
+	TRY(connected_here((int)ctx->arg & ~SHUT, fds));
 	NEED(is_signed(fds[0]) && is_signed(fds[1]));
 	TRY(says(fds[0], "forth"));
-	return close(fds[0]);
+	CHECK(!close(fds[0]));
+	if (ctx->arg & SHUT) {
+		CHECK(!shutdown(fds[1], SHUT_WR));
+		CHECK(UNTIL(tcp_state_of(fds[1]) == TCP_CLOSE));
+	}
+	return 0;
 }
 
 static int peer_closed_use(struct maker_ctx *ctx)
 {
-	SAME(tcp_state_of(fds[1]), TCP_CLOSE_WAIT);
+	SAME(tcp_state_of(fds[1]), ctx->arg & SHUT ? TCP_CLOSE : TCP_CLOSE_WAIT);
 	TRY(hears(fds[1], "forth"));
 	TRY(hangs_up(fds[1]));
-	CHECK(!shutdown(fds[1], SHUT_WR));
+	if (!(ctx->arg & SHUT))
+		CHECK(!shutdown(fds[1], SHUT_WR));
 	CHECK(UNTIL(tcp_state_of(fds[1]) == TCP_CLOSE));
 	CHECK(is_signed(fds[1]));
 	return 0;
@@ -406,6 +414,7 @@ const struct maker makers_tcp_md5[] = {
 	ROW_ARG("peer-closed", "unread data of a peer that was closed", peer_closed, OVER_V4),
 	ROW_ARG("peer-closed-mapped", "the same over IPv4 in IPv6", peer_closed, OVER_MAPPED),
 	SIGNED("ended", "the same, and shut", ENDED),
+	ROW_ARG("peer-closed-ended", "the same, and shut: its keys are there still", peer_closed, OVER_V4 | SHUT),
 	ROW("failed", "could not be connected, and got one since", failed),
 	SIGNED("listening", "listening", LISTENING),
 	SIGNED("listening-v6", "over IPv6", LISTENING_V6),
