@@ -362,7 +362,7 @@ static int bind_again(int fd, const struct packet_state *s)
 	a.sll_ifindex = socket_interface_index(fd, s->interface);
 	if (a.sll_ifindex < 0)
 		return a.sll_ifindex;
-	if ((a.sll_protocol || a.sll_ifindex || s->unread.n) && bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+	if ((a.sll_protocol || a.sll_ifindex) && bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return -errno;
 	return fanout && setsockopt(fd, SOL_PACKET_, PACKET_FANOUT, &fanout, sizeof(fanout)) < 0 ? -errno : 0;
 }

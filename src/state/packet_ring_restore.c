@@ -206,7 +206,7 @@ static int receive(struct moving *m)
 	if (!err)
 		err = socket_close_ears(m->fd);
 	if (!err)
-		err = bind_to(m->fd, 0, 0);
+		err = bind_to(m->fd, SENT, LOOPBACK); /* which waits for frames that are under way to it */
 	getsockopt(m->fd, SOL_PACKET_, PACKET_STATISTICS, counts, &size); /* they begin anew */
 	return err;
 }

@@ -78,6 +78,34 @@ static int filled_use(struct maker_ctx *ctx)
 	return 0;
 }
 
+/* The only one there is: what closes it is lost. */
+static int fill_only(void)
+{
+	while (!(*packets_block_status(&ring, 0) & TP_STATUS_USER))
+		TRY(packets_send(1));
+	TRY(packets_take_block(&ring));
+	CHECK(packets_talk.sent - ring.taken <= 1);
+	ring.taken = packets_talk.sent;
+	return 0;
+}
+
+static int only_make(struct maker_ctx *ctx)
+{
+	TRY(packets_start());
+	ring.blocks = 1;
+	TRY(packets_open(&ring, TPACKET_V3, SOCK_DGRAM, true, false, LONG_MS, 0));
+	for (int i = 0; i < 3; i++)
+		TRY(fill_only());
+	return packets_send(3);
+}
+
+static int only_use(struct maker_ctx *ctx)
+{
+	for (int i = 0; i < 3; i++)
+		TRY(fill_only());
+	return 0;
+}
+
 /* What the program keeps in each block. */
 static int private_make(struct maker_ctx *ctx)
 {
@@ -283,6 +311,7 @@ const struct maker makers_packet_ring[] = {
 	ROW_ARG("v3-full", "with more than it has room for", full, TPACKET_V3),
 	ROW_ARG("v3-header", "with the header of the interface", header, TPACKET_V3),
 	ROW("v3-filled", "a block that is being filled", filled),
+	ROW("v3-only", "of one block", only),
 	ROW("v3-private", "with room for the program in each block", private),
 	ROW_ARG("unmapped", "that nobody has mapped", unmapped, PACK(TPACKET_V2, 2, 3)),
 	ROW_ARG("v3-unmapped", "the same with blocks", unmapped, PACK(TPACKET_V3, 2, 3)),
