@@ -277,7 +277,7 @@ static int refuse_users(
 			users, files);
 	return refused(c->ps,
 		BLAME_FILE(f, .remedy = "let what uses it be removed, or leave this process out of the tree"),
-		"a BPF map that %" PRIu64 " programs, links or other maps use", references - users);
+		"a BPF map that programs, links or other maps use, %" PRIu64 " times", references - users);
 }
 
 int bpf_view_alone(struct capture *c, const struct file_look *f, uint64_t map, uint32_t id, uint64_t own)

@@ -481,7 +481,7 @@ const struct maker makers_bpf_held[] = {
 	ROW("types", "types alone", types),
 	REFUSED("locked", "a lock in the values", locked_make, still_use, 0, "a BPF map whose values have a lock"),
 	REFUSED("used", "a program of a socket uses it", program_make, still_use, 0,
-		"BPF map that [0-9]+ programs, links or other maps use"),
+		"BPF map that programs, links or other maps use, 1 times"),
 	REFUSED("program", "a program that uses it", program_make, still_use, 1, "BPF object"),
 	REFUSED("outer", "a map of maps", outer_make, still_use, 0, "array of maps"),
 	REFUSED("ring", "a ring buffer", ring_make, still_use, 0, "ring buffer"),
