@@ -2,6 +2,7 @@
 #include "engine/pages.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ struct copying {
 	struct capturing *c;
 	struct memory_plan *plans;
 	bool later;
+	_Atomic(size_t) *left; /* items of each process */
 	struct item *items;
 	size_t n_items, room;
 	atomic_size_t next;
@@ -100,6 +102,13 @@ static void tell_progress(struct copying *k, const struct item *item)
 		k->c->events->progress(k->c->events->data, "memory", pages * PAGE_SIZE, k->total * PAGE_SIZE);
 }
 
+/* A copy that is saved costs its process memory and faults no longer. Its tracer has still to wait for it: so the number stays its own. */
+static void item_done(struct copying *k, const struct item *item)
+{
+	if (--k->left[item->process] == 0 && k->later)
+		kill(k->plans[item->process].copy, SIGKILL);
+}
+
 static int copy_of_worker(unsigned int worker, void *arg)
 {
 	struct copying *k = arg;
@@ -125,6 +134,8 @@ static int copy_of_worker(unsigned int worker, void *arg)
 				strerror(-r));
 		atomic_fetch_add(&k->saved, saved);
 		tell_progress(k, item);
+		if (r == 0)
+			item_done(k, item);
 	}
 	return r;
 }
@@ -154,11 +165,14 @@ static int copy_all(struct capturing *c, struct memory_plan *plans, bool later)
 	int r = 0;
 
 	k.writers = calloc(workers_count(c->workers), sizeof(*k.writers));
-	if (!k.writers)
-		return -ENOMEM;
+	k.left = calloc(c->tree->n_processes, sizeof(*k.left));
+	if (!k.writers || !k.left)
+		r = -ENOMEM;
 	for (size_t i = 0; r == 0 && i < c->tree->n_processes; i++)
 		if (plans[i].state.of)
 			r = divide_plan(&k, i);
+	for (size_t i = 0; r == 0 && i < k.n_items; i++)
+		k.left[k.items[i].process]++;
 	if (r == 0)
 		r = workers_each(c->workers, copy_of_worker, &k);
 	if (r == 0)
@@ -167,6 +181,7 @@ static int copy_all(struct capturing *c, struct memory_plan *plans, bool later)
 	for (size_t i = 0; i < k.n_items; i++)
 		free(k.items[i].runs.list);
 	free(k.items);
+	free(k.left);
 	free(k.writers);
 	return r;
 }

@@ -82,6 +82,32 @@ def test_one_instant():
                 bring_back(f'{d}/{i}')
 
 
+def test_several_of_one_instant():
+    """Each from its own copy, all of the same moment; with one that is small."""
+    null = open(os.devnull, 'r+')
+    p = subprocess.Popen(['sh', '-c', f'{INSTANT} {MIB} & {INSTANT} 1 & {INSTANT} {MIB // 2} dontfork & wait'], stdin=null, stdout=null, stderr=null,
+                         start_new_session=True)
+    wait_for(lambda: len(children(p.pid)) == 3 and all(rounds(c) > 1 for c in children(p.pid)), what='rounds')
+    with scratch() as d:
+        check(save(p.pid, f'{d}/image')['copies'], 2)
+        for c in children(p.pid):
+            nothing_is_left(c)
+            goes_on(c)
+        check(len(children(p.pid)), 3)
+        os.killpg(p.pid, 9)
+        p.wait()
+        wait_for(lambda: (bury(), not subprocess.run(['pgrep', '-s', str(p.pid)], stdout=subprocess.PIPE).stdout)[1], what='the end of the tree')
+        r = spore('restore', '-d', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        pid = int(r.stdout)
+        check(len(children(pid)), 3)
+        for c in children(pid):
+            goes_on(c)
+        os.killpg(pid, 9)
+        wait_for(lambda: not alive(pid))
+        bury()
+
+
 def test_small_ones_are_saved_in_the_stop():
     p = start(1)
     with scratch() as d:
