@@ -18,16 +18,18 @@
 #ifndef LEAST_PAGES
 #define LEAST_PAGES 1024
 #endif
-#define ARENA	  (64 * 1024)
+#define ARENA	    (64 * 1024)
+#define SWEEP_TRIES 25
 #define STOP_MS	  50
 #define REAP_US	  5000000
 #define REAP_WAIT 2000
 
 /* --- which pages --- */
 
+/* Not what lies over a file: who truncates that takes the pages away from every mapping, and a copy would show what the file has then. */
 static bool is_forked(const struct memory_area *a)
 {
-	return !(a->flags & (AREA_DONTFORK | AREA_WIPEONFORK | AREA_DROPPABLE));
+	return a->kind == AREA_ANON && !(a->flags & (AREA_DONTFORK | AREA_WIPEONFORK | AREA_DROPPABLE));
 }
 
 /* The part of *r, from its start on, that lies in one area; *r is what follows. *at: an area before it, moves on. */
@@ -191,7 +193,7 @@ static int begin_stop(struct process *p, struct thread *th)
 	return r == 0 ? stop_interrupt(&th->stop) : r;
 }
 
-/* A stop of one thread, while the others run. -ETIMEDOUT: it is still to come. -EPERM, -EAGAIN: it may be otherwise a moment later */
+/* A stop of one thread, while the others run. -ETIMEDOUT: it is still to come. -EPERM, -EAGAIN, -ENOTSUP: it may be otherwise a moment later */
 static int reap_by(struct process *p, struct thread *th, pid_t vpid)
 {
 	struct proc_maps maps = { 0 };
@@ -237,6 +239,12 @@ static bool try_reap(struct process *p, pid_t vpid)
 /* Those that were asked to stop for it, and did not. */
 static void let_go(struct process *p)
 {
+	bool any = false;
+
+	for (size_t i = 0; i < p->n_threads; i++)
+		any |= p->threads[i].stop.state == STOP_SEIZED;
+	if (any) /* it may stop just now, in a call that is to begin anew */
+		settle_process(p);
 	for (size_t i = 0; i < p->n_threads; i++)
 		stop_release(&p->threads[i].stop);
 }
@@ -257,7 +265,7 @@ static int end(struct pass *pass, size_t index)
 	if (!done && lives(p))
 		changed(pass->c->ps, BLAME_PROCESS(p, .object = COPY_NAME),
 			"it keeps a dead child of that name, which the next checkpoint takes away: it could not be "
-			"stopped for that (a vfork, or slow storage)");
+			"stopped for that (a vfork, slow storage, or 32-bit code)");
 	copy->vpid = 0;
 	return 0;
 }
@@ -277,6 +285,19 @@ static bool is_lost_copy(const struct process *p)
 	return p->zombie && p->parent && !p->stat.exit_signal && !strcmp(p->stat.comm, COPY_NAME);
 }
 
+/* A spore that is about to end it may have killed it just now, and not have waited for it yet. */
+static int sweep_one(struct thread *th, const struct proc_maps *maps, pid_t vpid)
+{
+	int r = -EAGAIN;
+
+	for (int i = 0; r == -EAGAIN && i < SWEEP_TRIES; i++) {
+		if (i)
+			usleep(REAP_WAIT);
+		r = copy_reap(&th->stop, maps, vpid);
+	}
+	return r;
+}
+
 static int sweep_of_worker(unsigned int worker, void *arg)
 {
 	struct tree *t = arg;
@@ -288,7 +309,7 @@ static int sweep_of_worker(unsigned int worker, void *arg)
 		struct proc_maps maps = { 0 };
 
 		if (th && proc_status_read(p->proc_fd, &status) == 0 && proc_maps_read(th->proc_fd, &maps) == 0)
-			p->gone = copy_reap(&th->stop, &maps, status.pid_in_ns) == 0;
+			p->gone = sweep_one(th, &maps, status.pid_in_ns) == 0;
 		proc_maps_free(&maps);
 		proc_status_free(&status);
 	}
@@ -304,5 +325,8 @@ void snapshots_sweep(struct tree *t, struct workers *w)
 	if (!any)
 		return;
 	workers_each(w, sweep_of_worker, t);
+	for (size_t i = 0; i < t->n_processes; i++)
+		if (t->processes[i]->gone)
+			t->n_threads -= t->processes[i]->n_threads;
 	tree_drop_gone(t);
 }

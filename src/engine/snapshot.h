@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Large processes need not stand until their memory is saved: each is forked in the stop, and saved from that copy when it runs on (remote/copy.h). The stop
- * then costs page tables, not bytes. What fork does not copy (shared memory, MADV_DONTFORK, MADV_WIPEONFORK) is saved in the stop, as are the small.
+ * then costs page tables, not bytes. What fork does not copy (shared memory, MADV_DONTFORK, MADV_WIPEONFORK), and what lies over a file, is saved in the stop, as are
+ * the small.
  */
 #pragma once
 

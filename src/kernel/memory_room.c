@@ -14,13 +14,17 @@
 #include "kernel/cgroup.h"
 #include "kernel/procfs.h"
 
-#define V1_MOUNT "/sys/fs/cgroup/memory"
+#define V1_MOUNT   "/sys/fs/cgroup/memory"
+#define OVERCOMMIT "/proc/sys/vm/overcommit_memory"
+#define NEVER	   "2" /* what a process may write is set aside when it is mapped or forked */
 
 static uint64_t available(void)
 {
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = NULL, *overcommit = NULL;
 	uint64_t kib;
 
+	if (procfs_read(AT_FDCWD, OVERCOMMIT, &overcommit, NULL) < 0 || !strncmp(overcommit, NEVER, 1))
+		return 0;
 	if (procfs_read(AT_FDCWD, "/proc/meminfo", &text, NULL) < 0 ||
 		proc_value_u64(text, "MemAvailable", 10, &kib) < 0)
 		return 0;
@@ -56,8 +60,9 @@ static uint64_t room_of_group(const char *dir, const char *limit_name, const cha
 	return limit > used ? limit - used : 0;
 }
 
-/* The least of a group and those above it, up to the mount. */
-static uint64_t room_of_groups(const char *mount, const char *path, const char *limit_name, const char *used_name)
+/* The least of a group and those above it, up to the mount. slows_name: of the limit above which a group is slowed down; NULL: there is none */
+static uint64_t room_of_groups(
+	const char *mount, const char *path, const char *limit_name, const char *slows_name, const char *used_name)
 {
 	char dir[PATH_MAX];
 	size_t top = strlen(mount);
@@ -69,6 +74,8 @@ static uint64_t room_of_groups(const char *mount, const char *path, const char *
 		return 0;
 	while (strlen(dir) > top) {
 		room = MIN(room, room_of_group(dir, limit_name, used_name));
+		if (slows_name)
+			room = MIN(room, room_of_group(dir, slows_name, used_name));
 		*strrchr(dir, '/') = '\0';
 	}
 	return room;
@@ -87,10 +94,10 @@ static uint64_t room_by_line(char *line)
 	if (!*controllers)
 		return cgroup2_mount_point(mount, sizeof(mount)) < 0
 			       ? !strcmp(path, "/") ? UINT64_MAX : 0
-			       : room_of_groups(mount, path, "memory.max", "memory.current");
+			       : room_of_groups(mount, path, "memory.max", "memory.high", "memory.current");
 	if (strcmp(controllers, "memory") != 0 || !strcmp(path, "/"))
 		return UINT64_MAX;
-	return room_of_groups(V1_MOUNT, path, "memory.limit_in_bytes", "memory.usage_in_bytes");
+	return room_of_groups(V1_MOUNT, path, "memory.limit_in_bytes", NULL, "memory.usage_in_bytes");
 }
 
 uint64_t memory_room(int dir_fd)

@@ -79,8 +79,46 @@ static int child_call(struct stop *child, struct injection *in, long nr, const u
 	return r < 0 ? (int)r : 0;
 }
 
+static bool may_be_unmapped(const struct proc_map *m)
+{
+	return m->shared && !strstr(m->flags, "sl"); /* sealed: its parent cannot either */
+}
+
+/*
+ * What else it shares with its parent would stay open or in use for as long as it lives, were the parent to unmap it: sockets of packet rings, io_uring, locks and
+ * seals of files. Neighbours go in one call.
+ */
+static int unmap_shared(struct stop *child, struct injection *in, const struct proc_maps *maps)
+{
+	int r = 0;
+
+	for (size_t i = 0, n; r == 0 && i < maps->n; i += n) {
+		const struct proc_map *m = &maps->list[i];
+
+		n = 1;
+		if (!may_be_unmapped(m))
+			continue;
+		while (i + n < maps->n && may_be_unmapped(&m[n]) && m[n].start == m[n - 1].end)
+			n++;
+		r = child_call(child, in, SYS_munmap, (const uint64_t[6]){ m->start, m[n - 1].end - m->start });
+	}
+	return r;
+}
+
+/* A group of its own: the parent's is what it would be without it, for who signals it, waits for its end or leaves it by setsid(2). */
+static int detach(struct stop *child, struct injection *in, const struct proc_maps *maps, struct remote_addr name)
+{
+	int r = child_call(child, in, SYS_close_range, (const uint64_t[6]){ 0, ~0u, CLOSE_RANGE_UNSHARE });
+
+	if (r == 0)
+		r = child_call(child, in, SYS_setsid, (const uint64_t[6]){ 0 });
+	if (r == 0)
+		r = child_call(child, in, SYS_prctl, (const uint64_t[6]){ PR_SET_NAME, name.v });
+	return r == 0 ? unmap_shared(child, in, maps) : r;
+}
+
 /* Until it is known to die with this process, it would end by itself: it was born into the stub, which sees that spore is gone. */
-static int hold(struct stop *child, struct injection *in, struct remote_addr name)
+static int hold(struct stop *child, struct injection *in, const struct proc_maps *maps, struct remote_addr name)
 {
 	int r = trace_event_stop(child, TRACE_PROMPT_MS);
 
@@ -91,9 +129,7 @@ static int hold(struct stop *child, struct injection *in, struct remote_addr nam
 	if (r == 0)
 		child->state = STOP_STOPPED;
 	if (r == 0)
-		r = child_call(child, in, SYS_close_range, (const uint64_t[6]){ 0, ~0u, CLOSE_RANGE_UNSHARE });
-	if (r == 0)
-		r = child_call(child, in, SYS_prctl, (const uint64_t[6]){ PR_SET_NAME, name.v });
+		r = detach(child, in, maps, name);
 	if (r == 0)
 		r = task_gp_set(child->tid, &child->regs.gp);
 	return r;
@@ -142,7 +178,7 @@ int copy_take(struct injection *in, const struct proc_maps *maps, struct memory_
 	}
 	stop_options(in->first, 0);
 	if (r == 0)
-		r = hold(&copy->stop, in, name);
+		r = hold(&copy->stop, in, maps, name);
 	if (r == 0 && in->outer) /* what the frame covers is the program's */
 		r = remote_write(copy->stop.tid, REMOTE(in->outer), in->covered, in->covered_size);
 	if (r < 0)
@@ -166,7 +202,7 @@ int copy_reap(struct stop *parent, const struct proc_maps *maps, pid_t vpid)
 {
 	struct injection in = { .pid = parent->tid, .first = parent, .area.fd = -1 };
 	struct layout l = { 0 };
-	int r = layout_of(&l, in.pid, maps, LAYOUT_STEP, NULL);
+	int r = stop_runs_64_bit(parent) ? layout_of(&l, in.pid, maps, LAYOUT_STEP, NULL) : -ENOTSUP;
 	int64_t result;
 
 	in.gadgets = l.gadgets;

@@ -24,6 +24,6 @@ int copy_take(struct injection *in, const struct proc_maps *maps, struct memory_
 void copy_kill(struct memory_copy *copy);
 /*
  * Then it is a zombie, which only its parent can wait for: so any stopped thread of the parent is made to, without any mapping, for others of its threads may run.
- * -ECHILD: it is gone already
+ * -ECHILD: it is gone already. -EAGAIN: who traces it has not waited for it yet. -ENOTSUP: that thread runs 32-bit code (an exec)
  */
 int copy_reap(struct stop *parent, const struct proc_maps *maps, pid_t vpid);

@@ -20,7 +20,6 @@
 #include "remote/memory.h"
 #include "remote/trace.h"
 
-#define USER_CS_64 0x33
 #define HELLO_MS   10000
 
 static struct area_head *head(const struct injection *in)
@@ -115,7 +114,7 @@ int inject_begin(struct injection *in, pid_t pid, struct stop *first, const stru
 	*in = (struct injection){ .pid = pid, .first = first, .area.fd = -1 };
 	if (first->state != STOP_STOPPED)
 		return failed(ps, BLAME(.pid = pid), -EINVAL, "task %d is not stopped", first->tid);
-	if (first->regs.gp.cs != USER_CS_64)
+	if (!stop_runs_64_bit(first))
 		return refused(ps, BLAME(.pid = pid), "task %d runs 32-bit code", first->tid);
 	in->frame_room = ALIGN_UP(FRAME_PADDING + frame_size_max(&first->regs), (size_t)FRAME_ALIGN);
 	size = ALIGN_UP(area_size(n_slots, n_slots * in->frame_room, arena), LAYOUT_STEP);
@@ -211,7 +210,7 @@ int inject_run(struct injection *in, struct stop *s, size_t i, struct batch *b)
 
 	if (s->state != STOP_STOPPED || !slot)
 		return -EINVAL;
-	if (s->regs.gp.cs != USER_CS_64 || FRAME_PADDING + frame_size(&s->regs) > in->frame_room)
+	if (!stop_runs_64_bit(s) || FRAME_PADDING + frame_size(&s->regs) > in->frame_room)
 		return -ENOTSUP;
 	prepare_slot(in, s, i);
 	r = b ? batch_submit(b, slot) : 0;

@@ -24,6 +24,7 @@ struct ptrace_rseq {
 	uint32_t size, signature, flags, pad;
 };
 
+#define USER_CS_64     0x33
 #define RSEQ_CS_OFFSET 8 /* struct rseq.rseq_cs */
 
 /* State of the task as /proc has it, 0 if it is gone. */
@@ -158,6 +159,11 @@ int stop_read(struct stop *s)
 		return r;
 	read_sud(s);
 	return 0;
+}
+
+bool stop_runs_64_bit(const struct stop *s)
+{
+	return s->regs.gp.cs == USER_CS_64;
 }
 
 int64_t stop_interrupted_call(const struct stop *s)

@@ -55,6 +55,8 @@ int stop_interrupt(struct stop *s);
 int stop_wait(struct stop *s, int timeout_ms);
 /* Reads registers, mask, rseq and syscall user dispatch of a task just stopped. Part of stop_wait; again, after the task has moved. */
 int stop_read(struct stop *s);
+/* Else no instruction of 64-bit code can be run in it: it would be another one, or another call. */
+bool stop_runs_64_bit(const struct stop *s);
 /* The system call in which the task was stopped, -1: none. For one that an earlier stop made the kernel continue by restart_syscall,
  * which forgets the number, that is what the program's code says, or 219 (restart_syscall) if it does not say. */
 int64_t stop_interrupted_call(const struct stop *s);

@@ -236,12 +236,28 @@ def test_no_copy_where_the_group_has_no_room():
 def begin_large(d, mib=256):
     """A checkpoint of a process that takes a while, when its copies are being saved."""
     p = start(mib)
+    return p, until_copies(d, p)
+
+
+def until_copies(d, p):
     c = subprocess.Popen([SPORE, 'checkpoint', str(p.pid), f'{d}/image'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                          stderr=subprocess.PIPE, text=True, env={**os.environ, 'SPORE_DEBUG': '1'})
     for line in c.stderr:
         if line.strip() == 'phase: copies':
-            return p, c
+            return c
     raise AssertionError('there were no copies')
+
+
+def begin_own(d, body, before=''):
+    """The same, of a program: `before` is run before it has its memory, `body` when it is told to go on, by a file; meanwhile it waits."""
+    source = f'{d}/program.py'
+    with open(source, 'w') as f:
+        f.write(f'import fcntl, mmap, os, sys, time\nd = {d!r}\n{before}\nbig = bytearray(os.urandom(1 << 20)) * 256\nopen(f"{{d}}/ready", "w").close()\n'
+                f'while not os.path.exists(f"{{d}}/go"):\n    time.sleep(0.002)\n{body}\n')
+    null = open(os.devnull, 'r+')
+    p = subprocess.Popen([sys.executable, source], stdin=null, stdout=null, stderr=null, start_new_session=True)
+    wait_for(lambda: os.path.exists(f'{d}/ready'), what='its memory')
+    return p, until_copies(d, p)
 
 
 def keeper_of(client):
@@ -283,11 +299,110 @@ def test_the_next_one_takes_away_what_a_killed_keeper_left():
         wait_for(lambda: not alive(left[0]))
         with open(f'/proc/{p.pid}/status') as f:
             check_in('SigPnd', f.read())
-        save(p.pid, f'{d}/again')
+        check(save(p.pid, f'{d}/again')['tasks'], 2)
         nothing_is_left(p.pid)
         end(p)
         shutil.rmtree(f'{d}/image', ignore_errors=True)
         bring_back(f'{d}/again')
+
+
+def test_a_file_that_is_truncated_meanwhile():
+    """It takes the pages that a program has written over it away from all mappings, those of a copy too."""
+    size = 4 << 20
+    with scratch() as d:
+        p, c = begin_own(d, f"""
+while not os.path.exists(f'{{d}}/look'):
+    time.sleep(0.01)
+bad = sum(m[i] != 65 for i in range(0, {size}, 4096))
+with open(f'{{d}}/result~', 'w') as f:
+    f.write(str(bad))
+os.rename(f'{{d}}/result~', f'{{d}}/result')
+""", before=f"""
+fd = os.memfd_create('data', 0)
+os.write(fd, b'F' * {size})
+m = mmap.mmap(fd, {size}, flags=mmap.MAP_PRIVATE, prot=3)
+for i in range(0, {size}, 4096):
+    m[i] = 65
+with open(f'{{d}}/fd', 'w') as f:
+    f.write(str(fd))
+""")
+        with open(f'{d}/fd') as f:
+            data = f'/proc/{p.pid}/fd/{f.read()}'
+        os.truncate(data, 0)
+        os.truncate(data, size)
+        c.communicate()
+        check(c.returncode, 0)
+        end(p)
+        open(f'{d}/go', 'w').close()
+        r = spore('restore', '-d', f'{d}/image')
+        check(r.returncode, 0, r.stderr)
+        open(f'{d}/look', 'w').close()
+        wait_for(lambda: os.path.exists(f'{d}/result'), what='its look')
+        check(open(f'{d}/result').read(), '0', 'pages that were lost')
+        wait_for(lambda: not alive(int(r.stdout)))
+        bury()
+
+
+def test_a_program_that_goes_on_as_one_of_32_bit():
+    """No call is made in it, for it would be another."""
+    with scratch() as d:
+        with open(f'{d}/small.s', 'w') as f:
+            f.write('.globl _start\n_start:\n\tpause\n\tjmp _start\n\t.byte 0x0f, 0x05, 0xc3\n')
+        if subprocess.run(f'cd {d} && as --32 small.s -o small.o && ld -m elf_i386 small.o -o small && chmod +x small', shell=True, capture_output=True).returncode:
+            raise Skip('no assembler for 32 bit')
+        p, c = begin_own(d, "os.execv(f'{d}/small', ['small'])")
+        open(f'{d}/go', 'w').close()
+        try:
+            wait_for(lambda: os.readlink(f'/proc/{p.pid}/exe') == f'{d}/small', what='the exec')
+        except AssertionError:
+            end(p)
+            c.communicate()
+            raise Skip('no 32-bit programs here') from None
+        err = c.communicate()[1]
+        check(c.returncode, 0, err)
+        check_in('32-bit code', err)
+        check(p.poll(), None)
+        end(p)
+
+
+def test_what_is_unmapped_is_not_in_use():
+    """Nor is its group, and no signal to that is the copy's."""
+    with scratch() as d:
+        p, c = begin_own(d, """
+m.close()
+fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+open(f'{d}/sealed', 'w').close()
+time.sleep(60)
+""", before="""
+fd = os.memfd_create('data', os.MFD_ALLOW_SEALING)
+os.ftruncate(fd, 4096)
+m = mmap.mmap(fd, 4096)
+""")
+        copy = children(p.pid)
+        check(len(copy), 1)
+        os.kill(c.pid, signal.SIGSTOP)
+        open(f'{d}/go', 'w').close()
+        wait_for(lambda: os.path.exists(f'{d}/sealed') or p.poll() is not None, what='the seal')
+        check(p.poll(), None)
+        check(os.getpgid(copy[0]) != p.pid, True)
+        os.kill(c.pid, signal.SIGCONT)
+        os.killpg(p.pid, signal.SIGKILL)
+        p.wait()
+        err = c.communicate()[1]
+        check(c.returncode, 0, err)
+
+
+def test_a_copy_that_is_killed_is_no_memory_of_zeros():
+    with scratch() as d:
+        p, c = begin_large(d)
+        os.kill(children(p.pid)[0], signal.SIGKILL)
+        err = c.communicate()[1]
+        check(c.returncode != 0, True)
+        check_in('its pages cannot be saved', err)
+        nothing_is_left(p.pid)
+        goes_on(p.pid)
+        end(p)
+        check(os.path.exists(f'{d}/image/manifest'), False)
 
 
 if __name__ == '__main__':
