@@ -20,9 +20,9 @@
 #endif
 #define ARENA	    (64 * 1024)
 #define SWEEP_TRIES 25
-#define STOP_MS	  50
-#define REAP_US	  5000000
-#define REAP_WAIT 2000
+#define STOP_MS	    50
+#define REAP_US	    5000000
+#define REAP_WAIT   2000
 
 /* --- which pages --- */
 

@@ -20,7 +20,7 @@
 #include "remote/memory.h"
 #include "remote/trace.h"
 
-#define HELLO_MS   10000
+#define HELLO_MS 10000
 
 static struct area_head *head(const struct injection *in)
 {
