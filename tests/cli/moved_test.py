@@ -297,6 +297,11 @@ def restore_on_terminal(image):
     return t, pid
 
 
+def reads(pid):
+    with open(f'/proc/{pid}/syscall') as f:
+        return f.read().startswith('0 ')
+
+
 def test_started_from_a_shell():
     """In the foreground of an interactive shell; restored on another terminal, three times in a row."""
     with scratch() as d:
@@ -320,6 +325,7 @@ def test_started_from_a_shell():
             t, pid = restore_on_terminal(f'{d}/image{i}')
             t.send('two\r')
             t.expect('told-two-1-1')
+            wait_for(lambda: reads(pid), what='its next read')  # a signal just before it is seen by Python after it
             t.send('\x03')
             t.expect('interrupted')
         t.send('\x04')

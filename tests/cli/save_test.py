@@ -520,7 +520,8 @@ LARGE = "b = bytearray(b'spore' * 41943040); print('ready', flush=True); import 
 
 
 def interrupt(signum, p, image, *options):
-    """A checkpoint, ended by a signal while it writes pages."""
+    """A checkpoint, ended by a signal while it writes pages; when the one before, which may have copies to end, is gone."""
+    wait_for(lambda: spore('check', p.pid).returncode == 0, what='end of what was interrupted before')
     q = subprocess.Popen([SPORE, 'checkpoint', *options, str(p.pid), image], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: (lambda names: 'pages-0' in names and 'manifest' not in names)(os.listdir(image) if os.path.isdir(image) else []), what='pages')
     q.send_signal(signum)
