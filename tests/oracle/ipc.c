@@ -206,7 +206,8 @@ static void facts_from_inside(struct place *p)
 
 	number = max ? atoi(max) - 200 : 32000;
 	fflush(p->o->out);
-	pid = syscall(SYS_clone3, &args, sizeof(args));
+	for (int i = 0; (pid = syscall(SYS_clone3, &args, sizeof(args))) < 0 && errno == EEXIST && i < 100; i++)
+		number--; /* the tree's own */
 	if (pid == 0) {
 		all_facts(p);
 		fflush(p->o->out);

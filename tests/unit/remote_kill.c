@@ -2,6 +2,7 @@
 /* Tracers killed at any moment: the target goes on each time, nothing of it changed. REMOTE_KILLS: how often. */
 #include "remote.h"
 
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,27 @@ static bool kill_once(pid_t pid, size_t inside, struct seen *s, unsigned int *se
 	return CHECK(moves(s, s->turns)) && CHECK(!s->wrong) && CHECK(waitpid(pid, NULL, WNOHANG) == 0);
 }
 
+/*
+ * A filtered target leaves its batch where it is, which may be between the two calls by which that maps and unmaps two pages (remote.c): its line is taken
+ * out.
+ */
+static void drop_mapping_of_batch(char *maps)
+{
+	uint64_t start, end;
+	int rest;
+
+	for (char *at = maps, *next; *at; at = next) {
+		next = strchrnul(at, '\n');
+		next += *next == '\n';
+		rest = 0;
+		if (sscanf(at, "%" SCNx64 "-%" SCNx64 " r--p 00000000 00:00 0%n", &start, &end, &rest) != 2 || !rest ||
+			end - start != 8192 || strspn(at + rest, " \n") != (size_t)(next - at - rest))
+			continue;
+		memmove(at, next, strlen(next) + 1);
+		next = at;
+	}
+}
+
 static void test_kill(const char *name, target *body, size_t inside, int times, int span_us)
 {
 	struct seen *s = seen_new();
@@ -59,6 +81,10 @@ static void test_kill(const char *name, target *body, size_t inside, int times, 
 	if (done == times) {
 		left = remove_leftovers(pid);
 		after = read_maps(pid);
+		if (!strncmp(name, "seccomp", 7)) {
+			drop_mapping_of_batch(before);
+			drop_mapping_of_batch(after);
+		}
 		if (!CHECK(!strcmp(before, after)))
 			fprintf(stderr, "%s, before:\n%safter:\n%s", name, before, after);
 	}
