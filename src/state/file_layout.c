@@ -55,19 +55,17 @@ static int add(struct file_layout *l, uint64_t offset, uint64_t length)
 /* What was written there since and is not on the disk yet does not count: to reserve it once more changes nothing. */
 static int read_reserved(int fd, uint64_t from, struct file_layout *l)
 {
-	struct {
-		struct fiemap map;
-		struct fiemap_extent extents[EXTENTS];
-	} m;
+	_Alignas(struct fiemap) uint8_t room[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)];
+	struct fiemap *map = (struct fiemap *)room;
 	int err = 0;
 
 	for (bool more = true; !err && more;) {
-		m.map = (struct fiemap){ .fm_start = from, .fm_length = INT64_MAX - from, .fm_extent_count = EXTENTS };
-		if (ioctl(fd, FS_IOC_FIEMAP, &m.map) < 0)
+		*map = (struct fiemap){ .fm_start = from, .fm_length = INT64_MAX - from, .fm_extent_count = EXTENTS };
+		if (ioctl(fd, FS_IOC_FIEMAP, map) < 0)
 			return -ENOTSUP;
-		more = m.map.fm_mapped_extents == EXTENTS;
-		for (uint32_t i = 0; !err && i < m.map.fm_mapped_extents; i++) {
-			const struct fiemap_extent *e = &m.extents[i];
+		more = map->fm_mapped_extents == EXTENTS;
+		for (uint32_t i = 0; !err && i < map->fm_mapped_extents; i++) {
+			const struct fiemap_extent *e = &map->fm_extents[i];
 			uint64_t start = MAX(e->fe_logical, from), end = e->fe_logical + e->fe_length;
 
 			if (e->fe_flags & FIEMAP_EXTENT_UNWRITTEN && end > start)

@@ -140,12 +140,14 @@ enum { SIZE = ROOM / 2, MIDDLE = ROOM / 4, PART = ROOM / 16 };
 /* Is there such an extent that was not written to? */
 static bool is_reserved(uint64_t offset)
 {
-	struct {
-		struct fiemap map;
-		struct fiemap_extent extent;
-	} m = { .map = { .fm_start = offset, .fm_length = PAGE, .fm_flags = FIEMAP_FLAG_SYNC, .fm_extent_count = 1 } };
+	_Alignas(struct fiemap) uint8_t room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+	struct fiemap *m = (struct fiemap *)room;
 
-	return !ioctl(fd, FS_IOC_FIEMAP, &m) && m.map.fm_mapped_extents && m.extent.fe_flags & FIEMAP_EXTENT_UNWRITTEN;
+	*m = (struct fiemap){
+		.fm_start = offset, .fm_length = PAGE, .fm_flags = FIEMAP_FLAG_SYNC, .fm_extent_count = 1
+	};
+	return !ioctl(fd, FS_IOC_FIEMAP, m) && m->fm_mapped_extents &&
+	       m->fm_extents[0].fe_flags & FIEMAP_EXTENT_UNWRITTEN;
 }
 
 static int room_part_make(struct maker_ctx *ctx)
