@@ -44,6 +44,10 @@ static int seize_new(struct halt *h, struct process *p)
 			r = stop_interrupt(&th->stop);
 		if (r == -ESRCH)
 			th->stop.state = STOP_GONE;
+		else if (r < 0 && !strcmp(p->stat.comm, COPY_NAME))
+			return failed(h->search.ps, BLAME_PROCESS(p, .remedy = "wait for it to end"), -EBUSY,
+				"another spore is at work: it saves a process of the tree from this copy of its "
+				"memory");
 		else if (r < 0)
 			return failed(h->search.ps,
 				BLAME_PROCESS(p, .remedy = "run spore as root, and without a debugger attached to it"),
@@ -355,7 +359,7 @@ int tree_stop(struct tree *t, struct workers *w, uint32_t timeout_ms, struct pro
 
 	workers_each(w, settle_of_worker, t);
 	if (r == 0)
-		snapshots_sweep(t, w);
+		snapshots_sweep(t, w, ps);
 	if (r < 0)
 		tree_release(t, w);
 	return r;

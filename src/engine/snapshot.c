@@ -316,7 +316,7 @@ static int sweep_of_worker(unsigned int worker, void *arg)
 	return 0;
 }
 
-void snapshots_sweep(struct tree *t, struct workers *w)
+void snapshots_sweep(struct tree *t, struct workers *w, struct problems *ps)
 {
 	bool any = false;
 
@@ -328,5 +328,10 @@ void snapshots_sweep(struct tree *t, struct workers *w)
 	for (size_t i = 0; i < t->n_processes; i++)
 		if (t->processes[i]->gone)
 			t->n_threads -= t->processes[i]->n_threads;
+		else if (is_lost_copy(t->processes[i]))
+			changed(ps, BLAME_PROCESS(t->processes[i]),
+				"a copy of its parent's memory that a killed spore left, which the parent cannot be "
+				"made to "
+				"reap: it is saved as a child that has ended");
 	tree_drop_gone(t);
 }

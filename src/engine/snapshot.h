@@ -18,4 +18,4 @@ void snapshots_take(struct pass *pass);
 /* When the tree runs: ends the copies, and has their parents reap them. */
 void snapshots_end(struct pass *pass);
 /* In a stopped tree: the same for those whose spore was killed before it could. They are dropped from the tree. */
-void snapshots_sweep(struct tree *t, struct workers *w);
+void snapshots_sweep(struct tree *t, struct workers *w, struct problems *ps);

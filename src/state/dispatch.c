@@ -20,51 +20,30 @@ static bool is_untold(const struct process *p)
 	return false;
 }
 
-static int is_dispatched(struct kernel_peek *k, uint64_t task, bool *is)
+/* 1: it is. */
+static int is_dispatched(struct capture *c, uint64_t task, void *unused)
 {
 	uint64_t info, work = 0;
-	int err = kernel_peek_address(k, task, "task_struct", "thread_info", &info);
+	int err = kernel_peek_address(c->kernel, task, "task_struct", "thread_info", &info);
 
 	if (!err)
-		err = kernel_peek_member(k, info, "thread_info", "syscall_work", &work);
-	*is = work & DISPATCHED;
-	return err;
-}
-
-static int look_at_threads(struct capture *c, bool *any)
-{
-	uint64_t task = 0, signal = 0, head = 0, node = 0, offset = 0;
-	int err = kernel_task(c, c->process, &task);
-
-	if (!err)
-		err = kernel_peek_member(c->kernel, task, "task_struct", "signal", &signal);
-	if (!err)
-		err = kernel_peek_address(c->kernel, signal, "signal_struct", "thread_head", &head);
-	if (!err)
-		err = kernel_peek_address(c->kernel, 0, "task_struct", "thread_node", &offset);
-	if (!err)
-		err = kernel_peek_member(c->kernel, head, "list_head", "next", &node);
-	while (!err && !*any && node != head) {
-		err = is_dispatched(c->kernel, node - offset, any);
-		if (!err)
-			err = kernel_peek_member(c->kernel, node, "list_head", "next", &node);
-	}
-	return err;
+		err = kernel_peek_member(c->kernel, info, "thread_info", "syscall_work", &work);
+	return err ? err : (work & DISPATCHED) != 0;
 }
 
 static int dispatch_look(struct capture *c)
 {
-	bool any = false;
-	int err;
+	int found;
 
 	if (!c->kernel || !is_untold(c->process) || kernel_peek_ready(c->kernel) < 0)
 		return 0;
-	err = look_at_threads(c, &any);
-	if (err || any)
+	found = kernel_each_task(c, c->process, is_dispatched, NULL);
+	if (found)
 		refused(c->ps, BLAME_PROCESS(c->process, .object = "system calls", .remedy = "use Linux 6.4 or newer"),
-			any ? "a thread has them diverted (PR_SET_SYSCALL_USER_DISPATCH), and this kernel does not "
-			      "tell how"
-			    : "it cannot be told whether they are diverted (PR_SET_SYSCALL_USER_DISPATCH)");
+			found > 0
+				? "a thread has them diverted (PR_SET_SYSCALL_USER_DISPATCH), and this kernel does not "
+				  "tell how"
+				: "it cannot be told whether they are diverted (PR_SET_SYSCALL_USER_DISPATCH)");
 	return 0;
 }
 

@@ -153,6 +153,28 @@ int kernel_task(struct capture *c, struct process *p, uint64_t *task)
 	return fd < 0 ? fd : task_of_pidfd(c, fd, task);
 }
 
+int kernel_each_task(
+	struct capture *c, struct process *p, int (*fn)(struct capture *c, uint64_t task, void *arg), void *arg)
+{
+	uint64_t task = 0, signal = 0, head = 0, offset = 0, node = 0;
+	int err = kernel_task(c, p, &task);
+
+	if (!err)
+		err = kernel_peek_member(c->kernel, task, "task_struct", "signal", &signal);
+	if (!err)
+		err = kernel_peek_address(c->kernel, signal, "signal_struct", "thread_head", &head);
+	if (!err)
+		err = kernel_peek_address(c->kernel, 0, "task_struct", "thread_node", &offset);
+	if (!err)
+		err = kernel_peek_member(c->kernel, head, "list_head", "next", &node);
+	while (!err && node != head) {
+		err = fn(c, node - offset, arg);
+		if (!err)
+			err = kernel_peek_member(c->kernel, node, "list_head", "next", &node);
+	}
+	return err;
+}
+
 int kernel_leader_io_uring(struct capture *c, struct process *p, uint64_t *address)
 {
 	uint64_t found[OF_COUNT] = { 0 };

@@ -21,6 +21,9 @@ int kernel_own_task(struct capture *c, uint64_t *task);
 /* That of a pidfd; of a process's leader. */
 int kernel_task_of_pidfd(struct capture *c, int fd, uint64_t *task);
 int kernel_task(struct capture *c, struct process *p, uint64_t *task);
+/* Calls fn with the task_struct of each of its threads, workers of io_uring among them, until one answers other than 0; answers that. */
+int kernel_each_task(
+	struct capture *c, struct process *p, int (*fn)(struct capture *c, uint64_t task, void *arg), void *arg);
 /* What that has of io_uring (struct io_uring_task), in one look; 0: nothing. */
 int kernel_leader_io_uring(struct capture *c, struct process *p, uint64_t *address);
 /* Both of all processes at once, after which the two above know them. By one thread, while none of the others opens descriptors. */

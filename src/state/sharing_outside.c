@@ -78,28 +78,29 @@ static size_t merge(struct shared *list, size_t n)
 	return kept;
 }
 
-/* The kernel's own list of the process's threads, which has the workers of io_uring too: how many have it. */
+struct counting {
+	const struct kind *kind;
+	uint64_t object;
+	size_t n;
+};
+
+static int count_one(struct capture *c, uint64_t task, void *arg)
+{
+	struct counting *k = arg;
+	uint64_t at = 0;
+	int err = kernel_peek_member(c->kernel, task, "task_struct", k->kind->pointer, &at);
+
+	k->n += !err && at == k->object;
+	return err;
+}
+
+/* How many of the process's threads have it, and workers of io_uring too. */
 static size_t count_all(struct capture *c, struct process *p, const struct kind *k, uint64_t object)
 {
-	uint64_t task = 0, signal = 0, head = 0, offset = 0, node = 0, at = 0;
-	int err = kernel_task(c, p, &task);
-	size_t n = 0;
+	struct counting counting = { .kind = k, .object = object };
 
-	if (!err)
-		err = kernel_peek_member(c->kernel, task, "task_struct", "signal", &signal);
-	if (!err)
-		err = kernel_peek_address(c->kernel, signal, "signal_struct", "thread_head", &head);
-	if (!err)
-		err = kernel_peek_address(c->kernel, 0, "task_struct", "thread_node", &offset);
-	if (!err)
-		err = kernel_peek_member(c->kernel, head, "list_head", "next", &node);
-	while (!err && node != head) {
-		err = kernel_peek_member(c->kernel, node - offset, "task_struct", k->pointer, &at);
-		n += !err && at == object;
-		if (!err)
-			err = kernel_peek_member(c->kernel, node, "list_head", "next", &node);
-	}
-	return n;
+	kernel_each_task(c, p, count_one, &counting);
+	return counting.n;
 }
 
 static size_t count_in_tree(struct capture *c, const struct kind *k, uint64_t object)

@@ -236,11 +236,11 @@ def test_no_copy_where_the_group_has_no_room():
 def begin_large(d, mib=256):
     """A checkpoint of a process that takes a while, when its copies are being saved."""
     p = start(mib)
-    return p, until_copies(d, p)
+    return p, until_copies(d, p.pid)
 
 
-def until_copies(d, p):
-    c = subprocess.Popen([SPORE, 'checkpoint', str(p.pid), f'{d}/image'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+def until_copies(d, pid):
+    c = subprocess.Popen([SPORE, 'checkpoint', str(pid), f'{d}/image'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                          stderr=subprocess.PIPE, text=True, env={**os.environ, 'SPORE_DEBUG': '1'})
     for line in c.stderr:
         if line.strip() == 'phase: copies':
@@ -257,7 +257,7 @@ def begin_own(d, body, before=''):
     null = open(os.devnull, 'r+')
     p = subprocess.Popen([sys.executable, source], stdin=null, stdout=null, stderr=null, start_new_session=True)
     wait_for(lambda: os.path.exists(f'{d}/ready'), what='its memory')
-    return p, until_copies(d, p)
+    return p, until_copies(d, p.pid)
 
 
 def keeper_of(client):
@@ -285,6 +285,24 @@ def test_a_command_that_is_killed_leaves_nothing():
         bring_back(f'{d}/again')
 
 
+def test_a_larger_tree_is_told_of_the_other_spore():
+    null = open(os.devnull, 'r+')
+    parent = subprocess.Popen(['sh', '-c', f'{INSTANT} 256 & wait'], stdin=null, stdout=null, stderr=null, start_new_session=True)
+    program = wait_for(lambda: children(parent.pid))[0]
+    wait_for(lambda: rounds(program) > 1, what='a round')
+    with scratch() as d:
+        c = until_copies(d, program)
+        r = spore('checkpoint', parent.pid, f'{d}/larger')
+        check(r.returncode, 1, r.stderr)
+        check_in('another spore is at work', r.stderr)
+        check(c.wait(), 0)
+        goes_on(program)
+        nothing_is_left(program)
+        save(parent.pid, f'{d}/larger')
+        os.killpg(parent.pid, 9)
+        parent.wait()
+
+
 def test_the_next_one_takes_away_what_a_killed_keeper_left():
     with scratch() as d:
         p, c = begin_large(d)
@@ -297,8 +315,6 @@ def test_the_next_one_takes_away_what_a_killed_keeper_left():
         check(len(left), 1)
         check(open(f'/proc/{left[0]}/comm').read(), 'spore-copy\n')
         wait_for(lambda: not alive(left[0]))
-        with open(f'/proc/{p.pid}/status') as f:
-            check_in('SigPnd', f.read())
         check(save(p.pid, f'{d}/again')['tasks'], 2)
         nothing_is_left(p.pid)
         end(p)
