@@ -128,15 +128,19 @@ static int look_thread(struct pass *pass, struct thread *th)
 	return 0;
 }
 
+static size_t look_workers(const struct pass *pass)
+{
+	return MIN(pass->c->tree->n_processes, (size_t)workers_count(pass->c->workers));
+}
+
 /* Those of the tree as a whole take long, and are few: divided among the workers, one by one. */
 static void look_at_whole(struct pass *pass, unsigned int worker)
 {
 	struct capture c = capture_of(pass, pass->c->tree->processes[0]);
-	size_t turn = 0;
+	size_t turn = 0, workers = look_workers(pass);
 
 	for (size_t i = 0; components[i]; i++)
-		if (components[i]->look && components[i]->scope == SCOPE_TREE &&
-			turn++ % workers_count(pass->c->workers) == worker)
+		if (components[i]->look && components[i]->scope == SCOPE_TREE && turn++ % workers == worker)
 			look_at(&c, components[i], components[i]->look);
 }
 
@@ -154,7 +158,7 @@ static int look_at_tree(struct pass *pass)
 
 	pass->fn = look_process;
 	pass->next = 0;
-	r = workers_each(pass->c->workers, look_of_worker, pass);
+	r = workers_some(pass->c->workers, look_workers(pass), look_of_worker, pass);
 	return r < 0 ? r : pass_run_threads(pass, look_thread);
 }
 

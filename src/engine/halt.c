@@ -283,7 +283,7 @@ static int rounds(struct halt *h)
 		if (t->cgroup)
 			r = search_cgroup(&h->search, t->cgroup);
 		if (r == 0)
-			r = workers_each(h->search.workers, round_of_worker, h);
+			r = workers_some(h->search.workers, tree_workers(t), round_of_worker, h);
 		if (r < 0)
 			return r;
 		tree_drop_gone(t);
@@ -300,7 +300,7 @@ static int rounds(struct halt *h)
 					    : failed(h->search.ps, NULL, -ETIMEDOUT,
 						      "the tree makes new tasks faster than they can be stopped");
 		if (h->n_pending) {
-			workers_each(h->search.workers, release_children_of_pending, h);
+			workers_some(h->search.workers, tree_workers(t), release_children_of_pending, h);
 			usleep(BREATH_US);
 		}
 	}
@@ -357,7 +357,7 @@ int tree_stop(struct tree *t, struct workers *w, uint32_t timeout_ms, struct pro
 {
 	int r = halt_run(t, w, true, timeout_ms, ps);
 
-	workers_each(w, settle_of_worker, t);
+	workers_some(w, tree_workers(t), settle_of_worker, t);
 	if (r == 0)
 		snapshots_sweep(t, w, ps);
 	if (r < 0)
@@ -377,5 +377,5 @@ static int release_of_worker(unsigned int worker, void *arg)
 
 void tree_release(struct tree *t, struct workers *w)
 {
-	workers_each(w, release_of_worker, t);
+	workers_some(w, tree_workers(t), release_of_worker, t);
 }

@@ -121,6 +121,15 @@ void thread_drop(struct process *p, size_t i)
 	p->n_threads--;
 }
 
+size_t tree_workers(const struct tree *t)
+{
+	size_t n = 1;
+
+	for (size_t i = 0; i < t->n_processes; i++)
+		n = MAX(n, (size_t)t->processes[i]->worker + 1);
+	return n;
+}
+
 void tree_drop_gone(struct tree *t)
 {
 	for (size_t i = 0; i < t->n_processes;) {

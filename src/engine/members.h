@@ -13,6 +13,8 @@ int tree_add_process(struct tree *t, struct process *parent, pid_t pid, unsigned
 void tree_drop_gone(struct tree *t);
 /* Orders parents before children, and gives the rest of the tree (a cgroup's strays) no parent. */
 int tree_order(struct tree *t);
+/* Of how many workers they are, counted from the first. */
+size_t tree_workers(const struct tree *t);
 
 struct thread *thread_of(struct process *p, pid_t tid); /* NULL: not known yet */
 /* -ESRCH: it has ended meanwhile. */

@@ -174,7 +174,7 @@ static int copy_all(struct capturing *c, struct memory_plan *plans, bool later)
 	for (size_t i = 0; r == 0 && i < k.n_items; i++)
 		k.left[k.items[i].process]++;
 	if (r == 0)
-		r = workers_each(c->workers, copy_of_worker, &k);
+		r = workers_some(c->workers, k.n_items, copy_of_worker, &k);
 	if (r == 0)
 		r = join_runs(&k);
 	c->pages += k.saved;

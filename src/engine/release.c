@@ -48,10 +48,10 @@ static int spread_of_worker(unsigned int worker, void *arg)
 
 static int each_process(struct holding *h, struct workers *w, int (*fn)(struct holding *h, struct new_process *p))
 {
-	struct spread s = { h, workers_count(w) };
+	struct spread s = { h, (unsigned int)MIN((size_t)workers_count(w), h->r->n_processes) };
 
 	h->fn = fn;
-	return workers_each(w, spread_of_worker, &s);
+	return workers_some(w, s.workers, spread_of_worker, &s);
 }
 
 static const struct thread_state *state_of(const struct new_thread *t)

@@ -324,7 +324,7 @@ void snapshots_sweep(struct tree *t, struct workers *w, struct problems *ps)
 		any |= is_lost_copy(t->processes[i]);
 	if (!any)
 		return;
-	workers_each(w, sweep_of_worker, t);
+	workers_some(w, tree_workers(t), sweep_of_worker, t);
 	for (size_t i = 0; i < t->n_processes; i++)
 		if (t->processes[i]->gone)
 			t->n_threads -= t->processes[i]->n_threads;

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -18,42 +20,42 @@ struct worker {
 	struct workers *all;
 	unsigned int index;
 	pthread_t thread;
+	sem_t go;
 };
 
+/* The first is the caller itself. Each other has a semaphore of its own: woken all at once, they would meet at a lock. */
 struct workers {
-	pthread_mutex_t lock;
-	pthread_cond_t work, done;
-	unsigned int count, busy;
-	unsigned long round;
-	bool quit;
+	unsigned int count, started;
+	sem_t done;
+	bool quit, refused; /* refused: no more threads could be started */
 	int (*fn)(unsigned int worker, void *arg);
 	void *arg;
-	int error;
+	_Atomic(int) error; /* the first */
 	struct worker list[];
 };
+
+static void await(sem_t *s)
+{
+	while (sem_wait(s) < 0)
+		; /* interrupted */
+}
+
+static void run_share(struct workers *w, unsigned int index)
+{
+	int none = 0, r = w->fn(index, w->arg);
+
+	if (r < 0)
+		atomic_compare_exchange_strong(&w->error, &none, r);
+}
 
 static void *worker_main(void *arg)
 {
 	struct worker *me = arg;
-	struct workers *w = me->all;
-	unsigned long seen = 0;
 
-	pthread_mutex_lock(&w->lock);
-	for (;;) {
-		while (w->round == seen && !w->quit)
-			pthread_cond_wait(&w->work, &w->lock);
-		if (w->quit)
-			break;
-		seen = w->round;
-		pthread_mutex_unlock(&w->lock);
-		int r = w->fn(me->index, w->arg);
-		pthread_mutex_lock(&w->lock);
-		if (r < 0 && !w->error)
-			w->error = r;
-		if (--w->busy == 0)
-			pthread_cond_signal(&w->done);
+	for (await(&me->go); !me->all->quit; await(&me->go)) {
+		run_share(me->all, me->index);
+		sem_post(&me->all->done);
 	}
-	pthread_mutex_unlock(&w->lock);
 	return NULL;
 }
 
@@ -68,28 +70,12 @@ int workers_new(struct workers **out)
 {
 	unsigned int n = MIN(MAX(cpus(), 1u) * WORKERS_PER_CPU, (unsigned int)WORKERS_MAX);
 	struct workers *w = calloc(1, sizeof(*w) + n * sizeof(w->list[0]));
-	sigset_t all, old;
 
 	if (!w)
 		return -ENOMEM;
-	pthread_mutex_init(&w->lock, NULL);
-	pthread_cond_init(&w->work, NULL);
-	pthread_cond_init(&w->done, NULL);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (w->count < n) {
-		struct worker *one = &w->list[w->count];
-
-		*one = (struct worker){ .all = w, .index = w->count };
-		if (pthread_create(&one->thread, NULL, worker_main, one) != 0)
-			break;
-		w->count++;
-	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (!w->count) {
-		workers_free(w);
-		return -EAGAIN;
-	}
+	sem_init(&w->done, 0, 0);
+	w->count = n;
+	w->started = 1;
 	*out = w;
 	return 0;
 }
@@ -98,15 +84,13 @@ void workers_free(struct workers *w)
 {
 	if (!w)
 		return;
-	pthread_mutex_lock(&w->lock);
 	w->quit = true;
-	pthread_cond_broadcast(&w->work);
-	pthread_mutex_unlock(&w->lock);
-	for (unsigned int i = 0; i < w->count; i++)
+	for (unsigned int i = 1; i < w->started; i++) {
+		sem_post(&w->list[i].go);
 		pthread_join(w->list[i].thread, NULL);
-	pthread_cond_destroy(&w->work);
-	pthread_cond_destroy(&w->done);
-	pthread_mutex_destroy(&w->lock);
+		sem_destroy(&w->list[i].go);
+	}
+	sem_destroy(&w->done);
 	free(w);
 }
 
@@ -115,20 +99,50 @@ unsigned int workers_count(const struct workers *w)
 	return w->count;
 }
 
-int workers_each(struct workers *w, int (*fn)(unsigned int worker, void *arg), void *arg)
+static int start(struct workers *w, struct worker *one)
 {
+	sigset_t all, old;
 	int r;
 
-	pthread_mutex_lock(&w->lock);
+	*one = (struct worker){ .all = w, .index = w->started };
+	sem_init(&one->go, 0, 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&one->thread, NULL, worker_main, one);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -r;
+}
+
+/* A small tree never needs more than the caller. The share of one that cannot be started is the caller's, from then on: a share stays with its thread. */
+static void start_missing(struct workers *w, unsigned int n)
+{
+	while (!w->refused && w->started < n) {
+		w->refused = start(w, &w->list[w->started]) < 0;
+		w->started += !w->refused;
+	}
+}
+
+int workers_some(struct workers *w, size_t most, int (*fn)(unsigned int worker, void *arg), void *arg)
+{
+	unsigned int n = (unsigned int)MIN(MAX(most, 1ul), (size_t)w->count);
+	unsigned int others;
+
+	start_missing(w, n);
+	others = MIN(n, w->started);
 	w->fn = fn;
 	w->arg = arg;
 	w->error = 0;
-	w->busy = w->count;
-	w->round++;
-	pthread_cond_broadcast(&w->work);
-	while (w->busy)
-		pthread_cond_wait(&w->done, &w->lock);
-	r = w->error;
-	pthread_mutex_unlock(&w->lock);
-	return r;
+	for (unsigned int i = 1; i < others; i++)
+		sem_post(&w->list[i].go);
+	run_share(w, 0);
+	for (unsigned int i = others; i < n; i++)
+		run_share(w, i);
+	for (unsigned int i = 1; i < others; i++)
+		await(&w->done);
+	return w->error;
+}
+
+int workers_each(struct workers *w, int (*fn)(unsigned int worker, void *arg), void *arg)
+{
+	return workers_some(w, w->count, fn, arg);
 }
