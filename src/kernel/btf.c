@@ -120,7 +120,10 @@ static uint8_t *map_file(const char *path, size_t *size)
 		return NULL;
 	*size = (size_t)st.st_size;
 	at = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0);
-	return at == MAP_FAILED ? NULL : at;
+	if (at == MAP_FAILED)
+		return NULL;
+	madvise(at, *size, MADV_DONTFORK); /* its page tables are filled when it is mapped */
+	return at;
 }
 
 int btf_read(struct btf *out)

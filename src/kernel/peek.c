@@ -11,31 +11,29 @@
 
 #include "base/cleanup.h"
 #include "base/macro.h"
-#include "kernel/btf.h"
 #include "kernel/peek_program.h"
-
-struct known_member {
-	const char *type, *member; /* literals of the callers */
-	struct member_place place;
-};
+#include "kernel/places.h"
 
 struct kernel_peek {
 	pthread_mutex_t lock;
 	bool tried;
 	int error;
-	struct btf btf;
+	struct places *places;
 	int room_fd, words_fd, program_fd, many_fd;
 	uint8_t *room; /* where the program copies to */
-	struct known_member known[512];
-	size_t n_known;
+	bool many_tried;
 };
 
 struct kernel_peek *kernel_peek_new(void)
 {
 	struct kernel_peek *p = calloc(1, sizeof(*p));
 
-	if (!p)
+	if (p)
+		p->places = places_new();
+	if (!p || !p->places) {
+		free(p);
 		return NULL;
+	}
 	pthread_mutex_init(&p->lock, NULL);
 	p->room_fd = p->words_fd = p->program_fd = p->many_fd = -1;
 	p->room = MAP_FAILED;
@@ -46,7 +44,8 @@ void kernel_peek_free(struct kernel_peek *p)
 {
 	if (!p)
 		return;
-	btf_free(&p->btf);
+	places_keep(p->places);
+	places_free(p->places);
 	if (p->room != MAP_FAILED)
 		munmap(p->room, ROOM);
 	close_fd(&p->room_fd);
@@ -59,7 +58,7 @@ void kernel_peek_free(struct kernel_peek *p)
 
 static int make_ready(struct kernel_peek *p)
 {
-	int r = btf_read(&p->btf);
+	int r = places_ready(p->places);
 
 	if (r < 0)
 		return r;
@@ -71,8 +70,7 @@ static int make_ready(struct kernel_peek *p)
 	if (p->room == MAP_FAILED)
 		return -errno;
 	p->program_fd = peek_program(p->room_fd, p->words_fd);
-	p->many_fd = peek_program_of_many(p->room_fd);
-	return MIN(0, MIN(p->program_fd, p->many_fd));
+	return MIN(0, p->program_fd);
 }
 
 static int ready(struct kernel_peek *p)
@@ -119,16 +117,7 @@ static int place(struct kernel_peek *p, const char *type, const char *member, st
 	int r = ready(p);
 
 	*out = (struct member_place){ 0 };
-	for (size_t i = 0; r == 0 && i < p->n_known; i++)
-		if (p->known[i].type == type && p->known[i].member == member) {
-			*out = p->known[i].place;
-			return 0;
-		}
-	if (r == 0)
-		r = btf_find(&p->btf, type, member, out) < 0 ? -ENODATA : 0;
-	if (r == 0 && p->n_known < ARRAY_SIZE(p->known))
-		p->known[p->n_known++] = (struct known_member){ type, member, *out };
-	return r;
+	return r < 0 ? r : places_member(p->places, type, member, out) < 0 ? -ENODATA : 0;
 }
 
 static int look_at(struct kernel_peek *p, uint64_t address, const char *type, const char *member, uint64_t *value)
@@ -146,9 +135,38 @@ static int look_at(struct kernel_peek *p, uint64_t address, const char *type, co
 	return r;
 }
 
-static int look_at_many(struct kernel_peek *p, uint64_t *at, size_t n, uint64_t offset, uint32_t size)
+/* As many looks of one are faster than to load a program for many, which is a long one. */
+#define FEW 64
+
+static int look_at_few(struct kernel_peek *p, uint64_t *at, size_t n, uint64_t offset, uint32_t size)
 {
 	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		uint64_t value = 0;
+
+		if (at[i])
+			r = look(p, at[i] + offset, &value, size);
+		at[i] = value;
+	}
+	return r;
+}
+
+static int ready_for_many(struct kernel_peek *p)
+{
+	if (!p->many_tried)
+		p->many_fd = peek_program_of_many(p->room_fd);
+	p->many_tried = true;
+	return p->many_fd < 0 ? -ENODATA : 0;
+}
+
+static int look_at_many(struct kernel_peek *p, uint64_t *at, size_t n, uint64_t offset, uint32_t size)
+{
+	int r;
+
+	if (n <= FEW && !p->many_tried)
+		return look_at_few(p, at, n, offset, size);
+	r = ready_for_many(p);
 
 	for (size_t done = 0; r == 0 && done < n; done += MANY) {
 		struct question_of_many q = { .offset = offset, .size = size };
@@ -259,7 +277,7 @@ int kernel_peek_function(struct kernel_peek *p, const char *name, uint32_t *id)
 
 	pthread_mutex_lock(&p->lock);
 	r = ready(p);
-	if (r == 0 && btf_find_function(&p->btf, name, id) < 0)
+	if (r == 0 && places_function(p->places, name, id) < 0)
 		r = -ENODATA;
 	pthread_mutex_unlock(&p->lock);
 	return r;

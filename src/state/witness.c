@@ -86,11 +86,21 @@ static void witness_main(uid_t uid, gid_t gid, int out)
 }
 
 #define NUMBERS_TRIED 64
+#define PIDS_MAX      4194303
+
+/* A number that is too high is found to be so when all of this process is copied already: the tree's namespace nearly always has the limit of our own. */
+static pid_t highest_here(void)
+{
+	_cleanup_free_ char *text = NULL;
+
+	return procfs_read(AT_FDCWD, "/proc/sys/kernel/pid_max", &text, NULL) < 0 ? PIDS_MAX
+										  : (pid_t)strtol(text, NULL, 10) - 1;
+}
 
 /* With a number that the namespace would not give next, so that the tree's next child gets the one that it would have got. */
 static pid_t clone_witness(void)
 {
-	static const pid_t highest[] = { 4194303, 32767, 0 };
+	const pid_t highest[] = { highest_here(), PIDS_MAX, 32767, 0 };
 	long pid = -1;
 
 	for (size_t i = 0; i < ARRAY_SIZE(highest); i++)

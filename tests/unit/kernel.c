@@ -2,15 +2,22 @@
 /* A look at the kernel's structures: BTF, whole and cut off anywhere, and the memory of this process as the kernel has it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
+#include "base/process.h"
 #include "kernel/btf.h"
 #include "kernel/peek.h"
+#include "kernel/places.h"
 #include "kernel/procfs.h"
 #include "kernel/vma_flags.h"
 #include "unit.h"
@@ -46,6 +53,62 @@ static void cut_off(void)
 			btf_free(&b);
 		}
 	}
+	free(text);
+}
+
+#define KEPT RUN_DIR "/kernel-places"
+
+static bool ask_kept(uint32_t *offset)
+{
+	struct places *p = places_new();
+	struct member_place m, absent;
+	uint32_t id = 0;
+	bool right = !places_member(p, "file", "f_mode", &m) &&
+		     places_member(p, "file", "no_such_member", &absent) == -ENOENT &&
+		     !places_function(p, "bpf_iter_task_vma", &id) && id;
+
+	*offset = m.offset;
+	places_keep(p);
+	places_free(p);
+	return right;
+}
+
+static void write_kept(const char *text, size_t n)
+{
+	FILE *f = fopen(KEPT, "w");
+
+	CHECK(f && fwrite(text, 1, n, f) == n && !fclose(f));
+}
+
+/* What is kept of it is believed only under this kernel's name, and only whole lines. */
+static void kept(void)
+{
+	uint32_t offset, right;
+	char *text, *value;
+	struct btf b;
+	struct member_place m;
+	size_t n;
+
+	if (unshare(CLONE_NEWNS) < 0)
+		return; /* not root */
+	CHECK(!mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) && !mount("none", "/run", "tmpfs", 0, NULL));
+	CHECK(!btf_read(&b) && !btf_find(&b, "file", "f_mode", &m));
+	right = m.offset;
+	btf_free(&b);
+	CHECK(ask_kept(&offset) && offset == right);
+	CHECK(!file_read_all(AT_FDCWD, KEPT, &text, &n));
+	value = strstr(text, "file f_mode ");
+	CHECK(value && atoi(value + strlen("file f_mode ")) == (int)right);
+	for (size_t cut = 0; cut < n; cut += cut < n - 200 ? 97 : 1) {
+		write_kept(text, cut);
+		CHECK(ask_kept(&offset) && offset == right);
+	}
+	value[strlen("file f_mode ")] ^= 1;
+	write_kept(text, n);
+	CHECK(ask_kept(&offset) && offset == (right ^ 1));
+	text[4] = text[4] == '0' ? '1' : '0'; /* of another boot */
+	write_kept(text, n);
+	CHECK(ask_kept(&offset) && offset == right);
 	free(text);
 }
 
@@ -138,6 +201,7 @@ int main(void)
 {
 	types();
 	cut_off();
+	kept();
 	own_memory();
 	flags_of_mappings();
 	return 0;
