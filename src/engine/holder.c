@@ -2,9 +2,12 @@
 #include "engine/holder.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -39,6 +42,25 @@ void numbers_settle(struct numbers *numbers)
 		if (list[i] > 0 && (!kept || list[i] != list[kept - 1]))
 			list[kept++] = list[i];
 	numbers->n = kept;
+}
+
+/*
+ * Whether the kernel has something of that number, be it a task, a group or a session: just what keeps it from being given again. F_SETOWN looks no further than that
+ * (find_vpid() in f_setown(), fs/fcntl.c), so that those who have it are looked for, among all processes of the machine, only if there are any.
+ */
+static bool is_used(int fd, pid_t number)
+{
+	return fcntl(fd, F_SETOWN, number) == 0 || errno != ESRCH;
+}
+
+static bool any_used(const struct numbers *numbers)
+{
+	_cleanup_fd_ int fd = eventfd(0, EFD_CLOEXEC);
+
+	for (size_t i = 0; fd >= 0 && i < numbers->n; i++)
+		if (is_used(fd, numbers->list[i]))
+			return true;
+	return fd < 0;
 }
 
 /* --- who has them --- */
@@ -104,6 +126,8 @@ static struct holder look(const struct numbers *numbers)
 {
 	struct holder h = { 0 };
 
+	if (!any_used(numbers))
+		return h;
 	look_for_tasks(numbers, &h);
 	look_for_groups(numbers, &h);
 	return h;
