@@ -267,7 +267,6 @@ int container_list(struct container_entry **list, size_t *n)
 
 /* Whom to look for: one of these is set. */
 struct wanted {
-	pid_t pid;
 	const char *name;
 	uint64_t moved_to; /* a pid namespace */
 };
@@ -278,8 +277,6 @@ static bool is_wanted(const struct container_entry *e, const struct wanted *w)
 
 	if (w->name)
 		return strcmp(e->name, w->name) == 0;
-	if (w->pid)
-		return e->pid == w->pid;
 	return e->spec.pids_only && process_pid_namespace(e->pid, &ns) == 0 && ns == w->moved_to;
 }
 
@@ -303,19 +300,38 @@ static int find(int dir, const struct wanted *w, struct container_entry *out)
 	return r;
 }
 
+/* A process's own is known by its path: among many containers the others are not looked at. */
+static int find_pid(int dir, pid_t pid, struct container_entry *out)
+{
+	char path[64];
+	uint64_t start;
+	int r = process_starttime(pid, &start);
+
+	if (r < 0)
+		return r == -ESRCH ? -ENOENT : r;
+	entry_path(path, pid, start);
+	r = load_entry(dir, path, out);
+	return r < 0 ? r : r == 1 ? 0 : -ENOENT;
+}
+
 int container_find(pid_t pid, struct container_entry *out)
 {
 	_cleanup_fd_ int dir = open_locked();
 
-	return dir < 0 ? dir : find(dir, &(struct wanted){ .pid = pid }, out);
+	return dir < 0 ? dir : find_pid(dir, pid, out);
 }
 
 int container_find_moved(pid_t pid, struct container_entry *out)
 {
 	_cleanup_fd_ int dir = open_locked();
 	struct wanted w = { 0 };
+	uint64_t own = 0;
 	int r = dir < 0 ? dir : process_pid_namespace(pid, &w.moved_to);
 
+	if (r == 0)
+		r = process_pid_namespace(getpid(), &own);
+	if (r == 0 && own == w.moved_to) /* a moved tree is in one below */
+		r = -ENOENT;
 	return r < 0 ? r : find(dir, &w, out);
 }
 
@@ -335,7 +351,7 @@ int container_note(pid_t pid, void (*change)(struct container_entry *entry, void
 
 	if (dir < 0)
 		return dir;
-	r = find(dir, &(struct wanted){ .pid = pid }, &e);
+	r = find_pid(dir, pid, &e);
 	if (r < 0)
 		return r;
 	change(&e, data);

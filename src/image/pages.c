@@ -18,7 +18,7 @@ struct page_writer {
 	char name[NAME_ROOM];
 	int fd;
 	uint64_t pages;	     /* written */
-	uint64_t reserved;   /* bytes */
+	uint64_t reserved;   /* bytes; the first are not, since many a file has no more */
 	XXH3_state_t *block; /* of the block that is not yet full */
 	uint64_t *sums;
 	size_t n_sums, room;
@@ -54,7 +54,7 @@ int page_writer_open(struct image_writer *w, struct page_writer **out)
 		free(p);
 		return writer_failed(w, "pages", -ENOMEM, "cannot be created");
 	}
-	*p = (struct page_writer){ .w = w, .fd = -1, .block = block };
+	*p = (struct page_writer){ .w = w, .fd = -1, .block = block, .reserved = RESERVE_LEAST };
 	/* from here the writer owns it */
 	writer_page_file(w, p, &p->number, &p->next);
 	snprintf(p->name, sizeof(p->name), "pages-%u", p->number);

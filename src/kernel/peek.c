@@ -214,6 +214,23 @@ int kernel_peek_ready(struct kernel_peek *p)
 	return r;
 }
 
+void kernel_peek_note(struct kernel_peek *p, const char *type, const char *name, const struct member_place *what)
+{
+	pthread_mutex_lock(&p->lock);
+	places_note(p->places, type, name, what);
+	pthread_mutex_unlock(&p->lock);
+}
+
+const char *kernel_peek_noted(struct kernel_peek *p, const char *type, size_t *at, struct member_place *what)
+{
+	const char *name;
+
+	pthread_mutex_lock(&p->lock);
+	name = places_noted(p->places, type, at, what);
+	pthread_mutex_unlock(&p->lock);
+	return name;
+}
+
 int kernel_peek_bytes(struct kernel_peek *p, uint64_t address, void *bytes, size_t size)
 {
 	int r;

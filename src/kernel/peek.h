@@ -23,6 +23,9 @@ void kernel_peek_free(struct kernel_peek *p); /* takes NULL */
 
 /* Everything is made ready when first asked for. Thread-safe. All answer 0 or a negative errno: -ENODATA, this kernel or its caller cannot look. */
 int kernel_peek_ready(struct kernel_peek *p);
+/* What else is kept of this kernel from one keeper to the next (kernel/places.h): adds one; the next one of that type, *at 0 at first, NULL: no more. */
+void kernel_peek_note(struct kernel_peek *p, const char *type, const char *name, const struct member_place *what);
+const char *kernel_peek_noted(struct kernel_peek *p, const char *type, size_t *at, struct member_place *what);
 /* What stands behind a descriptor of the caller's: file->private_data, and the address of its struct file. */
 int kernel_peek_file(struct kernel_peek *p, int fd, uint64_t *file, uint64_t *private_data);
 /* The socket behind one (struct sock), and the first bytes of it: in one look, which is what 10,000 sockets need. */

@@ -21,7 +21,8 @@
 #define FUNCTION "()" /* in place of a member */
 
 struct known {
-	const char *type, *member; /* the asker's, or in the text */
+	const char *type, *member; /* the asker's, or in the text; */
+	char *noted;		   /* or here */
 	struct member_place place; /* of a function: its id as offset */
 	bool absent;		   /* there is no such */
 };
@@ -46,6 +47,8 @@ void places_free(struct places *p)
 	if (!p)
 		return;
 	btf_free(&p->btf);
+	for (size_t i = 0; i < p->n; i++)
+		free(p->list[i].noted);
 	free(p->text);
 	free(p);
 }
@@ -220,7 +223,7 @@ int places_member(struct places *p, const char *type, const char *member, struct
 	else
 		r = btf_find_function(&p->btf, type, &out->offset);
 	if (p->n < MOST)
-		p->list[p->n++] = (struct known){ type, member, *out, r < 0 };
+		p->list[p->n++] = (struct known){ type, member, NULL, *out, r < 0 };
 	return r;
 }
 
@@ -231,4 +234,22 @@ int places_function(struct places *p, const char *name, uint32_t *id)
 
 	*id = place.offset;
 	return r;
+}
+
+void places_note(struct places *p, const char *type, const char *member, const struct member_place *place)
+{
+	char *noted = p->n < MOST ? strdup(member) : NULL;
+
+	if (noted)
+		p->list[p->n++] = (struct known){ type, noted, noted, *place, false };
+}
+
+const char *places_noted(const struct places *p, const char *type, size_t *at, struct member_place *out)
+{
+	for (; *at < p->n; (*at)++)
+		if (!strcmp(p->list[*at].type, type)) {
+			*out = p->list[*at].place;
+			return p->list[(*at)++].member;
+		}
+	return NULL;
 }

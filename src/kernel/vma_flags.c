@@ -335,6 +335,36 @@ static bool has(const struct told *told, size_t n, const struct proc_map *m, uin
 	return true;
 }
 
+#define KEPT "vma_flag"
+
+static void keep_lesson(const struct vma_flags *v)
+{
+	for (uint32_t b = 0; b < BITS; b++)
+		if (v->known >> b & 1) {
+			struct member_place place = {
+				.offset = b, .size = (uint32_t)v->together[b], .bits = (uint32_t)(v->together[b] >> 32)
+			};
+
+			kernel_peek_note(v->kernel, KEPT, v->name[b], &place);
+		}
+}
+
+/* What an earlier keeper learned of this kernel. */
+static bool remember(struct vma_flags *v)
+{
+	const char *name;
+	struct member_place place;
+
+	for (size_t at = 0; (name = kernel_peek_noted(v->kernel, KEPT, &at, &place));) {
+		if (place.offset >= BITS || strlen(name) != 2)
+			return false;
+		memcpy(v->name[place.offset], name, 2);
+		v->together[place.offset] = (uint64_t)place.bits << 32 | place.size;
+		v->known |= 1ull << place.offset;
+	}
+	return v->known;
+}
+
 static int learn(struct vma_flags *v)
 {
 	_cleanup_free_ struct lesson *l = calloc(1, sizeof(*l));
@@ -342,14 +372,16 @@ static int learn(struct vma_flags *v)
 	_cleanup_free_ struct told *told = NULL;
 	struct proc_maps maps = { 0 };
 	void *made[ARRAY_SIZE(samples)];
-	size_t n = 0;
+	size_t n = 0, n_made = 0;
 	uint64_t flags;
 	int r;
 
 	if (!l || dir < 0)
 		return -ENODATA;
-	for (size_t i = 0; i < ARRAY_SIZE(samples); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
 		made[i] = make_sample(&samples[i]);
+		n_made += made[i] != NULL;
+	}
 	r = iterate(v, gettid(), &told, &n);
 	if (r == 0)
 		r = proc_smaps_read(dir, &maps);
@@ -362,6 +394,8 @@ static int learn(struct vma_flags *v)
 		if (made[i])
 			munmap(made[i], PAGES(1));
 	proc_maps_free(&maps);
+	if (r == 0 && n_made == ARRAY_SIZE(samples))
+		keep_lesson(v);
 	return r;
 }
 
@@ -371,7 +405,7 @@ static int ready(struct vma_flags *v)
 		return v->error;
 	v->tried = true;
 	v->program_fd = load_program(v);
-	v->error = v->program_fd < 0 || learn(v) < 0 ? -ENODATA : 0;
+	v->error = v->program_fd < 0 || (!remember(v) && learn(v) < 0) ? -ENODATA : 0;
 	return v->error;
 }
 

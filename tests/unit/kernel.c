@@ -204,5 +204,6 @@ int main(void)
 	kept();
 	own_memory();
 	flags_of_mappings();
+	flags_of_mappings(); /* by what the first has kept, if it may */
 	return 0;
 }
