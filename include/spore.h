@@ -45,8 +45,8 @@ extern "C" {
 SPORE_API int spore_isolate(pid_t pid);
 
 /*
- * Saves the tree into the directory new_dir_fd, which must be empty. old_dir_fd: -1, or an older image against which only what changed is
- * saved (-EOPNOTSUPP in this version). A tree that is not isolated is isolated for the call, and goes on however the call ends.
+ * Saves the tree into the directory new_dir_fd, which must be empty. old_dir_fd: -1, or an older image of the tree (or of any other: only what is the same is left
+ * to it): memory that has not changed since is not saved again, and the new image is whole only together with the older one, which it names by its contents. A tree that is not isolated is isolated for the call, and goes on however the call ends.
  * When it fails, there is no image. -ENOTSUP: the tree holds something that cannot be carried; every such thing is named in the detail.
  * -ENOSPC; -EEXIST the directory holds an image; -ESRCH; -EPERM; -EBUSY another call is under way for this tree.
  */
@@ -124,9 +124,10 @@ struct spore_checkpoint_result {
 	uint64_t
 		stop_us; /* from the first task stopped to the last one running; 0 when the tree was isolated already */
 	uint64_t total_us;
-	uint64_t pages;	 /* memory pages written */
-	uint64_t copies; /* processes that ran on before their memory was saved, from a copy-on-write copy */
-	uint64_t bytes;	 /* of the image */
+	uint64_t pages;	    /* memory pages written */
+	uint64_t unchanged; /* memory pages that are left to the older image */
+	uint64_t copies;    /* processes that ran on before their memory was saved, from a copy-on-write copy */
+	uint64_t bytes;	    /* of the image */
 	uint64_t tasks;
 };
 

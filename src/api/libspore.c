@@ -146,14 +146,10 @@ SPORE_API int spore_checkpoint_with(
 	if (o.flags &
 		~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW | SPORE_CHECKPOINT_STRICT))
 		return -EINVAL;
-	if (old_dir_fd != -1) {
-		listener_problem(
-			o.listener, -EOPNOTSUPP, pid, "incremental checkpoints are not there yet", "make a full one");
-		return -EOPNOTSUPP;
-	}
 	c.req.flags = o.flags;
 	c.req.timeout_ms = o.timeout_ms;
 	c.fds[REQUEST_DIR] = new_dir_fd;
+	c.fds[REQUEST_PARENT] = old_dir_fd;
 	r = exchange_aim(&c, pid, o.cgroup, o.listener);
 	if (r == 0)
 		r = exchange_keeper(&c, o.listener);

@@ -26,8 +26,9 @@ enum call {
 
 /* Descriptors that come with a request, in this order; those there are stand as bits in request.fds. */
 enum request_fd {
-	REQUEST_PIDFD, /* the tree's root */
-	REQUEST_DIR,   /* of the image */
+	REQUEST_PIDFD,	/* the tree's root */
+	REQUEST_DIR,	/* of the image */
+	REQUEST_PARENT, /* of the older image that a checkpoint is made against */
 	REQUEST_STDIN,
 	REQUEST_STDOUT,
 	REQUEST_STDERR,

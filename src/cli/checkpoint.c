@@ -80,8 +80,9 @@ static void print_result(const struct checkpoint_options *o, const struct target
 		printf("{\"pid\": %d, \"dir\": ", (int)t->pid);
 		json_string(stdout, o->dir);
 		printf(", \"stop_us\": %" PRIu64 ", \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64
-		       ", \"copies\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"tasks\": %" PRIu64 ", ",
-			r->stop_us, r->total_us, r->pages, r->copies, r->bytes, r->tasks);
+		       ", \"unchanged\": %" PRIu64 ", \"copies\": %" PRIu64 ", \"bytes\": %" PRIu64
+		       ", \"tasks\": %" PRIu64 ", ",
+			r->stop_us, r->total_us, r->pages, r->unchanged, r->copies, r->bytes, r->tasks);
 		talk_json(talk);
 		printf("}\n");
 		return;
@@ -148,7 +149,8 @@ const struct command command_checkpoint = {
 		"  --force       overwrites an image that DIR holds\n"
 		"  --strict      refuses a tree with a unix connection to the outside, which would come back hung up,\n"
 		"                or with netlink notifications that it has not read, which would be lost\n"
-		"  --json        prints one object: pid, stop_us, total_us, pages, copies, bytes, tasks, problems\n"
+		"  --json        prints one object: pid, stop_us, total_us, pages, unchanged, copies, bytes, tasks, "
+		"problems\n"
 		"\nDIR is made if it is missing.\n",
 	.run = run,
 };

@@ -38,21 +38,12 @@ struct image *image_load(const char *command, const char *dir, int *status)
 	return image;
 }
 
-static uint64_t count_pages(const struct image *image)
-{
-	uint64_t pages = 0;
-
-	for (unsigned int i = 0; i < image->n_page_files; i++)
-		pages += page_file_pages(image, i);
-	return pages;
-}
-
 static void print_json(const char *dir, const struct image *image, int status, const struct problems *ps)
 {
 	printf("{\"dir\": ");
 	json_string(stdout, dir);
 	printf(", \"ok\": %s, \"records\": %zu, \"pages\": %" PRIu64 ", \"problems\": [",
-		status == STATUS_DONE ? "true" : "false", image ? image->n_records : 0, image ? count_pages(image) : 0);
+		status == STATUS_DONE ? "true" : "false", image ? image->n_records : 0, image ? image_pages(image) : 0);
 	for (size_t i = 0; i < ps->n; i++) {
 		printf("%s", i ? ", " : "");
 		json_string(stdout, ps->list[i].text ? ps->list[i].text : "");
@@ -75,7 +66,7 @@ static int verify(const char *dir, bool json)
 		print_json(dir, image, status, &ps);
 	else if (image && status == STATUS_DONE)
 		printf("%s is whole: %zu records, %" PRIu64 " pages of memory\n", dir, image->n_records,
-			count_pages(image));
+			image_pages(image));
 	image_free(image);
 	problems_free(&ps);
 	return status;

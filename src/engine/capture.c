@@ -18,6 +18,7 @@
 #include "state/bpf_view.h"
 #include "state/files.h"
 #include "state/memory.h"
+#include "state/older.h"
 #include "state/process.h"
 #include "state/sockets.h"
 #include "state/witness.h"
@@ -371,6 +372,7 @@ static int capture_process(struct pass *pass, size_t index)
 	struct capture c = capture_of(pass, p);
 	int r = process_save(&c);
 
+	pass->plans[index].older = older_memory(pass->c->older, (uint64_t)p->vpid);
 	if (r == 0)
 		r = p->zombie ? capture_zombie(pass, p) : capture_alive(pass, p, &pass->plans[index]);
 	if (r < 0 && !pass->c->ps->n_failed && !pass->c->ps->n_refused)
@@ -405,7 +407,7 @@ static int add_memory_record(struct pass *pass, size_t index)
 
 	if (!s.of)
 		return 0;
-	if (plan->later.n) /* those of the stop came first */
+	if (plan->later.n || plan->older) /* those of the stop came first */
 		qsort(s.runs, s.n_runs, sizeof(*s.runs), by_address);
 	s.inherited = plan->inherited.list;
 	s.n_inherited = plan->inherited.n;
@@ -483,6 +485,8 @@ void capture_end(struct capturing *c)
 	if (!c->pass)
 		return;
 	snapshots_end(c->pass);
+	free(c->writers);
+	c->writers = NULL;
 	pass_free(c->pass);
 	free(c->pass);
 	c->pass = NULL;

@@ -11,6 +11,7 @@ struct identities;
 struct kernel_peek;
 struct vma_flags;
 struct pass;
+struct older;
 
 struct capturing {
 	struct tree *tree;
@@ -20,9 +21,12 @@ struct capturing {
 	struct image_writer *writer;
 	struct kernel_peek *kernel;
 	struct vma_flags *vma_flags;
-	bool leaves;		  /* the tree is let go between capture_tree and capture_rest */
-	uint64_t pages;		  /* saved */
-	_Atomic(uint64_t) copies; /* processes whose memory is saved from a copy, after that */
+	const struct older *older;    /* the parent; NULL: none */
+	bool leaves;		      /* the tree is let go between capture_tree and capture_rest */
+	struct page_writer **writers; /* one for each worker, from when it needs one */
+	uint64_t pages;		      /* saved */
+	uint64_t unchanged;	      /* that lie in the parent's chain */
+	_Atomic(uint64_t) copies;     /* processes whose memory is saved from a copy, after that */
 	struct pass *pass;
 	struct outside_ends *ends; /* what is then to be looked for outside; NULL: nothing */
 };

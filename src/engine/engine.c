@@ -19,6 +19,7 @@
 #include "engine/restore.h"
 #include "kernel/peek.h"
 #include "kernel/vma_flags.h"
+#include "state/older.h"
 #include "state/outside_holders.h"
 
 #define STOP_TIMEOUT_MS 5000
@@ -289,13 +290,19 @@ static void kill_stopped(struct tree *t)
 
 struct saving {
 	int dir_fd;
-	uint32_t flags; /* SPORE_CHECKPOINT_* */
-	bool own;	/* the tree is isolated for this call alone */
-	bool patient;	/* it is tried again where nothing but what passes stands in the way */
+	struct older *older; /* NULL: no parent */
+	uint32_t flags;	     /* SPORE_CHECKPOINT_* */
+	bool own;	     /* the tree is isolated for this call alone */
+	bool patient;	     /* it is tried again where nothing but what passes stands in the way */
 	uint64_t stopped_at;
 	struct capturing c;
 	struct outside_ends ends;
 };
+
+static const struct image *parent_of(const struct saving *s)
+{
+	return s->older ? s->older->image : NULL;
+}
 
 /* An older image is overwritten when it is known that nothing stands in the way of the new one. */
 static int begin_image(struct saving *s)
@@ -303,7 +310,7 @@ static int begin_image(struct saving *s)
 	bool force = s->flags & SPORE_CHECKPOINT_FORCE;
 
 	return force ? image_may_create(s->dir_fd, force, s->c.ps)
-		     : image_create(s->dir_fd, force, s->c.ps, &s->c.writer);
+		     : image_create(s->dir_fd, parent_of(s), force, s->c.ps, &s->c.writer);
 }
 
 /* What it finds is told if it is an obstacle; the rest the capture finds again. */
@@ -329,7 +336,7 @@ static int capture_into_image(struct engine *e, struct saving *s)
 	if (!s->c.writer) {
 		r = try_before_overwriting(e, s->c.ps);
 		if (r == 0)
-			r = image_create(s->dir_fd, true, s->c.ps, &s->c.writer);
+			r = image_create(s->dir_fd, parent_of(s), true, s->c.ps, &s->c.writer);
 		return r < 0 ? r : capture_tree(&s->c);
 	}
 	s->c.ends = &s->ends;
@@ -361,6 +368,7 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 		r = failed(s->c.ps, NULL, -ECANCELED, "nobody waits for it any more");
 	set_cancel(&e->events, ENGINE_CANNOT);
 	result->pages = s->c.pages;
+	result->unchanged = s->c.unchanged;
 	result->copies = s->c.copies;
 	engine_phase(&e->events, "commit");
 	if (r == 0)
@@ -403,8 +411,8 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 }
 
 /* What stands in the way may be gone a moment later: it is tried again, for a bounded time, while the tree runs in between. */
-int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms,
-	uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
+int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pid, const char *cgroup,
+	uint32_t timeout_ms, uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
 {
 	uint64_t start = clock_us();
 	struct saving s = { .dir_fd = new_dir_fd, .flags = flags, .own = !e->tree };
@@ -416,9 +424,14 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 	if (e->restored)
 		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY,
 			"a tree just restored, and still isolated, cannot be saved");
+	if (old_dir_fd >= 0)
+		r = older_open(old_dir_fd, ps, &s.older);
+	if (r < 0)
+		return r;
 	for (int tries = 0; again; tries++) {
 		problems_init(&found);
 		s.c = capturing_of(e, e->tree, &found);
+		s.c.older = s.older;
 		s.patient = s.own && tries < PASSING_TRIES;
 		r = checkpoint_once(e, &s, pid, cgroup, timeout_ms, result);
 		again = r < 0 && s.patient && problems_pass(&found);
@@ -428,6 +441,7 @@ int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *c
 			problems_move(ps, &found);
 		problems_free(&found);
 	}
+	older_free(s.older);
 	if (r == 0)
 		container_note(e->root, note_checkpoint, NULL);
 	result->total_us = clock_us() - start;

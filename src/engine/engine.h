@@ -39,9 +39,9 @@ void engine_free(struct engine *e);
 int engine_check(
 	struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, uint32_t flags, struct problems *ps);
 int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps);
-/* The tree that is isolated, or, if none is, the one named, isolated for the call. */
-int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms,
-	uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps);
+/* The tree that is isolated, or, if none is, the one named, isolated for the call. old_dir_fd: -1, or the parent's. */
+int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pid, const char *cgroup,
+	uint32_t timeout_ms, uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps);
 /* After it a restored tree runs, but dies with this process until engine_free says that it stands. */
 int engine_unisolate(struct engine *e, struct problems *ps);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "state/older.h"
 
 #define ITEM_PAGES 4096 /* 16 MiB: what a worker takes at a time */
 
@@ -27,9 +28,8 @@ struct copying {
 	struct item *items;
 	size_t n_items, room;
 	atomic_size_t next;
-	atomic_ulong saved, done;
+	atomic_ulong saved, unchanged, done;
 	uint64_t total;
-	struct page_writer **writers; /* one for each worker */
 };
 
 static int item_add(struct copying *k, size_t process, struct page_range *ranges, size_t n)
@@ -109,33 +109,46 @@ static void item_done(struct copying *k, const struct item *item)
 		kill(k->plans[item->process].copy, SIGKILL);
 }
 
+static int save_item(struct copying *k, struct item *item, struct page_saving *s)
+{
+	const struct memory_plan *plan = &k->plans[item->process];
+	struct process *p = k->c->tree->processes[item->process];
+	uint64_t before = s->saved, unchanged = s->unchanged;
+	int r;
+
+	s->runs = &item->runs;
+	r = pages_save(s, k->later ? plan->copy : p->living_tid, plan->older, item->ranges, item->n_ranges);
+	if (r < 0 && !k->c->ps->n_failed)
+		failed(k->c->ps, BLAME_PROCESS(p, .object = "memory"), r, "its pages cannot be saved: %s",
+			strerror(-r));
+	atomic_fetch_add(&k->saved, s->saved - before);
+	atomic_fetch_add(&k->unchanged, s->unchanged - unchanged);
+	tell_progress(k, item);
+	if (r == 0)
+		item_done(k, item);
+	return r;
+}
+
 static int copy_of_worker(unsigned int worker, void *arg)
 {
 	struct copying *k = arg;
-	_cleanup_free_ uint8_t *buffer = aligned_alloc(PAGE_SIZE, PAGE_BLOCK * PAGE_SIZE);
+	size_t room = (k->c->older ? 2 : 1) * PAGE_BLOCK * PAGE_SIZE;
+	_cleanup_free_ uint8_t *buffer = aligned_alloc(PAGE_SIZE, room);
+	struct page_saving s = {
+		.image = k->c->writer, .older = k->c->older ? k->c->older->image : NULL, .buffer = buffer
+	};
 	int r = buffer ? 0 : -ENOMEM;
 
 	while (r == 0) {
 		size_t i = atomic_fetch_add(&k->next, 1);
-		struct item *item = &k->items[i];
-		struct process *p;
-		uint64_t saved = 0;
 
 		if (i >= k->n_items || engine_is_cancelled(k->c->events))
 			break;
-		p = k->c->tree->processes[item->process];
-		if (!k->writers[worker])
-			r = page_writer_open(k->c->writer, &k->writers[worker]);
+		if (!k->c->writers[worker])
+			r = page_writer_open(k->c->writer, &k->c->writers[worker]);
+		s.writer = k->c->writers[worker];
 		if (r == 0)
-			r = pages_save(k->later ? k->plans[item->process].copy : p->living_tid, item->ranges,
-				item->n_ranges, k->writers[worker], buffer, &item->runs, &saved);
-		if (r < 0 && !k->c->ps->n_failed)
-			failed(k->c->ps, BLAME_PROCESS(p, .object = "memory"), r, "its pages cannot be saved: %s",
-				strerror(-r));
-		atomic_fetch_add(&k->saved, saved);
-		tell_progress(k, item);
-		if (r == 0)
-			item_done(k, item);
+			r = save_item(k, &k->items[i], &s);
 	}
 	return r;
 }
@@ -164,9 +177,10 @@ static int copy_all(struct capturing *c, struct memory_plan *plans, bool later)
 	struct copying k = { .c = c, .plans = plans, .later = later };
 	int r = 0;
 
-	k.writers = calloc(workers_count(c->workers), sizeof(*k.writers));
+	if (!c->writers)
+		c->writers = calloc(workers_count(c->workers), sizeof(struct page_writer *));
 	k.left = calloc(c->tree->n_processes, sizeof(*k.left));
-	if (!k.writers || !k.left)
+	if (!c->writers || !k.left)
 		r = -ENOMEM;
 	for (size_t i = 0; r == 0 && i < c->tree->n_processes; i++)
 		if (plans[i].state.of)
@@ -178,11 +192,11 @@ static int copy_all(struct capturing *c, struct memory_plan *plans, bool later)
 	if (r == 0)
 		r = join_runs(&k);
 	c->pages += k.saved;
+	c->unchanged += k.unchanged;
 	for (size_t i = 0; i < k.n_items; i++)
 		free(k.items[i].runs.list);
 	free(k.items);
 	free(k.left);
-	free(k.writers);
 	return r;
 }
 

@@ -54,7 +54,7 @@ static void *verify_main(void *arg)
 {
 	struct verifying *v = arg;
 
-	v->error = image_verify_pages(v->image, v->ps);
+	v->error = image_verify_needed(v->image, v->ps);
 	return NULL;
 }
 
@@ -332,8 +332,7 @@ static void fill_result(struct restored *t, uint64_t start, struct spore_restore
 		.tasks = tasks,
 		.new_pid_namespace = t->tree->own_pid_namespace || t->plan.move.moves,
 	};
-	for (unsigned int i = 0; i < t->r.image->n_page_files; i++)
-		result->pages += page_file_pages(t->r.image, i);
+	result->pages = image_pages(t->r.image);
 	result->bytes = result->pages * PAGE_SIZE;
 }
 
@@ -435,7 +434,7 @@ int restore_check(int dir_fd, uint32_t flags, const struct engine_events *events
 	struct restored *t = restored_new(flags, ps);
 	int error = t ? prepare(t, dir_fd, events) : -ENOMEM;
 
-	if (t && t->r.image && image_verify_pages(t->r.image, ps) < 0 && error == 0)
+	if (t && t->r.image && image_verify_needed(t->r.image, ps) < 0 && error == 0)
 		error = ps->first_error;
 	restored_free(t);
 	return error;

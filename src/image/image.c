@@ -25,8 +25,12 @@ void image_free(struct image *img)
 	for (unsigned int i = 0; p && i < img->n_page_files; i++) {
 		close_fd(&p->page_files[i].fd);
 		free(p->page_files[i].sums);
+		free(p->page_files[i].needed);
 	}
+	for (size_t i = 0; p && i < p->n_ancestors; i++)
+		close_fd(&p->ancestors[i].dir_fd);
 	if (p) {
+		free(p->ancestors);
 		free(p->ranges);
 		free(p->page_files);
 		free(p->ids);

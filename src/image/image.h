@@ -28,11 +28,15 @@ extern const struct record_kind
 
 /* --- writing --- */
 
+struct image;
 struct image_writer;
 
 /* Takes an empty directory (or, with force, one that holds an image or the rest of one: its manifest goes first, then its files).
- * -EEXIST, -ENOTEMPTY; -EBUSY while another writer is at it. dir_fd stays the caller's; ps must outlive the writer. */
-int image_create(int dir_fd, bool force, struct problems *ps, struct image_writer **out);
+ * -EEXIST, -ENOTEMPTY; -EBUSY while another writer is at it; -EINVAL it is one of the parent's chain. dir_fd stays the caller's; parent (NULL: none) and ps must
+ * outlive the writer. */
+int image_create(int dir_fd, const struct image *parent, bool force, struct problems *ps, struct image_writer **out);
+/* A record will name pages of this page file, of the parent's chain. From any thread. */
+void image_refer(struct image_writer *w, uint64_t page_file);
 /* What image_create will say of the directory, which stays as it is. */
 int image_may_create(int dir_fd, bool force, struct problems *ps);
 /* A writer that checks what it gets and keeps nothing: to see whether a tree can be saved. It is never committed. */
@@ -70,7 +74,8 @@ struct image {
 	struct record *
 		records; /* of the caller's kinds, sorted by kind (in the order of the table of kinds), then as written */
 	size_t n_records;
-	unsigned int n_page_files;
+	unsigned int
+		n_page_files; /* of the whole chain; some of the older ones may not be needed any more, and have no pages here */
 	struct image_private *private;
 };
 
@@ -79,6 +84,8 @@ struct image {
 int image_open(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
 /* Reads the records of these kinds and nothing else: what they refer to is not looked for. */
 int image_open_kinds(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
+/* The same, and the page files: of an older image, against which another is made. */
+int image_open_parent(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
 void image_free(struct image *img);
 
 /* The records of one kind: first, and how many. */
@@ -89,5 +96,10 @@ int page_file_fd(const struct image *img, unsigned int number); /* O_RDONLY, own
 uint64_t page_file_pages(const struct image *img, unsigned int number);
 /* Checks blocks [first, first + n) of a page file against their checksums; several threads may check different ones. */
 int page_file_verify(const struct image *img, unsigned int number, uint64_t first, uint64_t n, struct problems *ps);
-/* All page files, with several threads. */
+/* All page files of the chain, with several threads. */
 int image_verify_pages(const struct image *img, struct problems *ps);
+/* Its own, and of its ancestors' the blocks in which pages lie that were said to be needed (not thread-safe, and of page files and pages that are there). */
+int image_verify_needed(const struct image *img, struct problems *ps);
+void image_need_pages(struct image *img, unsigned int number, uint64_t at, uint64_t n);
+/* How many pages it has: its own, and those said to be needed of its ancestors. */
+uint64_t image_pages(const struct image *img);

@@ -7,11 +7,11 @@
 #include <time.h>
 
 #include "arch/x86_64/features.h"
-#include "image/directory.h"
+#include "image/ancestors.h"
 
 static const struct field head_fields[] = {
 	FIELD_BYTES(struct image_head, id, "image", "what this image is known by: 16 random bytes"),
-	FIELD_BYTES(struct image_head, parent_id, "parent", "the image that this one adds to; zeros: none"),
+	FIELD_BYTES(struct image_head, parent_id, "parent", "the image that this one was made against; zeros: none"),
 	FIELD_UINT(struct image_head, format, "format", "of the directory; a reader refuses a later one"),
 	FIELD_UINT(struct image_head, created, "created", "seconds since 1970"),
 	FIELD_STRING(struct image_head, spore_version, "spore", "the version that wrote it"),
@@ -100,6 +100,7 @@ const struct record_kind manifest_end_kind = {
 
 const struct record_kind *const image_kinds[] = {
 	&image_head_kind,
+	&ancestor_kind,
 	&page_blocks_kind,
 	&manifest_kind,
 	&manifest_end_kind,

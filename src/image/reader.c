@@ -5,19 +5,9 @@
 #include <sys/stat.h>
 
 #include "image/directory.h"
-#include "image/reader.h"
+#include "image/opening.h"
 
-#define MANIFEST_MOST (16ul << 20)
-
-/* One open of an image: what its steps hand to each other. */
-struct opening {
-	struct image *img;
-	struct problems *ps;
-	struct manifest manifest;
-	bool *read; /* for each file of the manifest */
-};
-
-static int damaged_file(struct opening *o, const char *name, const char *why)
+int opening_damaged(struct opening *o, const char *name, const char *why)
 {
 	return file_damaged(o->ps, o->img->dir_fd, name, "%s", why);
 }
@@ -25,17 +15,17 @@ static int damaged_file(struct opening *o, const char *name, const char *why)
 /* --- files --- */
 
 /* A pipe put in a file's place must not hold us up, and a link must not lead elsewhere. */
-static int open_file(struct opening *o, const char *name, int *fd, uint64_t *size)
+int opening_file(struct opening *o, const char *name, int *fd, uint64_t *size)
 {
 	struct stat st;
 
 	*fd = openat(o->img->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (*fd < 0 && errno == ENOENT)
-		return damaged_file(o, name, "is missing");
+		return opening_damaged(o, name, "is missing");
 	if (*fd < 0 || fstat(*fd, &st) < 0)
 		return file_failed(o->ps, o->img->dir_fd, name, -errno, "cannot be opened");
 	if (!S_ISREG(st.st_mode))
-		return damaged_file(o, name, "is not a regular file");
+		return opening_damaged(o, name, "is not a regular file");
 	*size = (uint64_t)st.st_size;
 	return 0;
 }
@@ -52,7 +42,7 @@ static int read_whole(struct opening *o, const char *name, int fd, size_t size, 
 	return r < 0 ? file_failed(o->ps, o->img->dir_fd, name, r, "cannot be read") : 0;
 }
 
-static int wrong_length(struct opening *o, const struct manifest_file *file, uint64_t size)
+int opening_wrong_length(struct opening *o, const struct manifest_file *file, uint64_t size)
 {
 	return file_damaged(o->ps, o->img->dir_fd, file->name, "is %llu bytes long, not %llu", (unsigned long long)size,
 		(unsigned long long)file->size);
@@ -64,18 +54,18 @@ static int read_file(struct opening *o, const struct manifest_file *file, struct
 	_cleanup_fd_ int fd = -1;
 	uint8_t checksum[16];
 	uint64_t size = 0;
-	int r = open_file(o, file->name, &fd, &size);
+	int r = opening_file(o, file->name, &fd, &size);
 
 	if (r < 0)
 		return r;
 	if (size != file->size)
-		return wrong_length(o, file, size);
+		return opening_wrong_length(o, file, size);
 	r = read_whole(o, file->name, fd, size, b);
 	if (r < 0)
 		return r;
 	checksum_128(b->data, b->size, checksum);
 	if (memcmp(checksum, file->checksum, sizeof(checksum)))
-		return damaged_file(o, file->name, "does not have the checksum that the manifest says");
+		return opening_damaged(o, file->name, "does not have the checksum that the manifest says");
 	return 0;
 }
 
@@ -91,17 +81,18 @@ static int read_manifest(struct opening *o)
 	if (faccessat(o->img->dir_fd, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
 		return directory_failed(o->ps, o->img->dir_fd, "name the directory of a checkpoint that was completed",
 			-ENOENT, "the directory holds no image: it has no manifest");
-	r = open_file(o, MANIFEST, &fd, &size);
+	r = opening_file(o, MANIFEST, &fd, &size);
 	if (r < 0)
 		return r;
 	if (size > MANIFEST_MOST)
-		return damaged_file(o, MANIFEST, "is too long to be one");
+		return opening_damaged(o, MANIFEST, "is too long to be one");
 	r = read_whole(o, MANIFEST, fd, size, &b);
 	if (r < 0)
 		return r;
 	r = manifest_decode(b.data, b.size, &o->manifest, &why);
 	if (r < 0)
-		return damaged_file(o, MANIFEST, why);
+		return opening_damaged(o, MANIFEST, why);
+	checksum_128(b.data, b.size, o->img->private->manifest_sum);
 	o->read = calloc(o->manifest.n_files + 1, sizeof(*o->read));
 	return o->read ? 0 : file_failed(o->ps, o->img->dir_fd, MANIFEST, -ENOMEM, "cannot be read");
 }
@@ -196,24 +187,17 @@ static int decode_records(struct opening *o, const struct manifest_file *file, c
 	return r;
 }
 
-/* Where the records of one file go. */
-struct batch_of_records {
-	struct record *records;
-	char *states;
-	size_t n;
-};
-
-static void batch_free(struct batch_of_records *batch)
+void records_free(struct some_records *batch)
 {
 	for (size_t i = 0; batch->records && i < batch->n; i++)
 		fields_free(batch->records[i].kind->fields, batch->records[i].state);
 	free(batch->records);
 	free(batch->states);
-	*batch = (struct batch_of_records){ 0 };
+	*batch = (struct some_records){ 0 };
 }
 
-static int load_records(
-	struct opening *o, const struct manifest_file *file, const struct record_kind *k, struct batch_of_records *out)
+int opening_records(
+	struct opening *o, const struct manifest_file *file, const struct record_kind *k, struct some_records *out)
 {
 	_cleanup_(bytes_free)
 	struct bytes b = { 0 };
@@ -234,11 +218,11 @@ static int load_records(
 	r = decode_records(o, file, &b, k, &places, states, records);
 	if (r < 0)
 		return r;
-	*out = (struct batch_of_records){ .records = take_ptr(records), .states = take_ptr(states), .n = places.n };
+	*out = (struct some_records){ .records = take_ptr(records), .states = take_ptr(states), .n = places.n };
 	return 0;
 }
 
-static const struct manifest_file *find_file(struct opening *o, const struct record_kind *k)
+const struct manifest_file *opening_find(struct opening *o, const struct record_kind *k)
 {
 	char kind[32];
 
@@ -253,7 +237,7 @@ static const struct manifest_file *find_file(struct opening *o, const struct rec
 	return NULL;
 }
 
-static int keep_records(struct opening *o, const struct record_kind *k, struct batch_of_records *batch)
+static int keep_records(struct opening *o, const struct record_kind *k, struct some_records *batch)
 {
 	struct image *img = o->img;
 	struct image_private *p = img->private;
@@ -278,14 +262,14 @@ static int keep_records(struct opening *o, const struct record_kind *k, struct b
 
 static int read_kind(struct opening *o, const struct record_kind *k)
 {
-	_cleanup_(batch_free)
-	struct batch_of_records batch = { 0 };
-	const struct manifest_file *file = find_file(o, k);
+	_cleanup_(records_free)
+	struct some_records batch = { 0 };
+	const struct manifest_file *file = opening_find(o, k);
 	int r;
 
 	if (!file)
 		return 0; /* the tree had none */
-	r = load_records(o, file, k, &batch);
+	r = opening_records(o, file, k, &batch);
 	if (r < 0)
 		return r;
 	r = keep_records(o, k, &batch);
@@ -317,98 +301,27 @@ static int check_head(struct opening *o)
 			"the image has the format %llu, this spore reads %d", (unsigned long long)head->format,
 			IMAGE_FORMAT);
 	if (memcmp(head->id, o->manifest.image_id, sizeof(head->id)))
-		return damaged_file(o, "head.cbor", "is that of another image");
+		return opening_damaged(o, "head.cbor", "is that of another image");
 	return 0;
 }
 
 static int read_head(struct opening *o)
 {
-	_cleanup_(batch_free)
-	struct batch_of_records batch = { 0 };
-	const struct manifest_file *file = find_file(o, &image_head_kind);
+	_cleanup_(records_free)
+	struct some_records batch = { 0 };
+	const struct manifest_file *file = opening_find(o, &image_head_kind);
 	int r;
 
 	if (!file)
-		return damaged_file(o, MANIFEST, "names no head.cbor");
-	r = load_records(o, file, &image_head_kind, &batch);
+		return opening_damaged(o, MANIFEST, "names no head.cbor");
+	r = opening_records(o, file, &image_head_kind, &batch);
 	if (r < 0)
 		return r;
 	if (batch.n != 1)
-		return damaged_file(o, "head.cbor", "holds other than one record");
+		return opening_damaged(o, "head.cbor", "holds other than one record");
 	o->img->head = *(struct image_head *)batch.records[0].state;
 	batch.n = 0;
 	return check_head(o);
-}
-
-static int open_page_file(struct opening *o, const struct manifest_file *file)
-{
-	struct image *img = o->img;
-	struct page_file *pf = &img->private->page_files[img->n_page_files];
-	unsigned int number;
-	uint64_t size = 0;
-	int r;
-
-	if (!page_file_name(file->name, &number) || number != img->n_page_files)
-		return damaged_file(o, MANIFEST, "has page files out of order");
-	pf->fd = -1;
-	img->n_page_files++;
-	r = open_file(o, file->name, &pf->fd, &size);
-	if (r < 0)
-		return r;
-	if (size != file->size || size % PAGE_SIZE)
-		return wrong_length(o, file, size);
-	pf->pages = size / PAGE_SIZE;
-	return 0;
-}
-
-static int open_page_files(struct opening *o)
-{
-	int r, first = 0;
-
-	o->img->private->page_files = calloc(o->manifest.n_files + 1, sizeof(struct page_file));
-	if (!o->img->private->page_files)
-		return file_failed(o->ps, o->img->dir_fd, MANIFEST, -ENOMEM, "cannot be read");
-	for (size_t i = 0; i < o->manifest.n_files; i++) {
-		if (!o->manifest.files[i].pages)
-			continue;
-		o->read[i] = true;
-		r = open_page_file(o, &o->manifest.files[i]);
-		if (r < 0 && !first)
-			first = r;
-	}
-	return first;
-}
-
-static int take_blocks(struct opening *o, struct page_blocks *blocks)
-{
-	struct page_file *pf;
-
-	if (blocks->file >= o->img->n_page_files)
-		return damaged_file(o, "page_blocks.cbor", "has checksums of a page file that is not there");
-	pf = &o->img->private->page_files[blocks->file];
-	if (pf->summed || blocks->pages != pf->pages ||
-		blocks->n_checksums != (pf->pages + PAGE_BLOCK - 1) / PAGE_BLOCK)
-		return damaged_file(o, "page_blocks.cbor", "does not fit the page files");
-	pf->summed = true;
-	pf->sums = take_ptr(blocks->checksums);
-	blocks->n_checksums = 0;
-	return 0;
-}
-
-static int read_page_blocks(struct opening *o)
-{
-	_cleanup_(batch_free)
-	struct batch_of_records batch = { 0 };
-	const struct manifest_file *file = find_file(o, &page_blocks_kind);
-	int r = file ? load_records(o, file, &page_blocks_kind, &batch) : 0;
-
-	if (r < 0)
-		return r;
-	if (batch.n != o->img->n_page_files)
-		return damaged_file(o, "page_blocks.cbor", "does not fit the page files");
-	for (size_t i = 0; i < batch.n && r >= 0; i++)
-		r = take_blocks(o, batch.records[i].state);
-	return r;
 }
 
 /* --- what this version does not know --- */
@@ -433,7 +346,7 @@ static int check_unknown_file(struct opening *o, const struct manifest_file *fil
 	int r;
 
 	if (!kind_file_name(file->name, kind))
-		return damaged_file(o, MANIFEST, "names a file that belongs to no image");
+		return opening_damaged(o, MANIFEST, "names a file that belongs to no image");
 	r = read_file(o, file, &b);
 	for (size_t at = 0; r >= 0 && at < b.size; at += p.length) {
 		r = peek(o, file, &b, at, &p);
@@ -460,12 +373,11 @@ static int check_unknown_files(struct opening *o)
 
 static int read_all(struct opening *o, const struct record_kind *const kinds[])
 {
-	int steps[4], r = 0;
+	int steps[3], r = 0;
 
-	steps[0] = open_page_files(o);
-	steps[1] = steps[0] < 0 ? 0 : read_page_blocks(o);
-	steps[2] = read_kinds(o, kinds);
-	steps[3] = check_unknown_files(o);
+	steps[0] = opening_page_files(o, true);
+	steps[1] = read_kinds(o, kinds);
+	steps[2] = check_unknown_files(o);
 	for (size_t i = 0; i < ARRAY_SIZE(steps) && r >= 0; i++)
 		r = steps[i];
 	return r < 0 ? r : image_index(o->img, o->ps);
@@ -506,6 +418,18 @@ static int open_with(int dir_fd, const struct record_kind *const kinds[], struct
 	return 0;
 }
 
+static int read_older(struct opening *o, const struct record_kind *const kinds[])
+{
+	int r = opening_page_files(o, true);
+
+	return r < 0 ? r : read_kinds(o, kinds);
+}
+
+static int read_pages(struct opening *o, const struct record_kind *const kinds[])
+{
+	return opening_page_files(o, false);
+}
+
 int image_open(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
 {
 	return open_with(dir_fd, kinds, ps, out, read_all);
@@ -514,4 +438,14 @@ int image_open(int dir_fd, const struct record_kind *const kinds[], struct probl
 int image_open_kinds(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
 {
 	return open_with(dir_fd, kinds, ps, out, read_kinds);
+}
+
+int image_open_parent(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
+{
+	return open_with(dir_fd, kinds, ps, out, read_older);
+}
+
+int image_open_pages(int dir_fd, struct problems *ps, struct image **out)
+{
+	return open_with(dir_fd, NULL, ps, out, read_pages);
 }

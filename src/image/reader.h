@@ -2,7 +2,7 @@
 /* What an open image keeps to itself. Private to the image layer. */
 #pragma once
 
-#include "image/image.h"
+#include "image/ancestors.h"
 
 struct kind_range {
 	const struct record_kind *kind;
@@ -11,10 +11,11 @@ struct kind_range {
 };
 
 struct page_file {
-	int fd;
+	int fd; /* -1: that of an ancestor which has no page of this image any more */
 	uint64_t pages;
 	uint64_t *sums; /* one for each block */
 	bool summed;
+	bool *needed; /* of an ancestor's: for each block */
 };
 
 struct id_entry {
@@ -23,6 +24,11 @@ struct id_entry {
 };
 
 struct image_private {
+	uint8_t manifest_sum[16];
+	struct older_image *ancestors;
+	size_t n_ancestors;
+	unsigned int first_own; /* page file */
+	uint64_t needed_pages;	/* of ancestors */
 	struct kind_range *ranges;
 	size_t n_ranges;
 	struct page_file *page_files;

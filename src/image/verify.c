@@ -26,6 +26,27 @@ static uint64_t count_blocks(const struct page_file *pf)
 	return (pf->pages + PAGE_BLOCK - 1) / PAGE_BLOCK;
 }
 
+void image_need_pages(struct image *img, unsigned int number, uint64_t at, uint64_t n)
+{
+	struct image_private *p = img->private;
+	struct page_file *pf = &p->page_files[number];
+
+	if (number >= p->first_own || !n)
+		return;
+	p->needed_pages += n;
+	for (uint64_t i = at / PAGE_BLOCK; i <= (at + n - 1) / PAGE_BLOCK; i++)
+		pf->needed[i] = true;
+}
+
+uint64_t image_pages(const struct image *img)
+{
+	uint64_t pages = img->private->needed_pages;
+
+	for (unsigned int i = img->private->first_own; i < img->n_page_files; i++)
+		pages += page_file_pages(img, i);
+	return pages;
+}
+
 static int verify_block(const struct image *img, unsigned int number, uint64_t block, void *buffer, struct problems *ps)
 {
 	const struct page_file *pf = &img->private->page_files[number];
@@ -74,6 +95,7 @@ int page_file_verify(const struct image *img, unsigned int number, uint64_t firs
 struct verification {
 	const struct image *img;
 	struct problems *ps;
+	bool needed;	       /* of its ancestors, those alone that it needs */
 	_Atomic uint64_t next; /* turn */
 	_Atomic int error;
 };
@@ -98,6 +120,21 @@ static bool find_turn(const struct image *img, uint64_t turn, unsigned int *numb
 	return false;
 }
 
+static int verify_turn(struct verification *v, unsigned int number, uint64_t first)
+{
+	const struct page_file *pf = &v->img->private->page_files[number];
+	uint64_t end = MIN(first + BLOCKS_A_TURN, count_blocks(pf));
+	bool all = !v->needed || number >= v->img->private->first_own;
+	int r = 0;
+
+	for (uint64_t n; r == 0 && first < end; first += n) {
+		n = all ? end - first : 1;
+		if (all || pf->needed[first])
+			r = page_file_verify(v->img, number, first, n, v->ps);
+	}
+	return r;
+}
+
 static void *verify_turns(void *arg)
 {
 	struct verification *v = arg;
@@ -105,8 +142,7 @@ static void *verify_turns(void *arg)
 	uint64_t first;
 
 	while (find_turn(v->img, atomic_fetch_add(&v->next, 1), &number, &first)) {
-		uint64_t rest = count_blocks(&v->img->private->page_files[number]) - first;
-		int r = page_file_verify(v->img, number, first, MIN(rest, (uint64_t)BLOCKS_A_TURN), v->ps);
+		int r = verify_turn(v, number, first);
 
 		if (r < 0)
 			atomic_store(&v->error, r);
@@ -128,9 +164,9 @@ static unsigned int count_threads(const struct image *img)
 	return turns < cpus ? (unsigned int)turns : cpus;
 }
 
-int image_verify_pages(const struct image *img, struct problems *ps)
+static int verify_pages(const struct image *img, bool needed, struct problems *ps)
 {
-	struct verification v = { .img = img, .ps = ps };
+	struct verification v = { .img = img, .ps = ps, .needed = needed };
 	pthread_t threads[THREADS_MOST];
 	unsigned int wanted = count_threads(img), n = 0;
 
@@ -140,4 +176,14 @@ int image_verify_pages(const struct image *img, struct problems *ps)
 	while (n)
 		pthread_join(threads[--n], NULL);
 	return atomic_load(&v.error);
+}
+
+int image_verify_pages(const struct image *img, struct problems *ps)
+{
+	return verify_pages(img, false, ps);
+}
+
+int image_verify_needed(const struct image *img, struct problems *ps)
+{
+	return verify_pages(img, true, ps);
 }

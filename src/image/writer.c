@@ -5,7 +5,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "image/directory.h"
+#include "image/ancestors.h"
 
 #define FLUSH_AT (1ul << 20)
 
@@ -24,9 +24,11 @@ struct image_writer {
 	struct problems *ps;
 	pthread_mutex_t lock;
 	struct image_head head;
+	const struct image *parent; /* NULL: none */
+	bool *used;		    /* of its chain's page files */
 	struct kind_file *files, **last_file;
 	struct page_writer *pages, **last_page;
-	unsigned int n_page_files;
+	unsigned int first_page_file, n_page_files;
 	_Atomic uint64_t bytes;
 	_Atomic int error; /* the first; no commit after it */
 	bool manifest_tmp, committed;
@@ -163,10 +165,17 @@ int image_add(struct image_writer *w, const struct record_kind *k, object_id id,
 int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next)
 {
 	LOCKED(&w->lock);
-	*number = w->n_page_files++;
+	*number = w->first_page_file + w->n_page_files++;
 	*w->last_page = p;
 	w->last_page = next;
 	return 0;
+}
+
+/* A bool is written whole: what several threads set alike needs no lock. */
+void image_refer(struct image_writer *w, uint64_t page_file)
+{
+	if (w->used)
+		__atomic_store_n(&w->used[page_file], true, __ATOMIC_RELAXED);
 }
 
 /* --- the beginning --- */
@@ -176,6 +185,8 @@ static int write_head(struct image_writer *w)
 	struct kind_file *f = NULL;
 	int r = head_fill(&w->head);
 
+	if (w->parent)
+		memcpy(w->head.parent_id, w->parent->head.id, sizeof(w->head.parent_id));
 	if (r < 0)
 		return file_failed(w->ps, w->dir_fd, "head.cbor", r, "cannot be filled");
 	r = image_add(w, &image_head_kind, 0, &w->head);
@@ -204,7 +215,18 @@ int image_create_trial(struct problems *ps, struct image_writer **out)
 	return 0;
 }
 
-int image_create(int dir_fd, bool force, struct problems *ps, struct image_writer **out)
+static int set_parent(struct image_writer *w, const struct image *parent)
+{
+	if (parent->n_page_files >= PAGE_FILES_MOST)
+		return failed(w->ps, BLAME(.remedy = "make a checkpoint without a parent"), -E2BIG,
+			"the chain of the parent is too long");
+	w->parent = parent;
+	w->first_page_file = parent->n_page_files;
+	w->used = calloc(parent->n_page_files + 1, sizeof(*w->used));
+	return w->used ? 0 : failed(w->ps, NULL, -ENOMEM, "no memory for the writer of the image");
+}
+
+int image_create(int dir_fd, const struct image *parent, bool force, struct problems *ps, struct image_writer **out)
 {
 	_cleanup_(cleanup_writer)
 	struct image_writer *w = NULL;
@@ -212,7 +234,12 @@ int image_create(int dir_fd, bool force, struct problems *ps, struct image_write
 
 	if (!w)
 		return r;
-	r = directory_take(dir_fd, force, ps, &w->dir_fd);
+	if (parent && ancestors_include(parent, dir_fd))
+		return directory_failed(ps, dir_fd, "choose another directory", -EINVAL,
+			"an image cannot take the place of one that it is made against");
+	r = parent ? set_parent(w, parent) : 0;
+	if (r >= 0)
+		r = directory_take(dir_fd, force, ps, &w->dir_fd);
 	if (r >= 0)
 		r = write_head(w);
 	if (r < 0)
@@ -252,7 +279,7 @@ static int finish_kind_file(struct image_writer *w, struct kind_file *f, struct 
 
 static size_t count_files(const struct image_writer *w)
 {
-	size_t n = w->n_page_files + 1; /* page_blocks may not be there yet */
+	size_t n = w->n_page_files + 2; /* page_blocks and ancestor may not be there yet */
 
 	for (const struct kind_file *f = w->files; f; f = f->next)
 		n++;
@@ -268,6 +295,8 @@ static int finish_files(struct image_writer *w, struct manifest *m)
 		return writer_failed(w, MANIFEST, -ENOMEM, "cannot be made");
 	for (struct page_writer *p = w->pages; p && r >= 0; p = page_writer_next(p))
 		r = finish_page_file(w, p, &m->files[m->n_files++]);
+	if (w->parent && r >= 0)
+		r = ancestors_write(w, w->dir_fd, w->parent, w->used, w->ps);
 	for (struct kind_file *f = w->files; f && r >= 0; f = f->next)
 		r = finish_kind_file(w, f, &m->files[m->n_files++]);
 	for (struct page_writer *p = w->pages; p && r >= 0; p = page_writer_next(p))
@@ -344,7 +373,7 @@ static void remove_written(struct image_writer *w)
 	for (struct kind_file *f = w->files; f; f = f->next)
 		unlinkat(w->dir_fd, f->name, 0);
 	for (unsigned int i = 0; i < w->n_page_files; i++) {
-		snprintf(name, sizeof(name), "pages-%u", i);
+		snprintf(name, sizeof(name), "pages-%u", w->first_page_file + i);
 		unlinkat(w->dir_fd, name, 0);
 	}
 }
@@ -367,6 +396,7 @@ void image_writer_free(struct image_writer *w)
 		page_writer_free(w->pages);
 	}
 	fields_free(image_head_kind.fields, &w->head);
+	free(w->used);
 	pthread_mutex_destroy(&w->lock);
 	close_fd(&w->dir_fd);
 	free(w);

@@ -95,13 +95,27 @@ struct page_ranges {
 	size_t n, room;
 };
 
-/* Copies ranges of pages of a stopped process to a page file; zero pages are left out, unless they lie over a file. Runs are appended. buffer: PAGE_BLOCK pages. */
 struct page_runs {
 	struct page_run *list;
 	size_t n, room;
 };
-int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer,
-	struct page_runs *runs, uint64_t *saved);
+
+/* One worker's saving of pages. */
+struct page_saving {
+	struct image_writer *image;
+	struct page_writer *writer;
+	const struct image *older; /* the parent; NULL: none */
+	uint8_t *buffer;	   /* PAGE_BLOCK pages; with a parent twice as many */
+	struct page_runs *runs;	   /* of the process; appended to */
+	uint64_t saved, unchanged; /* pages: written; the parent's */
+};
+
+/*
+ * Copies ranges of pages of a stopped process to a page file. Zero pages are left out, unless they lie over a file; those that the older memory (NULL: none) has
+ * alike at the same address are its.
+ */
+int pages_save(
+	struct page_saving *s, pid_t pid, const struct memory_state *older, const struct page_range *ranges, size_t n);
 
 /* --- restore: memory_build.c, memory_finish.c --- */
 
@@ -147,6 +161,7 @@ struct memory_plan {
 	struct page_ranges later;   /* from a copy of the memory, when the process runs on */
 	pid_t copy;		    /* whose memory that is */
 	struct page_ranges inherited, guards;
+	const struct memory_state *older; /* what the parent has of it; NULL: nothing */
 };
 
 /* --- of memory_areas.c: one of the kernel's own, as [vdso] */

@@ -259,7 +259,7 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 	unmap_others(b, seed->list, to ? seed->n : 0);
 	if (to && seed->n)
 		move_vdso(b, seed, to);
-	fetch_page_files(b, &f, m);
+	r = fetch_page_files(b, &f, m);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++)
 		if (!is_vdso(&m->areas[i]) && !memory_segment(b->restore, &m->areas[i]))
 			r = map_area(b, &f, m, &m->areas[i]);
@@ -371,7 +371,7 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 	unmap_others(b, keep, n_keep);
 	if (moved.n)
 		move_vdso(b, &moved, vdso_start(m));
-	fetch_page_files(b, &f, m);
+	r = fetch_page_files(b, &f, m);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++) {
 		const struct memory_area *a = &m->areas[i], *from = covering(b, parent, a);
 

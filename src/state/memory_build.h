@@ -23,7 +23,7 @@ struct fetched {
 };
 
 /* The page files that it has pages in; each has its number. */
-void fetch_page_files(struct build *b, struct fetched *f, const struct memory_state *m);
+int fetch_page_files(struct build *b, struct fetched *f, const struct memory_state *m);
 int page_file_number(unsigned int file);
 /* The number in the task of a descriptor of that backing. */
 int fetch_backing(struct build *b, struct fetched *f, object_id backing, bool write);

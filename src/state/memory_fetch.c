@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "state/locks_mapped.h"
 #include "state/inode.h"
 #include "state/memory_build.h"
@@ -31,21 +32,21 @@ int page_file_number(unsigned int file)
 	return FIXED_FIRST + (int)file;
 }
 
-void fetch_page_files(struct build *b, struct fetched *f, const struct memory_state *m)
+int fetch_page_files(struct build *b, struct fetched *f, const struct memory_state *m)
 {
-	uint64_t last = UINT64_MAX;
+	_cleanup_free_ bool *known = calloc(b->restore->image->n_page_files + 1, sizeof(*known));
 
+	if (!known)
+		return -ENOMEM;
 	f->n_page_files = b->restore->image->n_page_files;
 	for (size_t i = 0; i < m->n_runs; i++) {
 		unsigned int file = (unsigned int)m->runs[i].file;
-		bool known = file == last;
 
-		last = file;
-		for (size_t k = 0; k < i && !known; k++)
-			known = m->runs[k].file == file;
-		if (!known)
+		if (!known[file])
 			fetch_to(b, "page file", page_file_fd(b->restore->image, file), page_file_number(file));
+		known[file] = true;
 	}
+	return 0;
 }
 
 struct mapped_file {

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "kernel/procfs.h"
 #include "state/memory.h"
+#include "state/older.h"
 
 static bool page_is_zero(const uint8_t *page)
 {
@@ -75,37 +76,91 @@ static void gather_next(struct gather *g, const struct page_range *ranges, size_
 	}
 }
 
-static bool is_left_out(const struct gather *g, uint64_t page)
+/* --- what the parent has --- */
+
+/* Where the pages of a buffer lie in the parent, if they are the same there; file UINT64_MAX: they are not. */
+struct same {
+	struct page_run of[PAGE_BLOCK];
+};
+
+/* One stretch of the parent's, read and compared: pages [at, at + n) of the buffer. What cannot be read is not the same. */
+static void compare(const struct page_saving *s, uint64_t at, uint64_t n, const struct page_run *run, struct same *same)
 {
-	return !g->over && page_is_zero(g->buffer + page * PAGE_SIZE);
+	uint8_t *old = s->buffer + PAGE_BLOCK * PAGE_SIZE, *new = s->buffer + at *PAGE_SIZE;
+	ssize_t got = pread(
+		page_file_fd(s->older, (unsigned int)run->file), old, n * PAGE_SIZE, (off_t)(run->at * PAGE_SIZE));
+
+	for (uint64_t i = 0; got > 0 && (i + 1) * PAGE_SIZE <= (uint64_t)got; i++)
+		if (!memcmp(old + i * PAGE_SIZE, new + i *PAGE_SIZE, PAGE_SIZE))
+			same->of[at + i] = (struct page_run){ run->start + i * PAGE_SIZE, 1, run->file, run->at + i };
 }
 
-/* Writes the buffer without what is left out: each stretch of others is one append. */
-static int gather_save(struct gather *g, struct page_writer *w, struct page_runs *runs, uint64_t *saved)
+static void find_same(const struct page_saving *s, const struct gather *g, struct older_cursor *c, struct same *same)
 {
-	for (uint64_t i = 0; i < g->pages;) {
-		uint64_t n = 0;
-		int64_t at;
-		int r = 0;
+	for (uint64_t i = 0; i < g->pages; i++)
+		same->of[i].file = UINT64_MAX;
+	for (uint64_t i = 0, n; i < g->pages; i += n) {
+		struct page_run run;
+		uint64_t next;
 
-		while (i < g->pages && is_left_out(g, i))
-			i++;
-		while (i + n < g->pages && !is_left_out(g, i + n))
+		n = 1;
+		if (!older_find(c, g->address[i], &run, &next))
+			continue;
+		while (i + n < g->pages && n < run.pages && g->address[i + n] == run.start + n * PAGE_SIZE)
 			n++;
-		if (!n)
-			break;
-		at = page_writer_append(w, g->buffer + i * PAGE_SIZE, n);
-		if (at < 0)
-			return (int)at;
-		for (uint64_t k = 0; r == 0 && k < n; k++)
-			r = runs_add(runs,
-				(struct page_run){ g->address[i + k], 1, page_writer_number(w), (uint64_t)at + k });
-		if (r < 0)
-			return r;
-		*saved += n;
-		i += n;
+		compare(s, i, n, &run, same);
 	}
-	return 0;
+}
+
+/* --- saving --- */
+
+static bool is_zero(const struct page_saving *s, const struct gather *g, uint64_t page)
+{
+	return !g->over && page_is_zero(s->buffer + page * PAGE_SIZE);
+}
+
+static bool is_new(const struct page_saving *s, const struct gather *g, const struct same *same, uint64_t page)
+{
+	return (!same || same->of[page].file == UINT64_MAX) && !is_zero(s, g, page);
+}
+
+static int refer_to(struct page_saving *s, const struct page_run *run)
+{
+	image_refer(s->image, run->file);
+	s->unchanged += run->pages;
+	return runs_add(s->runs, *run);
+}
+
+static int append(struct page_saving *s, const struct gather *g, uint64_t first, uint64_t n)
+{
+	int64_t at = page_writer_append(s->writer, s->buffer + first * PAGE_SIZE, n);
+	int r = at < 0 ? (int)at : 0;
+
+	for (uint64_t k = 0; r == 0 && k < n; k++)
+		r = runs_add(s->runs,
+			(struct page_run){ g->address[first + k], 1, page_writer_number(s->writer), (uint64_t)at + k });
+	s->saved += r == 0 ? n : 0;
+	return r;
+}
+
+/* Writes the buffer without what is zero or the parent's: each stretch of others is one append. */
+static int gather_save(struct page_saving *s, const struct gather *g, const struct same *same)
+{
+	int r = 0;
+
+	for (uint64_t i = 0, n; r == 0 && i < g->pages; i += n) {
+		n = 1;
+		if (same && same->of[i].file != UINT64_MAX) {
+			r = is_zero(s, g, i) ? 0 : refer_to(s, &same->of[i]);
+			continue;
+		}
+		if (is_zero(s, g, i))
+			continue;
+		while (i + n < g->pages && is_new(s, g, same, i + n))
+			n++;
+		r = append(s, g, i, n);
+	}
+	return r;
 }
 
 /*
@@ -152,10 +207,12 @@ static int gather_read(struct gather *g, pid_t pid, int *mem)
 	return got < 0 && errno != EFAULT ? -errno : gather_by_mem(g, pid, mem);
 }
 
-int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page_writer *w, uint8_t *buffer,
-	struct page_runs *runs, uint64_t *saved)
+int pages_save(
+	struct page_saving *s, pid_t pid, const struct memory_state *older, const struct page_range *ranges, size_t n)
 {
-	struct gather g = { .buffer = buffer };
+	struct gather g = { .buffer = s->buffer };
+	struct older_cursor cursor = { .memory = older };
+	struct same same;
 	_cleanup_fd_ int mem = -1;
 	size_t at = 0;
 	uint64_t done = 0;
@@ -165,8 +222,10 @@ int pages_save(pid_t pid, const struct page_range *ranges, size_t n, struct page
 
 		gather_next(&g, ranges, n, &at, &done);
 		r = gather_read(&g, pid, &mem);
+		if (r == 0 && older)
+			find_same(s, &g, &cursor, &same);
 		if (r == 0)
-			r = gather_save(&g, w, runs, saved);
+			r = gather_save(s, &g, older ? &same : NULL);
 		if (r < 0)
 			return r;
 	}

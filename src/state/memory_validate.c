@@ -49,12 +49,14 @@ int memory_validate(struct restore *r, const struct record *rec)
 		else if (a->backing)
 			backing_validate_mapping(r, a->backing);
 	}
-	for (size_t i = 0; i < m->n_runs; i++)
+	for (size_t i = 0; i < m->n_runs; i++) {
 		if (m->runs[i].file >= r->image->n_page_files ||
 			m->runs[i].pages > page_file_pages(r->image, (unsigned int)m->runs[i].file) ||
 			m->runs[i].at > page_file_pages(r->image, (unsigned int)m->runs[i].file) - m->runs[i].pages)
 			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
 				"the image has pages that no page file holds");
+		image_need_pages(r->image, (unsigned int)m->runs[i].file, m->runs[i].at, m->runs[i].pages);
+	}
 	if (m->n_inherited && !m->forked_from)
 		return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,
 			"the image has pages inherited from nobody");

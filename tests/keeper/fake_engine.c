@@ -93,8 +93,8 @@ int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t tim
 	return 0;
 }
 
-int engine_checkpoint(struct engine *e, int new_dir_fd, pid_t pid, const char *cgroup, uint32_t timeout_ms,
-	uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
+int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pid, const char *cgroup,
+	uint32_t timeout_ms, uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
 {
 	int r = act(e, pid, timeout_ms, ps);
 

@@ -147,14 +147,26 @@ static void lock_facts(struct oracle *o, const char *prefix, char *info)
 	}
 }
 
+/*
+ * The lines come as ticks, it_value, it_interval. A periodic timer that has expired stands at zero until somebody looks, which winds it on: it is armed all
+ * the same.
+ */
 static void timerfd_fact(struct oracle *o, const char *prefix, const char *line)
 {
 	long s, ns;
 
-	if (sscanf(line, "it_value: (%ld, %ld)", &s, &ns) != 2 || o->opt.times)
+	if (o->opt.times) {
 		fact(o, prefix, "fdinfo", "%s", line);
-	else
-		fact(o, prefix, "fdinfo", "it_value: %s", s || ns ? "armed" : "not armed");
+	} else if (sscanf(line, "ticks: %ld", &s) == 1) {
+		o->timer.expired = s;
+		fact(o, prefix, "fdinfo", "ticks: %s", s ? "some" : "none");
+	} else if (sscanf(line, "it_value: (%ld, %ld)", &s, &ns) == 2) {
+		o->timer.armed = s || ns;
+	} else if (sscanf(line, "it_interval: (%ld, %ld)", &s, &ns) == 2) {
+		fact(o, prefix, "fdinfo", "it_value: %s",
+			o->timer.armed || (o->timer.expired && (s || ns)) ? "armed" : "not armed");
+		fact(o, prefix, "fdinfo", "%s", line);
+	}
 }
 
 static void pidfd_fact(struct oracle *o, const char *prefix, const char *line)
@@ -225,12 +237,10 @@ static void info_fact(
 	if (!strncmp(line, "flags:", 6)) {
 		/* close-on-exec belongs to the descriptor */
 		fact(o, prefix, "flags", "%#lo", strtoul(line + 6, NULL, 8) & ~(unsigned long)O_CLOEXEC);
-	} else if (!strncmp(line, "ticks:", 6) && !o->opt.times) {
-		/* A periodic timer's are wound on only when somebody looks: how many there are is a matter of time. */
-		fact(o, prefix, "fdinfo", "ticks: %s", atol(line + 6) ? "some" : "none");
 	} else if (!strncmp(line, "SqThread:", 9)) {
 		poller_fact(o, prefix, atoi(line + 9));
-	} else if (!strncmp(line, "it_value:", 9)) {
+	} else if (!strncmp(line, "ticks:", 6) || !strncmp(line, "it_value:", 9) ||
+		   !strncmp(line, "it_interval:", 12)) {
 		timerfd_fact(o, prefix, line);
 	} else if (!strncmp(line, "Pid:", 4)) {
 		pidfd_fact(o, prefix, line);

@@ -70,6 +70,9 @@ struct oracle {
 	struct table objects; /* (device, inode) of what has no name -> ordinal */
 	struct table namespaces;
 	struct table ttys;
+	struct {
+		bool expired, armed;
+	} timer; /* of the timerfd whose lines are being told */
 	struct table eventfds;
 	struct table outside_pipes; /* pipe inodes that somebody outside the tree holds too */
 	struct table contents;	    /* hashes of file ranges already read */

@@ -112,7 +112,7 @@ static void write_image(int dir, bool force, size_t n_pages)
 	struct problems ps;
 
 	problems_init(&ps);
-	CHECK(image_create(dir, force, &ps, &w) == 0);
+	CHECK(image_create(dir, NULL, force, &ps, &w) == 0);
 	add_records(w);
 	for (unsigned int i = 0; i < 2; i++) {
 		CHECK(page_writer_open(w, &p) == 0);
@@ -186,7 +186,7 @@ static void test_empty_image(void)
 	struct problems ps;
 
 	problems_init(&ps);
-	CHECK(image_create(dir, false, &ps, &w) == 0);
+	CHECK(image_create(dir, NULL, false, &ps, &w) == 0);
 	CHECK(page_writer_open(w, &p) == 0); /* and nothing in it */
 	CHECK(image_commit(w) == 0);
 	image_writer_free(w);
@@ -205,7 +205,7 @@ static void test_no_commit(void)
 	struct problems ps;
 
 	problems_init(&ps);
-	CHECK(image_create(dir, false, &ps, &w) == 0);
+	CHECK(image_create(dir, NULL, false, &ps, &w) == 0);
 	add_records(w);
 	CHECK(page_writer_open(w, &p) == 0);
 	append(p, 3, 1, 0);
@@ -223,7 +223,7 @@ static int create(int dir, bool force)
 	int r;
 
 	problems_init(&ps);
-	r = image_create(dir, force, &ps, &w);
+	r = image_create(dir, NULL, force, &ps, &w);
 	CHECK((r < 0) == (ps.n == 1));
 	image_writer_free(w);
 	problems_free(&ps);
@@ -277,7 +277,7 @@ static void test_busy(void)
 	struct problems ps;
 
 	problems_init(&ps);
-	CHECK(image_create(dir, false, &ps, &w) == 0);
+	CHECK(image_create(dir, NULL, false, &ps, &w) == 0);
 	CHECK(create(dir, true) == -EBUSY);
 	CHECK(image_commit(w) == 0);
 	image_writer_free(w);
@@ -298,7 +298,7 @@ static int write_limited(int dir, rlim_t limit)
 
 	problems_init(&ps);
 	CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
-	r = image_create(dir, false, &ps, &w);
+	r = image_create(dir, NULL, false, &ps, &w);
 	if (r >= 0) {
 		add_records(w);
 		CHECK(page_writer_open(w, &p) == 0);
@@ -415,7 +415,7 @@ static int open_with(const struct record_kind *k, object_id id, object_id peer, 
 	struct problems ps;
 
 	problems_init(&ps);
-	CHECK(image_create(dir, false, &ps, &w) == 0);
+	CHECK(image_create(dir, NULL, false, &ps, &w) == 0);
 	add_records(w);
 	CHECK(image_add(w, k, id, &p) == 0);
 	CHECK(image_commit(w) == 0);
@@ -471,7 +471,7 @@ static void test_threads(void)
 	size_t n;
 
 	problems_init(&ps);
-	CHECK(image_create(dir, false, &ps, &w) == 0);
+	CHECK(image_create(dir, NULL, false, &ps, &w) == 0);
 	for (size_t i = 0; i < 4; i++)
 		CHECK(pthread_create(&threads[i], NULL, work, w) == 0);
 	for (size_t i = 0; i < 4; i++)
