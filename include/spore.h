@@ -109,6 +109,11 @@ struct spore_isolate_options {
 #define SPORE_CHECKPOINT_KILL  (1u << 0) /* end the tree when the image is complete */
 #define SPORE_CHECKPOINT_FORCE (1u << 1) /* overwrite an image in the directory */
 #define SPORE_CHECKPOINT_NEW   (1u << 2) /* the directory was made for this call: with a dying caller it goes too */
+/*
+ * Goes on noting which memory the tree writes, so that the next checkpoint against this image finds what changed without reading what did not; until a checkpoint
+ * without it, or the end of the tree. Linux 6.7; where it cannot be done, the next one compares. The tree's own userfaultfd_register(2) may answer EBUSY meanwhile.
+ */
+#define SPORE_CHECKPOINT_TRACK (1u << 4)
 #define SPORE_CHECKPOINT_STRICT                                                                                        \
 	(1u << 3) /* refuse a tree with a unix connection to the outside, which would come back hung up, or netlink notifications, which would be lost */
 
@@ -127,6 +132,7 @@ struct spore_checkpoint_result {
 	uint64_t pages;	    /* memory pages written */
 	uint64_t unchanged; /* memory pages that are left to the older image */
 	uint64_t copies;    /* processes that ran on before their memory was saved, from a copy-on-write copy */
+	uint64_t tracked;   /* processes whose writes are noted from now on */
 	uint64_t bytes;	    /* of the image */
 	uint64_t tasks;
 };

@@ -143,8 +143,8 @@ SPORE_API int spore_checkpoint_with(
 
 	if (r < 0)
 		return r;
-	if (o.flags &
-		~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW | SPORE_CHECKPOINT_STRICT))
+	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW |
+			      SPORE_CHECKPOINT_STRICT | SPORE_CHECKPOINT_TRACK))
 		return -EINVAL;
 	c.req.flags = o.flags;
 	c.req.timeout_ms = o.timeout_ms;

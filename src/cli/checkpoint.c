@@ -29,20 +29,24 @@ static int parse(int argc, char **argv, struct checkpoint_options *o)
 		{ "kill", no_argument, NULL, 'k' },
 		{ "force", no_argument, NULL, 'f' },
 		{ "strict", no_argument, NULL, 's' },
+		{ "track", no_argument, NULL, 't' },
 		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (c == 'p')
+		if (c == 'p') {
 			o->parent = optarg;
-		else if (c == 'k')
+			o->call.flags |= SPORE_CHECKPOINT_TRACK;
+		} else if (c == 'k')
 			o->call.flags |= SPORE_CHECKPOINT_KILL;
 		else if (c == 'f')
 			o->call.flags |= SPORE_CHECKPOINT_FORCE;
 		else if (c == 's')
 			o->call.flags |= SPORE_CHECKPOINT_STRICT;
+		else if (c == 't')
+			o->call.flags |= SPORE_CHECKPOINT_TRACK;
 		else if (c == 'j')
 			o->json = true;
 		else
@@ -80,9 +84,9 @@ static void print_result(const struct checkpoint_options *o, const struct target
 		printf("{\"pid\": %d, \"dir\": ", (int)t->pid);
 		json_string(stdout, o->dir);
 		printf(", \"stop_us\": %" PRIu64 ", \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64
-		       ", \"unchanged\": %" PRIu64 ", \"copies\": %" PRIu64 ", \"bytes\": %" PRIu64
-		       ", \"tasks\": %" PRIu64 ", ",
-			r->stop_us, r->total_us, r->pages, r->unchanged, r->copies, r->bytes, r->tasks);
+		       ", \"unchanged\": %" PRIu64 ", \"tracked\": %" PRIu64 ", \"copies\": %" PRIu64
+		       ", \"bytes\": %" PRIu64 ", \"tasks\": %" PRIu64 ", ",
+			r->stop_us, r->total_us, r->pages, r->unchanged, r->tracked, r->copies, r->bytes, r->tasks);
 		talk_json(talk);
 		printf("}\n");
 		return;
@@ -142,14 +146,18 @@ static int run(int argc, char **argv)
 
 const struct command command_checkpoint = {
 	.name = "checkpoint",
-	.usage = "[--parent OLD] [--kill] [--force] [--strict] [--json] PID DIR",
+	.usage = "[--parent OLD] [--track] [--kill] [--force] [--strict] [--json] PID DIR",
 	.summary = "saves a tree into DIR; it goes on running",
 	.help = "  --parent OLD  saves only what changed since the image OLD\n"
+		"  --track       notes what the tree writes from now on, so that the next checkpoint with --parent "
+		"DIR\n"
+		"                finds it at once; --parent does so too, and a checkpoint without either ends it\n"
 		"  --kill        ends the tree when the image is complete\n"
 		"  --force       overwrites an image that DIR holds\n"
 		"  --strict      refuses a tree with a unix connection to the outside, which would come back hung up,\n"
 		"                or with netlink notifications that it has not read, which would be lost\n"
-		"  --json        prints one object: pid, stop_us, total_us, pages, unchanged, copies, bytes, tasks, "
+		"  --json        prints one object: pid, stop_us, total_us, pages, unchanged, tracked, copies, bytes, "
+		"tasks, "
 		"problems\n"
 		"\nDIR is made if it is missing.\n",
 	.run = run,

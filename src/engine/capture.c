@@ -11,6 +11,7 @@
 #include "engine/pages.h"
 #include "engine/pass.h"
 #include "engine/snapshot.h"
+#include "engine/tracker.h"
 #include "kernel/vma_flags.h"
 #include "object/identity.h"
 #include "object/component.h"
@@ -29,6 +30,11 @@
 #define ARENA_FILE	 512 /* each may be asked for its flags */
 
 /* --- a pass --- */
+
+static const uint8_t *parent_id(const struct capturing *c)
+{
+	return c->older ? c->older->image->head.id : NULL;
+}
 
 static int read_maps(struct pass *pass, struct process *p)
 {
@@ -168,6 +174,8 @@ int capture_look(struct capturing *c)
 	struct pass pass = { .c = c, .ids = identities_new() };
 	int r = pass.ids ? capture_identify(c, pass.ids) : -ENOMEM;
 
+	if (r == 0 && c->tracker)
+		tracker_attach(c->tracker, c->tree, NULL);
 	if (r == 0)
 		r = files_of_tree(&pass);
 	if (r == 0)
@@ -345,6 +353,8 @@ static int capture_alive(struct pass *pass, struct process *p, struct memory_pla
 		r = remove_leftovers(p, pass->c->ps);
 		if (r == 0)
 			r = capture_asked(&a, plan);
+		if (r == 0 && pass->tracks)
+			tracker_add(pass->c->tracker, p, a.first, plan);
 		inject_end(&p->injection);
 		p->injected = false;
 	}
@@ -423,10 +433,13 @@ static int capture_all(struct pass *pass)
 
 	engine_phase(pass->c->events, "look");
 	r = capture_identify(pass->c, pass->ids);
+	if (r == 0 && pass->c->tracker)
+		tracker_attach(pass->c->tracker, pass->c->tree, parent_id(pass->c));
 	if (r == 0)
 		r = files_of_tree(pass);
 	if (r == 0)
 		r = look_at_tree(pass);
+	pass->tracks = r == 0 && pass->c->tracker && tracker_may(pass->c->tree, pass->kernel) && pass->c->tracks;
 	/* a trial goes on, to find what only a task itself can tell */
 	if (r == 0 && ps->first_error && !image_is_trial(pass->c->writer))
 		r = ps->first_error;
@@ -469,10 +482,17 @@ int capture_tree(struct capturing *c)
 	return r;
 }
 
+static void count_unchanged(struct capturing *c)
+{
+	for (size_t i = 0; i < c->tree->n_processes; i++)
+		c->unchanged += c->pass->plans[i].unchanged;
+}
+
 int capture_rest(struct capturing *c)
 {
 	int r = 0;
 
+	count_unchanged(c);
 	if (c->copies) {
 		engine_phase(c->events, "copies");
 		r = pages_copy_later(c, c->pass->plans);

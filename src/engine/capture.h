@@ -12,6 +12,7 @@ struct kernel_peek;
 struct vma_flags;
 struct pass;
 struct older;
+struct tracker;
 
 struct capturing {
 	struct tree *tree;
@@ -22,6 +23,8 @@ struct capturing {
 	struct kernel_peek *kernel;
 	struct vma_flags *vma_flags;
 	const struct older *older;    /* the parent; NULL: none */
+	struct tracker *tracker;      /* of the tree; NULL: its processes are not tracked */
+	bool tracks;		      /* what is written to from now on is to be known */
 	bool leaves;		      /* the tree is let go between capture_tree and capture_rest */
 	struct page_writer **writers; /* one for each worker, from when it needs one */
 	uint64_t pages;		      /* saved */

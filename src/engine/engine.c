@@ -17,6 +17,7 @@
 #include "engine/halt.h"
 #include "engine/members.h"
 #include "engine/restore.h"
+#include "engine/tracker.h"
 #include "kernel/peek.h"
 #include "kernel/vma_flags.h"
 #include "state/older.h"
@@ -31,6 +32,7 @@ struct engine {
 	struct workers *workers;
 	struct kernel_peek *kernel;
 	struct vma_flags *vma_flags;
+	struct tracker *tracker;   /* of the tree last saved; NULL: none */
 	struct tree *tree;	   /* stopped by engine_isolate */
 	struct restored *restored; /* built, and held */
 	pid_t root;
@@ -94,6 +96,7 @@ void engine_free(struct engine *e)
 		return;
 	drop_tree(e);
 	restored_free(e->restored);
+	tracker_free(e->tracker);
 	workers_free(e->workers);
 	vma_flags_free(e->vma_flags);
 	kernel_peek_free(e->kernel);
@@ -141,6 +144,7 @@ static struct capturing capturing_of(struct engine *e, struct tree *t, struct pr
 		.ps = ps,
 		.events = &e->events,
 		.kernel = e->kernel,
+		.tracker = e->tracker,
 		.vma_flags = e->vma_flags };
 }
 
@@ -332,6 +336,7 @@ static int capture_into_image(struct engine *e, struct saving *s)
 	int r = 0;
 
 	s->c.tree = e->tree;
+	s->c.tracks = s->flags & SPORE_CHECKPOINT_TRACK;
 	s->c.leaves = s->own && !(s->flags & SPORE_CHECKPOINT_KILL);
 	if (!s->c.writer) {
 		r = try_before_overwriting(e, s->c.ps);
@@ -375,6 +380,9 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 		r = image_commit(s->c.writer);
 	if (r == 0)
 		result->bytes = image_bytes(s->c.writer);
+	if (r == 0 && s->c.tracks)
+		tracker_done(e->tracker, e->tree, image_writer_id(s->c.writer));
+	result->tracked = tracker_count(e->tracker);
 	if (r == 0 && kill_it) {
 		kill_stopped(e->tree);
 		result->stop_us = s->own ? clock_us() - s->stopped_at : 0;
@@ -394,6 +402,8 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 {
 	int r = begin_image(s);
 
+	if (r == 0 && e->tracker)
+		tracker_look(e->tracker);
 	if (r == 0 && s->own) {
 		get_ready(e);
 		s->stopped_at = clock_us();
@@ -410,6 +420,24 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 	return r;
 }
 
+/* It ends with a checkpoint that does not ask for it. */
+static void set_tracking(struct engine *e, struct saving *s, const char *cgroup)
+{
+	if (s->flags & SPORE_CHECKPOINT_KILL || cgroup)
+		s->flags &= ~SPORE_CHECKPOINT_TRACK;
+	if (!(s->flags & SPORE_CHECKPOINT_TRACK)) {
+		tracker_free(e->tracker);
+		e->tracker = NULL;
+	} else if (!e->tracker) {
+		e->tracker = tracker_new();
+	}
+}
+
+bool engine_tracks(const struct engine *e)
+{
+	return tracker_count(e->tracker) > 0;
+}
+
 /* What stands in the way may be gone a moment later: it is tried again, for a bounded time, while the tree runs in between. */
 int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pid, const char *cgroup,
 	uint32_t timeout_ms, uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
@@ -424,6 +452,7 @@ int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pi
 	if (e->restored)
 		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY,
 			"a tree just restored, and still isolated, cannot be saved");
+	set_tracking(e, &s, cgroup);
 	if (old_dir_fd >= 0)
 		r = older_open(old_dir_fd, ps, &s.older);
 	if (r < 0)

@@ -15,6 +15,7 @@ struct pass {
 	struct gadget_cache *gadgets;
 	struct witnesses *witnesses;
 	struct kernel_peek *kernel;
+	bool tracks; /* processes may be tracked */
 	int (*fn)(struct pass *pass, size_t process);
 	int (*thread_fn)(struct pass *pass, struct thread *th);
 	_Atomic(size_t) next; /* process of a pass of anybody's */

@@ -54,6 +54,8 @@ struct page_writer;
 int page_writer_open(struct image_writer *w, struct page_writer **out); /* gets the next free number */
 unsigned int page_writer_number(const struct page_writer *p);
 int64_t page_writer_append(struct page_writer *p, const void *pages, size_t n);
+/* The id of the image that it writes. */
+const uint8_t *image_writer_id(const struct image_writer *w);
 uint64_t image_bytes(const struct image_writer *w); /* written so far */
 /* Writes what is buffered, syncs, writes the manifest and renames it into place. */
 int image_commit(struct image_writer *w);

@@ -64,6 +64,11 @@ bool image_is_trial(const struct image_writer *w)
 	return w->dir_fd < 0;
 }
 
+const uint8_t *image_writer_id(const struct image_writer *w)
+{
+	return w->head.id;
+}
+
 uint64_t image_bytes(const struct image_writer *w)
 {
 	return atomic_load_explicit(&w->bytes, memory_order_relaxed);

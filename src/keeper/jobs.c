@@ -45,7 +45,7 @@ static int take_target(struct keeper *k, struct job *j)
 /* May this call begin, in the role that the keeper has? */
 static int admit(struct keeper *k, struct job *j)
 {
-	bool fresh = !k->isolated && !k->child;
+	bool fresh = !k->isolated && !k->tracking && !k->child;
 
 	if ((j->req.call == CALL_CHECKPOINT || j->req.call == CALL_RESTORE || j->req.call == CALL_CHECK_IMAGE) &&
 		j->fds[REQUEST_DIR] < 0)
@@ -60,10 +60,12 @@ static int admit(struct keeper *k, struct job *j)
 	case CALL_ISOLATE:
 		if (k->isolated)
 			return -EALREADY;
+		if (k->tracking)
+			return 0;
 		return fresh ? take_target(k, j) : -EBUSY;
 	case CALL_CHECK:
 	case CALL_CHECKPOINT:
-		if (k->isolated)
+		if (k->isolated || k->tracking)
 			return 0;
 		return fresh ? take_target(k, j) : -EBUSY;
 	default:
@@ -134,6 +136,7 @@ void isolation_end(struct keeper *k)
 	int fd = k->keeper_door;
 
 	set_isolated(k, false);
+	k->tracking = false;
 	k->keeper_door = -1;
 	if (fd >= 0) {
 		door_hide(DOOR_KEEPER, &k->id);
@@ -189,10 +192,13 @@ static void after(struct keeper *k, struct job *j)
 			set_isolated(k, true);
 		break;
 	case CALL_UNISOLATE:
-		if (!engine_root(k->engine) || done)
+		if (k->tracking && done)
+			set_isolated(k, false);
+		else if (!engine_root(k->engine) || done)
 			isolation_end(k);
 		break;
 	case CALL_CHECKPOINT:
+		k->tracking = engine_tracks(k->engine);
 		if (done && k->tree_pid)
 			container_note(k->tree_pid, note_checkpoint, NULL);
 		if (done && (j->req.flags & SPORE_CHECKPOINT_KILL) && k->isolated)
@@ -220,7 +226,7 @@ void job_finish(struct keeper *k)
 	int r;
 
 	after(k, j);
-	if (!k->isolated && k->keeper_door >= 0)
+	if (!k->isolated && !k->tracking && k->keeper_door >= 0)
 		isolation_end(k);
 	report_problems(j->sock, &j->ps);
 	r = reply_send(j->sock, &reply, call == CALL_RESTORE && reply.result == 0 ? k->root_fd : -1, true);
@@ -232,4 +238,6 @@ void job_finish(struct keeper *k)
 	request_close(j->fds);
 	close_fd(&j->sock);
 	j->active = false;
+	if (k->tracking && !k->isolated) /* it may stay for long */
+		malloc_trim(0);
 }

@@ -45,6 +45,7 @@ struct keeper {
 	struct tree_id id;
 	int keeper_door, parent_door; /* listening; -1: not in that role */
 	bool isolated;
+	bool tracking; /* of the tree something is kept until its next checkpoint */
 
 	pid_t tree_pid;	 /* as the register knows it; 0: a cgroup */
 	int root_fd;	 /* pidfd of the tree's root; -1: none, or a cgroup */
@@ -82,7 +83,7 @@ void job_begin(struct keeper *k, int sock, const struct request *req, int fds[RE
 /* Tells a call that can end in good order to do so; false: it cannot. */
 bool job_cancel(struct job *j);
 void job_finish(struct keeper *k);
-/* No more isolation: this door is shut, those who wait in front of it told. */
+/* No more isolation, and nothing kept of the tree: this door is shut, those who wait in front of it told. */
 void isolation_end(struct keeper *k);
 
 /* abandon.c: the client of a tied job has gone. Ends this process, and with it what it built. */

@@ -117,7 +117,7 @@ static void tree_events(struct keeper *k, const struct pollfd *p)
 	if (p[ROOT].revents) {
 		if (k->child)
 			parent_note_status(k);
-		if (k->isolated)
+		if (k->isolated || k->tracking)
 			isolation_end(k);
 		if (k->child)
 			parent_child_ended(k);
@@ -214,7 +214,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	hear(&k, FIRST_SOCKET);
-	while (r == 0 && (k.job.active || k.isolated || k.child))
+	while (r == 0 && (k.job.active || k.isolated || k.tracking || k.child))
 		r = turn(&k);
 	sleep_notes_sweep();
 	/* The engine thread waits for a call that will not come: exit ends it. */

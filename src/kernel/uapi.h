@@ -56,7 +56,13 @@ struct pm_scan_arg {
 #define PAGE_IS_SWAPPED (1 << 4)
 #define PAGE_IS_PFNZERO (1 << 5)
 #endif
-#define SPORE_PAGE_IS_GUARD (1 << 8) /* Linux 6.15; older kernels refuse the bit with EINVAL */
+/* PAGEMAP_SCAN's, Linux 6.7, and what it goes with: linux/fs.h, linux/userfaultfd.h */
+#define SPORE_PAGE_IS_WRITTEN	    (1 << 1)
+#define SPORE_PM_SCAN_WP_MATCHING   (1 << 0)
+#define SPORE_PM_SCAN_CHECK_WPASYNC (1 << 1)
+#define SPORE_UFFD_FEATURE_WP_ASYNC (1 << 15)
+#define SPORE_UFFD_USER_MODE_ONLY   1	     /* 5.11 */
+#define SPORE_PAGE_IS_GUARD	    (1 << 8) /* Linux 6.15; older kernels refuse the bit with EINVAL */
 
 #ifndef F_GET_RW_HINT
 #define F_GET_RW_HINT 1035

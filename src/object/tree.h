@@ -82,6 +82,7 @@ struct process {
 	uint64_t task, io_uring;
 	bool injected;
 	bool last_detached;	 /* it was the last user of a System V segment that nobody has attached now */
+	struct written *written; /* what tells which of its pages were written: state/written.h; NULL: nothing does */
 	struct proc_maps maps;	 /* read once in each stop, before an area is mapped */
 	struct file_look *files; /* by number */
 	size_t n_files;

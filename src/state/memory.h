@@ -94,6 +94,8 @@ struct page_ranges {
 	struct page_range *list;
 	size_t n, room;
 };
+/* At the end; joined with the last if they are neighbours and alike. */
+int page_ranges_add(struct page_ranges *r, struct page_range new);
 
 struct page_runs {
 	struct page_run *list;
@@ -162,10 +164,13 @@ struct memory_plan {
 	pid_t copy;		    /* whose memory that is */
 	struct page_ranges inherited, guards;
 	const struct memory_state *older; /* what the parent has of it; NULL: nothing */
+	uint64_t unchanged;		  /* pages known to be the parent's: their runs are in state */
 };
 
 /* --- of memory_areas.c: one of the kernel's own, as [vdso] */
 bool memory_is_special(const struct proc_map *m);
+/* Private, and over no file; the heap and stacks included. */
+bool memory_is_anonymous(const struct proc_map *m);
 /* The areas of a stopped process. 0 or negative errno, told */
 int memory_add_areas(struct capture *c, struct memory_state *s, const struct proc_maps *maps);
 
@@ -177,4 +182,10 @@ void memory_ask(struct capture *c, struct batch *b, void *scratch);
 int memory_capture(struct capture *c, const struct batch *b, const void *scratch, struct memory_plan *plan);
 /* Which pages of the areas hold something of the process's own, and which of these are still its parent's too: memory_find.c. Zero-filled ones may be among them. */
 int memory_find_pages(struct capture *c, struct memory_plan *plan);
+/*
+ * Of pages that were not written since the look before the stop: those that were not written before that either are the parent's where it has them. All others are
+ * added to those present, which stay sorted. memory_unchanged.c
+ */
+int memory_take_unchanged(struct capture *c, struct memory_plan *plan, const struct page_ranges *unchanged,
+	const struct page_ranges *before, struct page_ranges *present);
 void memory_plan_free(struct memory_plan *plan);

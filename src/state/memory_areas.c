@@ -13,6 +13,7 @@
 #include "state/bpf_map.h"
 #include "state/inode.h"
 #include "state/sysv_shm.h"
+#include "state/written.h"
 
 static const struct {
 	char name[3];
@@ -37,6 +38,8 @@ static const struct {
 };
 
 #define HUGE_PAGES "huge pages of a file of hugetlbfs, or of a System V segment,"
+
+#define UNDER_WP (1u << 4) /* "uw" */
 
 /* Flags that name what cannot be carried. */
 static const struct {
@@ -100,6 +103,14 @@ static const char *refused_mapping(const struct proc_map *m, uint32_t flags)
 	return flags ? refused_flags[__builtin_ctz(flags)].what : NULL;
 }
 
+/* Spore's own watch on a process is no obstacle. */
+static uint32_t without_own(const struct process *p, const struct proc_map *m, uint32_t flags)
+{
+	if (flags & UNDER_WP && p->written && written_add(p->written, m->start, m->end) == 0)
+		flags &= ~UNDER_WP;
+	return flags;
+}
+
 static int refuse_mapping(struct capture *c, const struct proc_map *m, const char *what)
 {
 	char object[192];
@@ -118,7 +129,8 @@ int memory_look(struct capture *c)
 	int r = maps == &read ? proc_maps_read(c->process->living_fd, &read) : 0;
 
 	for (size_t i = 0; i < maps->n; i++) {
-		const char *what = refused_mapping(&maps->list[i], parse_flags(maps->list[i].flags).refused);
+		const struct proc_map *m = &maps->list[i];
+		const char *what = refused_mapping(m, without_own(c->process, m, parse_flags(m->flags).refused));
 
 		if (what)
 			refuse_mapping(c, &maps->list[i], what);
@@ -129,7 +141,7 @@ int memory_look(struct capture *c)
 
 static const char *const private_names[] = { "[heap]", "[stack]" };
 
-static bool is_anonymous(const struct proc_map *m)
+bool memory_is_anonymous(const struct proc_map *m)
 {
 	if (m->shared)
 		return false;
@@ -199,7 +211,7 @@ static int area_from_map(struct capture *c, const struct proc_map *m, uint64_t f
 	r = area_name(m, a);
 	if (r < 0)
 		return r;
-	if (is_anonymous(m)) {
+	if (memory_is_anonymous(m)) {
 		a->kind = AREA_ANON;
 		a->offset = 0;
 		return 0;
@@ -217,7 +229,7 @@ static bool is_injected(const struct capture *c, const struct proc_map *m)
 
 static int add_area(struct capture *c, struct memory_state *s, const struct proc_map *m, struct flags_seen flags)
 {
-	const char *what = refused_mapping(m, flags.refused);
+	const char *what = refused_mapping(m, without_own(c->process, m, flags.refused));
 	struct memory_area *grown;
 	int r;
 

@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "kernel/procfs.h"
 #include "kernel/uapi.h"
-#include "state/memory.h"
+#include "state/written.h"
 
 #define PM_PRESENT   (1ull << 63)
 #define PM_SWAPPED   (1ull << 62)
@@ -22,8 +22,7 @@
 #define PM_EXCLUSIVE (1ull << 56) /* mapped by nobody else */
 #define PM_FRAME     ((1ull << 55) - 1)
 
-/* Joins neighbours that are alike. */
-static int add_range(struct page_ranges *r, struct page_range new)
+int page_ranges_add(struct page_ranges *r, struct page_range new)
 {
 	struct page_range *last = r->n ? &r->list[r->n - 1] : NULL;
 
@@ -46,7 +45,7 @@ static int add_range(struct page_ranges *r, struct page_range new)
 
 static int add(struct page_ranges *r, uint64_t start, uint64_t pages)
 {
-	return add_range(r, (struct page_range){ .start = start, .pages = pages });
+	return page_ranges_add(r, (struct page_range){ .start = start, .pages = pages });
 }
 
 static bool lies_over_file(const struct memory_area *a)
@@ -54,20 +53,31 @@ static bool lies_over_file(const struct memory_area *a)
 	return a->kind == AREA_PRIVATE;
 }
 
+/* What is found in one process. */
+struct looking {
+	const struct memory_state *state;
+	const struct written *written; /* what tells which of its pages were written since the parent; NULL: nothing */
+	int pagemap_fd;
+	bool guards_known;
+	struct page_ranges present, guards;
+	struct page_ranges unchanged; /* present too */
+};
+
 /*
  * -EINVAL, -ENOTTY: this kernel does not know the call or a category. That a page is the file's costs a look at the page itself, which takes five times as long:
  * not asked where no page can be.
  */
-static int scan(int pagemap_fd, uint64_t start, uint64_t end, bool has_files, bool guards_known,
-	struct page_ranges *present, struct page_ranges *guards)
+static int scan(struct looking *l, uint64_t start, uint64_t end, bool has_files, bool tracked)
 {
 	struct page_region vec[512];
-	const uint64_t guard = guards_known ? SPORE_PAGE_IS_GUARD : 0;
+	const uint64_t guard = l->guards_known ? SPORE_PAGE_IS_GUARD : 0;
+	const uint64_t written = tracked ? SPORE_PAGE_IS_WRITTEN : 0;
 	const uint64_t not_own = PAGE_IS_PFNZERO | (has_files ? PAGE_IS_FILE : 0);
 
 	while (start < end) {
 		struct pm_scan_arg arg = {
 			.size = sizeof(arg),
+			.flags = tracked ? SPORE_PM_SCAN_CHECK_WPASYNC : 0,
 			.start = start,
 			.end = end,
 			.vec = (uintptr_t)vec,
@@ -75,14 +85,16 @@ static int scan(int pagemap_fd, uint64_t start, uint64_t end, bool has_files, bo
 			.category_inverted = not_own,
 			.category_mask = not_own,
 			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
-			.return_mask = PAGE_IS_PRESENT | guard,
+			.return_mask = PAGE_IS_PRESENT | guard | written,
 		};
-		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg);
+		int n = ioctl(l->pagemap_fd, PAGEMAP_SCAN, &arg);
 
 		if (n < 0)
 			return -errno;
 		for (int i = 0; i < n; i++) {
-			struct page_ranges *to = vec[i].categories & guard ? guards : present;
+			struct page_ranges *to = vec[i].categories & guard		     ? &l->guards
+						 : tracked && !(vec[i].categories & written) ? &l->unchanged
+											     : &l->present;
 			int r = add(to, vec[i].start, (vec[i].end - vec[i].start) / PAGE_SIZE);
 
 			if (r < 0)
@@ -137,39 +149,50 @@ static bool holds_own_pages(const struct memory_area *a)
 
 #define LARGE (16ul << 20) /* an area of anonymous memory that is worth a call of its own */
 
-/* All areas but large ones in few calls, others' between them included. */
-static int scan_areas(int pagemap_fd, const struct memory_state *s, bool guards_known, struct page_ranges *present,
-	struct page_ranges *guards)
+/* An area that is not tracked may have been until now: then all of it counts as written. */
+static bool is_tracked(const struct looking *l, const struct memory_area *a)
 {
+	return l->written && written_may_track(a) && written_add(l->written, a->start, a->end) == 0;
+}
+
+/* All areas but large ones in few calls, others' between them included. */
+static int scan_areas(struct looking *l)
+{
+	const struct memory_state *s = l->state;
 	uint64_t at = s->areas[0].start;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < s->n_areas; i++) {
 		const struct memory_area *a = &s->areas[i];
+		bool tracked = is_tracked(l, a);
 
-		if (a->kind != AREA_ANON || a->end - a->start < LARGE)
+		if (!tracked && (a->kind != AREA_ANON || a->end - a->start < LARGE))
 			continue;
-		r = scan(pagemap_fd, at, a->start, true, guards_known, present, guards);
+		r = scan(l, at, a->start, true, false);
 		if (r == 0)
-			r = scan(pagemap_fd, a->start, a->end, false, guards_known, present, guards);
+			r = scan(l, a->start, a->end, false, tracked);
 		at = a->end;
 	}
-	return r < 0 ? r : scan(pagemap_fd, at, s->areas[s->n_areas - 1].end, true, guards_known, present, guards);
+	return r < 0 ? r : scan(l, at, s->areas[s->n_areas - 1].end, true, false);
 }
 
-static int find_present(
-	int pagemap_fd, const struct memory_state *s, struct page_ranges *present, struct page_ranges *guards)
+static int find_present(struct looking *l)
 {
-	int r = scan_areas(pagemap_fd, s, true, present, guards);
+	const struct memory_state *s = l->state;
+	int r;
 
-	if (r == -EINVAL && !present->n)
-		r = scan_areas(pagemap_fd, s, false, present, guards);
-	if ((r != -EINVAL && r != -ENOTTY) || present->n)
+	l->guards_known = true;
+	r = scan_areas(l);
+	if (r == -EINVAL && !l->present.n && !l->unchanged.n) {
+		l->guards_known = false;
+		r = scan_areas(l);
+	}
+	if ((r != -EINVAL && r != -ENOTTY) || l->present.n || l->unchanged.n)
 		return r;
 	r = 0;
 	for (size_t i = 0; r == 0 && i < s->n_areas; i++)
 		if (holds_own_pages(&s->areas[i]))
-			r = scan_pagemap(pagemap_fd, s->areas[i].start, s->areas[i].end, present);
+			r = scan_pagemap(l->pagemap_fd, s->areas[i].start, s->areas[i].end, &l->present);
 	return r;
 }
 
@@ -275,7 +298,7 @@ static int split_shared(struct memory_plan *plan, const struct memory_area *a, s
 		if (w->inherits && frame && frame == frame_of(w->parent[i]))
 			r = add(&plan->inherited, start, 1);
 		else
-			r = add_range(&plan->present,
+			r = page_ranges_add(&plan->present,
 				(struct page_range){ start, 1, is_shared(w->own[i]), lies_over_file(a) });
 	}
 	return r;
@@ -296,9 +319,9 @@ static int divide(struct memory_plan *plan, const struct memory_area *a, const s
 			 end = MIN(from->list[i].start + from->list[i].pages * PAGE_SIZE, a->end);
 
 		r = w ? split_shared(plan, a, w, from, i, start, end)
-		      : add_range(to, (struct page_range){ .start = start,
-					      .pages = (end - start) / PAGE_SIZE,
-					      .over = lies_over_file(a) });
+		      : page_ranges_add(to, (struct page_range){ .start = start,
+						    .pages = (end - start) / PAGE_SIZE,
+						    .over = lies_over_file(a) });
 	}
 	return r;
 }
@@ -336,17 +359,23 @@ int memory_find_pages(struct capture *c, struct memory_plan *plan)
 	_cleanup_fd_ int own = openat(c->process->living_fd, "pagemap", O_RDONLY | O_CLOEXEC);
 	_cleanup_fd_ int theirs = parent ? openat(parent->living_fd, "pagemap", O_RDONLY | O_CLOEXEC) : -1;
 	_cleanup_free_ bool *forked = calloc(plan->state.n_areas + 1, sizeof(*forked));
-	struct page_ranges present = { 0 }, guards = { 0 };
+	const struct written *written = c->process->written;
+	struct looking l = { .state = &plan->state,
+		.written = plan->older && written && written->known ? written : NULL,
+		.pagemap_fd = own };
 	struct window w = { .own_fd = own, .parent_fd = theirs };
 	int r = !forked ? -ENOMEM : own < 0 ? -errno : 0;
 
 	if (r == 0 && theirs >= 0)
 		find_forked(c->process, &plan->state, forked);
 	if (r == 0 && plan->state.n_areas)
-		r = find_present(own, &plan->state, &present, &guards);
+		r = find_present(&l);
+	if (r == 0 && l.unchanged.n)
+		r = memory_take_unchanged(c, plan, &l.unchanged, &written->before, &l.present);
 	if (r == 0)
-		r = divide_all(plan, &present, &guards, forked, has_forked(c->tree, c->process), &w);
-	free(present.list);
-	free(guards.list);
+		r = divide_all(plan, &l.present, &l.guards, forked, has_forked(c->tree, c->process), &w);
+	free(l.present.list);
+	free(l.unchanged.list);
+	free(l.guards.list);
 	return r;
 }

@@ -105,6 +105,11 @@ int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pi
 	return file_replace(new_dir_fd, "manifest", "fake\n");
 }
 
+bool engine_tracks(const struct engine *e)
+{
+	return false;
+}
+
 int engine_unisolate(struct engine *e, struct problems *ps)
 {
 	kill(e->root, SIGCONT);

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "engine/tracker.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "kernel/peek.h"
+#include "state/memory.h"
+#include "state/written.h"
+
+#define LEAST_PAGES 1024 /* that a process has: fewer are compared, or written, as fast */
+
+/* One process. */
+struct tracked {
+	pid_t pid;
+	uint64_t starttime;
+	bool based; /* since before the instant of the image */
+	struct written written;
+};
+
+struct tracker {
+	pthread_mutex_t lock; /* of the list, to which workers add */
+	struct tracked **list;
+	size_t n, room;
+	uint8_t image_id[16];
+};
+
+struct tracker *tracker_new(void)
+{
+	struct tracker *t = calloc(1, sizeof(*t));
+
+	if (t)
+		pthread_mutex_init(&t->lock, NULL);
+	return t;
+}
+
+static void tracked_free(struct tracked *k)
+{
+	written_end(&k->written);
+	free(k);
+}
+
+void tracker_free(struct tracker *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < t->n; i++)
+		tracked_free(t->list[i]);
+	free(t->list);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
+size_t tracker_count(const struct tracker *t)
+{
+	return t ? t->n : 0;
+}
+
+/* --- the look before the stop --- */
+
+static int by_start(const void *a, const void *b)
+{
+	const struct page_range *x = a, *y = b;
+
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+/* Sorted, and each page once. */
+static void join_ranges(struct page_ranges *r)
+{
+	size_t n = 0;
+
+	if (r->n)
+		qsort(r->list, r->n, sizeof(*r->list), by_start);
+	for (size_t i = 0; i < r->n; i++) {
+		struct page_range *last = n ? &r->list[n - 1] : NULL;
+		uint64_t end = r->list[i].start + r->list[i].pages * PAGE_SIZE;
+
+		if (!last || r->list[i].start > last->start + last->pages * PAGE_SIZE)
+			r->list[n++] = r->list[i];
+		else if (end > last->start + last->pages * PAGE_SIZE)
+			last->pages = (end - last->start) / PAGE_SIZE;
+	}
+	r->n = n;
+}
+
+/* A mapping that cannot be tracked, or comes after this, counts as written in the stop. */
+static int look_at_maps(struct tracked *k, int dir, int pagemap)
+{
+	struct proc_maps maps = { 0 };
+	int r = proc_maps_read(dir, &maps);
+
+	for (size_t i = 0; r == 0 && i < maps.n; i++) {
+		const struct proc_map *m = &maps.list[i];
+
+		if (written_may_track_map(m) && written_add(&k->written, m->start, m->end) == 0)
+			r = written_take(pagemap, m->start, m->end, &k->written.before);
+	}
+	proc_maps_free(&maps);
+	return r;
+}
+
+static int look_at_process(struct tracked *k)
+{
+	_cleanup_fd_ int dir = procfs_open_pid(k->pid);
+	_cleanup_fd_ int pagemap = dir < 0 ? -1 : openat(dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	struct proc_stat st;
+	int r = dir < 0 ? dir : proc_stat_read(dir, &st);
+
+	if (r == 0 && (pagemap < 0 || st.starttime != k->starttime))
+		r = -ESRCH;
+	if (r == 0)
+		r = look_at_maps(k, dir, pagemap);
+	join_ranges(&k->written.before);
+	return r;
+}
+
+void tracker_look(struct tracker *t)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		if (look_at_process(t->list[i]) == 0)
+			t->list[kept++] = t->list[i];
+		else
+			tracked_free(t->list[i]);
+	t->n = kept;
+}
+
+/* --- in the stop --- */
+
+static struct tracked *find(struct tracker *t, const struct process *p)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->list[i]->pid == p->pid && t->list[i]->starttime == p->stat.starttime)
+			return t->list[i];
+	return NULL;
+}
+
+void tracker_attach(struct tracker *t, struct tree *tree, const uint8_t parent_id[16])
+{
+	bool fits = parent_id && !memcmp(parent_id, t->image_id, sizeof(t->image_id));
+
+	for (size_t i = 0; i < t->n; i++)
+		t->list[i]->written.known = false;
+	for (size_t i = 0; i < tree->n_processes; i++) {
+		struct tracked *k = find(t, tree->processes[i]);
+
+		if (!k)
+			continue;
+		k->written.known = fits && k->based;
+		tree->processes[i]->written = &k->written;
+	}
+}
+
+static bool has_io_uring(const struct process *p)
+{
+	if (p->io_uring)
+		return true;
+	for (size_t i = 0; i < p->n_files; i++)
+		if (p->files[i].link && !strcmp(p->files[i].link, "anon_inode:[io_uring]"))
+			return true;
+	return false;
+}
+
+/* The kernel writes into registered buffers by itself; who has such can only be told where it can be looked at. */
+bool tracker_may(struct tree *tree, struct kernel_peek *kernel)
+{
+	bool may = kernel && kernel_peek_ready(kernel) >= 0;
+
+	for (size_t i = 0; may && i < tree->n_processes; i++)
+		may = !has_io_uring(tree->processes[i]);
+	for (size_t i = 0; !may && i < tree->n_processes; i++)
+		if (tree->processes[i]->written) {
+			tree->processes[i]->written->known = false;
+			tree->processes[i]->written->lost = true;
+		}
+	return may;
+}
+
+static bool is_worth_it(const struct process *p, const struct memory_plan *plan)
+{
+	uint64_t pages = plan->unchanged;
+
+	for (size_t i = 0; i < p->n_files; i++)
+		if (p->files[i].link && !strcmp(p->files[i].link, "anon_inode:[userfaultfd]"))
+			return false; /* it is to get its own memory for that */
+	for (size_t i = 0; i < plan->present.n; i++)
+		pages += plan->present.list[i].pages;
+	return pages >= LEAST_PAGES;
+}
+
+static int track_areas(struct written *w, const struct process *p, const struct memory_plan *plan)
+{
+	_cleanup_fd_ int pagemap = openat(p->living_fd, "pagemap", O_RDONLY | O_CLOEXEC);
+	struct page_ranges ignored = { 0 };
+	int r = pagemap < 0 ? -errno : 0;
+
+	for (size_t i = 0; r == 0 && i < plan->state.n_areas; i++) {
+		const struct memory_area *a = &plan->state.areas[i];
+
+		if (written_may_track(a) && written_add(w, a->start, a->end) == 0)
+			r = written_take(pagemap, a->start, a->end, &ignored);
+	}
+	free(ignored.list);
+	return r;
+}
+
+static struct tracked *list_add(struct tracker *t, const struct process *p, struct written *w)
+{
+	struct tracked *k = calloc(1, sizeof(*k));
+
+	if (t->n == t->room && k) {
+		struct tracked **grown = reallocarray(t->list, t->room ? 2 * t->room : 8, sizeof(struct tracked *));
+
+		if (!grown) {
+			free(k);
+			return NULL;
+		}
+		t->list = grown;
+		t->room = t->room ? 2 * t->room : 8;
+	}
+	if (!k)
+		return NULL;
+	*k = (struct tracked){ .pid = p->pid, .starttime = p->stat.starttime, .written = *w };
+	t->list[t->n++] = k;
+	return k;
+}
+
+/* What cannot be tracked is compared the next time. */
+void tracker_add(struct tracker *t, struct process *p, struct thread *th, const struct memory_plan *plan)
+{
+	struct written w = { .uffd = -1 };
+	struct tracked *k = NULL;
+
+	if (p->written || !is_worth_it(p, plan) || written_begin(p, th, &w) < 0)
+		return;
+	if (track_areas(&w, p, plan) == 0) {
+		pthread_mutex_lock(&t->lock);
+		k = list_add(t, p, &w);
+		pthread_mutex_unlock(&t->lock);
+	}
+	if (k)
+		p->written = &k->written;
+	else
+		written_end(&w);
+}
+
+static void base_on_image(struct tracked *k)
+{
+	k->based = k->written.known = true;
+	k->written.before.n = 0;
+}
+
+void tracker_done(struct tracker *t, const struct tree *tree, const uint8_t image_id[16])
+{
+	size_t kept = 0;
+
+	memcpy(t->image_id, image_id, sizeof(t->image_id));
+	for (size_t i = 0; i < t->n; i++)
+		t->list[i]->written.known = false;
+	for (size_t i = 0; i < tree->n_processes; i++) {
+		struct tracked *k = tree->processes[i]->written ? find(t, tree->processes[i]) : NULL;
+
+		if (k)
+			base_on_image(k);
+	}
+	for (size_t i = 0; i < t->n; i++)
+		if (t->list[i]->written.known && !t->list[i]->written.lost)
+			t->list[kept++] = t->list[i];
+		else
+			tracked_free(t->list[i]);
+	t->n = kept;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "state/written.h"
+
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "kernel/uapi.h"
+
+#define LEAST_TRACKED (256ul << 10)
+#define TIMEOUT_MS    5000
+
+bool written_may_track(const struct memory_area *a)
+{
+	return a->kind == AREA_ANON && a->end - a->start >= LEAST_TRACKED && !(a->flags & AREA_DROPPABLE);
+}
+
+bool written_may_track_map(const struct proc_map *m)
+{
+	return memory_is_anonymous(m) && m->end - m->start >= LEAST_TRACKED;
+}
+
+static int run(struct process *p, struct thread *th, struct batch *b)
+{
+	struct slot *slot = area_slot(&p->injection.area, th->slot);
+	int r = batch_submit(b, slot);
+
+	return r < 0 ? r : batch_wait(b, slot, TIMEOUT_MS, stop_alive, &th->stop);
+}
+
+/* Only faults of the program's own are asked about, so that it needs no privilege; and these are none that anybody is asked about. */
+static int make(struct process *p, struct thread *th, int *number)
+{
+	struct batch b;
+	uint32_t made;
+	int r;
+
+	batch_init(&b, &p->injection.area);
+	made = batch_call(&b, "userfaultfd", SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | SPORE_UFFD_USER_MODE_ONLY);
+	r = run(p, th, &b);
+	if (r == 0)
+		*number = (int)batch_result(&b, made);
+	batch_free(&b);
+	return r;
+}
+
+static int close_theirs(struct process *p, struct thread *th, int number)
+{
+	struct batch b;
+	int r;
+
+	batch_init(&b, &p->injection.area);
+	batch_call(&b, "close", SYS_close, (uint64_t)number);
+	r = run(p, th, &b);
+	batch_free(&b);
+	return r;
+}
+
+static int take_theirs(struct process *p, struct thread *th, int *uffd)
+{
+	int number = -1, r = make(p, th, &number), closed;
+
+	if (r < 0)
+		return r;
+	*uffd = (int)syscall(SYS_pidfd_getfd, p->pid_fd, number, 0);
+	r = *uffd < 0 ? -errno : 0;
+	closed = close_theirs(p, th, number);
+	return r < 0 ? r : closed;
+}
+
+int written_begin(struct process *p, struct thread *th, struct written *w)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = SPORE_UFFD_FEATURE_WP_ASYNC };
+	_cleanup_fd_ int uffd = -1;
+	int r = inject_enter(&p->injection, &th->stop, th->slot), left;
+
+	if (r < 0)
+		return r;
+	r = take_theirs(p, th, &uffd);
+	left = inject_leave(&p->injection, &th->stop);
+	if (r < 0 || left < 0)
+		return r < 0 ? r : left;
+	if (ioctl(uffd, UFFDIO_API, &api) < 0)
+		return -errno;
+	*w = (struct written){ .uffd = take_fd(&uffd) };
+	return 0;
+}
+
+int written_add(const struct written *w, uint64_t start, uint64_t end)
+{
+	struct uffdio_register r = { .range = { start, end - start }, .mode = UFFDIO_REGISTER_MODE_WP };
+
+	return ioctl(w->uffd, UFFDIO_REGISTER, &r) < 0 ? -errno : 0;
+}
+
+/* Only what is there: to protect what is not would cost page tables. */
+static int take(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out)
+{
+	struct page_region vec[512];
+
+	while (start < end) {
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg),
+			.flags = SPORE_PM_SCAN_WP_MATCHING | SPORE_PM_SCAN_CHECK_WPASYNC,
+			.start = start,
+			.end = end,
+			.vec = (uintptr_t)vec,
+			.vec_len = ARRAY_SIZE(vec),
+			.category_mask = SPORE_PAGE_IS_WRITTEN,
+			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+			.return_mask = SPORE_PAGE_IS_WRITTEN,
+		};
+		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg), r = 0;
+
+		if (n < 0)
+			return -errno;
+		for (int i = 0; r == 0 && i < n; i++)
+			r = page_ranges_add(out, (struct page_range){ .start = vec[i].start,
+							 .pages = (vec[i].end - vec[i].start) / PAGE_SIZE });
+		if (r < 0)
+			return r;
+		if (arg.walk_end <= start)
+			break;
+		start = arg.walk_end;
+	}
+	return 0;
+}
+
+int written_take(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out)
+{
+	if (take(pagemap_fd, start, end, out) == 0)
+		return 0;
+	return page_ranges_add(out, (struct page_range){ .start = start, .pages = (end - start) / PAGE_SIZE });
+}
+
+void written_end(struct written *w)
+{
+	close_fd(&w->uffd);
+	free(w->before.list);
+	*w = (struct written){ .uffd = -1 };
+}

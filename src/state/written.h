@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which pages of a process were written since a moment: asynchronous write protection. userfaultfd(2) UFFD_FEATURE_WP_ASYNC, PAGEMAP_SCAN in
+ * ioctl_pagemap_scan(2) (Linux 6.7); fs/userfaultfd.c, fs/proc/task_mmu.c. The kernel notes the first write to each page by itself: nobody is asked, and nothing waits.
+ *
+ * It fails closed: memory that came since (a mapping, a move, an exec), and all of it when the descriptor is closed, counts as written. What is written by others
+ * than the processor, into pages pinned before (io_uring's registered buffers), is not seen: who has an io_uring is not tracked.
+ */
+#pragma once
+
+#include "state/memory.h"
+
+struct written {
+	int uffd;		   /* made by the process, and held here alone */
+	bool known;		   /* since the instant of the parent */
+	bool lost;		   /* what it says is not to be relied on any more */
+	struct page_ranges before; /* what was written until the look before the stop */
+};
+
+/* A mapping whose pages are worth it. */
+bool written_may_track(const struct memory_area *a);
+bool written_may_track_map(const struct proc_map *m);
+/* By a thread of a stopped process into which an area is mapped. -EINVAL, -ENOSYS: this kernel cannot; -EMFILE; -EPERM */
+int written_begin(struct process *p, struct thread *th, struct written *w);
+/* From now on [start, end), which is one mapping, is tracked, if it was not: then all of it counts as written. -EBUSY: another has it. */
+int written_add(const struct written *w, uint64_t start, uint64_t end);
+/*
+ * Adds to `out` what was written in [start, end), and begins anew. The program may run. Where an error comes in between, as where there is memory that is not tracked
+ * any more, what was begun anew is not known, and all of it is added. -ENOMEM
+ */
+int written_take(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out);
+void written_end(struct written *w);
