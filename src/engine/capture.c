@@ -493,7 +493,7 @@ int capture_rest(struct capturing *c)
 	int r = 0;
 
 	count_unchanged(c);
-	if (c->copies) {
+	if (c->copies || c->stash) {
 		engine_phase(c->events, "copies");
 		r = pages_copy_later(c, c->pass->plans);
 	}

@@ -22,9 +22,11 @@ struct capturing {
 	struct image_writer *writer;
 	struct kernel_peek *kernel;
 	struct vma_flags *vma_flags;
-	const struct older *older;    /* the parent; NULL: none */
-	struct tracker *tracker;      /* of the tree; NULL: its processes are not tracked */
-	bool tracks;		      /* what is written to from now on is to be known */
+	const struct older *older; /* the parent; NULL: none */
+	struct tracker *tracker;   /* of the tree; NULL: its processes are not tracked */
+	bool tracks;		   /* what is written to from now on is to be known */
+	uint8_t *stash;		   /* for what is read in the stop, and saved after it */
+	uint64_t stash_pages;
 	bool leaves;		      /* the tree is let go between capture_tree and capture_rest */
 	struct page_writer **writers; /* one for each worker, from when it needs one */
 	uint64_t pages;		      /* saved */

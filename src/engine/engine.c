@@ -337,6 +337,7 @@ static int capture_into_image(struct engine *e, struct saving *s)
 
 	s->c.tree = e->tree;
 	s->c.tracks = s->flags & SPORE_CHECKPOINT_TRACK;
+	s->c.stash = tracker_stash(e->tracker, &s->c.stash_pages);
 	s->c.leaves = s->own && !(s->flags & SPORE_CHECKPOINT_KILL);
 	if (!s->c.writer) {
 		r = try_before_overwriting(e, s->c.ps);

@@ -10,13 +10,15 @@
 #include "base/cleanup.h"
 #include "state/older.h"
 
-#define ITEM_PAGES 4096 /* 16 MiB: what a worker takes at a time */
+#define ITEM_PAGES  4096 /* 16 MiB: what a worker takes at a time */
+#define STASH_PAGES 256	 /* of what is read in the stop */
 
 /* A stretch of one process's ranges. Items are taken in order, and their runs joined in order. */
 struct item {
 	size_t process;
 	struct page_range *ranges;
 	size_t n_ranges;
+	uint64_t at; /* page in the process's stash */
 	struct page_runs runs;
 };
 
@@ -32,7 +34,7 @@ struct copying {
 	uint64_t total;
 };
 
-static int item_add(struct copying *k, size_t process, struct page_range *ranges, size_t n)
+static int item_add(struct copying *k, size_t process, struct page_range *ranges, size_t n, uint64_t at)
 {
 	if (k->n_items == k->room) {
 		struct item *grown = reallocarray(k->items, k->room ? 2 * k->room : 64, sizeof(*grown));
@@ -42,17 +44,17 @@ static int item_add(struct copying *k, size_t process, struct page_range *ranges
 		k->items = grown;
 		k->room = k->room ? 2 * k->room : 64;
 	}
-	k->items[k->n_items++] = (struct item){ .process = process, .ranges = ranges, .n_ranges = n };
+	k->items[k->n_items++] = (struct item){ .process = process, .ranges = ranges, .n_ranges = n, .at = at };
 	return 0;
 }
 
 /* Cuts ranges larger than an item, so that each item is a slice of the list. */
-static int cut_ranges(struct page_ranges *r)
+static int cut_ranges(struct page_ranges *r, uint64_t most)
 {
 	struct page_ranges cut = { 0 };
 
 	for (size_t i = 0; i < r->n; i++)
-		for (uint64_t done = 0; done < r->list[i].pages; done += ITEM_PAGES) {
+		for (uint64_t done = 0; done < r->list[i].pages; done += most) {
 			if (cut.n == cut.room) {
 				struct page_range *grown =
 					reallocarray(cut.list, cut.room ? 2 * cut.room : r->n + 64, sizeof(*grown));
@@ -66,7 +68,7 @@ static int cut_ranges(struct page_ranges *r)
 			}
 			cut.list[cut.n] = r->list[i];
 			cut.list[cut.n].start += done * PAGE_SIZE;
-			cut.list[cut.n++].pages = MIN(r->list[i].pages - done, (uint64_t)ITEM_PAGES);
+			cut.list[cut.n++].pages = MIN(r->list[i].pages - done, most);
 		}
 	free(r->list);
 	*r = cut;
@@ -76,16 +78,18 @@ static int cut_ranges(struct page_ranges *r)
 static int divide_plan(struct copying *k, size_t process)
 {
 	struct page_ranges *ranges = k->later ? &k->plans[process].later : &k->plans[process].present;
-	int r = cut_ranges(ranges);
+	uint64_t at = 0, most = k->plans[process].stash ? STASH_PAGES : ITEM_PAGES;
+	int r = cut_ranges(ranges, most);
 
 	for (size_t i = 0; r == 0 && i < ranges->n;) {
 		uint64_t pages = 0;
 		size_t n = 0;
 
-		while (i + n < ranges->n && (!n || pages + ranges->list[i + n].pages <= ITEM_PAGES))
+		while (i + n < ranges->n && (!n || pages + ranges->list[i + n].pages <= most))
 			pages += ranges->list[i + n++].pages;
 		k->total += pages;
-		r = item_add(k, process, &ranges->list[i], n);
+		r = item_add(k, process, &ranges->list[i], n, at);
+		at += pages;
 		i += n;
 	}
 	return r;
@@ -105,7 +109,7 @@ static void tell_progress(struct copying *k, const struct item *item)
 /* A copy that is saved costs its process memory and faults no longer. Its tracer has still to wait for it: so the number stays its own. */
 static void item_done(struct copying *k, const struct item *item)
 {
-	if (--k->left[item->process] == 0 && k->later)
+	if (--k->left[item->process] == 0 && k->later && k->plans[item->process].copy)
 		kill(k->plans[item->process].copy, SIGKILL);
 }
 
@@ -117,7 +121,12 @@ static int save_item(struct copying *k, struct item *item, struct page_saving *s
 	int r;
 
 	s->runs = &item->runs;
-	r = pages_save(s, k->later ? plan->copy : p->living_tid, plan->older, item->ranges, item->n_ranges);
+	if (!plan->stash)
+		r = pages_save(s, k->later ? plan->copy : p->living_tid, plan->older, item->ranges, item->n_ranges);
+	else if (k->later)
+		r = pages_save_read(s, plan->stash + item->at * PAGE_SIZE, plan->older, item->ranges, item->n_ranges);
+	else
+		r = pages_read(p->living_tid, item->ranges, item->n_ranges, plan->stash + item->at * PAGE_SIZE);
 	if (r < 0 && !k->c->ps->n_failed)
 		failed(k->c->ps, BLAME_PROCESS(p, .object = "memory"), r, "its pages cannot be saved: %s",
 			strerror(-r));
@@ -144,7 +153,7 @@ static int copy_of_worker(unsigned int worker, void *arg)
 
 		if (i >= k->n_items || engine_is_cancelled(k->c->events))
 			break;
-		if (!k->c->writers[worker])
+		if (!k->c->writers[worker] && (k->later || !k->plans[k->items[i].process].stash))
 			r = page_writer_open(k->c->writer, &k->c->writers[worker]);
 		s.writer = k->c->writers[worker];
 		if (r == 0)
@@ -200,9 +209,39 @@ static int copy_all(struct capturing *c, struct memory_plan *plans, bool later)
 	return r;
 }
 
+/* Room that was made before the stop, for as many processes as it is enough for. */
+static void divide_stash(struct capturing *c, struct memory_plan *plans)
+{
+	uint64_t left = c->leaves ? c->stash_pages : 0;
+	uint8_t *at = c->stash;
+
+	for (size_t i = 0; i < c->tree->n_processes; i++) {
+		uint64_t pages = 0;
+
+		if (!plans[i].state.of || plans[i].later.n)
+			continue;
+		for (size_t k = 0; k < plans[i].present.n; k++)
+			pages += plans[i].present.list[k].pages;
+		if (!pages || pages > left)
+			continue;
+		plans[i].stash = at;
+		at += pages * PAGE_SIZE;
+		left -= pages;
+	}
+}
+
 int pages_copy(struct capturing *c, struct memory_plan *plans)
 {
-	return copy_all(c, plans, false);
+	int r;
+
+	divide_stash(c, plans);
+	r = copy_all(c, plans, false);
+	for (size_t i = 0; i < c->tree->n_processes; i++)
+		if (plans[i].stash) {
+			plans[i].later = plans[i].present;
+			plans[i].present = (struct page_ranges){ 0 };
+		}
+	return r;
 }
 
 int pages_copy_later(struct capturing *c, struct memory_plan *plans)

@@ -80,6 +80,14 @@ static bool make_room(const struct memory_plan *plan, struct page_ranges *now, s
 
 /* --- taking --- */
 
+/* A fork takes as long for all of the memory as a copy does for this part of it. */
+#define FORK_SHARE 28
+
+static bool is_worth_a_fork(const struct memory_plan *plan, uint64_t pages)
+{
+	return pages >= LEAST_PAGES && pages > plan->unchanged / FORK_SHARE;
+}
+
 static struct thread *first_stopped(struct process *p)
 {
 	for (size_t i = 0; i < p->n_threads; i++)
@@ -143,7 +151,7 @@ static int take(struct pass *pass, size_t index)
 	if (!th || !plan->state.of || !may_fork(p, th))
 		return 0;
 	pages = divide(plan, NULL, NULL);
-	if (pages < LEAST_PAGES || !has_room(pass, p, pages))
+	if (!is_worth_a_fork(plan, pages) || !has_room(pass, p, pages))
 		return 0;
 	if (!make_room(plan, &now, &later) || fork_process(pass, p, th, copy) < 0) {
 		free(now.list);
@@ -162,7 +170,7 @@ static int take(struct pass *pass, size_t index)
 static bool any_is_large(const struct pass *pass)
 {
 	for (size_t i = 0; i < pass->c->tree->n_processes; i++)
-		if (divide(&pass->plans[i], NULL, NULL) >= LEAST_PAGES)
+		if (is_worth_a_fork(&pass->plans[i], divide(&pass->plans[i], NULL, NULL)))
 			return true;
 	return false;
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/cleanup.h"
 #include "kernel/peek.h"
@@ -26,6 +27,8 @@ struct tracker {
 	struct tracked **list;
 	size_t n, room;
 	uint8_t image_id[16];
+	uint8_t *stash;
+	uint64_t stash_pages;
 };
 
 struct tracker *tracker_new(void)
@@ -35,6 +38,42 @@ struct tracker *tracker_new(void)
 	if (t)
 		pthread_mutex_init(&t->lock, NULL);
 	return t;
+}
+
+#define STASH_SPARE 1024 /* pages */
+#define STASH_MOST  ((48ul << 20) / PAGE_SIZE)
+
+static void free_stash(struct tracker *t)
+{
+	if (t->stash)
+		munmap(t->stash, t->stash_pages * PAGE_SIZE);
+	t->stash = NULL;
+	t->stash_pages = 0;
+}
+
+/* Where there will be more, it is read and saved in the stop, or from a copy. */
+static void make_stash(struct tracker *t)
+{
+	uint64_t pages = STASH_SPARE;
+	void *p;
+
+	for (size_t i = 0; i < t->n; i++)
+		for (size_t k = 0; k < t->list[i]->written.before.n; k++)
+			pages += t->list[i]->written.before.list[k].pages;
+	free_stash(t);
+	if (pages - STASH_SPARE > STASH_MOST)
+		return;
+	p = mmap(NULL, pages * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (p == MAP_FAILED)
+		return;
+	t->stash = p;
+	t->stash_pages = pages;
+}
+
+uint8_t *tracker_stash(const struct tracker *t, uint64_t *pages)
+{
+	*pages = t ? t->stash_pages : 0;
+	return t ? t->stash : NULL;
 }
 
 static void tracked_free(struct tracked *k)
@@ -50,6 +89,7 @@ void tracker_free(struct tracker *t)
 	for (size_t i = 0; i < t->n; i++)
 		tracked_free(t->list[i]);
 	free(t->list);
+	free_stash(t);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -128,6 +168,7 @@ void tracker_look(struct tracker *t)
 		else
 			tracked_free(t->list[i]);
 	t->n = kept;
+	make_stash(t);
 }
 
 /* --- in the stop --- */
@@ -259,6 +300,7 @@ void tracker_done(struct tracker *t, const struct tree *tree, const uint8_t imag
 {
 	size_t kept = 0;
 
+	free_stash(t);
 	memcpy(t->image_id, image_id, sizeof(t->image_id));
 	for (size_t i = 0; i < t->n; i++)
 		t->list[i]->written.known = false;

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/macro.h"
 #include "kernel/bpf.h"
+#include "kernel/write_watch.h"
 
 #define BITS	 64
 #define LEARNED	 256 /* mappings of our own that are looked at */
@@ -201,6 +202,7 @@ struct sample {
 	int map_flags, advice; /* of mmap, of madvise */
 	int prot;
 	unsigned int lock; /* 1: mlock, 2: mlock2(MLOCK_ONFAULT) */
+	bool watched;	   /* kernel/write_watch.h */
 };
 
 static const struct sample samples[] = {
@@ -214,14 +216,18 @@ static const struct sample samples[] = {
 	{ MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, 0, PROT_READ | PROT_WRITE, 0 },
 	{ MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, 0, PROT_READ | PROT_WRITE, 0 },
 	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 1 },
-	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 2 }, { MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_NONE, 0 },
-	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ, 0 }, { MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_WRITE, 0 },
-	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_EXEC, 0 }, { MAP_SHARED | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 0 },
+	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 2 },
+	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_NONE, 0 },
+	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ, 0 },
+	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_WRITE, 0 },
+	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_EXEC, 0 },
+	{ MAP_SHARED | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 0 },
 	{ MAP_SHARED | MAP_ANONYMOUS, 0, PROT_NONE, 0 },
 	{ MAP_SHARED, 0, PROT_READ, 0 }, /* of a file that is open to be read */
+	{ MAP_PRIVATE | MAP_ANONYMOUS, 0, PROT_READ | PROT_WRITE, 0, true },
 };
 
-static void *make_sample(const struct sample *s)
+static void *make_sample(const struct sample *s, int watch)
 {
 	_cleanup_fd_ int file = s->map_flags & MAP_ANONYMOUS ? -1 : open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	void *p = mmap(NULL, PAGES(1), s->prot, s->map_flags, file, 0);
@@ -232,6 +238,8 @@ static void *make_sample(const struct sample *s)
 		madvise(p, PAGES(1), s->advice);
 	if (s->lock)
 		syscall(SYS_mlock2, p, PAGES(1), s->lock == 2 ? MLOCK_ONFAULT : 0);
+	if (s->watched && watch >= 0)
+		write_watch_add(watch, (uintptr_t)p, (uintptr_t)p + PAGES(1));
 	return p;
 }
 
@@ -370,6 +378,7 @@ static int learn(struct vma_flags *v)
 	_cleanup_free_ struct lesson *l = calloc(1, sizeof(*l));
 	_cleanup_fd_ int dir = procfs_open_pid(getpid());
 	_cleanup_free_ struct told *told = NULL;
+	_cleanup_fd_ int watch = write_watch_open();
 	struct proc_maps maps = { 0 };
 	void *made[ARRAY_SIZE(samples)];
 	size_t n = 0, n_made = 0;
@@ -379,7 +388,7 @@ static int learn(struct vma_flags *v)
 	if (!l || dir < 0)
 		return -ENODATA;
 	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
-		made[i] = make_sample(&samples[i]);
+		made[i] = make_sample(&samples[i], watch);
 		n_made += made[i] != NULL;
 	}
 	r = iterate(v, gettid(), &told, &n);

@@ -56,8 +56,9 @@ struct page_range {
 	uint64_t start;
 	uint64_t pages;
 	/* Of what is to be saved, and not in the image: */
-	bool shared; /* another process has them too, since a fork */
-	bool over;   /* they lie over a file: such as are zero are saved too, or the file's would be seen again */
+	bool shared;  /* another process has them too, since a fork */
+	bool over;    /* they lie over a file: such as are zero are saved too, or the file's would be seen again */
+	bool changed; /* since the parent, as far as is known: it is not worth a look at what that has */
 };
 
 struct memory_state {
@@ -119,6 +120,11 @@ struct page_saving {
 int pages_save(
 	struct page_saving *s, pid_t pid, const struct memory_state *older, const struct page_range *ranges, size_t n);
 
+/* The same in two steps: what is read in the stop is saved from there when the process runs. */
+int pages_read(pid_t pid, const struct page_range *ranges, size_t n, uint8_t *to);
+int pages_save_read(struct page_saving *s, uint8_t *from, const struct memory_state *older,
+	const struct page_range *ranges, size_t n);
+
 /* --- restore: memory_build.c, memory_finish.c --- */
 
 /* Descriptors of a task that is being made. Those of page files and backings follow; only the keeper's pidfd survives the making of the memory. */
@@ -162,13 +168,21 @@ struct memory_plan {
 	struct page_ranges present; /* to be saved, in the stop */
 	struct page_ranges later;   /* from a copy of the memory, when the process runs on */
 	pid_t copy;		    /* whose memory that is */
+	uint8_t *stash;		    /* or where it was read to in the stop; NULL: it was not */
 	struct page_ranges inherited, guards;
 	const struct memory_state *older; /* what the parent has of it; NULL: nothing */
+	bool knows;			  /* what was written since */
 	uint64_t unchanged;		  /* pages known to be the parent's: their runs are in state */
 };
 
 /* --- of memory_areas.c: one of the kernel's own, as [vdso] */
 bool memory_is_special(const struct proc_map *m);
+/* Of an entry of /proc/PID/pagemap: proc_pid_pagemap(5) */
+#define PM_PRESENT   (1ull << 63)
+#define PM_SWAPPED   (1ull << 62)
+#define PM_FILE	     (1ull << 61)
+#define PM_EXCLUSIVE (1ull << 56) /* mapped by nobody else */
+#define PM_FRAME     ((1ull << 55) - 1)
 /* Private, and over no file; the heap and stacks included. */
 bool memory_is_anonymous(const struct proc_map *m);
 /* The areas of a stopped process. 0 or negative errno, told */

@@ -16,18 +16,12 @@
 #include "kernel/uapi.h"
 #include "state/written.h"
 
-#define PM_PRESENT   (1ull << 63)
-#define PM_SWAPPED   (1ull << 62)
-#define PM_FILE	     (1ull << 61)
-#define PM_EXCLUSIVE (1ull << 56) /* mapped by nobody else */
-#define PM_FRAME     ((1ull << 55) - 1)
-
 int page_ranges_add(struct page_ranges *r, struct page_range new)
 {
 	struct page_range *last = r->n ? &r->list[r->n - 1] : NULL;
 
 	if (last && last->start + last->pages * PAGE_SIZE == new.start && last->shared == new.shared &&
-		last->over == new.over) {
+		last->over == new.over && last->changed == new.changed) {
 		last->pages += new.pages;
 		return 0;
 	}
@@ -67,17 +61,15 @@ struct looking {
  * -EINVAL, -ENOTTY: this kernel does not know the call or a category. That a page is the file's costs a look at the page itself, which takes five times as long:
  * not asked where no page can be.
  */
-static int scan(struct looking *l, uint64_t start, uint64_t end, bool has_files, bool tracked)
+static int scan(struct looking *l, uint64_t start, uint64_t end, bool has_files)
 {
 	struct page_region vec[512];
 	const uint64_t guard = l->guards_known ? SPORE_PAGE_IS_GUARD : 0;
-	const uint64_t written = tracked ? SPORE_PAGE_IS_WRITTEN : 0;
 	const uint64_t not_own = PAGE_IS_PFNZERO | (has_files ? PAGE_IS_FILE : 0);
 
 	while (start < end) {
 		struct pm_scan_arg arg = {
 			.size = sizeof(arg),
-			.flags = tracked ? SPORE_PM_SCAN_CHECK_WPASYNC : 0,
 			.start = start,
 			.end = end,
 			.vec = (uintptr_t)vec,
@@ -85,16 +77,14 @@ static int scan(struct looking *l, uint64_t start, uint64_t end, bool has_files,
 			.category_inverted = not_own,
 			.category_mask = not_own,
 			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
-			.return_mask = PAGE_IS_PRESENT | guard | written,
+			.return_mask = PAGE_IS_PRESENT | guard,
 		};
 		int n = ioctl(l->pagemap_fd, PAGEMAP_SCAN, &arg);
 
 		if (n < 0)
 			return -errno;
 		for (int i = 0; i < n; i++) {
-			struct page_ranges *to = vec[i].categories & guard		     ? &l->guards
-						 : tracked && !(vec[i].categories & written) ? &l->unchanged
-											     : &l->present;
+			struct page_ranges *to = vec[i].categories & guard ? &l->guards : &l->present;
 			int r = add(to, vec[i].start, (vec[i].end - vec[i].start) / PAGE_SIZE);
 
 			if (r < 0)
@@ -155,6 +145,18 @@ static bool is_tracked(const struct looking *l, const struct memory_area *a)
 	return l->written && written_may_track(a) && written_add(l->written, a->start, a->end) == 0;
 }
 
+/* Of what was written, some may not be there. */
+static int scan_tracked(struct looking *l, uint64_t start, uint64_t end)
+{
+	struct page_ranges written = { 0 };
+	int r = written_find(l->pagemap_fd, start, end, &written, &l->unchanged);
+
+	for (size_t i = 0; r == 0 && i < written.n; i++)
+		r = scan(l, written.list[i].start, written.list[i].start + written.list[i].pages * PAGE_SIZE, false);
+	free(written.list);
+	return r;
+}
+
 /* All areas but large ones in few calls, others' between them included. */
 static int scan_areas(struct looking *l)
 {
@@ -168,12 +170,12 @@ static int scan_areas(struct looking *l)
 
 		if (!tracked && (a->kind != AREA_ANON || a->end - a->start < LARGE))
 			continue;
-		r = scan(l, at, a->start, true, false);
+		r = scan(l, at, a->start, true);
 		if (r == 0)
-			r = scan(l, a->start, a->end, false, tracked);
+			r = tracked ? scan_tracked(l, a->start, a->end) : scan(l, a->start, a->end, false);
 		at = a->end;
 	}
-	return r < 0 ? r : scan(l, at, s->areas[s->n_areas - 1].end, true, false);
+	return r < 0 ? r : scan(l, at, s->areas[s->n_areas - 1].end, true);
 }
 
 static int find_present(struct looking *l)
@@ -298,8 +300,9 @@ static int split_shared(struct memory_plan *plan, const struct memory_area *a, s
 		if (w->inherits && frame && frame == frame_of(w->parent[i]))
 			r = add(&plan->inherited, start, 1);
 		else
-			r = page_ranges_add(&plan->present,
-				(struct page_range){ start, 1, is_shared(w->own[i]), lies_over_file(a) });
+			r = page_ranges_add(
+				&plan->present, (struct page_range){ start, 1, is_shared(w->own[i]), lies_over_file(a),
+							plan->knows && written_may_track(a) });
 	}
 	return r;
 }
@@ -366,6 +369,7 @@ int memory_find_pages(struct capture *c, struct memory_plan *plan)
 	struct window w = { .own_fd = own, .parent_fd = theirs };
 	int r = !forked ? -ENOMEM : own < 0 ? -errno : 0;
 
+	plan->knows = l.written;
 	if (r == 0 && theirs >= 0)
 		find_forked(c->process, &plan->state, forked);
 	if (r == 0 && plan->state.n_areas)

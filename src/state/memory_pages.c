@@ -51,8 +51,13 @@ struct gather {
 	uint64_t pages;
 	struct iovec from[PAGE_BLOCK];
 	size_t n_from;
-	bool shared, over;
+	bool shared, over, changed;
 };
+
+static bool is_alike(const struct page_range *range, const struct gather *g)
+{
+	return range->shared == g->shared && range->over == g->over && range->changed == g->changed;
+}
 
 /* Fills the buffer from *at in the ranges on; *at and *done move. */
 static void gather_next(struct gather *g, const struct page_range *ranges, size_t n, size_t *at, uint64_t *done)
@@ -61,7 +66,8 @@ static void gather_next(struct gather *g, const struct page_range *ranges, size_
 	g->n_from = 0;
 	g->shared = ranges[*at].shared;
 	g->over = ranges[*at].over;
-	while (*at < n && g->pages < PAGE_BLOCK && ranges[*at].shared == g->shared && ranges[*at].over == g->over) {
+	g->changed = ranges[*at].changed;
+	while (*at < n && g->pages < PAGE_BLOCK && is_alike(&ranges[*at], g)) {
 		uint64_t start = ranges[*at].start + *done * PAGE_SIZE;
 		uint64_t pages = MIN(ranges[*at].pages - *done, (uint64_t)PAGE_BLOCK - g->pages);
 
@@ -84,7 +90,8 @@ struct same {
 };
 
 /* One stretch of the parent's, read and compared: pages [at, at + n) of the buffer. What cannot be read is not the same. */
-static void compare(const struct page_saving *s, uint64_t at, uint64_t n, const struct page_run *run, struct same *same)
+static void compare(const struct page_saving *s, const struct gather *g, uint64_t at, uint64_t n,
+	const struct page_run *run, struct same *same)
 {
 	uint8_t *old = s->buffer + PAGE_BLOCK * PAGE_SIZE, *new = s->buffer + at *PAGE_SIZE;
 	ssize_t got = pread(
@@ -108,20 +115,20 @@ static void find_same(const struct page_saving *s, const struct gather *g, struc
 			continue;
 		while (i + n < g->pages && n < run.pages && g->address[i + n] == run.start + n * PAGE_SIZE)
 			n++;
-		compare(s, i, n, &run, same);
+		compare(s, g, i, n, &run, same);
 	}
 }
 
 /* --- saving --- */
 
-static bool is_zero(const struct page_saving *s, const struct gather *g, uint64_t page)
+static bool is_zero(const struct gather *g, uint64_t page)
 {
-	return !g->over && page_is_zero(s->buffer + page * PAGE_SIZE);
+	return !g->over && page_is_zero(g->buffer + page * PAGE_SIZE);
 }
 
-static bool is_new(const struct page_saving *s, const struct gather *g, const struct same *same, uint64_t page)
+static bool is_new(const struct gather *g, const struct same *same, uint64_t page)
 {
-	return (!same || same->of[page].file == UINT64_MAX) && !is_zero(s, g, page);
+	return (!same || same->of[page].file == UINT64_MAX) && !is_zero(g, page);
 }
 
 static int refer_to(struct page_saving *s, const struct page_run *run)
@@ -133,7 +140,7 @@ static int refer_to(struct page_saving *s, const struct page_run *run)
 
 static int append(struct page_saving *s, const struct gather *g, uint64_t first, uint64_t n)
 {
-	int64_t at = page_writer_append(s->writer, s->buffer + first * PAGE_SIZE, n);
+	int64_t at = page_writer_append(s->writer, g->buffer + first * PAGE_SIZE, n);
 	int r = at < 0 ? (int)at : 0;
 
 	for (uint64_t k = 0; r == 0 && k < n; k++)
@@ -151,12 +158,12 @@ static int gather_save(struct page_saving *s, const struct gather *g, const stru
 	for (uint64_t i = 0, n; r == 0 && i < g->pages; i += n) {
 		n = 1;
 		if (same && same->of[i].file != UINT64_MAX) {
-			r = is_zero(s, g, i) ? 0 : refer_to(s, &same->of[i]);
+			r = is_zero(g, i) ? 0 : refer_to(s, &same->of[i]);
 			continue;
 		}
-		if (is_zero(s, g, i))
+		if (is_zero(g, i))
 			continue;
-		while (i + n < g->pages && is_new(s, g, same, i + n))
+		while (i + n < g->pages && is_new(g, same, i + n))
 			n++;
 		r = append(s, g, i, n);
 	}
@@ -207,6 +214,16 @@ static int gather_read(struct gather *g, pid_t pid, int *mem)
 	return got < 0 && errno != EFAULT ? -errno : gather_by_mem(g, pid, mem);
 }
 
+/* What has a parent worth a look is compared with it. */
+static int save_gathered(struct page_saving *s, const struct gather *g, struct older_cursor *cursor, struct same *same)
+{
+	bool compares = cursor->memory && !g->changed;
+
+	if (compares)
+		find_same(s, g, cursor, same);
+	return gather_save(s, g, compares ? same : NULL);
+}
+
 int pages_save(
 	struct page_saving *s, pid_t pid, const struct memory_state *older, const struct page_range *ranges, size_t n)
 {
@@ -216,18 +233,45 @@ int pages_save(
 	_cleanup_fd_ int mem = -1;
 	size_t at = 0;
 	uint64_t done = 0;
+	int r = 0;
 
-	while (at < n) {
-		int r;
-
+	while (r == 0 && at < n) {
 		gather_next(&g, ranges, n, &at, &done);
 		r = gather_read(&g, pid, &mem);
-		if (r == 0 && older)
-			find_same(s, &g, &cursor, &same);
 		if (r == 0)
-			r = gather_save(s, &g, older ? &same : NULL);
-		if (r < 0)
-			return r;
+			r = save_gathered(s, &g, &cursor, &same);
 	}
-	return 0;
+	return r;
+}
+
+int pages_read(pid_t pid, const struct page_range *ranges, size_t n, uint8_t *to)
+{
+	struct gather g = { .buffer = to };
+	_cleanup_fd_ int mem = -1;
+	size_t at = 0;
+	uint64_t done = 0;
+	int r = 0;
+
+	for (; r == 0 && at < n; g.buffer += g.pages * PAGE_SIZE) {
+		gather_next(&g, ranges, n, &at, &done);
+		r = gather_read(&g, pid, &mem);
+	}
+	return r;
+}
+
+int pages_save_read(struct page_saving *s, uint8_t *from, const struct memory_state *older,
+	const struct page_range *ranges, size_t n)
+{
+	struct gather g = { .buffer = from };
+	struct older_cursor cursor = { .memory = older };
+	struct same same;
+	size_t at = 0;
+	uint64_t done = 0;
+	int r = 0;
+
+	for (; r == 0 && at < n; g.buffer += g.pages * PAGE_SIZE) {
+		gather_next(&g, ranges, n, &at, &done);
+		r = save_gathered(s, &g, &cursor, &same);
+	}
+	return r;
 }

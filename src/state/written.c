@@ -2,7 +2,6 @@
 #include "state/written.h"
 
 #include <errno.h>
-#include <linux/userfaultfd.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -10,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "kernel/uapi.h"
+#include "kernel/write_watch.h"
 
 #define LEAST_TRACKED (256ul << 10)
 #define TIMEOUT_MS    5000
@@ -74,7 +74,6 @@ static int take_theirs(struct process *p, struct thread *th, int *uffd)
 
 int written_begin(struct process *p, struct thread *th, struct written *w)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = SPORE_UFFD_FEATURE_WP_ASYNC };
 	_cleanup_fd_ int uffd = -1;
 	int r = inject_enter(&p->injection, &th->stop, th->slot), left;
 
@@ -84,23 +83,36 @@ int written_begin(struct process *p, struct thread *th, struct written *w)
 	left = inject_leave(&p->injection, &th->stop);
 	if (r < 0 || left < 0)
 		return r < 0 ? r : left;
-	if (ioctl(uffd, UFFDIO_API, &api) < 0)
-		return -errno;
+	r = write_watch_prepare(uffd);
+	if (r < 0)
+		return r;
 	*w = (struct written){ .uffd = take_fd(&uffd) };
 	return 0;
 }
 
 int written_add(const struct written *w, uint64_t start, uint64_t end)
 {
-	struct uffdio_register r = { .range = { start, end - start }, .mode = UFFDIO_REGISTER_MODE_WP };
-
-	return ioctl(w->uffd, UFFDIO_REGISTER, &r) < 0 ? -errno : 0;
+	return write_watch_add(w->uffd, start, end);
 }
 
-/* Only what is there: to protect what is not would cost page tables. */
+static int add_regions(struct page_ranges *to, const struct page_region *vec, int n)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < n; i++)
+		r = page_ranges_add(to,
+			(struct page_range){ .start = vec[i].start, .pages = (vec[i].end - vec[i].start) / PAGE_SIZE });
+	return r;
+}
+
+/*
+ * Only what is there: to protect what is not would cost page tables. And not the marks of guard pages, which would then seem to be unchanged pages (a kernel
+ * that has the marks and cannot tell them, 6.13 and 6.14: docs/coverage.md).
+ */
 static int take(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out)
 {
 	struct page_region vec[512];
+	uint64_t guard = SPORE_PAGE_IS_GUARD;
 
 	while (start < end) {
 		struct pm_scan_arg arg = {
@@ -110,17 +122,18 @@ static int take(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges
 			.end = end,
 			.vec = (uintptr_t)vec,
 			.vec_len = ARRAY_SIZE(vec),
-			.category_mask = SPORE_PAGE_IS_WRITTEN,
+			.category_inverted = guard,
+			.category_mask = SPORE_PAGE_IS_WRITTEN | guard,
 			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 			.return_mask = SPORE_PAGE_IS_WRITTEN,
 		};
-		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg), r = 0;
+		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg), r;
 
-		if (n < 0)
-			return -errno;
-		for (int i = 0; r == 0 && i < n; i++)
-			r = page_ranges_add(out, (struct page_range){ .start = vec[i].start,
-							 .pages = (vec[i].end - vec[i].start) / PAGE_SIZE });
+		if (n < 0 && errno == EINVAL && guard) {
+			guard = 0;
+			continue;
+		}
+		r = n < 0 ? -errno : add_regions(out, vec, n);
 		if (r < 0)
 			return r;
 		if (arg.walk_end <= start)
@@ -135,6 +148,90 @@ int written_take(int pagemap_fd, uint64_t start, uint64_t end, struct page_range
 	if (take(pagemap_fd, start, end, out) == 0)
 		return 0;
 	return page_ranges_add(out, (struct page_range){ .start = start, .pages = (end - start) / PAGE_SIZE });
+}
+
+/* --- in the stop --- */
+
+/* Asked for this alone, the kernel looks at one bit of each entry. What is not there counts as written, but only where there is a page table. */
+static int find_written(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out)
+{
+	struct page_region vec[512];
+
+	while (start < end) {
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg),
+			.flags = SPORE_PM_SCAN_CHECK_WPASYNC,
+			.start = start,
+			.end = end,
+			.vec = (uintptr_t)vec,
+			.vec_len = ARRAY_SIZE(vec),
+			.category_mask = SPORE_PAGE_IS_WRITTEN,
+			.return_mask = SPORE_PAGE_IS_WRITTEN,
+		};
+		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg);
+		int r = n < 0 ? -errno : add_regions(out, vec, n);
+
+		if (r < 0)
+			return r;
+		if (arg.walk_end <= start)
+			break;
+		start = arg.walk_end;
+	}
+	return 0;
+}
+
+#define TABLE_SPAN (2ul << 20) /* of one page table */
+
+/* Whether there is a page table for the address; the last answer is kept. */
+struct tables {
+	int pagemap_fd;
+	uint64_t last;
+	bool there, known;
+};
+
+/* `address` is not among what was written: it is there, or nothing of its page table is. */
+static int has_table(struct tables *t, uint64_t address)
+{
+	uint64_t entry;
+	ssize_t n;
+
+	if (t->known && t->last == address / TABLE_SPAN)
+		return t->there;
+	n = pread(t->pagemap_fd, &entry, sizeof(entry), (off_t)(address / PAGE_SIZE * sizeof(entry)));
+	if (n != sizeof(entry))
+		return n < 0 ? -errno : -EIO;
+	t->known = true;
+	t->last = address / TABLE_SPAN;
+	t->there = entry & (PM_PRESENT | PM_SWAPPED);
+	return t->there;
+}
+
+static int add_unchanged(struct tables *t, uint64_t start, uint64_t end, struct page_ranges *unchanged)
+{
+	int r = 0;
+
+	for (uint64_t to; r >= 0 && start < end; start = to) {
+		to = MIN(end, ALIGN_DOWN(start, TABLE_SPAN) + TABLE_SPAN);
+		r = has_table(t, start);
+		if (r > 0)
+			r = page_ranges_add(
+				unchanged, (struct page_range){ .start = start, .pages = (to - start) / PAGE_SIZE });
+	}
+	return MIN(r, 0);
+}
+
+int written_find(
+	int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *written, struct page_ranges *unchanged)
+{
+	struct tables t = { .pagemap_fd = pagemap_fd };
+	size_t before = written->n;
+	int r = find_written(pagemap_fd, start, end, written);
+
+	for (size_t i = before; r == 0 && i < written->n; i++) {
+		r = add_unchanged(&t, start, written->list[i].start, unchanged);
+		start = written->list[i].start + written->list[i].pages * PAGE_SIZE;
+	}
+	return r < 0 ? r : add_unchanged(&t, start, end, unchanged);
 }
 
 void written_end(struct written *w)

@@ -29,4 +29,10 @@ int written_add(const struct written *w, uint64_t start, uint64_t end);
  * any more, what was begun anew is not known, and all of it is added. -ENOMEM
  */
 int written_take(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out);
+/*
+ * Of a stopped process: divides what there is in [start, end), which is all tracked, into what was written since (of which some may not be there) and what was not.
+ * Far faster than to look at each page: a millisecond or less for each GiB.
+ */
+int written_find(
+	int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *written, struct page_ranges *unchanged);
 void written_end(struct written *w);

@@ -71,7 +71,8 @@ static void tell_round(uint64_t round)
 
 int main(int argc, char **argv)
 {
-	uint64_t pages = argc > 1 ? strtoull(argv[1], NULL, 10) << 8 : 0, at_once = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+	uint64_t pages = argc > 1 ? strtoull(argv[1], NULL, 10) << 8 : 0,
+		 at_once = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
 	struct timespec pause = { .tv_nsec = (argc > 3 ? atol(argv[3]) : 10) * 1000000 };
 	uint64_t *memory = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t writes = 0;
