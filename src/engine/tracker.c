@@ -66,6 +66,8 @@ static void make_stash(struct tracker *t)
 	p = mmap(NULL, pages * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (p == MAP_FAILED)
 		return;
+	madvise(p, pages * PAGE_SIZE,
+		MADV_DONTFORK); /* or a fork of ours in the stop would have it copied page by page */
 	t->stash = p;
 	t->stash_pages = pages;
 }

@@ -324,7 +324,8 @@ static int divide(struct memory_plan *plan, const struct memory_area *a, const s
 		r = w ? split_shared(plan, a, w, from, i, start, end)
 		      : page_ranges_add(to, (struct page_range){ .start = start,
 						    .pages = (end - start) / PAGE_SIZE,
-						    .over = lies_over_file(a) });
+						    .over = lies_over_file(a),
+						    .changed = plan->knows && written_may_track(a) });
 	}
 	return r;
 }
