@@ -1,2 +1,440 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Checkpoints against an older image: what changed is saved, what did not is left to that, and the tracker that tells the two apart is never believed too much"""
+"""Checkpoints against an older image: what changed is saved, what did not is left to that, and what tells the two apart is never believed too much"""
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import harness
+from harness import SPORE, Container, Skip, alive, bury, check, check_in, scratch, spore, take_orphans, wait_for
+
+CHANGING, MOVING = os.environ['CHANGING'], os.environ['MOVING']
+MIB = 24
+PAGES = MIB << 8
+
+
+def start(*command):
+    null = open(os.devnull, 'r+')
+    p = subprocess.Popen([*map(str, command)], stdin=null, stdout=null, stderr=null, start_new_session=True)
+    wait_for(lambda: rounds(p.pid) > 1, what='a round')
+    return p
+
+
+def rounds(pid):
+    try:
+        with open(f'/proc/{pid}/comm') as f:
+            text = f.read().strip()
+    except OSError:
+        return -1
+    return int(text) if text.isdigit() else 0
+
+
+def goes_on(pid):
+    """More than one whole round: each page was looked at."""
+    before = rounds(pid)
+    check(before >= 0, True, f'process {pid} is gone')
+    wait_for(lambda: rounds(pid) >= before + 3 or not alive(pid), seconds=20, what='rounds')
+    check(alive(pid), True, 'what it found was not of one instant')
+
+
+def save(pid, directory, *options, parent=None):
+    options = [*options, *(['--parent', parent] if parent else [])]
+    r = spore('checkpoint', '--json', *options, pid, directory)
+    check(r.returncode, 0, r.stderr)
+    return json.loads(r.stdout)
+
+
+def end(p):
+    p.kill()
+    p.wait()
+
+
+def bring_back(directory):
+    """It is left running: its number."""
+    r = spore('restore', '-d', directory)
+    check(r.returncode, 0, r.stderr)
+    return int(r.stdout)
+
+
+def end_restored(pid):
+    os.kill(pid, 9)
+    wait_for(lambda: not alive(pid))
+    bury()
+
+
+def is_right(*directories):
+    for d in directories:
+        pid = bring_back(d)
+        goes_on(pid)
+        end_restored(pid)
+
+
+def is_tracked(pid):
+    with open(f'/proc/{pid}/smaps') as f:
+        return any(line.startswith('VmFlags:') and ' uw' in line for line in f)
+
+
+def keeper_of(pid):
+    """That which tracks it: the newest that is no zombie."""
+    found = []
+    for k in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            if open(f'/proc/{k}/comm').read() == 'spore-keeper\n' and any(
+                    os.readlink(f'/proc/{k}/fd/{fd}') == 'anon_inode:[userfaultfd]' for fd in os.listdir(f'/proc/{k}/fd')):
+                found.append(int(k))
+        except OSError:
+            pass
+    return max(found)
+
+
+def needs_tracking():
+    """PAGEMAP_SCAN over asynchronous write protection: Linux 6.7, and a kernel whose memory can be looked at."""
+    p = start(CHANGING, 8, 1)
+    with scratch() as d:
+        tracked = save(p.pid, f'{d}/image', '--track')['tracked']
+    end(p)
+    if not tracked:
+        raise Skip('processes cannot be tracked here')
+
+
+def test_a_chain():
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        save(p.pid, f'{d}/0', '--track')
+        for i in range(1, 8):
+            result = save(p.pid, f'{d}/{i}', parent=f'{d}/{i - 1}')
+            check(result['pages'] < PAGES / 4, True, result)
+            check(result['pages'] + result['unchanged'] >= PAGES, True, result)
+            goes_on(p.pid)
+        end(p)
+        is_right(f'{d}/7', f'{d}/0', f'{d}/3')
+        r = spore('verify', f'{d}/7')
+        check(r.returncode, 0, r.stderr)
+
+
+def hashes(pid):
+    """Of memory that is its own."""
+    found = []
+    with open(f'/proc/{pid}/maps') as maps, open(f'/proc/{pid}/mem', 'rb', 0) as mem:
+        for line in maps:
+            area, prot, _, _, _, *name = line.split()
+            at, to = (int(x, 16) for x in area.split('-'))
+            if 'p' not in prot or 'w' not in prot or (to - at < 1 << 20 and not name):
+                continue  # the kernel writes to what a thread has of its own (rseq)
+            mem.seek(at)
+            found.append((at, mem.read(to - at)))
+    joined = hashlib.blake2b()
+    for _, data in sorted(found):
+        joined.update(data)
+    return joined.hexdigest()
+
+
+def test_it_is_equal_to_the_living():
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        save(p.pid, f'{d}/0', '--track')
+        for i in range(1, 6):
+            save(p.pid, f'{d}/{i}', parent=f'{d}/{i - 1}')
+        os.kill(p.pid, signal.SIGSTOP)
+        wait_for(lambda: open(f'/proc/{p.pid}/stat').read().rsplit(')', 1)[1].split()[0] == 'T')
+        save(p.pid, f'{d}/6', parent=f'{d}/5')
+        want = hashes(p.pid)
+        end(p)
+        pid = bring_back(f'{d}/6')
+        check(hashes(pid), want)
+        os.kill(pid, signal.SIGCONT)
+        goes_on(pid)
+        end_restored(pid)
+
+
+def test_mappings_that_come_and_go():
+    needs_tracking()
+    for seed in range(1, 4):
+        p = start(MOVING, seed)
+        with scratch() as d:
+            check(save(p.pid, f'{d}/0', '--track')['tracked'], 1)
+            for i in range(1, 13):
+                time.sleep(0.03)
+                save(p.pid, f'{d}/{i}', parent=f'{d}/{i - 1}')
+            goes_on(p.pid)
+            end(p)
+            is_right(*(f'{d}/{i}' for i in (1, 6, 11, 12)))
+
+
+def test_without_a_tracker_it_is_compared():
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        check(save(p.pid, f'{d}/0')['tracked'], 0)
+        check(is_tracked(p.pid), False)
+        result = save(p.pid, f'{d}/1', parent=f'{d}/0')
+        check(result['unchanged'] > PAGES / 2, True, result)
+        # The tracker is relative to that one: against an older one pages are compared again.
+        save(p.pid, f'{d}/2', parent=f'{d}/1')
+        result = save(p.pid, f'{d}/3', parent=f'{d}/0')
+        check(result['unchanged'] > PAGES / 4, True, result)
+        end(p)
+        is_right(f'{d}/1', f'{d}/2', f'{d}/3')
+        shutil.rmtree(f'{d}/1')
+        is_right(f'{d}/3')
+
+
+def test_an_image_of_another_tree():
+    p, q = start(CHANGING, MIB, 10), start(CHANGING, MIB // 2, 0)
+    with scratch() as d:
+        save(q.pid, f'{d}/other', '--track')
+        save(p.pid, f'{d}/image', parent=f'{d}/other')
+        end(p)
+        end(q)
+        is_right(f'{d}/image', f'{d}/other')
+
+
+def test_a_tracker_that_was_lost():
+    needs_tracking()
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        save(p.pid, f'{d}/0', '--track')
+        save(p.pid, f'{d}/1', parent=f'{d}/0')
+        check(is_tracked(p.pid), True)
+        keeper = keeper_of(p.pid)
+        os.kill(keeper, 9)
+        wait_for(lambda: not is_tracked(p.pid))
+        goes_on(p.pid)
+        check(save(p.pid, f'{d}/2', parent=f'{d}/1')['tracked'], 1)
+        save(p.pid, f'{d}/3', parent=f'{d}/2')
+        end(p)
+        is_right(f'{d}/2', f'{d}/3')
+
+
+def test_it_ends():
+    needs_tracking()
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        save(p.pid, f'{d}/0', '--track')
+        keeper = keeper_of(p.pid)
+        save(p.pid, f'{d}/1')
+        wait_for(lambda: not is_tracked(p.pid))
+        wait_for(lambda: not alive(keeper))
+        save(p.pid, f'{d}/2', '--track')
+        keeper = keeper_of(p.pid)
+        end(p)
+        wait_for(lambda: not alive(keeper))
+
+
+def test_while_it_is_isolated():
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        save(p.pid, f'{d}/0', '--track')
+        check(spore('isolate', p.pid).returncode, 0)
+        save(p.pid, f'{d}/1', parent=f'{d}/0')
+        save(p.pid, f'{d}/2', parent=f'{d}/1')
+        check(spore('unisolate', p.pid).returncode, 0)
+        goes_on(p.pid)
+        result = save(p.pid, f'{d}/3', parent=f'{d}/2')
+        check(result['pages'] < PAGES / 2, True, result)
+        end(p)
+        is_right(f'{d}/1', f'{d}/2', f'{d}/3')
+
+
+def own(d, body):
+    with open(f'{d}/program.py', 'w') as f:
+        f.write(f'import ctypes, mmap, os, sys, time\nd = {d!r}\n' + body)
+    return subprocess.Popen([sys.executable, f'{d}/program.py'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                            start_new_session=True)
+
+
+def test_another_program_by_the_same_number():
+    with scratch() as d:
+        p = own(d, f'''
+big = bytearray(os.urandom(1 << 20)) * 16
+open(f'{{d}}/ready', 'w').close()
+while not os.path.exists(f'{{d}}/go'):
+    time.sleep(0.002)
+os.execv({CHANGING!r}, ['changing', '{MIB}', '10'])
+''')
+        wait_for(lambda: os.path.exists(f'{d}/ready'))
+        save(p.pid, f'{d}/0', '--track')
+        save(p.pid, f'{d}/1', parent=f'{d}/0')
+        open(f'{d}/go', 'w').close()
+        wait_for(lambda: rounds(p.pid) > 1)
+        save(p.pid, f'{d}/2', parent=f'{d}/1')
+        save(p.pid, f'{d}/3', parent=f'{d}/2')
+        end(p)
+        is_right(f'{d}/2', f'{d}/3')
+
+
+def test_children_of_what_is_tracked():
+    with scratch() as d:
+        p = own(d, '''
+big = bytearray(os.urandom(1 << 20)) * 16
+n = 0
+def check(x):
+    if any(big[i] != x for i in range(0, len(big), 4096)):
+        sys.exit(3)
+def put(x):
+    for i in range(0, len(big), 4096):
+        big[i] = x
+put(7)
+open(f'{d}/ready', 'w').close()
+while not os.path.exists(f'{d}/go'):
+    time.sleep(0.002)
+pid = os.fork()
+if not pid:
+    put(9)
+    open(f'{d}/forked', 'w').close()
+    while True:
+        check(9)
+        time.sleep(0.01)
+while True:
+    check(7)
+    if os.waitpid(pid, os.WNOHANG)[0]:
+        sys.exit(4)
+    time.sleep(0.01)
+''')
+        wait_for(lambda: os.path.exists(f'{d}/ready'))
+        save(p.pid, f'{d}/0', '--track')
+        save(p.pid, f'{d}/1', parent=f'{d}/0')
+        open(f'{d}/go', 'w').close()
+        wait_for(lambda: os.path.exists(f'{d}/forked'))
+        save(p.pid, f'{d}/2', parent=f'{d}/1')
+        save(p.pid, f'{d}/3', parent=f'{d}/2')
+        os.killpg(p.pid, 9)
+        p.wait()
+        bury()
+        pid = bring_back(f'{d}/3')
+        time.sleep(0.3)
+        check(alive(pid), True)
+        os.killpg(pid, 9)
+        wait_for(lambda: not alive(pid))
+        bury()
+
+
+def test_what_uses_userfaultfd_is_not_tracked():
+    """It would find its own memory taken."""
+    with scratch() as d:
+        p = own(d, '''
+libc = ctypes.CDLL(None, use_errno=True)
+fd = libc.syscall(323, 1 | os.O_CLOEXEC)
+big = bytearray(os.urandom(1 << 20)) * 16
+open(f'{d}/ready', 'w').write(str(fd))
+while True:
+    time.sleep(0.01)
+''')
+        fd = wait_for(lambda: os.path.exists(f'{d}/ready') and open(f'{d}/ready').read())
+        if int(fd) < 0:
+            end(p)
+            raise Skip('no userfaultfd')
+        r = spore('checkpoint', '--json', '--track', p.pid, f'{d}/0')
+        end(p)
+        if r.returncode:
+            raise Skip('the kernel cannot be looked at')
+        check(json.loads(r.stdout)['tracked'], 0)
+
+
+def test_a_checkpoint_that_fails_in_between():
+    needs_tracking()
+    libc = ctypes.CDLL(None, use_errno=True)
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        os.mkdir(f'{d}/small')
+        check(libc.mount(b'none', f'{d}/small'.encode(), b'tmpfs', 0, b'size=256k'), 0)
+        try:
+            save(p.pid, f'{d}/0', '--track')
+            save(p.pid, f'{d}/1', parent=f'{d}/0')
+            for _ in range(2):
+                time.sleep(0.1)
+                r = spore('checkpoint', '--parent', f'{d}/1', p.pid, f'{d}/small/image')
+                check(r.returncode, 1, r.stdout)
+                check_in('No space left', r.stderr)
+                goes_on(p.pid)
+            result = save(p.pid, f'{d}/2', parent=f'{d}/1')
+            check(result['pages'] < PAGES, True, result)
+            end(p)
+            is_right(f'{d}/2')
+        finally:
+            libc.umount2(f'{d}/small'.encode(), 2)
+
+
+def a_chain(d, n=3):
+    p = start(CHANGING, 8, 10)
+    save(p.pid, f'{d}/0')
+    for i in range(1, n):
+        save(p.pid, f'{d}/{i}', parent=f'{d}/{i - 1}')
+    end(p)
+
+
+def refused(*command, says):
+    r = spore(*command)
+    check(r.returncode, 1, r.stdout)
+    check_in(says, r.stderr)
+
+
+def test_a_parent_that_is_gone_or_another():
+    with scratch() as d:
+        a_chain(d)
+        # By its contents, not by its name alone.
+        os.rename(f'{d}/0', f'{d}/elsewhere')
+        check(spore('verify', f'{d}/2').returncode, 0)
+        is_right(f'{d}/2')
+        os.mkdir(f'{d}/away')
+        os.rename(f'{d}/elsewhere', f'{d}/away/0')
+        refused('verify', f'{d}/2', says='the older image that some of its pages lie in')
+        refused('restore', f'{d}/2', says='the older image that some of its pages lie in')
+        # The whole store may be moved.
+        os.rename(f'{d}/away/0', f'{d}/0')
+        os.mkdir(f'{d}/store')
+        for i in range(3):
+            os.rename(f'{d}/{i}', f'{d}/store/{i}')
+        is_right(f'{d}/store/2')
+        with open(f'{d}/store/0/manifest', 'r+b') as f:
+            f.seek(20)
+            byte = f.read(1)
+            f.seek(20)
+            f.write(bytes([byte[0] ^ 1]))
+        refused('restore', f'{d}/store/2', says='another has taken its place')
+
+
+def test_a_damaged_page_of_the_parent():
+    with scratch() as d:
+        a_chain(d)
+        name = max((f'{d}/0/{n}' for n in os.listdir(f'{d}/0') if n.startswith('pages-')), key=os.path.getsize)
+        with open(name, 'r+b') as f:
+            f.seek(4096 * 1000 + 5)
+            byte = f.read(1)
+            f.seek(4096 * 1000 + 5)
+            f.write(bytes([byte[0] ^ 1]))
+        refused('verify', f'{d}/2', says='do not have the checksum')
+        refused('restore', f'{d}/2', says='do not have the checksum')
+
+
+def test_a_parent_is_not_overwritten():
+    p = start(CHANGING, 8, 1)
+    with scratch() as d:
+        save(p.pid, f'{d}/0')
+        save(p.pid, f'{d}/1', parent=f'{d}/0')
+        for i in (0, 1):
+            refused('checkpoint', '--force', '--parent', f'{d}/1', p.pid, f'{d}/{i}', says='one that it is made against')
+        goes_on(p.pid)
+        refused('checkpoint', '--parent', f'{d}/none', p.pid, f'{d}/2', says='--parent')
+        os.mkdir(f'{d}/empty')
+        refused('checkpoint', '--parent', f'{d}/empty', p.pid, f'{d}/2', says='holds no image')
+        end(p)
+        is_right(f'{d}/1')
+
+
+def test_in_a_container():
+    with Container(CHANGING, MIB, 10) as c, scratch() as d:
+        wait_for(lambda: rounds(harness.children(c.pid)[0]) > 1 if harness.children(c.pid) else False)
+        save(c.pid, f'{d}/0', '--track')
+        result = save(c.pid, f'{d}/1', parent=f'{d}/0')
+        check(result['pages'] < PAGES, True, result)
+        goes_on(harness.children(c.pid)[0])
+
+
+if __name__ == '__main__':
+    take_orphans()
+    harness.main(sys.modules[__name__])
