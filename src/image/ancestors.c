@@ -89,7 +89,7 @@ static bool is_used(const struct older_image *o, const bool *used)
 static int write_one(struct image_writer *w, int dir_fd, const struct older_image *o, struct problems *ps)
 {
 	struct ancestor a = { .first = o->first, .n_files = o->n_files };
-	char from[PATH_MAX], to[PATH_MAX];
+	char from[PATH_MAX] = "", to[PATH_MAX] = "";
 	int r = path_of(dir_fd, from);
 
 	if (r == 0)

@@ -113,7 +113,7 @@ static int open_ancestor(struct opening *o, const struct ancestor *a)
 
 	if (r == 0)
 		r = image_open_pages(dir, o->ps, &older);
-	if (r < 0)
+	if (r)
 		return r;
 	if (memcmp(older->head.id, a->image_id, sizeof(a->image_id)) || older->private->first_own != a->first ||
 		older->n_page_files - older->private->first_own != a->n_files)

@@ -251,7 +251,8 @@ static int keep_records(struct opening *o, const struct record_kind *k, struct s
 	if (!records)
 		return -ENOMEM;
 	img->records = records;
-	memcpy(records + img->n_records, batch->records, batch->n * sizeof(*records));
+	if (batch->n)
+		memcpy(records + img->n_records, batch->records, batch->n * sizeof(*records));
 	p->ranges[p->n_ranges++] = (struct kind_range){
 		.kind = k, .first = img->n_records, .n = batch->n, .states = take_ptr(batch->states)
 	};

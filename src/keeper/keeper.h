@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The keeper: what must outlive one command. One process for one tree, in one of three roles, or two of them
- *at once:
+ * The keeper: what must outlive one command. One process for one tree, in one of these roles, or several of them at once:
  *
- *	for one call      checkpoint and check of a tree that nobody isolates; ends with the call, and with
- *its client isolation         from isolate (or restore) to unisolate; found behind DOOR_KEEPER parent of a
- *restored root: reaps it, answers spore_wait; found behind DOOR_PARENT
+ *	for one call	checkpoint and check of a tree that nobody isolates; ends with the call, and with its client
+ *	isolation	from isolate (or restore) to unisolate; found behind DOOR_KEEPER
+ *	tracking	from a checkpoint to the next; found behind DOOR_KEEPER
+ *	parent		of a restored root: reaps it, answers spore_wait; found behind DOOR_PARENT
  *
- * The main thread talks; the engine thread does everything that the engine does, since ptrace belongs to a
- *thread. They hand over by two eventfds: the job belongs to the engine thread from the first to the second.
+ * The main thread talks; the engine thread does everything that the engine does, since ptrace belongs to a thread. They hand over by two eventfds: the job belongs to the
+ * engine thread from the first to the second.
  */
 #pragma once
 

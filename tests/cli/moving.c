@@ -14,10 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE	 4096
-#define REGIONS	 24
-#define MOST	 1024 /* pages of a region: two huge ones */
-#define EACH	 6    /* changes in a round */
+#define PAGE		    4096
+#define REGIONS		    24
+#define MOST		    1024 /* pages of a region: two huge ones */
+#define EACH		    6	 /* changes in a round */
 #define MADV_GUARD_INSTALL_ 102
 #define MADV_GUARD_REMOVE_  103
 
