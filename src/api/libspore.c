@@ -146,6 +146,8 @@ SPORE_API int spore_checkpoint_with(
 	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW |
 			      SPORE_CHECKPOINT_STRICT | SPORE_CHECKPOINT_TRACK))
 		return -EINVAL;
+	if (old_dir_fd < -1) /* what an open that failed left, most likely */
+		return -EBADF;
 	c.req.flags = o.flags;
 	c.req.timeout_ms = o.timeout_ms;
 	c.fds[REQUEST_DIR] = new_dir_fd;

@@ -127,7 +127,7 @@ static void test_options(void)
 	CHECK(spore_isolate(-5), -EINVAL);
 	CHECK(spore_isolate(0x3fffff), -ESRCH);
 	CHECK(spore_unisolate(getpid()), -ESRCH);
-	CHECK(spore_checkpoint(3, 4, getpid()), -EOPNOTSUPP);
+	CHECK(spore_checkpoint(-2, 4, getpid()), -EBADF);
 	CHECK(spore_restore(3, 4), -EOPNOTSUPP);
 	CHECK(spore_wait(getpid(), NULL), -ECHILD);
 }
