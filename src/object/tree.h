@@ -80,6 +80,7 @@ struct process {
 	struct injection injection;
 	/* Of this stop, where the kernel can be looked at (state/kernel_view.h): the task_struct of its leader, 0: not known; what that has of io_uring. */
 	uint64_t task, io_uring;
+	bool same_namespaces; /* all its threads are in those of the one that lives */
 	bool injected;
 	bool last_detached;	 /* it was the last user of a System V segment that nobody has attached now */
 	struct written *written; /* what tells which of its pages were written: state/written.h; NULL: nothing does */

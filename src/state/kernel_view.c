@@ -42,7 +42,8 @@ int kernel_object(struct capture *c, const struct file_look *f, uint64_t *object
 
 /* --- tasks --- */
 
-#define SIZEOF_UPID 16 /* a number and a namespace */
+#define SIZEOF_UPID  16	  /* a number and a namespace */
+#define WORKERS_MOST 1024 /* beside the threads */
 
 /* From a pidfd to its pid, the first of its tasks (PIDTYPE_PID), and what that has of io_uring: by pidfs, and before Linux 6.9. */
 static const struct kernel_step of_pidfs[] = { { "file", "f_inode" }, { "inode", "i_private" }, { "pid", "tasks" },
@@ -173,6 +174,38 @@ int kernel_each_task(
 			err = kernel_peek_member(c->kernel, node, "list_head", "next", &node);
 	}
 	return err;
+}
+
+struct tasks {
+	uint64_t *list;
+	size_t n, room;
+};
+
+static int collect(struct capture *c, uint64_t task, void *arg)
+{
+	struct tasks *t = arg;
+
+	if (t->n == t->room)
+		return -E2BIG;
+	t->list[t->n++] = task;
+	return 0;
+}
+
+bool kernel_tasks_share(struct capture *c, struct process *p, const char *member)
+{
+	struct tasks t = { .room = p->n_threads + WORKERS_MOST };
+	_cleanup_free_ uint64_t *list = t.list = calloc(t.room, sizeof(*t.list));
+	uint64_t shared = 0;
+	int err = list ? kernel_each_task(c, p, collect, &t) : -ENOMEM;
+
+	if (!err)
+		err = kernel_peek_many(c->kernel, t.list, t.n, "task_struct", member);
+	for (size_t i = 0; i < t.n && !err; i++) {
+		if (shared && t.list[i] && t.list[i] != shared)
+			return false;
+		shared = t.list[i] ? t.list[i] : shared;
+	}
+	return !err && shared;
 }
 
 int kernel_leader_io_uring(struct capture *c, struct process *p, uint64_t *address)

@@ -24,6 +24,8 @@ int kernel_task(struct capture *c, struct process *p, uint64_t *task);
 /* Calls fn with the task_struct of each of its threads, workers of io_uring among them, until one answers other than 0; answers that. */
 int kernel_each_task(
 	struct capture *c, struct process *p, int (*fn)(struct capture *c, uint64_t task, void *arg), void *arg);
+/* Whether all of them that live have the same there, a pointer of task_struct. False: or it cannot be told. */
+bool kernel_tasks_share(struct capture *c, struct process *p, const char *member);
 /* What that has of io_uring (struct io_uring_task), in one look; 0: nothing. */
 int kernel_leader_io_uring(struct capture *c, struct process *p, uint64_t *address);
 /* Both of all processes at once, after which the two above know them. By one thread, while none of the others opens descriptors. */

@@ -14,7 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "state/kernel_view.h"
 #include "state/owner.h"
+
+#define THREADS_FEW 8 /* as many are looked at one by one */
 
 #define OF_CONTAINER 1u	 /* may be the tree's own where a container was made */
 #define OF_PID_NS    2u	 /* may be the tree's own where its root is pid 1 */
@@ -121,19 +124,32 @@ static bool bears_elsewhere(int proc_fd, const struct kind_of_ns *k)
 	       (born || fstatat(proc_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0);
 }
 
-static int namespaces_look_thread(struct capture *c)
+static void look_at_thread(struct capture *c, const struct thread *th)
 {
 	int own_fd = owner_alive(c->process)->proc_fd;
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		ino_t its = kinds[i].flags & OF_THREAD ? ns_of(c->thread->proc_fd, kinds[i].name) : 0;
+		ino_t its = kinds[i].flags & OF_THREAD && th->proc_fd != own_fd ? ns_of(th->proc_fd, kinds[i].name) : 0;
 
 		/* What has ended has none. */
 		if (its && its != roots_ns(c->tree, i) && its != ns_of(own_fd, kinds[i].name))
 			refuse_ns(c, &kinds[i], "a thread has another than its process");
-		if (kinds[i].must_equal && bears_elsewhere(c->thread->proc_fd, &kinds[i]))
+		if (kinds[i].must_equal && bears_elsewhere(th->proc_fd, &kinds[i]))
 			refuse_ns(c, &kinds[i], "its children would be born into another than its own");
 	}
+}
+
+/* One struct nsproxy holds all but the user namespace, in which all threads are, and the pid namespace, which is their numbers' own: who has the same is in the same ones. */
+static bool threads_share(struct capture *c)
+{
+	return c->process->n_threads > THREADS_FEW && c->writer && c->kernel &&
+	       kernel_tasks_share(c, c->process, "nsproxy");
+}
+
+static int namespaces_look_thread(struct capture *c)
+{
+	if (!c->process->same_namespaces)
+		look_at_thread(c, c->thread);
 	return 0;
 }
 
@@ -151,6 +167,8 @@ static int namespaces_look(struct capture *c)
 	} else {
 		look_at_other(c);
 	}
+	look_at_thread(c, owner_alive(c->process));
+	c->process->same_namespaces = threads_share(c);
 	return 0;
 }
 

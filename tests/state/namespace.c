@@ -30,6 +30,32 @@ static int unshared_make(struct maker_ctx *ctx)
 	return kid_start(ctx, unshares, NULL, NULL);
 }
 
+#define THREADS 12 /* so many that they are not looked at one by one */
+
+static _Atomic(int) unshared; /* 1: yes; 2: may not */
+
+static void *rests(void *arg)
+{
+	struct maker_ctx *ctx = arg;
+
+	if (ctx)
+		unshared = unshare((int)ctx->arg) ? 2 : 1;
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static int many_threads_make(struct maker_ctx *ctx)
+{
+	pthread_t t;
+
+	for (int i = 0; i < THREADS; i++)
+		CHECK(!thread_start(&t, rests, i == THREADS / 2 ? ctx : NULL));
+	CHECK(UNTIL(unshared));
+	NEED(unshared == 1);
+	return 0;
+}
+
 static int namespace_fd_make(struct maker_ctx *ctx)
 {
 	char path[64];
@@ -82,6 +108,14 @@ const struct maker makers_namespace[] = {
 		"namespace"),
 	REFUSED("cgroup-namespace", "a child in a cgroup namespace of its own", unshared_make, NULL, CLONE_NEWCGROUP,
 		"namespace"),
+	REFUSED("children-pid-namespace", "one whose children would be born into a pid namespace", unshared_make, NULL,
+		CLONE_NEWPID, "pid_for_children"),
+	REFUSED("children-time-namespace", "one whose children would be born into a time namespace", unshared_make,
+		NULL, CLONE_NEWTIME, "time_for_children"),
+	REFUSED("thread-uts-namespace", "one of many threads in a UTS namespace of its own", many_threads_make, NULL,
+		CLONE_NEWUTS, "uts namespace"),
+	REFUSED("thread-children-pid-namespace", "one of many threads whose children would be born elsewhere",
+		many_threads_make, NULL, CLONE_NEWPID, "pid_for_children"),
 	REFUSED("namespace-fd", "a descriptor of a namespace that nobody is in", namespace_fd_make, alive_use, 0,
 		"namespace|nsfs|uts"),
 	REFUSED("detached-root", "a copy of the root's mount, attached nowhere", detached_root_make, alive_use, 0,
