@@ -58,9 +58,9 @@ static int look_around(const struct spore_listener *listener)
 	return dir < 0 ? dir : 0;
 }
 
-static int spawn(const struct spore_listener *listener)
+static int spawn(bool looks, const struct spore_listener *listener)
 {
-	int sock = keeper_spawn();
+	int sock = keeper_spawn(looks);
 
 	if (sock == -ENOENT)
 		listener_problem(listener, sock, 0, "the program spore-keeper was not found",
@@ -77,7 +77,7 @@ static int keeper_of(const struct target_tree *t, const struct spore_listener *l
 
 	if (sock != -ENOENT)
 		return sock;
-	return spawn(listener);
+	return spawn(true, listener);
 }
 
 /* The tree that the call is about. */
@@ -205,7 +205,7 @@ static int exchange_image(struct exchange *c, int dir_fd, pid_t old_pid, struct 
 		return r;
 	c->req.flags = o->flags;
 	c->fds[REQUEST_DIR] = dir_fd;
-	c->sock = spawn(o->listener);
+	c->sock = spawn(false, o->listener);
 	return c->sock < 0 ? c->sock : 0;
 }
 

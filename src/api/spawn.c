@@ -27,6 +27,7 @@
 struct spawn {
 	const char *path;
 	int sock;
+	bool looks;
 	char *stack; /* two of them */
 	int error;
 };
@@ -50,7 +51,7 @@ ON_BORROWED_STACK static int run_keeper(void *arg)
 {
 	struct spawn *s = arg;
 	char number[12] = { 0 }, *digit = number + sizeof(number) - 1;
-	char *argv[] = { (char *)"spore-keeper", NULL, NULL };
+	char *argv[] = { (char *)"spore-keeper", NULL, s->looks ? (char *)"look" : NULL, NULL };
 
 	for (int n = s->sock; n || !*digit; n /= 10)
 		*--digit = (char)('0' + n % 10);
@@ -90,7 +91,7 @@ static int start(struct spawn *s)
 	return pid < 0 ? -error : s->error;
 }
 
-int keeper_spawn(void)
+int keeper_spawn(bool looks)
 {
 	_cleanup_fd_ int near = -1;
 	_cleanup_fd_ int far = -1;
@@ -107,6 +108,7 @@ int keeper_spawn(void)
 	far = pair[1];
 	s.path = path;
 	s.sock = far;
+	s.looks = looks;
 	s.stack = mmap(NULL, 2 * SPAWN_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (s.stack == MAP_FAILED)
 		return -errno;

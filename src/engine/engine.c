@@ -172,8 +172,7 @@ static int isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t tim
 	return r;
 }
 
-/* What takes some milliseconds, which are not to be a part of the stop. */
-static void get_ready(struct engine *e)
+void engine_get_ready(struct engine *e)
 {
 	kernel_peek_ready(e->kernel);
 	vma_flags_ready(e->vma_flags);
@@ -181,7 +180,7 @@ static void get_ready(struct engine *e)
 
 int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps)
 {
-	get_ready(e);
+	engine_get_ready(e);
 	return isolate(e, pid, cgroup, timeout_ms, ps);
 }
 
@@ -272,8 +271,10 @@ int engine_check(
 	if (e->restored)
 		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY,
 			"a tree just restored, and still isolated, cannot be saved");
-	if (own)
+	if (own) {
+		engine_get_ready(e);
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, ps);
+	}
 	if (r == 0 && e->tree) {
 		e->tree->strict = flags & SPORE_CHECKPOINT_STRICT;
 		r = try_capture(e, ps);
@@ -406,7 +407,7 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 	if (r == 0 && e->tracker)
 		tracker_look(e->tracker);
 	if (r == 0 && s->own) {
-		get_ready(e);
+		engine_get_ready(e);
 		s->stopped_at = clock_us();
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, s->c.ps);
 	}

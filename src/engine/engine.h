@@ -32,6 +32,8 @@ bool engine_is_cancelled(const struct engine_events *events);
 void engine_phase(const struct engine_events *events, const char *name);
 
 int engine_new(const struct engine_events *events, struct engine **out);
+/* For looking at a tree: what takes some milliseconds, which are not to be a part of the stop. */
+void engine_get_ready(struct engine *e);
 /* Lets an isolated tree go; leaves a restored one running. Takes NULL. */
 void engine_free(struct engine *e);
 

@@ -40,13 +40,19 @@ static int restore(struct keeper *k, struct job *j)
 	return 0;
 }
 
+static int need_engine(struct keeper *k)
+{
+	struct engine_events events = {
+		.data = k, .progress = report_progress, .log = report_log, .cancel = &k->job.cancel
+	};
+
+	return k->engine ? 0 : engine_new(&events, &k->engine);
+}
+
 static int run_call(struct keeper *k, struct job *j)
 {
 	const char *cgroup = j->req.cgroup[0] ? j->req.cgroup : NULL;
-	struct engine_events events = {
-		.data = k, .progress = report_progress, .log = report_log, .cancel = &j->cancel
-	};
-	int r = k->engine ? 0 : engine_new(&events, &k->engine);
+	int r = need_engine(k);
 
 	if (r < 0)
 		return r;
@@ -78,6 +84,8 @@ static void *engine_thread(void *keeper)
 	struct keeper *k = keeper;
 	eventfd_t n;
 
+	if (k->looks && need_engine(k) == 0) /* while the other thread hears what it is about */
+		engine_get_ready(k->engine);
 	while (eventfd_read(k->start_fd, &n) == 0 || errno == EINTR) {
 		int r = run_call(k, &k->job);
 

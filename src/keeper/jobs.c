@@ -131,7 +131,7 @@ static void set_isolated(struct keeper *k, bool isolated)
 		container_note(k->tree_pid, note_isolated, &isolated);
 }
 
-void isolation_end(struct keeper *k)
+static void leave_door(struct keeper *k)
 {
 	int fd = k->keeper_door;
 
@@ -143,10 +143,20 @@ void isolation_end(struct keeper *k)
 		turn_away(fd);
 	}
 	close_fd(&fd);
+}
+
+static void end_engine(struct keeper *k)
+{
 	if (k->engine)
 		engine_thread_end_engine(k);
 	if (k->child) /* it stays on, as a parent */
 		malloc_trim(0);
+}
+
+void isolation_end(struct keeper *k)
+{
+	leave_door(k);
+	end_engine(k);
 }
 
 static void after_restore(struct keeper *k, struct job *j)
@@ -222,18 +232,22 @@ void job_finish(struct keeper *k)
 {
 	struct job *j = &k->job;
 	uint32_t call = j->req.call;
+	bool over;
 	struct reply reply = j->reply; /* before the thread is used again */
 	int r;
 
 	after(k, j);
-	if (!k->isolated && !k->tracking && k->keeper_door >= 0)
-		isolation_end(k);
+	over = !k->isolated && !k->tracking && k->keeper_door >= 0;
+	if (over)
+		leave_door(k);
 	report_problems(j->sock, &j->ps);
 	r = reply_send(j->sock, &reply, call == CALL_RESTORE && reply.result == 0 ? k->root_fd : -1, true);
 	if (call == CALL_RESTORE && reply.result == 0)
 		settle_restore(k, j, r);
 	if (j->client_gone && j->may_write && reply.result < 0)
 		image_remove_unfinished(j->fds[REQUEST_DIR], j->req.flags & SPORE_CHECKPOINT_NEW);
+	if (over) /* nobody waits for that */
+		end_engine(k);
 	problems_free(&j->ps);
 	request_close(j->fds);
 	close_fd(&j->sock);

@@ -41,6 +41,7 @@ struct keeper {
 	struct job job;
 	int start_fd, done_fd; /* eventfds */
 	pthread_t thread;
+	bool looks; /* will be asked about a tree */
 
 	struct tree_id id;
 	int keeper_door, parent_door; /* listening; -1: not in that role */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* spore-keeper FD: started by libspore, with a socket to its first client. */
+/* spore-keeper FD [look]: started by libspore, with a socket to its first client; look: that will ask about a tree. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -197,8 +197,9 @@ int main(int argc, char **argv)
 		.job.sock = -1 };
 	int r;
 
-	if (argc != 2 || set_descriptors(atoi(argv[1])) < 0)
+	if (argc < 2 || argc > 3 || set_descriptors(atoi(argv[1])) < 0)
 		return 2;
+	k.looks = argc == 3 && !strcmp(argv[2], "look");
 	make_room_for_descriptors();
 	/* What is freed will be wanted again in a moment: given back, each page would be taken, and cleared, anew. */
 	mallopt(M_TRIM_THRESHOLD, INT_MAX);

@@ -11,7 +11,7 @@
 #include "remote/birth.h"
 #include "remote/memory.h"
 
-#define CHUNK	(256 * 1024ul)
+#define CHUNK	(64 * 1024ul)
 #define OVERLAP 16ul /* longer than any pattern */
 #define CACHED	64
 #define NOWHERE UINT64_MAX

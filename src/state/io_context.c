@@ -134,6 +134,8 @@ static int io_context_capture(struct capture *c, const struct batch *b, void *sc
 
 	for (size_t i = 0; i < c->tree->n_processes; i++)
 		n += c->tree->processes[i]->n_threads;
+	if (n < 2)
+		return CAPTURE_NOTHING;
 	h.list = list = calloc(n + 1, sizeof(const struct thread *));
 	s->list = calloc(n + 1, sizeof(*s->list));
 	if (!list || !s->list)
