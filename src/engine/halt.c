@@ -169,6 +169,13 @@ static void settle_ended(struct process *p, size_t *n_new, size_t *n_pending)
 	}
 }
 
+#define THREADS_MANY 64 /* the children of so many are looked for by all workers */
+
+static bool has_many(const struct process *p)
+{
+	return p->n_threads >= THREADS_MANY;
+}
+
 /*
  * The second: with all its threads stopped, and none new since, a process makes no more threads nor children. Only children of others that end
  * may still come to it.
@@ -196,7 +203,7 @@ static int end_round(struct halt *h, struct process *p, size_t *n_new, size_t *n
 	}
 	if (r < 0 && r != -ESRCH)
 		return r;
-	return search_children(&h->search, p);
+	return has_many(p) ? 0 : search_children(&h->search, p, 0, 1);
 }
 
 static int round_of_worker(unsigned int worker, void *arg)
@@ -217,6 +224,28 @@ static int round_of_worker(unsigned int worker, void *arg)
 }
 
 /* --- between rounds --- */
+
+static int children_of_worker(unsigned int worker, void *arg)
+{
+	struct halt *h = arg;
+	int r = 0;
+
+	for (size_t i = 0; i < h->search.tree->n_processes && r == 0; i++) {
+		struct process *p = h->search.tree->processes[i];
+
+		if (!p->gone && has_many(p))
+			r = search_children(&h->search, p, worker, workers_count(h->search.workers));
+	}
+	return r;
+}
+
+static int children_of_many(struct halt *h)
+{
+	for (size_t i = 0; i < h->search.tree->n_processes; i++)
+		if (has_many(h->search.tree->processes[i]))
+			return workers_each(h->search.workers, children_of_worker, h);
+	return 0;
+}
 
 /* A parent in vfork stops only when its child has called exec: the children of whoever does not stop are let run for a breath. */
 static int release_children_of_pending(unsigned int worker, void *arg)
@@ -284,6 +313,8 @@ static int rounds(struct halt *h)
 			r = search_cgroup(&h->search, t->cgroup);
 		if (r == 0)
 			r = workers_some(h->search.workers, tree_workers(t), round_of_worker, h);
+		if (r == 0)
+			r = children_of_many(h);
 		if (r < 0)
 			return r;
 		tree_drop_gone(t);

@@ -68,22 +68,34 @@ static int children_of_task(struct search *s, struct process *p, pid_t tid)
 	return 0;
 }
 
-int search_children(struct search *s, struct process *p)
+int search_children(struct search *s, struct process *p, size_t first, size_t step)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < p->n_threads && !s->tree->scan; i++)
+	for (size_t i = first; r == 0 && i < p->n_threads && !s->tree->scan; i += step)
 		r = children_of_task(s, p, p->threads[i].tid);
 	return r;
 }
 
 /* A worker of io_uring, or the thread that polls a ring: the kernel's own, which shows among the threads. It runs nothing of the program. */
-static bool is_io_worker(const struct process *p, pid_t tid)
+static bool is_io_worker(const struct thread *th)
 {
-	_cleanup_fd_ int task = procfs_open_task(p->pid, tid);
 	struct proc_stat st;
 
-	return task >= 0 && proc_stat_read(task, &st) == 0 && st.flags & (PF_IO_WORKER | PF_USER_WORKER);
+	return proc_stat_read(th->proc_fd, &st) == 0 && st.flags & (PF_IO_WORKER | PF_USER_WORKER);
+}
+
+static int add_thread(struct process *p, pid_t tid, size_t *n_new)
+{
+	int r = thread_add(p, tid);
+
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	if (tid != p->pid && is_io_worker(&p->threads[p->n_threads - 1]))
+		thread_drop(p, p->n_threads - 1);
+	else
+		(*n_new)++;
+	return 0;
 }
 
 int search_threads(struct process *p, size_t *n_new)
@@ -95,16 +107,10 @@ int search_threads(struct process *p, size_t *n_new)
 	if (r < 0)
 		return -ESRCH;
 	for (size_t pass = 0; pass < 2; pass++)
-		for (size_t i = 0; i < n; i++)
-			if ((tids[i] == p->pid) == (pass == 0) && !thread_of(p, tids[i]) &&
-				(!pass || !is_io_worker(p, tids[i]))) {
-				r = thread_add(p, tids[i]);
-				if (r == -ENOMEM)
-					return r;
-				if (r == 0)
-					(*n_new)++;
-			}
-	return 0;
+		for (size_t i = 0; r == 0 && i < n; i++)
+			if ((tids[i] == p->pid) == (pass == 0) && !thread_of(p, tids[i]))
+				r = add_thread(p, tids[i], n_new);
+	return r;
 }
 
 size_t search_adopt(struct search *s)

@@ -31,8 +31,8 @@ void search_end(struct search *s);
 
 /* New threads of a process, in the order of their numbers; the leader comes first by being the lowest or by being asked for. */
 int search_threads(struct process *p, size_t *n_new);
-/* Notes the children of its threads, where the kernel lists them. */
-int search_children(struct search *s, struct process *p);
+/* Notes the children of its threads, where the kernel lists them: of each `step`th, since of many threads each worker may look at some, not only its own. */
+int search_children(struct search *s, struct process *p, size_t first, size_t step);
 
 /* Between rounds: */
 

@@ -14,18 +14,30 @@ bool sleep_watch_is_stale(const struct sleep_watch *w)
 	return clock_us() - w->since > w->allowed;
 }
 
-void look_at_sleeps(struct process *p, struct sleep_watch *w)
+static void look(struct thread *threads, size_t n, struct sleep_watch *w)
 {
-	w->allowed = LOOK_US + p->n_threads * LOOK_PER_THREAD_US;
+	w->allowed = LOOK_US + n * LOOK_PER_THREAD_US;
 	for (int i = 0; i < LOOK_TRIES && (!i || sleep_watch_is_stale(w)); i++) {
 		w->since = clock_us();
-		for (size_t k = 0; k < p->n_threads; k++)
-			if (p->threads[k].stop.state == STOP_NONE)
-				sleep_look(p->threads[k].proc_fd, &w->clock, &p->threads[k].seen);
-		for (size_t k = 0; k < p->n_threads; k++)
-			if (p->threads[k].stop.state == STOP_NONE)
-				sleep_date(&w->clock, &p->threads[k].seen);
+		for (size_t k = 0; k < n; k++)
+			if (threads[k].stop.state == STOP_NONE)
+				sleep_look(threads[k].proc_fd, &w->clock, &threads[k].seen);
+		for (size_t k = 0; k < n; k++)
+			if (threads[k].stop.state == STOP_NONE)
+				sleep_date(&w->clock, &threads[k].seen);
 	}
+}
+
+void look_at_sleeps(struct process *p, struct sleep_watch *w)
+{
+	look(p->threads, p->n_threads, w);
+}
+
+void look_at_sleep(struct thread *th)
+{
+	struct sleep_watch watch = { .allowed = 0 };
+
+	look(th, 1, &watch);
 }
 
 /* One that was interrupted, and not yet seen to stop, is to be settled as well. */

@@ -15,6 +15,8 @@ struct sleep_watch {
 };
 bool sleep_watch_is_stale(const struct sleep_watch *w);
 void look_at_sleeps(struct process *p, struct sleep_watch *w);
+/* Of one thread alone. */
+void look_at_sleep(struct thread *th);
 
 /*
  * Before anything else runs in the tasks, and before they are let go: what only the stop interrupted is wound back, and

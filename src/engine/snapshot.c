@@ -188,13 +188,12 @@ void snapshots_take(struct pass *pass)
 
 /* --- ending --- */
 
-static int begin_stop(struct process *p, struct thread *th)
+static int begin_stop(struct thread *th)
 {
-	struct sleep_watch watch = { .allowed = 0 };
 	struct proc_stat st;
 	int r;
 
-	look_at_sleeps(p, &watch);
+	look_at_sleep(th);
 	r = stop_seize(&th->stop, th->tid, 0);
 	if (r == 0 && proc_stat_read(th->proc_fd, &st) < 0)
 		r = -ESRCH; /* and its number is another's */
@@ -205,7 +204,7 @@ static int begin_stop(struct process *p, struct thread *th)
 static int reap_by(struct process *p, struct thread *th, pid_t vpid)
 {
 	struct proc_maps maps = { 0 };
-	int r = th->stop.state == STOP_NONE ? begin_stop(p, th) : 0;
+	int r = th->stop.state == STOP_NONE ? begin_stop(th) : 0;
 
 	if (r == 0)
 		r = stop_wait(&th->stop, STOP_MS);
