@@ -78,8 +78,8 @@ struct process {
 	bool gone, complete; /* of the search: it was reaped; all of it is stopped */
 	unsigned int worker; /* index of the worker that owns it: only that one may use ptrace on it */
 	struct injection injection;
-	/* Of this stop, where the kernel can be looked at (state/kernel_view.h): the task_struct of its leader, 0: not known; what that has of io_uring. */
-	uint64_t task, io_uring;
+	/* Of this stop, where the kernel can be looked at (state/kernel_view.h): the task_struct of its leader, 0: not known; what that has of io_uring, and the struct nsproxy. */
+	uint64_t task, io_uring, nsproxy;
 	bool same_namespaces; /* all its threads are in those of the one that lives */
 	bool injected;
 	bool last_detached;	 /* it was the last user of a System V segment that nobody has attached now */

@@ -291,11 +291,27 @@ static int find_of_io_uring(struct kernel_peek *k, const uint64_t *task, uint64_
 	return kernel_peek_many(k, io_uring, n, "task_struct", "io_uring");
 }
 
+/* Of each process that is no zombie. */
+static void note_found(const struct tree *t, const uint64_t *task, const uint64_t *io_uring, const uint64_t *nsproxy)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n_processes; i++) {
+		struct process *p = t->processes[i];
+
+		if (p->zombie)
+			continue;
+		p->task = task[n];
+		p->io_uring = io_uring[n];
+		p->nsproxy = nsproxy[n++];
+	}
+}
+
 int kernel_tasks_find(struct capture *c)
 {
 	const struct tree *t = c->tree;
-	_cleanup_free_ uint64_t *at = calloc(2 * t->n_processes, sizeof(*at));
-	uint64_t *other = at ? at + t->n_processes : NULL, descriptors = 0;
+	_cleanup_free_ uint64_t *at = calloc(3 * t->n_processes, sizeof(*at));
+	uint64_t *other = at ? at + t->n_processes : NULL, *third = at ? other + t->n_processes : NULL, descriptors = 0;
 	size_t n = 0;
 	int err = at ? own_descriptors(c, &descriptors) : -ENOMEM;
 
@@ -311,11 +327,11 @@ int kernel_tasks_find(struct capture *c)
 		err = find_tasks(c->kernel, at, other, n);
 	if (!err)
 		err = find_of_io_uring(c->kernel, at, other, n);
-	n = 0;
-	for (size_t i = 0; i < t->n_processes && !err; i++)
-		if (!t->processes[i]->zombie) {
-			t->processes[i]->task = at[n];
-			t->processes[i]->io_uring = other[n++];
-		}
+	if (!err) {
+		memcpy(third, at, n * sizeof(*at));
+		err = kernel_peek_many(c->kernel, third, n, "task_struct", "nsproxy");
+	}
+	if (!err)
+		note_found(t, at, other, third);
 	return err;
 }

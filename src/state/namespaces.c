@@ -24,6 +24,7 @@
 #define OF_NETWORK   4u	 /* may be the tree's own where the container was given one */
 #define OF_THREAD    8u	 /* a thread may have another than its leader */
 #define OF_MOVED     32u /* may be the tree's own where an earlier restore moved it */
+#define OF_TASK	     64u /* a task's own, not of its struct nsproxy */
 #define OF_ANY	     16u /* a restore makes one that serves as well: the clocks are in the tree's record */
 
 static const struct kind_of_ns {
@@ -31,9 +32,9 @@ static const struct kind_of_ns {
 	unsigned int flags;
 	const char *must_equal; /* the namespace that children are born into is to be the process's own */
 } kinds[] = {
-	{ "user", 0, NULL },
+	{ "user", OF_TASK, NULL },
 	{ "mnt", OF_CONTAINER | OF_MOVED | OF_THREAD, NULL },
-	{ "pid", OF_CONTAINER | OF_MOVED | OF_PID_NS, NULL },
+	{ "pid", OF_CONTAINER | OF_MOVED | OF_PID_NS | OF_TASK, NULL },
 	{ "pid_for_children", OF_CONTAINER | OF_MOVED | OF_PID_NS, "pid" },
 	{ "ipc", OF_CONTAINER | OF_THREAD, NULL },
 	{ "uts", OF_CONTAINER | OF_THREAD, NULL },
@@ -100,13 +101,24 @@ static ino_t roots_ns(struct tree *t, size_t kind)
 	return t->namespaces[kind];
 }
 
-static void look_at_other(struct capture *c)
+/* One struct nsproxy holds all but the user namespace, and the pid namespace that a task's own number is of: who has the same is in the same ones. */
+static bool shares_with_root(struct capture *c)
+{
+	return c->process->nsproxy && c->process->nsproxy == c->tree->processes[0]->nsproxy;
+}
+
+/* shares: all that is not OF_TASK. */
+static void look_at_other(struct capture *c, bool shares)
 {
 	int its_fd = owner_alive(c->process)->proc_fd;
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		ino_t its = ns_of(its_fd, kinds[i].name), roots = roots_ns(c->tree, i);
+		ino_t its, roots;
 
+		if (shares && !(kinds[i].flags & OF_TASK))
+			continue;
+		its = ns_of(its_fd, kinds[i].name);
+		roots = roots_ns(c->tree, i);
 		if (its && roots && its != roots)
 			refuse_ns(c, &kinds[i], "it is another than that of the tree's root");
 	}
@@ -139,7 +151,7 @@ static void look_at_thread(struct capture *c, const struct thread *th)
 	}
 }
 
-/* One struct nsproxy holds all but the user namespace, in which all threads are, and the pid namespace, which is their numbers' own: who has the same is in the same ones. */
+/* All threads of a process are in one user namespace, and in one pid namespace. */
 static bool threads_share(struct capture *c)
 {
 	return c->process->n_threads > THREADS_FEW && c->writer && c->kernel &&
@@ -156,6 +168,7 @@ static int namespaces_look_thread(struct capture *c)
 static int namespaces_look(struct capture *c)
 {
 	const struct process *root = c->tree->processes[0];
+	bool shares = c->process != root && shares_with_root(c);
 	int self_fd;
 
 	if (c->process == root) {
@@ -165,9 +178,10 @@ static int namespaces_look(struct capture *c)
 		look_at_root(c, self_fd);
 		close(self_fd);
 	} else {
-		look_at_other(c);
+		look_at_other(c, shares);
 	}
-	look_at_thread(c, owner_alive(c->process));
+	if (!shares) /* else what was seen of the root, and of its children, holds for this one's too */
+		look_at_thread(c, owner_alive(c->process));
 	c->process->same_namespaces = threads_share(c);
 	return 0;
 }
