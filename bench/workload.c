@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * workload memory MIB | processes N | threads N: a program to be saved and restored, in its working
+ * workload tiny 1 | memory MIB | processes N | threads N: a program to be saved and restored, in its working
  * directory.
  *
  * Writes `ready` with a checksum of all that it holds, waits for the file `go`, which is made while it is not
@@ -21,6 +21,17 @@ static void memory(size_t size)
 	tell("ready", sum(words, size));
 	wait_go();
 	tell("done", sum(words, size));
+}
+
+static void tiny(void)
+{
+	struct small s;
+
+	small_map(&s);
+	small_dirty(&s, (uint64_t)getpid());
+	tell("ready", small_sum(&s));
+	wait_go();
+	tell("done", small_sum(&s));
 }
 
 /* Tells its sum once when it is ready, and once more when it is asked to. */
@@ -111,6 +122,8 @@ int main(int argc, char **argv)
 
 	if (n && strcmp(argv[1], "memory") == 0)
 		memory(n << 20);
+	else if (n == 1 && strcmp(argv[1], "tiny") == 0)
+		tiny();
 	else if (n && n <= 1024 && strcmp(argv[1], "processes") == 0)
 		processes(n);
 	else if (n && n <= 4096 && strcmp(argv[1], "threads") == 0)
