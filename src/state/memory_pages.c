@@ -89,11 +89,11 @@ struct same {
 	struct page_run of[PAGE_BLOCK];
 };
 
-/* One stretch of the parent's, read and compared: pages [at, at + n) of the buffer. What cannot be read is not the same. */
+/* One stretch of the parent's, read and compared: pages [at, at + n) of what was gathered. What cannot be read is not the same. */
 static void compare(const struct page_saving *s, const struct gather *g, uint64_t at, uint64_t n,
 	const struct page_run *run, struct same *same)
 {
-	uint8_t *old = s->buffer + PAGE_BLOCK * PAGE_SIZE, *new = s->buffer + at *PAGE_SIZE;
+	uint8_t *old = s->buffer + PAGE_BLOCK * PAGE_SIZE, *new = g->buffer + at *PAGE_SIZE;
 	ssize_t got = pread(
 		page_file_fd(s->older, (unsigned int)run->file), old, n * PAGE_SIZE, (off_t)(run->at * PAGE_SIZE));
 

@@ -13,7 +13,7 @@ import time
 import harness
 from harness import SPORE, Container, Skip, alive, bury, check, check_in, scratch, spore, take_orphans, wait_for
 
-CHANGING, MOVING = os.environ['CHANGING'], os.environ['MOVING']
+CHANGING, MOVING, ALIKE = os.environ['CHANGING'], os.environ['MOVING'], os.environ['ALIKE']
 MIB = 24
 PAGES = MIB << 8
 
@@ -164,6 +164,20 @@ def test_mappings_that_come_and_go():
             goes_on(p.pid)
             end(p)
             is_right(*(f'{d}/{i}' for i in (1, 6, 11, 12)))
+
+
+def test_small_processes_beside_large_ones():
+    """What is read in the stop is compared itself, and not what another process had, which is saved by the same worker"""
+    p = start(ALIKE)
+    with scratch() as d:
+        save(p.pid, f'{d}/0', '--track')
+        for i in range(1, 4):
+            os.kill(p.pid, signal.SIGUSR1)
+            time.sleep(0.2)
+            save(p.pid, f'{d}/{i}', parent=f'{d}/{i - 1}')
+        goes_on(p.pid)
+        end(p)
+        is_right(*(f'{d}/{i}' for i in range(4)))
 
 
 def test_without_a_tracker_it_is_compared():
