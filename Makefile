@@ -17,6 +17,9 @@ check: all
 bench: all
 	@BUILD=$(abspath $(BUILD)) bench/run.py $(ARGS)
 
+bench-lazy: all
+	@BUILD=$(abspath $(BUILD)) bench/lazy.py $(ARGS)
+
 bench-descriptors: all
 	@BUILD=$(abspath $(BUILD)) bench/descriptors.py $(ARGS)
 
@@ -30,4 +33,4 @@ install: all
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all demo check bench bench-descriptors trials install clean
+.PHONY: all demo check bench bench-lazy bench-descriptors trials install clean

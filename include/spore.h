@@ -139,6 +139,11 @@ struct spore_checkpoint_result {
 
 #define SPORE_RESTORE_CHANGED_FILES (1u << 0) /* restore although a file open for writing was written since */
 #define SPORE_RESTORE_RUN	    (1u << 1) /* and unisolate: one step, so that a caller that dies leaves all or nothing */
+/*
+ * The tree runs before all of its memory is there: pages come when it touches them, the others behind. Until all are in, its keeper's death ends the tree, and so does an image that turns
+ * out to be damaged, since nothing else but wrong memory would be left to it. Where that cannot be, everything is restored at once, and a problem of kind SPORE_CHANGED says so.
+ */
+#define SPORE_RESTORE_LAZY (1u << 2)
 
 struct spore_restore_options {
 	const struct spore_listener *listener;
@@ -163,6 +168,8 @@ struct spore_restore_result {
 	uint64_t bytes;
 	uint64_t tasks;
 	uint32_t new_pid_namespace; /* the tree runs in a pid namespace of its own */
+	uint32_t reserved;
+	uint64_t pages_later; /* of these pages: those that come after it runs (SPORE_RESTORE_LAZY) */
 };
 
 struct spore_unisolate_options {
@@ -178,6 +185,18 @@ SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore
 
 /* Waits for the end of a restored tree's root and returns 0 with its wait status, as waitpid(2) has it. -ECHILD: not one that spore restored. */
 SPORE_API int spore_wait(pid_t pid, int *status);
+
+#define SPORE_WAIT_PAGES                                                                                               \
+	(1u << 0) /* not for its end, but until all of its memory is there (SPORE_RESTORE_LAZY); no status */
+
+struct spore_wait_options {
+	const struct spore_listener *listener; /* is told why spore ended the tree, if it did */
+	uint32_t flags;			       /* SPORE_WAIT_* */
+	uint32_t reserved;
+};
+
+/* With SPORE_WAIT_PAGES also -EOWNERDEAD: the tree was ended, since its memory could not be read. */
+SPORE_API int spore_wait_with(pid_t pid, int *status, const struct spore_wait_options *options, size_t size);
 
 /* Lists every obstacle to a checkpoint of the tree through the listener, without stopping it for longer than a look takes. 0; -ENOTSUP */
 SPORE_API int spore_check_with(pid_t pid, const struct spore_isolate_options *options, size_t size);

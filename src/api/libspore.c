@@ -94,15 +94,27 @@ static int exchange_aim(struct exchange *c, pid_t pid, const char *cgroup, const
 	return 0;
 }
 
-static int exchange_keeper(struct exchange *c, const struct spore_listener *listener)
-{
-	c->sock = keeper_of(&c->tree, listener);
-	return c->sock < 0 ? c->sock : 0;
-}
-
 static int exchange_send(struct exchange *c, const struct spore_listener *listener, int *pidfd)
 {
 	return client_call(c->sock, &c->req, c->fds, listener, &c->reply, pidfd);
+}
+
+/* What a tree lacks still cannot be saved. A tree that is not one that was restored has no such keeper. */
+static void await_pages(const struct tree_id *id)
+{
+	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_WAIT);
+
+	c.req.flags = SPORE_WAIT_PAGES;
+	c.sock = door_connect(DOOR_PARENT, id);
+	if (c.sock >= 0)
+		exchange_send(&c, NULL, NULL);
+}
+
+static int exchange_keeper(struct exchange *c, const struct spore_listener *listener)
+{
+	await_pages(&c->tree.id);
+	c->sock = keeper_of(&c->tree, listener);
+	return c->sock < 0 ? c->sock : 0;
 }
 
 /* isolate and check: they differ in the call alone. */
@@ -182,7 +194,7 @@ SPORE_API int spore_unisolate_with(pid_t pid, const struct spore_unisolate_optio
 
 static int check_restore_options(const struct spore_restore_options *o, pid_t old_pid)
 {
-	if ((o->flags & ~(SPORE_RESTORE_CHANGED_FILES | SPORE_RESTORE_RUN)) || o->reserved)
+	if ((o->flags & ~(SPORE_RESTORE_CHANGED_FILES | SPORE_RESTORE_RUN | SPORE_RESTORE_LAZY)) || o->reserved)
 		return -EINVAL;
 	if (old_pid == 0)
 		return 0;
@@ -265,24 +277,35 @@ SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore
 	return pid;
 }
 
-SPORE_API int spore_wait(pid_t pid, int *status)
+SPORE_API int spore_wait_with(pid_t pid, int *status, const struct spore_wait_options *options, size_t size)
 {
 	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_WAIT);
+	struct spore_wait_options o;
 	struct tree_id id;
-	int r;
+	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
 
+	if (r < 0)
+		return r;
+	if ((o.flags & ~SPORE_WAIT_PAGES) || o.reserved)
+		return -EINVAL;
+	c.req.flags = o.flags;
 	if (pid <= 0 || tree_id_of_pid(pid, &id) < 0)
 		return -ECHILD;
 	c.sock = door_connect(DOOR_PARENT, &id);
 	if (c.sock < 0)
 		return c.sock == -ENOENT ? -ECHILD : c.sock;
-	r = exchange_send(&c, NULL, NULL);
-	if (r == 0 && status)
+	r = exchange_send(&c, o.listener, NULL);
+	if (r == 0 && status && !(o.flags & SPORE_WAIT_PAGES))
 		*status = c.reply.wait_status;
 	return r;
 }
 
 /* --- plain forms --- */
+
+SPORE_API int spore_wait(pid_t pid, int *status)
+{
+	return spore_wait_with(pid, status, NULL, 0);
+}
 
 SPORE_API int spore_isolate(pid_t pid)
 {

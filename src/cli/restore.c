@@ -31,6 +31,7 @@ static int parse(int argc, char **argv, struct restore_options *o)
 	static const struct option options[] = {
 		{ "detach", no_argument, NULL, 'd' },
 		{ "isolated", no_argument, NULL, 'i' },
+		{ "lazy", no_argument, NULL, 'l' },
 		{ "changed-files", no_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
@@ -42,6 +43,8 @@ static int parse(int argc, char **argv, struct restore_options *o)
 			o->detach = true;
 		else if (c == 'i')
 			o->isolated = true;
+		else if (c == 'l')
+			o->flags |= SPORE_RESTORE_LAZY;
 		else if (c == 'c')
 			o->flags |= SPORE_RESTORE_CHANGED_FILES;
 		else if (c == 'j')
@@ -95,8 +98,8 @@ static void print_json(
 	printf("{\"pid\": %d, \"dir\": ", (int)pid);
 	json_string(stdout, o->dir);
 	printf(", \"stop_us\": 0, \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64 ", \"bytes\": %" PRIu64
-	       ", \"tasks\": %" PRIu64 ", \"new_pid_namespace\": %s, ",
-		r->total_us, r->pages, r->bytes, r->tasks, r->new_pid_namespace ? "true" : "false");
+	       ", \"pages_later\": %" PRIu64 ", \"tasks\": %" PRIu64 ", \"new_pid_namespace\": %s, ",
+		r->total_us, r->pages, r->bytes, r->pages_later, r->tasks, r->new_pid_namespace ? "true" : "false");
 	talk_json(talk);
 	printf("}\n");
 }
@@ -152,15 +155,19 @@ static pid_t restore(struct restore_options *o, int dir, int *status)
 /* The tree in the foreground. Returns an exit status only if that fails. */
 static int stay(struct restore_options *o, pid_t pid)
 {
+	struct talk talk;
+	struct spore_wait_options wait = { .listener = &talk.listener };
 	_cleanup_fd_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	sigset_t passed, before;
 	int status, r;
 
+	talk_begin(&talk, "restore");
 	attend_block(&passed, &before);
 	terminal_take(&o->terminal);
 	r = pidfd < 0 ? -errno : attend(pidfd, &o->terminal, &passed);
 	if (r == 0)
-		r = spore_wait(pid, &status);
+		r = spore_wait_with(pid, &status, &wait, sizeof(wait));
+	talk_free(&talk);
 	terminal_close(&o->terminal);
 	if (r == 0)
 		exit_like(status);
@@ -194,13 +201,14 @@ static int run(int argc, char **argv)
 
 const struct command command_restore = {
 	.name = "restore",
-	.usage = "[-d] [--isolated] [--changed-files] [--json] DIR",
+	.usage = "[-d] [--isolated] [--lazy] [--changed-files] [--json] DIR",
 	.summary = "brings a saved tree back, and stays with it until it ends",
 	.help = "  -d, --detach     prints the pid of its root and returns; what was the terminal is then /dev/null "
 		"for the tree\n"
 		"  --isolated       leaves it isolated: it goes on at `spore unisolate`\n"
+		"  --lazy           runs the tree at once: its memory comes when it is touched, the rest behind\n"
 		"  --changed-files  restores although a file that is open for writing was written since\n"
-		"  --json           prints one object: pid, total_us, pages, bytes, tasks, problems\n"
+		"  --json           prints one object: pid, total_us, pages, bytes, pages_later, tasks, problems\n"
 		"\nIn the foreground signals are passed on, and spore exits as the tree's root does. A tree that had "
 		"the user's\n"
 		"terminal gets one of its own, which is relayed.\n",

@@ -504,3 +504,8 @@ void engine_take_child(struct engine *e, struct engine_child *out)
 {
 	restored_child(e->restored, out);
 }
+
+struct filler *engine_take_filler(struct engine *e)
+{
+	return restored_filler(e->restored);
+}

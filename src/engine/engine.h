@@ -12,6 +12,7 @@
 #include "base/problem.h"
 
 struct engine;
+struct filler;
 
 struct engine_events {
 	void *data;
@@ -68,6 +69,8 @@ struct engine_child {
 	int init_socket;
 };
 void engine_take_child(struct engine *e, struct engine_child *out);
+/* What brings the pages that come later: NULL: none do. The caller's then. */
+struct filler *engine_take_filler(struct engine *e);
 /* What a restored image wants from outside, before it is restored: bit 0..2 standard streams, bit 3 a terminal. */
 int engine_wants(int dir_fd, uint32_t *wants, struct problems *ps);
 pid_t engine_root(const struct engine *e); /* 0: holds no tree */

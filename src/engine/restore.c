@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +19,10 @@
 #include "base/process.h"
 #include "engine/birth.h"
 #include "engine/first.h"
+#include "engine/on_demand.h"
 #include "engine/release.h"
 #include "engine/stages.h"
+#include "engine/verifying.h"
 #include "isolate/deadman.h"
 #include "isolate/watchdog.h"
 #include "remote/birth.h"
@@ -33,45 +34,14 @@ struct restored {
 	struct container_spec container;
 	struct watchdog watchdog;
 	struct deadman deadman;
+	struct filler *filler; /* of pages that come later; NULL: none do, or it was handed on */
 	const struct tree_state *tree;
 	int keeper_fd, seed_fd;
 	pid_t first;	 /* the child of this process: the root, or spore-init */
+	uint64_t later;	 /* pages that come when the tree runs */
 	int init_socket; /* of spore-init; -1: none, or handed on */
 	bool running;
 };
-
-/* --- checking the pages while the tree is built --- */
-
-struct verifying {
-	pthread_t thread;
-	bool started;
-	const struct image *image;
-	struct problems *ps;
-	int error;
-};
-
-static void *verify_main(void *arg)
-{
-	struct verifying *v = arg;
-
-	v->error = image_verify_needed(v->image, v->ps);
-	return NULL;
-}
-
-static void verify_start(struct verifying *v)
-{
-	v->started = pthread_create(&v->thread, NULL, verify_main, v) == 0;
-	if (!v->started)
-		verify_main(v);
-}
-
-static int verify_end(struct verifying *v)
-{
-	if (v->started)
-		pthread_join(v->thread, NULL);
-	v->started = false;
-	return v->error;
-}
 
 /* --- namespaces and clocks --- */
 
@@ -241,6 +211,7 @@ static int prepare(struct restored *t, int dir_fd, const struct engine_events *e
 	for (size_t i = 0; i < r->image->n_records; i++)
 		r->made[i].fd[0] = r->made[i].fd[1] = -1;
 	engine_phase(events, "plan");
+	on_demand_prepare(r);
 	return validate(t);
 }
 
@@ -295,7 +266,10 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 	int error;
 
 	engine_phase(events, "births");
-	verify_start(&verifying);
+	if (r->lazy && later_blocks_find(r, &verifying.later) < 0)
+		return failed(r->ps, NULL, -ENOMEM, "out of memory");
+	t->later = verifying.later.total;
+	verifying_start(&verifying);
 	error = prepare_container(t);
 	if (error == 0)
 		error = watchdog_start(&t->watchdog, r->area.own);
@@ -308,16 +282,22 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 		error = births(&t->plan);
 	if (error == 0)
 		error = tie_processes(t);
+	if (error == 0)
+		error = on_demand_begin(&t->plan, &t->filler);
 	engine_phase(events, "stages");
 	if (error == 0)
 		error = stages(&t->plan, w);
 	engine_phase(events, "hold");
-	if (verify_end(&verifying) < 0 && error == 0)
+	if (verifying_end(&verifying) < 0 && error == 0)
 		error = verifying.error;
 	if (error == 0)
 		error = release_hold(&t->plan, w);
 	if (error == 0)
 		error = watch_files(r);
+	if (t->filler && filler_problems(t->filler, r->ps))
+		error = r->ps->first_error;
+	if (t->filler && error == 0)
+		error = on_demand_secure(r, t->first, t->filler, &t->deadman);
 	return error;
 }
 
@@ -334,6 +314,7 @@ static void fill_result(struct restored *t, uint64_t start, struct spore_restore
 	};
 	result->pages = image_pages(t->r.image);
 	result->bytes = result->pages * PAGE_SIZE;
+	result->pages_later = t->later;
 }
 
 /* A restored container is one again: found by its name, and saved as one. */
@@ -449,6 +430,11 @@ void restored_release(struct restored *t, struct workers *w)
 	t->running = true;
 }
 
+struct filler *restored_filler(struct restored *t)
+{
+	return take_ptr(t->filler);
+}
+
 pid_t restored_root(const struct restored *t)
 {
 	return t->r.root_pid;
@@ -496,6 +482,7 @@ void restored_free(struct restored *t)
 	r = &t->r;
 	if (!t->running)
 		kill_tree(t);
+	filler_free(t->filler);
 	watchdog_end(&t->watchdog);
 	deadman_disarm(&t->deadman);
 	for (size_t i = 0; i < ARRAY_SIZE(r->stdio); i++)

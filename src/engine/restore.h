@@ -16,6 +16,8 @@ int restore_check(int dir_fd, uint32_t flags, const struct engine_events *events
 void restored_release(struct restored *t, struct workers *w);
 /* Once. */
 void restored_child(struct restored *t, struct engine_child *out);
+/* Of pages that come later; NULL: none do. Once; the caller's then, until it is over. */
+struct filler *restored_filler(struct restored *t);
 pid_t restored_root(const struct restored *t);
 /* Takes NULL. A tree that was not let go is killed. */
 void restored_free(struct restored *t);

@@ -2,6 +2,7 @@
 /* An image that has been read: its records, by kind and by id. */
 #include "image/image.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ void image_free(struct image *img)
 {
 	struct image_private *p;
 
-	if (!img)
+	if (!img || atomic_fetch_sub(&img->kept, 1) > 0)
 		return;
 	p = img->private;
 	for (size_t i = 0; i < img->n_records; i++)
@@ -39,6 +40,12 @@ void image_free(struct image *img)
 	fields_free(image_head_kind.fields, &img->head);
 	close_fd(&img->dir_fd);
 	free(img);
+}
+
+struct image *image_keep(struct image *img)
+{
+	atomic_fetch_add(&img->kept, 1);
+	return img;
 }
 
 struct record *image_records(const struct image *img, const struct record_kind *k, size_t *n)

@@ -79,6 +79,7 @@ struct image {
 	unsigned int
 		n_page_files; /* of the whole chain; some of the older ones may not be needed any more, and have no pages here */
 	struct image_private *private;
+	_Atomic unsigned int kept; /* by others than who opened it */
 };
 
 /* Reads the manifest, checks every file's length and, page files aside, its checksum; decodes all records by the NULL-terminated table of kinds
@@ -88,7 +89,8 @@ int image_open(int dir_fd, const struct record_kind *const kinds[], struct probl
 int image_open_kinds(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
 /* The same, and the page files: of an older image, against which another is made. */
 int image_open_parent(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
-void image_free(struct image *img);
+void image_free(struct image *img); /* once for image_open, and once for each image_keep */
+struct image *image_keep(struct image *img);
 
 /* The records of one kind: first, and how many. */
 struct record *image_records(const struct image *img, const struct record_kind *k, size_t *n);
@@ -98,6 +100,8 @@ int page_file_fd(const struct image *img, unsigned int number); /* O_RDONLY, own
 uint64_t page_file_pages(const struct image *img, unsigned int number);
 /* Checks blocks [first, first + n) of a page file against their checksums; several threads may check different ones. */
 int page_file_verify(const struct image *img, unsigned int number, uint64_t first, uint64_t n, struct problems *ps);
+/* Reads a block into room for PAGE_BLOCK pages. What is there on success has the checksum. */
+int page_file_load(const struct image *img, unsigned int number, uint64_t block, void *buffer, struct problems *ps);
 /* All page files of the chain, with several threads. */
 int image_verify_pages(const struct image *img, struct problems *ps);
 /* Its own, and of its ancestors' the blocks in which pages lie that were said to be needed (not thread-safe, and of page files and pages that are there). */
@@ -105,3 +109,7 @@ int image_verify_needed(const struct image *img, struct problems *ps);
 void image_need_pages(struct image *img, unsigned int number, uint64_t at, uint64_t n);
 /* How many pages it has: its own, and those said to be needed of its ancestors. */
 uint64_t image_pages(const struct image *img);
+/* Of those of image_verify_needed the ones that fn wants to be checked, which is asked from several threads. own: not of an ancestor. */
+int image_verify_some(const struct image *img,
+	bool (*fn)(const void *data, unsigned int number, uint64_t block, bool own), const void *data,
+	struct problems *ps);

@@ -47,10 +47,10 @@ uint64_t image_pages(const struct image *img)
 	return pages;
 }
 
-static int verify_block(const struct image *img, unsigned int number, uint64_t block, void *buffer, struct problems *ps)
+int page_file_load(const struct image *img, unsigned int number, uint64_t block, void *buffer, struct problems *ps)
 {
 	const struct page_file *pf = &img->private->page_files[number];
-	uint64_t first = block * PAGE_BLOCK, rest = pf->pages - first;
+	uint64_t first = block * PAGE_BLOCK, rest = pf->pages - first; /* the caller's blocks are those of the file */
 	size_t size = MIN(rest, (uint64_t)PAGE_BLOCK) * PAGE_SIZE;
 	char name[NAME_ROOM];
 	int r = read_at(pf->fd, buffer, size, first * PAGE_SIZE);
@@ -71,7 +71,7 @@ static int verify_blocks(
 	int r, error = 0;
 
 	for (uint64_t i = first; i < first + n; i++) {
-		r = verify_block(img, number, i, buffer, ps);
+		r = page_file_load(img, number, i, buffer, ps);
 		if (r < 0 && !error)
 			error = r;
 	}
@@ -95,7 +95,9 @@ int page_file_verify(const struct image *img, unsigned int number, uint64_t firs
 struct verification {
 	const struct image *img;
 	struct problems *ps;
-	bool needed;	       /* of its ancestors, those alone that it needs */
+	bool needed; /* of its ancestors, those alone that it needs */
+	bool (*wants)(const void *data, unsigned int number, uint64_t block, bool own); /* NULL: all of these */
+	const void *data;
 	_Atomic uint64_t next; /* turn */
 	_Atomic int error;
 };
@@ -120,16 +122,25 @@ static bool find_turn(const struct image *img, uint64_t turn, unsigned int *numb
 	return false;
 }
 
+static bool is_wanted(const struct verification *v, unsigned int number, uint64_t block)
+{
+	bool own = number >= v->img->private->first_own;
+
+	if (v->needed && !own && !v->img->private->page_files[number].needed[block])
+		return false;
+	return !v->wants || v->wants(v->data, number, block, own);
+}
+
 static int verify_turn(struct verification *v, unsigned int number, uint64_t first)
 {
 	const struct page_file *pf = &v->img->private->page_files[number];
 	uint64_t end = MIN(first + BLOCKS_A_TURN, count_blocks(pf));
-	bool all = !v->needed || number >= v->img->private->first_own;
+	bool all = !v->wants && (!v->needed || number >= v->img->private->first_own);
 	int r = 0;
 
 	for (uint64_t n; r == 0 && first < end; first += n) {
 		n = all ? end - first : 1;
-		if (all || pf->needed[first])
+		if (all || is_wanted(v, number, first))
 			r = page_file_verify(v->img, number, first, n, v->ps);
 	}
 	return r;
@@ -164,9 +175,11 @@ static unsigned int count_threads(const struct image *img)
 	return turns < cpus ? (unsigned int)turns : cpus;
 }
 
-static int verify_pages(const struct image *img, bool needed, struct problems *ps)
+static int verify_pages(const struct image *img, bool needed,
+	bool (*wants)(const void *data, unsigned int number, uint64_t block, bool own), const void *data,
+	struct problems *ps)
 {
-	struct verification v = { .img = img, .ps = ps, .needed = needed };
+	struct verification v = { .img = img, .ps = ps, .needed = needed, .wants = wants, .data = data };
 	pthread_t threads[THREADS_MOST];
 	unsigned int wanted = count_threads(img), n = 0;
 
@@ -180,10 +193,17 @@ static int verify_pages(const struct image *img, bool needed, struct problems *p
 
 int image_verify_pages(const struct image *img, struct problems *ps)
 {
-	return verify_pages(img, false, ps);
+	return verify_pages(img, false, NULL, NULL, ps);
 }
 
 int image_verify_needed(const struct image *img, struct problems *ps)
 {
-	return verify_pages(img, true, ps);
+	return verify_pages(img, true, NULL, NULL, ps);
+}
+
+int image_verify_some(const struct image *img,
+	bool (*fn)(const void *data, unsigned int number, uint64_t block, bool own), const void *data,
+	struct problems *ps)
+{
+	return verify_pages(img, true, fn, data, ps);
 }

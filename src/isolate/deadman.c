@@ -36,7 +36,7 @@ static int tied_to(const struct deadman *d, pid_t pid)
 	return take_fd(&fd);
 }
 
-static int send_away(const struct deadman *d, const int *fds, size_t n)
+static int send_away(int socket, const int *fds, size_t n)
 {
 	union {
 		struct cmsghdr header;
@@ -53,7 +53,7 @@ static int send_away(const struct deadman *d, const int *fds, size_t n)
 		.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n * sizeof(int))
 	};
 	memcpy(CMSG_DATA(&control.header), fds, n * sizeof(int));
-	return sendmsg(d->tied[0], &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return sendmsg(socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 static int tie(const struct deadman *d, const pid_t *pids, size_t n)
@@ -69,7 +69,7 @@ static int tie(const struct deadman *d, const pid_t *pids, size_t n)
 			made++;
 	}
 	if (r == 0)
-		r = send_away(d, fds, n);
+		r = send_away(d->tied[0], fds, n);
 	while (made > 0)
 		close_fd(&fds[--made]);
 	return r;
@@ -98,4 +98,18 @@ void deadman_disarm(struct deadman *d)
 	close_fd(&d->tied[0]);
 	close_fd(&d->reader);
 	close_fd(&d->writer);
+}
+
+int deadman_hold(int fd, int held[2])
+{
+	int r;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, held) < 0)
+		return -errno;
+	r = send_away(held[0], &fd, 1);
+	if (r < 0) {
+		close_fd(&held[1]);
+		close_fd(&held[0]);
+	}
+	return r;
 }

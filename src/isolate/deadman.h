@@ -21,3 +21,9 @@ struct deadman {
 int deadman_arm(struct deadman *d, const pid_t *pids, size_t n);
 /* The commit. Takes one that was not armed. */
 void deadman_disarm(struct deadman *d);
+
+/*
+ * A descriptor that is still open when the switch has fallen, whatever else of this process is closed before: a copy of it is on its way between held[0] and
+ * held[1], which the caller closes to let go of it. 0 or negative errno.
+ */
+int deadman_hold(int fd, int held[2]);

@@ -165,6 +165,7 @@ static void after_restore(struct keeper *k, struct job *j)
 
 	k->tree_pid = j->pid;
 	parent_adopt(k, j->sock);
+	fill_adopt(k);
 	if (j->req.flags & SPORE_RESTORE_RUN)
 		return;
 	door = door_claim(DOOR_KEEPER, &k->id);
@@ -180,9 +181,12 @@ static void settle_restore(struct keeper *k, struct job *j, int sent)
 
 	if (sent < 0 || result_await_confirmation(j->sock) < 0)
 		job_abandon(k);
-	if (!(j->req.flags & SPORE_RESTORE_RUN))
+	if (!(j->req.flags & SPORE_RESTORE_RUN)) {
+		fill_stream(k);
 		return;
+	}
 	r = engine_thread_release(k);
+	fill_stream(k);
 	report_result(j->sock, r);
 	engine_thread_end_engine(k);
 	malloc_trim(0);

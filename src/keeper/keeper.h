@@ -21,6 +21,7 @@
 #include "api/protocol.h"
 #include "base/problem.h"
 #include "engine/engine.h"
+#include "lazy/filler.h"
 
 struct job {
 	bool active;
@@ -59,6 +60,12 @@ struct keeper {
 	int *waiters;
 	size_t n_waiters;
 
+	struct filler *filler;	 /* of a tree whose pages are not all there yet; NULL: none */
+	struct problems fill_ps; /* why it ended the tree */
+	bool fill_told;
+	int *fill_waiters; /* who waits for its pages */
+	size_t n_fill_waiters;
+
 	pthread_mutex_t report_lock;
 	uint64_t last_progress_ns;
 };
@@ -89,6 +96,12 @@ void isolation_end(struct keeper *k);
 
 /* abandon.c: the client of a tied job has gone. Ends this process, and with it what it built. */
 void job_abandon(struct keeper *k) __attribute__((noreturn));
+
+/* fill.c */
+void fill_adopt(struct keeper *k);  /* what the restore has left to do */
+void fill_stream(struct keeper *k); /* the tree runs */
+void fill_note(struct keeper *k);   /* there may be news of it */
+void fill_add_waiter(struct keeper *k, int sock);
 
 /* parent.c */
 void parent_adopt(struct keeper *k, int client);

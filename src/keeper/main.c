@@ -71,7 +71,10 @@ static void hear(struct keeper *k, int sock)
 	r = request_receive(sock, &req, fds);
 	if (r == 0 && req.call == CALL_WAIT) {
 		request_close(fds);
-		parent_add_waiter(k, sock);
+		if (req.flags & SPORE_WAIT_PAGES)
+			fill_add_waiter(k, sock);
+		else
+			parent_add_waiter(k, sock);
 		return;
 	}
 	if (r == 0 && !k->job.active) {
@@ -84,7 +87,7 @@ static void hear(struct keeper *k, int sock)
 	close(sock);
 }
 
-enum { JOB_DONE, JOB_CLIENT, KEEPER_DOOR, PARENT_DOOR, ROOT, RESTORER, DEATHS, N_POLLS };
+enum { JOB_DONE, JOB_CLIENT, KEEPER_DOOR, PARENT_DOOR, ROOT, RESTORER, DEATHS, FILLER, N_POLLS };
 
 static void job_events(struct keeper *k, const struct pollfd *p)
 {
@@ -171,6 +174,7 @@ static int turn(struct keeper *k)
 		[PARENT_DOOR] = { .fd = k->parent_door, .events = POLLIN },
 		[ROOT] = { .fd = busy || k->child_ended ? -1 : k->root_fd, .events = POLLIN },
 		[RESTORER] = { .fd = busy ? -1 : k->restorer_fd, .events = POLLIN },
+		[FILLER] = { .fd = !busy && k->filler ? filler_event(k->filler) : -1, .events = POLLIN },
 		[DEATHS] = { .fd = !busy && k->isolated ? k->deaths_fd : -1, .events = POLLIN },
 	};
 
@@ -178,6 +182,8 @@ static int turn(struct keeper *k)
 		return errno == EINTR ? 0 : -errno;
 	if (p[DEATHS].revents)
 		reap_killed(k);
+	if (p[FILLER].revents)
+		fill_note(k);
 	if (busy)
 		job_events(k, p);
 	else
@@ -207,6 +213,7 @@ int main(int argc, char **argv)
 	umask(077);
 	prctl(PR_SET_NAME, "spore-keeper");
 	pthread_mutex_init(&k.report_lock, NULL);
+	problems_init(&k.fill_ps);
 	r = watch_deaths(&k);
 	if (r == 0)
 		r = engine_thread_start(&k);
@@ -215,7 +222,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	hear(&k, FIRST_SOCKET);
-	while (r == 0 && (k.job.active || k.isolated || k.tracking || k.child))
+	while (r == 0 && (k.job.active || k.isolated || k.tracking || k.child || k.filler))
 		r = turn(&k);
 	sleep_notes_sweep();
 	/* The engine thread waits for a call that will not come: exit ends it. */

@@ -90,8 +90,10 @@ void parent_end(struct keeper *k)
 	struct reply reply = { .kind = REPLY_RESULT };
 
 	reap_child(k);
+	fill_note(k);
 	reply.wait_status = k->child_status;
 	for (size_t i = 0; i < k->n_waiters; i++) {
+		report_problems(k->waiters[i], &k->fill_ps);
 		reply_send(k->waiters[i], &reply, -1, true);
 		close(k->waiters[i]);
 	}

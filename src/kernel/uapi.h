@@ -64,6 +64,14 @@ struct pm_scan_arg {
 #define SPORE_UFFD_USER_MODE_ONLY   1	     /* 5.11 */
 #define SPORE_PAGE_IS_GUARD	    (1 << 8) /* Linux 6.15; older kernels refuse the bit with EINVAL */
 
+/* linux/userfaultfd.h, Linux 6.6 */
+struct spore_uffdio_poison {
+	__u64 start, len, mode;
+	__s64 updated;
+};
+#define SPORE_UFFD_FEATURE_POISON (1 << 14)
+#define SPORE_UFFDIO_POISON	  _IOWR(0xAA, 0x08, struct spore_uffdio_poison)
+
 #ifndef F_GET_RW_HINT
 #define F_GET_RW_HINT 1035
 #define F_SET_RW_HINT 1036

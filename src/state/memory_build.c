@@ -19,6 +19,7 @@
 #include "state/aio.h"
 #include "state/bpf_map.h"
 #include "state/memory_build.h"
+#include "state/memory_lazy.h"
 
 #define TASK_END 0x7ffffffff000ull /* 47 bits: nothing of a program lies above unless it asked for it by address */
 #define IOV_MAX_ 1024u
@@ -198,10 +199,15 @@ static size_t fill_some(struct build *b, const struct page_run *runs, size_t n)
 	return i;
 }
 
-static void fill(struct build *b, const struct memory_state *m)
+static int fill(struct build *b, const struct memory_state *m)
 {
-	for (size_t i = 0; i < m->n_runs;)
-		i += fill_some(b, &m->runs[i], m->n_runs - i);
+	struct page_runs runs = { .list = m->runs, .n = m->n_runs };
+	int r = b->restore->lazy ? memory_lazy_runs(b->restore, m, false, &runs) : 0;
+
+	for (size_t i = 0; r == 0 && i < runs.n;)
+		i += fill_some(b, &runs.list[i], runs.n - i);
+	if (b->restore->lazy)
+		free(runs.list);
 	for (size_t i = 0; i < m->n_areas; i++) {
 		const struct memory_area *a = &m->areas[i];
 
@@ -209,6 +215,7 @@ static void fill(struct build *b, const struct memory_state *m)
 			batch_call(b->batch, memory_label(b->batch, "mprotect of %lx", a->start), SYS_mprotect,
 				a->start, a->end - a->start, a->prot);
 	}
+	return r;
 }
 
 static int set_mm(struct build *b, struct fetched *f, const struct memory_state *m, bool with_exe)
@@ -269,7 +276,8 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 		r = aio_make(b, m, NULL);
 	if (r == 0)
 		r = memory_map_rings(b, &f, m, NULL);
-	fill(b, m);
+	if (r == 0)
+		r = fill(b, m);
 	if (r == 0)
 		r = set_mm(b, &f, m, true);
 	return end_making(b, r);
@@ -393,7 +401,8 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 		r = aio_make(b, m, parent);
 	if (r == 0)
 		r = memory_map_rings(b, &f, m, parent);
-	fill(b, m);
+	if (r == 0)
+		r = fill(b, m);
 	if (r == 0)
 		r = set_mm(b, &f, m, m->exe != parent->exe);
 	return end_making(b, r);

@@ -49,8 +49,10 @@ int memory_validate(struct restore *r, const struct record *rec)
 		else if (a->backing)
 			backing_validate_mapping(r, a->backing);
 	}
-	for (size_t i = 0; i < m->n_runs; i++) {
-		if (m->runs[i].file >= r->image->n_page_files ||
+	last = 0;
+	for (size_t i = 0; i < m->n_runs; last = m->runs[i].start + m->runs[i].pages * PAGE_SIZE, i++) {
+		if (m->runs[i].start < last || m->runs[i].start % PAGE_SIZE ||
+			m->runs[i].pages > TASK_END / PAGE_SIZE || m->runs[i].file >= r->image->n_page_files ||
 			m->runs[i].pages > page_file_pages(r->image, (unsigned int)m->runs[i].file) ||
 			m->runs[i].at > page_file_pages(r->image, (unsigned int)m->runs[i].file) - m->runs[i].pages)
 			return failed(r->ps, BLAME(.pid = p->vpid, .object = "memory"), -EBADMSG,

@@ -17,6 +17,7 @@
 #include "state/fdinfo.h"
 #include "state/files.h"
 #include "state/kernel_view.h"
+#include "state/userfaultfd.h"
 
 #define USER_MODE_ONLY 1	  /* UFFD_USER_MODE_ONLY */
 #define INITIALIZED    (1u << 31) /* among the features in fdinfo: UFFDIO_API was called */
@@ -94,6 +95,17 @@ static int userfaultfd_capture(struct capture *c, const struct file_look *f, voi
 }
 
 /* --- restore --- */
+
+bool userfaultfd_is_for(const struct restore *r, object_id process)
+{
+	size_t n;
+	const struct record *records = image_records(r->image, &component_userfaultfd.kind, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (((const struct userfaultfd_state *)records[i].state)->memory == process)
+			return true;
+	return false;
+}
 
 static int userfaultfd_validate(struct restore *r, const struct record *rec)
 {

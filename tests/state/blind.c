@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* blind COMMAND...: runs it where bpf(2) is forbidden, as on a machine whose kernel cannot be looked into. */
+/* blind [-u] COMMAND...: runs it where bpf(2) is forbidden, as on a machine whose kernel cannot be looked into; -u: where userfaultfd(2) is. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,7 +26,10 @@ static int forbid(unsigned int number)
 
 int main(int argc, char **argv)
 {
-	if (argc < 2 || forbid(SYS_bpf) < 0)
+	bool faults = argc > 1 && !strcmp(argv[1], "-u");
+
+	argv += faults;
+	if (argc < 2 + faults || forbid(faults ? SYS_userfaultfd : SYS_bpf) < 0)
 		return 127;
 	execvp(argv[1], argv + 1);
 	perror(argv[1]);

@@ -129,6 +129,22 @@ def kill_tree(pid):
     raise Failure(f"tasks {left} would not die")
 
 
+def is_missing_pages(pid):
+    try:
+        with open(f"/proc/{pid}/smaps") as f:
+            return any(line.startswith("VmFlags") and " um" in line for line in f)
+    except OSError:
+        return False
+
+
+def await_pages(pid):
+    end = time.monotonic() + 20
+    while any(is_missing_pages(p) for p in [pid, *descendants(pid)]):
+        if time.monotonic() > end:
+            raise Failure("its pages do not come")
+        time.sleep(0.005)
+
+
 def hold_number(number):
     """A process that has that pid, and sleeps."""
     set_tid = ctypes.c_int(number)
@@ -342,12 +358,14 @@ class Run:
         kill_tree(self.pid)
         self.pid = None
         holder = hold_number(number) if self.mode == "taken" else None
-        status, out, err = self.spore("restore", "-d", self.image)
+        status, out, err = self.spore("restore", "-d", *(["--lazy"] if self.opts.lazy else []), self.image)
         if holder:
             kill_tree(holder)
         if status:
             raise Failure(f"spore restore: exit {status}: {err.strip()}")
         self.pid, self.told = int(out.split()[-1]), told
+        if self.opts.lazy:
+            await_pages(self.pid)
         if self.mode == "host" and MOVED in err:
             raise Failure(f"it did not get its pids back: {err.strip()}")
         if self.mode in ("taken", "led") and not re.search(MOVED + ": "
@@ -564,6 +582,7 @@ def options():
     p.add_argument("--oracle", metavar="PATH", help="prints the facts of a tree; must print the same after the restore")
     p.add_argument("--no-spore", action="store_true", help="let each maker use its state at once")
     p.add_argument("--stop", action="store_true", help="SIGSTOP and SIGCONT in between, no spore")
+    p.add_argument("--lazy", action="store_true", help="restores on demand (with meson -Dtest_lazy=true all memory that can come so)")
     p.add_argument("--survive", action="store_true", help="checkpoint without kill and restore: the tree itself goes on")
     p.add_argument("--mode", choices=("host", "run", "taken", "led"), default="host",
                    help="started by the driver; by spore run; by the driver, and its pid is another's at the restore; in the driver's "

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Which pages of an image need not be in place before the tree runs (src/lazy), and which are read at once. */
+#pragma once
+
+#include "state/memory.h"
+
+/* Do the pages of that area come later? */
+bool memory_is_lazy(const struct restore *r, const struct memory_state *m, const struct memory_area *a);
+/* The runs, or the parts of them, that come later; or the others. The caller frees the list. 0 or -ENOMEM */
+int memory_lazy_runs(const struct restore *r, const struct memory_state *m, bool later, struct page_runs *out);
