@@ -346,7 +346,7 @@ def kill_keeper(way, how):
         keeper = keeper_of(pid)
         os.kill(keeper, signal.SIGSTOP)
         check(is_registered(pid), True, 'pages are missing')
-        survivor, = [p for p, name in keepers().items() if name == 'spore-survivor' and keeper_of(p) == keeper]
+        survivor, = wait_for(lambda: [p for p, name in keepers().items() if name == 'spore-survivor' and keeper_of(p) == keeper], what='its name')
         victims = {0: [keeper], 1: [keeper, survivor], 2: [survivor, keeper]}[how]
         for victim in victims:
             os.kill(victim, signal.SIGKILL)
