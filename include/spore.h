@@ -111,7 +111,7 @@ struct spore_isolate_options {
 #define SPORE_CHECKPOINT_NEW   (1u << 2) /* the directory was made for this call: with a dying caller it goes too */
 /*
  * Goes on noting which memory the tree writes, so that the next checkpoint against this image finds what changed without reading what did not; until a checkpoint
- * without it, or the end of the tree. Linux 6.7; where it cannot be done, the next one compares. The tree's own userfaultfd_register(2) may answer EBUSY meanwhile.
+ * without it, or the end of the tree. Linux 6.9; where it cannot be done, the next one compares. The tree's own userfaultfd_register(2) may answer EBUSY meanwhile.
  */
 #define SPORE_CHECKPOINT_TRACK (1u << 4)
 #define SPORE_CHECKPOINT_STRICT                                                                                        \

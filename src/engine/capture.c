@@ -174,7 +174,7 @@ int capture_look(struct capturing *c)
 	struct pass pass = { .c = c, .ids = identities_new() };
 	int r = pass.ids ? capture_identify(c, pass.ids) : -ENOMEM;
 
-	if (r == 0 && c->tracker)
+	if (r == 0)
 		tracker_attach(c->tracker, c->tree, NULL);
 	if (r == 0)
 		r = files_of_tree(&pass);
@@ -433,7 +433,7 @@ static int capture_all(struct pass *pass)
 
 	engine_phase(pass->c->events, "look");
 	r = capture_identify(pass->c, pass->ids);
-	if (r == 0 && pass->c->tracker)
+	if (r == 0)
 		tracker_attach(pass->c->tracker, pass->c->tree, parent_id(pass->c));
 	if (r == 0)
 		r = files_of_tree(pass);

@@ -337,7 +337,7 @@ static int capture_into_image(struct engine *e, struct saving *s)
 	int r = 0;
 
 	s->c.tree = e->tree;
-	s->c.tracks = s->flags & SPORE_CHECKPOINT_TRACK;
+	s->c.tracks = e->tracker;
 	s->c.stash = tracker_stash(e->tracker, &s->c.stash_pages);
 	s->c.leaves = s->own && !(s->flags & SPORE_CHECKPOINT_KILL);
 	if (!s->c.writer) {
@@ -437,7 +437,7 @@ static void set_tracking(struct engine *e, struct saving *s, const char *cgroup)
 
 bool engine_tracks(const struct engine *e)
 {
-	return tracker_count(e->tracker) > 0;
+	return e && tracker_count(e->tracker) > 0;
 }
 
 /* What stands in the way may be gone a moment later: it is tried again, for a bounded time, while the tree runs in between. */
@@ -473,6 +473,8 @@ int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pi
 		problems_free(&found);
 	}
 	older_free(s.older);
+	if (r < 0 && e->tracker)
+		tracker_failed(e->tracker);
 	if (r == 0)
 		container_note(e->root, note_checkpoint, NULL);
 	result->total_us = clock_us() - start;

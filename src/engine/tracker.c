@@ -138,7 +138,7 @@ static int look_at_maps(struct tracked *k, int dir, int pagemap)
 	for (size_t i = 0; r == 0 && i < maps.n; i++) {
 		const struct proc_map *m = &maps.list[i];
 
-		if (written_may_track_map(m) && written_add(&k->written, m->start, m->end) == 0)
+		if (written_may_track_map(m) && written_add(&k->written, pagemap, m->start, m->end) == 0)
 			r = written_take(pagemap, m->start, m->end, &k->written.before);
 	}
 	proc_maps_free(&maps);
@@ -152,8 +152,8 @@ static int look_at_process(struct tracked *k)
 	struct proc_stat st;
 	int r = dir < 0 ? dir : proc_stat_read(dir, &st);
 
-	if (r == 0 && (pagemap < 0 || st.starttime != k->starttime))
-		r = -ESRCH;
+	if (r == 0 && (pagemap < 0 || st.starttime != k->starttime || written_ended(&k->written)))
+		r = -ESRCH; /* what it calls exec for is tracked anew */
 	if (r == 0)
 		r = look_at_maps(k, dir, pagemap);
 	join_ranges(&k->written.before);
@@ -185,23 +185,22 @@ static struct tracked *find(struct tracker *t, const struct process *p)
 
 void tracker_attach(struct tracker *t, struct tree *tree, const uint8_t parent_id[16])
 {
-	bool fits = parent_id && !memcmp(parent_id, t->image_id, sizeof(t->image_id));
+	bool fits = t && parent_id && !memcmp(parent_id, t->image_id, sizeof(t->image_id));
 
-	for (size_t i = 0; i < t->n; i++)
+	for (size_t i = 0; i < tracker_count(t); i++)
 		t->list[i]->written.known = false;
 	for (size_t i = 0; i < tree->n_processes; i++) {
-		struct tracked *k = find(t, tree->processes[i]);
+		struct tracked *k = t ? find(t, tree->processes[i]) : NULL;
 
-		if (!k)
-			continue;
-		k->written.known = fits && k->based;
-		tree->processes[i]->written = &k->written;
+		if (k)
+			k->written.known = fits && k->based && !k->written.lost;
+		tree->processes[i]->written = k ? &k->written : NULL;
 	}
 }
 
-static bool has_io_uring(const struct process *p)
+static bool may_have_io_uring(const struct process *p)
 {
-	if (p->io_uring)
+	if (p->io_uring || (!p->task && !p->zombie)) /* or that could not be read */
 		return true;
 	for (size_t i = 0; i < p->n_files; i++)
 		if (p->files[i].link && !strcmp(p->files[i].link, "anon_inode:[io_uring]"))
@@ -215,7 +214,7 @@ bool tracker_may(struct tree *tree, struct kernel_peek *kernel)
 	bool may = kernel && kernel_peek_ready(kernel) >= 0;
 
 	for (size_t i = 0; may && i < tree->n_processes; i++)
-		may = !has_io_uring(tree->processes[i]);
+		may = !may_have_io_uring(tree->processes[i]);
 	for (size_t i = 0; !may && i < tree->n_processes; i++)
 		if (tree->processes[i]->written) {
 			tree->processes[i]->written->known = false;
@@ -245,7 +244,7 @@ static int track_areas(struct written *w, const struct process *p, const struct 
 	for (size_t i = 0; r == 0 && i < plan->state.n_areas; i++) {
 		const struct memory_area *a = &plan->state.areas[i];
 
-		if (written_may_track(a) && written_add(w, a->start, a->end) == 0)
+		if (written_may_track(a) && written_add(w, pagemap, a->start, a->end) == 0)
 			r = written_take(pagemap, a->start, a->end, &ignored);
 	}
 	free(ignored.list);
@@ -298,9 +297,21 @@ static void base_on_image(struct tracked *k)
 	k->written.before.n = 0;
 }
 
-void tracker_done(struct tracker *t, const struct tree *tree, const uint8_t image_id[16])
+/* Those that are, and not lost, stay. */
+static void keep_known(struct tracker *t)
 {
 	size_t kept = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		if (t->list[i]->written.known && !t->list[i]->written.lost)
+			t->list[kept++] = t->list[i];
+		else
+			tracked_free(t->list[i]);
+	t->n = kept;
+}
+
+void tracker_done(struct tracker *t, const struct tree *tree, const uint8_t image_id[16])
+{
 
 	free_stash(t);
 	memcpy(t->image_id, image_id, sizeof(t->image_id));
@@ -312,10 +323,13 @@ void tracker_done(struct tracker *t, const struct tree *tree, const uint8_t imag
 		if (k)
 			base_on_image(k);
 	}
+	keep_known(t);
+}
+
+void tracker_failed(struct tracker *t)
+{
+	free_stash(t);
 	for (size_t i = 0; i < t->n; i++)
-		if (t->list[i]->written.known && !t->list[i]->written.lost)
-			t->list[kept++] = t->list[i];
-		else
-			tracked_free(t->list[i]);
-	t->n = kept;
+		t->list[i]->written.known = t->list[i]->based;
+	keep_known(t);
 }

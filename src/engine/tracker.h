@@ -16,7 +16,7 @@ void tracker_free(struct tracker *t); /* takes NULL; tracking ends */
 void tracker_look(struct tracker *t);
 /* Room for what was written until then and a little more, made before the stop; pages. It is the tracker's, until tracker_look. */
 uint8_t *tracker_stash(const struct tracker *t, uint64_t *pages);
-/* Tells each process of a tree what is known of it, if it is relative to the image with this id (NULL: none). */
+/* Tells each process of a tree what is known of it, if it is relative to the image with this id (NULL: none). t: NULL, nothing is known of any. */
 void tracker_attach(struct tracker *t, struct tree *tree, const uint8_t parent_id[16]);
 /* When the stopped tree was looked at: forgets what cannot be relied on. May its processes be tracked? */
 bool tracker_may(struct tree *tree, struct kernel_peek *kernel);
@@ -24,4 +24,6 @@ bool tracker_may(struct tree *tree, struct kernel_peek *kernel);
 void tracker_add(struct tracker *t, struct process *p, struct thread *th, const struct memory_plan *plan);
 /* What was attached is relative to this image from now on; what was not has ended. */
 void tracker_done(struct tracker *t, const struct tree *tree, const uint8_t image_id[16]);
+/* There is no new image: what was attached stays relative to the older one, what was added for it ends. */
+void tracker_failed(struct tracker *t);
 size_t tracker_count(const struct tracker *t);

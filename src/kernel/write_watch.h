@@ -10,3 +10,5 @@ int write_watch_open(void);
 int write_watch_prepare(int uffd);
 /* [start, end), one mapping, is watched from now on, if it was not; until it is protected (PAGEMAP_SCAN), all of it counts as written. -EBUSY: another userfaultfd has it. */
 int write_watch_add(int uffd, uint64_t start, uint64_t end);
+/* What is watched in [start, end), one mapping, counts as written. -ESRCH: the process that it was made in has called exec, or has ended. */
+int write_watch_reset(int uffd, uint64_t start, uint64_t end);

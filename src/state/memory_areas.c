@@ -106,7 +106,7 @@ static const char *refused_mapping(const struct proc_map *m, uint32_t flags)
 /* Spore's own watch on a process is no obstacle. */
 static uint32_t without_own(const struct process *p, const struct proc_map *m, uint32_t flags)
 {
-	if (flags & UNDER_WP && p->written && written_add(p->written, m->start, m->end) == 0)
+	if (flags & UNDER_WP && p->written && written_has(p->written, m->start, m->end))
 		flags &= ~UNDER_WP;
 	return flags;
 }

@@ -142,7 +142,7 @@ static bool holds_own_pages(const struct memory_area *a)
 /* An area that is not tracked may have been until now: then all of it counts as written. */
 static bool is_tracked(const struct looking *l, const struct memory_area *a)
 {
-	return l->written && written_may_track(a) && written_add(l->written, a->start, a->end) == 0;
+	return l->written && written_may_track(a) && written_add(l->written, l->pagemap_fd, a->start, a->end) == 0;
 }
 
 /* Of what was written, some may not be there. */
@@ -178,6 +178,12 @@ static int scan_areas(struct looking *l)
 	return r < 0 ? r : scan(l, at, s->areas[s->n_areas - 1].end, true);
 }
 
+/* Before the call that the kernel did not know there may have been others, of what is tracked. */
+static void forget_found(struct looking *l)
+{
+	l->present.n = l->guards.n = l->unchanged.n = 0;
+}
+
 static int find_present(struct looking *l)
 {
 	const struct memory_state *s = l->state;
@@ -185,12 +191,14 @@ static int find_present(struct looking *l)
 
 	l->guards_known = true;
 	r = scan_areas(l);
-	if (r == -EINVAL && !l->present.n && !l->unchanged.n) {
+	if (r == -EINVAL) {
+		forget_found(l);
 		l->guards_known = false;
 		r = scan_areas(l);
 	}
-	if ((r != -EINVAL && r != -ENOTTY) || l->present.n || l->unchanged.n)
+	if (r != -EINVAL && r != -ENOTTY)
 		return r;
+	forget_found(l);
 	r = 0;
 	for (size_t i = 0; r == 0 && i < s->n_areas; i++)
 		if (holds_own_pages(&s->areas[i]))

@@ -90,9 +90,46 @@ int written_begin(struct process *p, struct thread *th, struct written *w)
 	return 0;
 }
 
-int written_add(const struct written *w, uint64_t start, uint64_t end)
+bool written_has(const struct written *w, uint64_t start, uint64_t end)
 {
-	return write_watch_add(w->uffd, start, end);
+	return write_watch_add(w->uffd, start, end) == 0;
+}
+
+static bool is_watched(int pagemap_fd, uint64_t page)
+{
+	struct page_region found;
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = SPORE_PM_SCAN_CHECK_WPASYNC,
+		.start = page,
+		.end = page + PAGE_SIZE,
+		.vec = (uintptr_t)&found,
+		.vec_len = 1,
+		.category_mask = SPORE_PAGE_IS_WRITTEN,
+		.return_mask = SPORE_PAGE_IS_WRITTEN,
+	};
+
+	return ioctl(pagemap_fd, PAGEMAP_SCAN, &arg) >= 0;
+}
+
+/*
+ * What was moved to there from where it was tracked may have kept the marks of that, which the kernel then does not heed and does not take away when the page is written:
+ * before Linux 6.13 mremap left them.
+ */
+int written_add(const struct written *w, int pagemap_fd, uint64_t start, uint64_t end)
+{
+	bool is_new = !is_watched(pagemap_fd, start);
+	int r = write_watch_add(w->uffd, start, end);
+
+	return r == 0 && is_new ? write_watch_reset(w->uffd, start, end) : r;
+}
+
+#define NOWHERE                                                                                                        \
+	(64ul << 10) /* an address from which no program has a mapping; should one have, its first page counts as written */
+
+bool written_ended(const struct written *w)
+{
+	return write_watch_reset(w->uffd, NOWHERE, NOWHERE + PAGE_SIZE) == -ESRCH;
 }
 
 static int add_regions(struct page_ranges *to, const struct page_region *vec, int n)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Which pages of a process were written since a moment: asynchronous write protection. userfaultfd(2) UFFD_FEATURE_WP_ASYNC, PAGEMAP_SCAN in
- * ioctl_pagemap_scan(2) (Linux 6.7); fs/userfaultfd.c, fs/proc/task_mmu.c. The kernel notes the first write to each page by itself: nobody is asked, and nothing waits.
+ * ioctl_pagemap_scan(2) (Linux 6.9: before, its answers about swapped pages are wrong); fs/userfaultfd.c, fs/proc/task_mmu.c. The kernel notes the first write to each
+ * page by itself: nobody is asked, and nothing waits.
  *
  * It fails closed: memory that came since (a mapping, a move, an exec), and all of it when the descriptor is closed, counts as written. What is written by others
  * than the processor, into pages pinned before (io_uring's registered buffers), is not seen: who has an io_uring is not tracked.
@@ -23,7 +24,11 @@ bool written_may_track_map(const struct proc_map *m);
 /* By a thread of a stopped process into which an area is mapped. -EINVAL, -ENOSYS: this kernel cannot; -EMFILE; -EPERM */
 int written_begin(struct process *p, struct thread *th, struct written *w);
 /* From now on [start, end), which is one mapping, is tracked, if it was not: then all of it counts as written. -EBUSY: another has it. */
-int written_add(const struct written *w, uint64_t start, uint64_t end);
+int written_add(const struct written *w, int pagemap_fd, uint64_t start, uint64_t end);
+/* Is [start, end), a mapping under userfaultfd, tracked by this? */
+bool written_has(const struct written *w, uint64_t start, uint64_t end);
+/* The memory that it was made for is gone: by an exec, or with the process. */
+bool written_ended(const struct written *w);
 /*
  * Adds to `out` what was written in [start, end), and begins anew. The program may run. Where an error comes in between, as where there is memory that is not tracked
  * any more, what was begun anew is not known, and all of it is added. -ENOMEM

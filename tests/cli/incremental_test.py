@@ -254,6 +254,40 @@ def test_while_it_is_isolated():
         is_right(f'{d}/1', f'{d}/2', f'{d}/3')
 
 
+def test_tracking_that_ends_while_it_is_isolated():
+    needs_tracking()
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        check(spore('isolate', p.pid).returncode, 0)
+        check(save(p.pid, f'{d}/0', '--track')['tracked'], 1)
+        check(save(p.pid, f'{d}/1')['tracked'], 0)
+        check(save(p.pid, f'{d}/2', parent=f'{d}/1')['tracked'], 1)
+        check(spore('unisolate', p.pid).returncode, 0)
+        check(is_tracked(p.pid), True)
+        goes_on(p.pid)
+        result = save(p.pid, f'{d}/3', parent=f'{d}/2')
+        check(result['pages'] < PAGES / 2, True, result)
+        end(p)
+        is_right(f'{d}/2', f'{d}/3')
+
+
+def test_a_first_checkpoint_that_fails():
+    """It leaves the tree as it was"""
+    libc = ctypes.CDLL(None, use_errno=True)
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        os.mkdir(f'{d}/small')
+        check(libc.mount(b'none', f'{d}/small'.encode(), b'tmpfs', 0, b'size=256k'), 0)
+        try:
+            r = spore('checkpoint', '--track', p.pid, f'{d}/small/image')
+            check(r.returncode, 1, r.stdout)
+            wait_for(lambda: not is_tracked(p.pid))
+            goes_on(p.pid)
+            end(p)
+        finally:
+            libc.umount2(f'{d}/small'.encode(), 2)
+
+
 def own(d, body):
     with open(f'{d}/program.py', 'w') as f:
         f.write(f'import ctypes, mmap, os, sys, time\nd = {d!r}\n' + body)
@@ -275,8 +309,10 @@ os.execv({CHANGING!r}, ['changing', '{MIB}', '10'])
         save(p.pid, f'{d}/1', parent=f'{d}/0')
         open(f'{d}/go', 'w').close()
         wait_for(lambda: rounds(p.pid) > 1)
-        save(p.pid, f'{d}/2', parent=f'{d}/1')
-        save(p.pid, f'{d}/3', parent=f'{d}/2')
+        tracked = save(p.pid, f'{d}/2', parent=f'{d}/1')['tracked']
+        result = save(p.pid, f'{d}/3', parent=f'{d}/2')
+        check(result['pages'] < PAGES / 2, True, result)  # tracked anew, or compared
+        check(result['tracked'], tracked)
         end(p)
         is_right(f'{d}/2', f'{d}/3')
 
