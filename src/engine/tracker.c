@@ -12,7 +12,10 @@
 #include "state/memory.h"
 #include "state/written.h"
 
-#define LEAST_PAGES 1024 /* that a process has: fewer are compared, or written, as fast */
+/* That a process has: fewer are compared, or written, as fast. -Dtest_copies=true has another. */
+#ifndef LEAST_PAGES
+#define LEAST_PAGES 1024
+#endif
 
 /* One process. */
 struct tracked {
