@@ -22,7 +22,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "../real")]
 from harness import Failure, Skip, adopt       # noqa: E402
 from lib import Trial                          # noqa: E402
 
-MODULES = ["kill", "space", "flip", "blocked", "scope", "programs", "drop", "fresh", "graph", "guest", "instant"]
+MODULES = ["kill", "space", "flip", "blocked", "scope", "programs", "drop", "fresh", "graph", "guest", "instant", "incremental"]
 
 
 def trials():
