@@ -211,18 +211,35 @@ static bool may_have_io_uring(const struct process *p)
 	return false;
 }
 
-/* The kernel writes into registered buffers by itself; who has such can only be told where it can be looked at. */
+static bool has_userfaultfd(const struct process *p)
+{
+	for (size_t i = 0; i < p->n_files; i++)
+		if (p->files[i].link && !strcmp(p->files[i].link, "anon_inode:[userfaultfd]"))
+			return true;
+	return false;
+}
+
+static void lose(struct process *p)
+{
+	if (p->written) {
+		p->written->known = false;
+		p->written->lost = true;
+	}
+}
+
+/*
+ * The kernel writes into registered buffers by itself; who has such can only be told where it can be looked at. And who has a userfaultfd may watch its memory in the
+ * same way, and is to get it for that.
+ */
 bool tracker_may(struct tree *tree, struct kernel_peek *kernel)
 {
 	bool may = kernel && kernel_peek_ready(kernel) >= 0;
 
 	for (size_t i = 0; may && i < tree->n_processes; i++)
 		may = !may_have_io_uring(tree->processes[i]);
-	for (size_t i = 0; !may && i < tree->n_processes; i++)
-		if (tree->processes[i]->written) {
-			tree->processes[i]->written->known = false;
-			tree->processes[i]->written->lost = true;
-		}
+	for (size_t i = 0; i < tree->n_processes; i++)
+		if (!may || has_userfaultfd(tree->processes[i]))
+			lose(tree->processes[i]);
 	return may;
 }
 
@@ -230,12 +247,9 @@ static bool is_worth_it(const struct process *p, const struct memory_plan *plan)
 {
 	uint64_t pages = plan->unchanged;
 
-	for (size_t i = 0; i < p->n_files; i++)
-		if (p->files[i].link && !strcmp(p->files[i].link, "anon_inode:[userfaultfd]"))
-			return false; /* it is to get its own memory for that */
 	for (size_t i = 0; i < plan->present.n; i++)
 		pages += plan->present.list[i].pages;
-	return pages >= LEAST_PAGES;
+	return pages >= LEAST_PAGES && !has_userfaultfd(p);
 }
 
 static int track_areas(struct written *w, const struct process *p, const struct memory_plan *plan)

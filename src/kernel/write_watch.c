@@ -54,3 +54,10 @@ int write_watch_reset(int uffd, uint64_t start, uint64_t end)
 
 	return ioctl(uffd, UFFDIO_WRITEPROTECT, &w) < 0 ? -errno : 0;
 }
+
+void write_watch_remove(int uffd, uint64_t start, uint64_t end)
+{
+	struct uffdio_range r = { start, end - start };
+
+	ioctl(uffd, UFFDIO_UNREGISTER, &r);
+}

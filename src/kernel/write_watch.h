@@ -12,3 +12,5 @@ int write_watch_prepare(int uffd);
 int write_watch_add(int uffd, uint64_t start, uint64_t end);
 /* What is watched in [start, end), one mapping, counts as written. -ESRCH: the process that it was made in has called exec, or has ended. */
 int write_watch_reset(int uffd, uint64_t start, uint64_t end);
+/* Until it is added again. */
+void write_watch_remove(int uffd, uint64_t start, uint64_t end);

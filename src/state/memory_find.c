@@ -139,10 +139,11 @@ static bool holds_own_pages(const struct memory_area *a)
 
 #define LARGE (16ul << 20) /* an area of anonymous memory that is worth a call of its own */
 
-/* An area that is not tracked may have been until now: then all of it counts as written. */
+/* One that is not, or not any more, counts as written. */
 static bool is_tracked(const struct looking *l, const struct memory_area *a)
 {
-	return l->written && written_may_track(a) && written_add(l->written, l->pagemap_fd, a->start, a->end) == 0;
+	return l->written && written_may_track(a) && written_add(l->written, l->pagemap_fd, a->start, a->end) == 0 &&
+	       written_has(l->written, a->start, a->end);
 }
 
 /* Of what was written, some may not be there. */

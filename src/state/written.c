@@ -116,15 +116,23 @@ static bool is_watched(int pagemap_fd, uint64_t page)
 }
 
 /*
- * What was moved to there from where it was tracked may have kept the marks of that, which the kernel then does not heed and does not take away when the page is written:
- * before Linux 6.13 mremap left them.
+ * A mapping that is watched no more may have pages that are marked all the same, and are written without a trace: mremap(2) takes the watch from what a mapping was moved
+ * to, and with it from a neighbour that it was joined with there, whose marks stay (mremap_userfaultfd_prep() in fs/userfaultfd.c; seen on 6.18). Before 6.13 those
+ * of what was moved stayed too. So one that is new, or new again, has its marks taken away; and one that is watched is not added, for it may be new a moment later.
  */
 int written_add(const struct written *w, int pagemap_fd, uint64_t start, uint64_t end)
 {
-	bool is_new = !is_watched(pagemap_fd, start);
-	int r = write_watch_add(w->uffd, start, end);
+	int r;
 
-	return r == 0 && is_new ? write_watch_reset(w->uffd, start, end) : r;
+	if (is_watched(pagemap_fd, start))
+		return 0;
+	r = write_watch_add(w->uffd, start, end);
+	if (r < 0)
+		return r;
+	r = write_watch_reset(w->uffd, start, end);
+	if (r < 0)
+		write_watch_remove(w->uffd, start, end);
+	return r;
 }
 
 #define NOWHERE                                                                                                        \

@@ -23,7 +23,7 @@ bool written_may_track(const struct memory_area *a);
 bool written_may_track_map(const struct proc_map *m);
 /* By a thread of a stopped process into which an area is mapped. -EINVAL, -ENOSYS: this kernel cannot; -EMFILE; -EPERM */
 int written_begin(struct process *p, struct thread *th, struct written *w);
-/* From now on [start, end), which is one mapping, is tracked, if it was not: then all of it counts as written. -EBUSY: another has it. */
+/* From now on [start, end), which is one mapping, is tracked, if it was not: then all of it counts as written. Or it is another's: written_has. -EBUSY. The program may run. */
 int written_add(const struct written *w, int pagemap_fd, uint64_t start, uint64_t end);
 /* Is [start, end), a mapping under userfaultfd, tracked by this? */
 bool written_has(const struct written *w, uint64_t start, uint64_t end);
