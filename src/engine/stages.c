@@ -257,9 +257,10 @@ static int create_files(struct plan *plan)
 
 /* --- zombies, stopped processes, leaders that have gone --- */
 
+/* Whatever signal, or none, tells that it ended. */
 static uint32_t add_waitid(struct batch *b, pid_t pid, int options)
 {
-	return batch_call(b, "waitid", SYS_waitid, P_PID, (uint64_t)pid, 0, (uint64_t)options, 0);
+	return batch_call(b, "waitid", SYS_waitid, P_PID, (uint64_t)pid, 0, (uint64_t)(options | __WALL), 0);
 }
 
 /* A child's end or stop, which was told to its parent in the tree's first life, is not to be told again. */

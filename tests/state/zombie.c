@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 static pid_t kid;
 
@@ -168,6 +169,30 @@ static int zombie_below_make(struct maker_ctx *ctx)
 	return kid_start(ctx, zombie_make, zombie_use, NULL);
 }
 
+/* One that only a wait for clones sees: no signal tells its parent that it ended. */
+static int zombie_clone_make(struct maker_ctx *ctx)
+{
+	siginfo_t si;
+
+	kid = (pid_t)syscall(SYS_clone, 0, 0, 0, 0, 0);
+	CHECK(kid >= 0);
+	if (!kid)
+		_exit(7);
+	return waitid(P_PID, (id_t)kid, &si, WEXITED | WNOWAIT | __WALL);
+}
+
+static int zombie_clone_use(struct maker_ctx *ctx)
+{
+	int status;
+
+	SAME(task_state(kid), 'Z');
+	SAME(waitpid(-1, &status, 0), -1);
+	SAME(errno, ECHILD);
+	SAME(waitpid(-1, &status, __WCLONE), kid);
+	SAME(status, 7 << 8);
+	return 0;
+}
+
 const struct maker makers_zombie[] = {
 	{ "exit", "a zombie that exited with 7", zombie_make, zombie_use, 0, 7 << 8 },
 	{ "batch", "a zombie of the batch policy, nice, on one CPU", zombie_scheduled_make, zombie_scheduled_use, 0,
@@ -180,5 +205,6 @@ const struct maker makers_zombie[] = {
 	{ "identity", "a zombie of other users and groups", zombie_other_make, zombie_other_use },
 	{ "core", "a zombie that dumped core", zombie_core_make, zombie_core_use },
 	{ "below", "a zombie of a child", zombie_below_make },
+	{ "clone", "a zombie that no signal told of", zombie_clone_make, zombie_clone_use },
 	{ 0 },
 };
