@@ -20,6 +20,9 @@ bench: all
 bench-lazy: all
 	@BUILD=$(abspath $(BUILD)) bench/lazy.py $(ARGS)
 
+bench-incremental: all
+	@BUILD=$(abspath $(BUILD)) bench/incremental.py $(ARGS)
+
 bench-descriptors: all
 	@BUILD=$(abspath $(BUILD)) bench/descriptors.py $(ARGS)
 
@@ -33,4 +36,4 @@ install: all
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all demo check bench bench-lazy bench-descriptors trials install clean
+.PHONY: all demo check bench bench-lazy bench-incremental bench-descriptors trials install clean

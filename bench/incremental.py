@@ -1,0 +1,164 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""make bench-incremental: how long a program stands still, as it sees it itself; and what a checkpoint against an older image costs beside a full one.
+
+incremental.py           1 GiB and 4 GiB
+incremental.py 256 …     so many MiB
+
+A thread of the program looks at the clock all the time; its longest gap in a window with one checkpoint is what a user would notice. Beside it: the longest gap in windows of the
+same length without one, and a plain fork of the same memory. Two threads write all the time, or 1 % of the pages a second. Medians, in milliseconds.
+"""
+import argparse
+import collections
+import ctypes
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import run
+
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--build", default=os.environ.get("BUILD", os.path.join(run.TOP, "build")))
+    p.add_argument("--spore", help="the command, if not the build's")
+    p.add_argument("--work", default="/dev/shm", help="where images are written")
+    p.add_argument("--rounds", type=int, default=20)
+    p.add_argument("mib", nargs="*", type=int, default=[1024, 4096])
+    options = p.parse_args()
+    options.build = os.path.abspath(options.build)
+    options.spore = os.path.abspath(options.spore or os.path.join(options.build, "spore"))
+    return options
+
+
+class Program:
+    def __init__(self, options, mib, pages):
+        self.work = tempfile.mkdtemp(prefix="spore-bench-", dir=options.work)
+        self.process = subprocess.Popen([os.path.join(options.build, "bench/bench-gap"), str(mib), "2", str(pages)], cwd=self.work,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+        self.await_answer(120)
+
+    def await_answer(self, seconds=30):
+        end = time.monotonic() + seconds
+        while not os.path.exists(f"{self.work}/gap"):
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise run.Broken("the program is silent")
+            time.sleep(0.002)
+        with open(f"{self.work}/gap") as f:
+            gap = float(f.read())
+        os.unlink(f"{self.work}/gap")
+        return gap
+
+    def gap(self):
+        """The longest since it was last asked."""
+        open(f"{self.work}/ask", "w").close()
+        return self.await_answer()
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.work)
+
+
+def checkpoint(options, pid, image, *more):
+    begin = time.monotonic()
+    p = subprocess.run([options.spore, "checkpoint", "--json", *more, str(pid), image], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if p.returncode:
+        raise run.Broken(f"spore checkpoint {' '.join(more)}: {p.stderr.strip()}")
+    return {**json.loads(p.stdout), "took": time.monotonic() - begin}
+
+
+def median(values):
+    return statistics.median(values) * 1e3
+
+
+def full(options, mib, found):
+    """Under random writes: a checkpoint, and as long without one."""
+    program = Program(options, mib, 0)
+    try:
+        for _ in range(options.rounds):
+            image = f"{program.work}/image"
+            time.sleep(0.1)
+            program.gap()
+            result = checkpoint(options, program.process.pid, image)
+            found["full gap"].append(program.gap())
+            found["full stop"].append(result["stop_us"] / 1e6)
+            shutil.rmtree(image)
+            time.sleep(0.3)
+            program.gap()
+            time.sleep(result["took"])
+            found["full floor"].append(program.gap())
+    finally:
+        program.close()
+
+
+def against(options, mib, found):
+    """1 % a second, and a checkpoint each second."""
+    program = Program(options, mib, mib * 256 / 100)
+    try:
+        images = [f"{program.work}/{i}" for i in range(options.rounds + 1)]
+        first = checkpoint(options, program.process.pid, images[0], "--track")
+        found["full took"].append(first["took"])
+        found["full bytes"].append(first["bytes"])
+        for old, new in zip(images, images[1:]):
+            time.sleep(0.5)
+            program.gap()
+            time.sleep(0.5)
+            found["parent floor"].append(program.gap())
+            result = checkpoint(options, program.process.pid, new, "--parent", old)
+            found["parent gap"].append(program.gap())
+            found["parent stop"].append(result["stop_us"] / 1e6)
+            found["parent took"].append(result["took"])
+            found["parent bytes"].append(result["bytes"])
+    finally:
+        program.close()
+
+
+def bound(what, value, limit, unit):
+    return f"| {what} | {value:.2f} {unit} | {limit:.2f} | {'pass' if value <= limit else 'FAIL'} |"
+
+
+def tell(mib, fork, f):
+    size = f"{mib} MiB"
+    above = median(f["parent gap"]) - median(f["parent floor"])
+    lines = [
+        f"| {size}, written all the time: longest gap {median(f['full gap']):.1f} (undisturbed {median(f['full floor']):.1f}), told {median(f['full stop']):.1f}, fork {fork * 1e3:.1f} |",
+        f"| {size}, 1 % a second, with a parent: longest gap {median(f['parent gap']):.1f} (undisturbed {median(f['parent floor']):.1f}), told {median(f['parent stop']):.1f}; "
+        f"{median(f['parent took']):.1f} in all (full: {median(f['full took']):.0f}) |",
+    ]
+    bounds = [
+        bound(f"gap of a full one, {size}", median(f["full gap"]), 1.3 * fork * 1e3 + 5, "ms"),
+        bound(f"gap above the undisturbed one, with a parent, {size}", above, 5 if mib <= 1024 else 8, "ms"),
+        bound(f"time with a parent, {size}", median(f["parent took"]) / median(f["full took"]), 1 / 20, "× full"),
+        bound(f"bytes with a parent, {size}", median(f["parent bytes"]) / median(f["full bytes"]), 1 / 50, "× full"),
+    ]
+    return lines, bounds
+
+
+def measure(options, mib):
+    found = collections.defaultdict(list)
+    load = run.Load(f"memory-{mib}", f"{mib} MiB", ["memory", str(mib)], 1)
+    fork = min(run.floors(load, options)["fork"] for _ in range(3))
+    full(options, mib, found)
+    against(options, mib, found)
+    return tell(mib, fork, found)
+
+
+def main():
+    options = parse()
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)     # PR_SET_CHILD_SUBREAPER
+    lines, bounds = [], []
+    for mib in options.mib:
+        more, limits = measure(options, mib)
+        lines += more
+        bounds += limits
+    print("\n".join(["| |", "| --- |", *lines, "", "| | measured | at most | |", "| --- | --- | --- | --- |", *bounds]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
