@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/tracker.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "kernel/peek.h"
@@ -16,6 +19,8 @@
 #ifndef LEAST_PAGES
 #define LEAST_PAGES 1024
 #endif
+
+#define USERFAULTFD "anon_inode:[userfaultfd]"
 
 /* One process. */
 struct tracked {
@@ -148,6 +153,27 @@ static int look_at_maps(struct tracked *k, int dir, int pagemap)
 	return r;
 }
 
+/* One that has made a userfaultfd since may watch its own writes in the same way: its marks are not to be taken away. */
+static bool has_made_userfaultfd(int dir)
+{
+	_cleanup_fd_ int fd = openat(dir, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_dir_ DIR *fds = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!fds)
+		return true;
+	take_fd(&fd);
+	while ((e = readdir(fds))) {
+		char link[64];
+		ssize_t n = readlinkat(dirfd(fds), e->d_name, link, sizeof(link) - 1);
+
+		link[MAX(n, 0)] = 0;
+		if (!strcmp(link, USERFAULTFD))
+			return true;
+	}
+	return false;
+}
+
 static int look_at_process(struct tracked *k)
 {
 	_cleanup_fd_ int dir = procfs_open_pid(k->pid);
@@ -157,6 +183,8 @@ static int look_at_process(struct tracked *k)
 
 	if (r == 0 && (pagemap < 0 || st.starttime != k->starttime || written_ended(&k->written)))
 		r = -ESRCH; /* what it calls exec for is tracked anew */
+	if (r == 0 && has_made_userfaultfd(dir))
+		r = -EBUSY;
 	if (r == 0)
 		r = look_at_maps(k, dir, pagemap);
 	join_ranges(&k->written.before);
@@ -214,7 +242,7 @@ static bool may_have_io_uring(const struct process *p)
 static bool has_userfaultfd(const struct process *p)
 {
 	for (size_t i = 0; i < p->n_files; i++)
-		if (p->files[i].link && !strcmp(p->files[i].link, "anon_inode:[userfaultfd]"))
+		if (p->files[i].link && !strcmp(p->files[i].link, USERFAULTFD))
 			return true;
 	return false;
 }

@@ -448,6 +448,50 @@ while True:
         check(json.loads(r.stdout)['tracked'], 0)
 
 
+def test_a_userfaultfd_that_is_made_later():
+    """What the program is told of its own writes stays as it is."""
+    needs_tracking()
+    with scratch() as d:
+        p = own(d, '''
+import fcntl, struct
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+size = 8 << 20
+big = bytearray(os.urandom(1 << 20)) * 16
+open(f'{d}/ready', 'w').close()
+while not os.path.exists(f'{d}/go'):
+    time.sleep(0.002)
+fd = libc.syscall(323, 1 | os.O_CLOEXEC)
+fcntl.ioctl(fd, 0xc018aa3f, struct.pack('QQQ', 0xaa, 1 << 15, 0))
+a = libc.mmap(None, ctypes.c_size_t(size), 3, 0x22, -1, 0)
+ctypes.memset(a, 1, size)
+fcntl.ioctl(fd, 0xc020aa00, struct.pack('QQQQ', a, size, 2, 0))
+scan = open('/proc/self/pagemap', 'rb')
+def written(protect):
+    vec = ctypes.create_string_buffer(24 * 8192)
+    arg = struct.pack('12Q', 96, 3 if protect else 2, a, a + size, 0, ctypes.addressof(vec), 8192, 0, 0, 2, 24, 2)
+    n = libc.ioctl(scan.fileno(), ctypes.c_ulong(0xc0606610), arg)
+    return sum(e - s for s, e, _ in struct.iter_unpack('QQQ', vec.raw[:24 * n])) // 4096
+written(True)
+ctypes.memset(a, 2, 100 * 4096)
+open(f'{d}/made', 'w').close()
+while not os.path.exists(f'{d}/look'):
+    time.sleep(0.002)
+open(f'{d}/found', 'w').write(str(written(False)))
+time.sleep(100)
+''')
+        wait_for(lambda: os.path.exists(f'{d}/ready'))
+        check(save(p.pid, f'{d}/0', '--track')['tracked'], 1)
+        open(f'{d}/go', 'w').close()
+        wait_for(lambda: os.path.exists(f'{d}/made'))
+        r = spore('checkpoint', '--parent', f'{d}/0', p.pid, f'{d}/1')
+        check(r.returncode, 3, r.stderr)      # memory under a userfaultfd
+        open(f'{d}/look', 'w').close()
+        wait_for(lambda: os.path.exists(f'{d}/found') and open(f'{d}/found').read())
+        end(p)
+        check(open(f'{d}/found').read(), '100')
+
+
 def test_a_checkpoint_that_fails_in_between():
     needs_tracking()
     libc = ctypes.CDLL(None, use_errno=True)
