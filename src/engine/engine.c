@@ -384,7 +384,7 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 		result->bytes = image_bytes(s->c.writer);
 	if (r == 0 && s->c.tracks)
 		tracker_done(e->tracker, e->tree, image_writer_id(s->c.writer));
-	result->tracked = tracker_count(e->tracker);
+	result->tracked = kill_it ? 0 : tracker_count(e->tracker);
 	if (r == 0 && kill_it) {
 		kill_stopped(e->tree);
 		result->stop_us = s->own ? clock_us() - s->stopped_at : 0;
@@ -422,17 +422,23 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 	return r;
 }
 
-/* It ends with a checkpoint that does not ask for it. */
+static void end_tracking(struct engine *e)
+{
+	tracker_free(e->tracker);
+	e->tracker = NULL;
+}
+
+/* It ends with a checkpoint that does not ask for it, and with the tree: the last one is still the faster for it. */
 static void set_tracking(struct engine *e, struct saving *s, const char *cgroup)
 {
 	if (s->flags & SPORE_CHECKPOINT_KILL || cgroup)
 		s->flags &= ~SPORE_CHECKPOINT_TRACK;
-	if (!(s->flags & SPORE_CHECKPOINT_TRACK)) {
-		tracker_free(e->tracker);
-		e->tracker = NULL;
-	} else if (!e->tracker) {
+	if (s->flags & SPORE_CHECKPOINT_KILL)
+		return;
+	if (!(s->flags & SPORE_CHECKPOINT_TRACK))
+		end_tracking(e);
+	else if (!e->tracker)
 		e->tracker = tracker_new();
-	}
 }
 
 bool engine_tracks(const struct engine *e)
@@ -477,6 +483,8 @@ int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pi
 		tracker_failed(e->tracker);
 	if (r == 0)
 		container_note(e->root, note_checkpoint, NULL);
+	if (r == 0 && s.flags & SPORE_CHECKPOINT_KILL)
+		end_tracking(e);
 	result->total_us = clock_us() - start;
 	return r;
 }

@@ -244,6 +244,24 @@ def test_it_ends():
         wait_for(lambda: not alive(keeper))
 
 
+def test_the_last_one():
+    """With --kill what is tracked is still of use, and over."""
+    needs_tracking()
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        save(p.pid, f'{d}/0', '--track')
+        keeper = keeper_of(p.pid)
+        os.mkdir(f'{d}/1')
+        open(f'{d}/1/other', 'w').close()
+        check(spore('checkpoint', '--kill', '--parent', f'{d}/0', p.pid, f'{d}/1').returncode, 1)
+        goes_on(p.pid)
+        result = save(p.pid, f'{d}/2', '--kill', parent=f'{d}/0')
+        check((result['pages'] < PAGES / 2, result['tracked']), (True, 0), result)
+        p.wait()
+        wait_for(lambda: not alive(keeper))
+        is_right(f'{d}/2')
+
+
 def test_while_it_is_isolated():
     p = start(CHANGING, MIB, 10)
     with scratch() as d:
