@@ -29,7 +29,7 @@ struct exchange {
 };
 #define EXCHANGE(kind)                                                                                                 \
 	{                                                                                                              \
-		.tree = TARGET_NONE, .sock = -1, .fds = { -1, -1, -1, -1, -1, -1 }, .req = {.call = (kind) }           \
+		.tree = TARGET_NONE, .sock = -1, .fds = { [0 ... REQUEST_N_FDS - 1] = -1 }, .req = {.call = (kind) }   \
 	}
 #define _cleanup_exchange_ _cleanup_(exchange_close)
 
