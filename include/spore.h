@@ -172,6 +172,25 @@ struct spore_restore_result {
 	uint64_t pages_later; /* of these pages: those that come after it runs (SPORE_RESTORE_LAZY) */
 };
 
+/* The values are those of SPORE_CHECKPOINT_*. */
+#define SPORE_MERGE_FORCE                                                                                              \
+	(1u << 1) /* overwrite an image in the directory, when it is known that the other can be merged */
+#define SPORE_MERGE_NEW (1u << 2) /* the directory was made for this call: with a dying caller it goes too */
+
+struct spore_merge_options {
+	const struct spore_listener *listener;
+	uint32_t flags; /* SPORE_MERGE_* */
+	uint32_t reserved;
+	struct spore_merge_result *result; /* may be NULL */
+};
+
+struct spore_merge_result {
+	uint64_t total_us;
+	uint64_t pages;
+	uint64_t older; /* of these: that were in the page files of its ancestors */
+	uint64_t bytes; /* of the new image */
+};
+
 struct spore_unisolate_options {
 	const struct spore_listener *listener;
 	const char *cgroup; /* not NULL: the tree is that of this cgroup, as it was isolated */
@@ -197,6 +216,15 @@ struct spore_wait_options {
 
 /* With SPORE_WAIT_PAGES also -EOWNERDEAD: the tree was ended, since its memory could not be read. */
 SPORE_API int spore_wait_with(pid_t pid, int *status, const struct spore_wait_options *options, size_t size);
+
+/*
+ * Makes one image, in the empty directory out_dir_fd, of the one in dir_fd and those that it was made against: it holds the same, and needs none of them. Against it
+ * a checkpoint can be made as against the other, also of a tree that is tracked since then. Images that were made against the other still need that one.
+ * Each page is checked when it is read. When the call fails, or the caller dies, there is no image. -EBADMSG one of them is damaged, or not there; -EEXIST; -ENOSPC; -EINVAL
+ * out_dir_fd is one of them; -ENOTSUP a later version of spore wrote what this one does not know how to merge.
+ */
+SPORE_API int spore_merge(int dir_fd, int out_dir_fd);
+SPORE_API int spore_merge_with(int dir_fd, int out_dir_fd, const struct spore_merge_options *options, size_t size);
 
 /* Lists every obstacle to a checkpoint of the tree through the listener, without stopping it for longer than a look takes. 0; -ENOTSUP */
 SPORE_API int spore_check_with(pid_t pid, const struct spore_isolate_options *options, size_t size);

@@ -230,6 +230,26 @@ SPORE_API int spore_check_image_with(int dir_fd, const struct spore_restore_opti
 	return r < 0 ? r : exchange_send(&c, o.listener, NULL);
 }
 
+SPORE_API int spore_merge_with(int dir_fd, int out_dir_fd, const struct spore_merge_options *options, size_t size)
+{
+	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_MERGE);
+	struct spore_merge_options o;
+	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
+
+	if (r < 0)
+		return r;
+	if ((o.flags & ~(SPORE_MERGE_FORCE | SPORE_MERGE_NEW)) || o.reserved)
+		return -EINVAL;
+	c.req.flags = o.flags;
+	c.fds[REQUEST_PARENT] = dir_fd;
+	c.fds[REQUEST_DIR] = out_dir_fd;
+	c.sock = spawn(false, o.listener);
+	r = c.sock < 0 ? c.sock : exchange_send(&c, o.listener, NULL);
+	if (r == 0 && o.result)
+		*o.result = c.reply.merge;
+	return r;
+}
+
 /* The caller's last word. Of a tree that it does not want nothing is left when this returns, as far as waiting can see to it. */
 static int ask_caller(struct exchange *c, const struct spore_restore_options *o, pid_t pid, int root)
 {
@@ -320,6 +340,11 @@ SPORE_API int spore_checkpoint(int old_dir_fd, int new_dir_fd, pid_t pid)
 SPORE_API int spore_unisolate(pid_t pid)
 {
 	return spore_unisolate_with(pid, NULL, 0);
+}
+
+SPORE_API int spore_merge(int dir_fd, int out_dir_fd)
+{
+	return spore_merge_with(dir_fd, out_dir_fd, NULL, 0);
 }
 
 SPORE_API pid_t spore_restore(int dir_fd, pid_t old_pid)

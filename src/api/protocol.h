@@ -22,13 +22,14 @@ enum call {
 	CALL_WAIT,
 	CALL_CHECK,
 	CALL_CHECK_IMAGE,
+	CALL_MERGE,
 };
 
 /* Descriptors that come with a request, in this order; those there are stand as bits in request.fds. */
 enum request_fd {
 	REQUEST_PIDFD,	/* the tree's root */
 	REQUEST_DIR,	/* of the image */
-	REQUEST_PARENT, /* of the older image that a checkpoint is made against */
+	REQUEST_PARENT, /* of the older image that a checkpoint is made against, or of the one to be merged */
 	REQUEST_STDIN,
 	REQUEST_STDOUT,
 	REQUEST_STDERR,
@@ -67,6 +68,7 @@ struct reply {
 		struct reply_progress progress;
 		struct spore_checkpoint_result checkpoint;
 		struct spore_restore_result restore;
+		struct spore_merge_result merge;
 		int32_t wait_status;
 	};
 };

@@ -59,24 +59,6 @@ static int parse(int argc, char **argv, struct checkpoint_options *o)
 	return 0;
 }
 
-#define NO_DIRECTORY_REMEDY "name a directory, or one to be made in a directory that is there"
-
-/* A descriptor, or -1 when it has been said what is wrong. */
-static int open_new_dir(const char *dir, bool *made)
-{
-	int fd;
-
-	*made = mkdir(dir, 0700) == 0;
-	if (!*made && errno != EEXIST) {
-		say_error("checkpoint", "%s: %s; " NO_DIRECTORY_REMEDY, dir, strerror(errno));
-		return -1;
-	}
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		say_error("checkpoint", "%s: %s; " NO_DIRECTORY_REMEDY, dir, strerror(errno));
-	return fd;
-}
-
 static void print_result(const struct checkpoint_options *o, const struct target *t,
 	const struct spore_checkpoint_result *r, const struct talk *talk)
 {
@@ -115,7 +97,7 @@ static int save(const struct checkpoint_options *o, const struct target *t)
 		}
 	}
 	talk_begin(&talk, "checkpoint");
-	dir = open_new_dir(o->dir, &made);
+	dir = new_directory("checkpoint", o->dir, &made);
 	if (dir < 0)
 		return STATUS_FAILED;
 	if (made)

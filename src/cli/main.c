@@ -17,6 +17,7 @@ static const struct command *const commands[] = {
 	&command_check,
 	&command_inspect,
 	&command_verify,
+	&command_merge,
 };
 
 static const struct command *find(const char *name)

@@ -33,7 +33,7 @@
 
 static const uint8_t *parent_id(const struct capturing *c)
 {
-	return c->older ? c->older->image->head.id : NULL;
+	return c->older ? image_instant(&c->older->image->head) : NULL;
 }
 
 static int read_maps(struct pass *pass, struct process *p)

@@ -510,6 +510,32 @@ int engine_check_image(struct engine *e, int dir_fd, uint32_t flags, struct prob
 	return restore_check(dir_fd, flags, &e->events, ps);
 }
 
+static void tell_merging(void *data, uint64_t done, uint64_t total)
+{
+	const struct engine_events *events = data;
+
+	if (events->progress)
+		events->progress(events->data, "merge", done, total);
+}
+
+int engine_merge(struct engine *e, int dir_fd, int out_dir_fd, uint32_t flags, struct spore_merge_result *result,
+	struct problems *ps)
+{
+	const struct image_merging how = {
+		.force = flags & SPORE_MERGE_FORCE, .data = &e->events, .progress = tell_merging
+	};
+	uint64_t start = clock_us();
+	struct image_merged merged = { 0 };
+	int r;
+
+	engine_phase(&e->events, "merge");
+	r = image_merge(dir_fd, out_dir_fd, record_kinds, &how, ps, &merged);
+	*result = (struct spore_merge_result){
+		.total_us = clock_us() - start, .pages = merged.pages, .older = merged.older, .bytes = merged.bytes
+	};
+	return r;
+}
+
 void engine_take_child(struct engine *e, struct engine_child *out)
 {
 	restored_child(e->restored, out);

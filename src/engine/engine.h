@@ -60,6 +60,9 @@ pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct 
 	struct spore_restore_result *result, struct problems *ps);
 /* What would be in the way of engine_restore. */
 int engine_check_image(struct engine *e, int dir_fd, uint32_t flags, struct problems *ps);
+/* flags: SPORE_MERGE_* */
+int engine_merge(struct engine *e, int dir_fd, int out_dir_fd, uint32_t flags, struct spore_merge_result *result,
+	struct problems *ps);
 /*
  * This process's child: the root, or spore-init, whose descendant the root is (src/init/moved.h). The socket to it is the caller's from then
  * on: it tells how the root ended, and lets the root be reaped when it is closed. -1: the child is the root.

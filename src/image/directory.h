@@ -35,6 +35,8 @@ struct page_blocks {
 extern const struct record_kind page_blocks_kind, manifest_kind, manifest_end_kind;
 
 int head_fill(struct image_head *head);
+/* With an id of its own, no parent, and the other's instant. */
+int head_copy(struct image_head *head, const struct image_head *other);
 
 /* The whole file: a manifest record and the record that seals it. */
 int manifest_encode(const struct manifest *m, struct bytes *out);
@@ -80,3 +82,8 @@ int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int
 int writer_open_file(struct image_writer *w, const char *name, int *fd);
 int writer_failed(struct image_writer *w, const char *name, int error, const char *what);
 void writer_count(struct image_writer *w, size_t bytes);
+/* Whole records of a kind, as they are. */
+int writer_add_bytes(struct image_writer *w, const char *kind, const struct bytes *b);
+/* Like image_create, of an image without a parent that holds the state of another: its head is that one's but for the ids. */
+int writer_create_like(
+	int dir_fd, const struct image_head *other, bool force, struct problems *ps, struct image_writer **out);

@@ -42,6 +42,16 @@ enum ref_strength {
 	REF_LATE,
 };
 
+/* What a field says of pages that lie in page files: of a table that has FILE, each struct is one stretch of them. */
+enum field_pages {
+	PAGES_NONE,
+	PAGES_WHERE, /* the first one's address, or place in a file: bytes */
+	PAGES_COUNT, /* how many */
+	PAGES_BYTES, /* or how many bytes; the last page may be a part */
+	PAGES_FILE,  /* number of the page file */
+	PAGES_AT,    /* first page in it */
+};
+
 struct field {
 	const char *name;
 	enum field_type type;
@@ -51,6 +61,7 @@ struct field {
 	const struct field *sub; /* STRUCT and LIST */
 	const char *ref_kind;	 /* REF: the name of the kind it must be; NULL: any */
 	enum ref_strength strength;
+	enum field_pages pages;
 	uint32_t
 		since; /* the version of the kind that brought it; 0 and 1: from the start. A field that is absent reads as zero */
 	const char *doc; /* one line for the format reference */
@@ -150,6 +161,11 @@ struct field {
 #define FIELD_SINCE(v, type, ...)                                                                                      \
 	{                                                                                                              \
 		FIELD_##type##_(__VA_ARGS__), .since = v                                                               \
+	}
+/* A field that says something of pages: FIELD_PAGES(FILE, UINT, struct page_run, file, "file", "..."). */
+#define FIELD_PAGES(what, type, ...)                                                                                   \
+	{                                                                                                              \
+		FIELD_##type##_(__VA_ARGS__), .pages = PAGES_##what                                                    \
 	}
 #define FIELD_END                                                                                                      \
 	{                                                                                                              \

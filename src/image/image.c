@@ -31,6 +31,7 @@ void image_free(struct image *img)
 	for (size_t i = 0; p && i < p->n_ancestors; i++)
 		close_fd(&p->ancestors[i].dir_fd);
 	if (p) {
+		manifest_free(&p->manifest);
 		free(p->ancestors);
 		free(p->ranges);
 		free(p->page_files);

@@ -18,9 +18,13 @@ struct image_head {
 	char *spore_version;
 	char *kernel; /* uname -r */
 	char *machine;
-	char *cpu_features; /* flags of the CPU that tasks may have found, as /proc/cpuinfo has them */
-	uint64_t xfeatures; /* XCR0 */
+	char *cpu_features;  /* flags of the CPU that tasks may have found, as /proc/cpuinfo has them */
+	uint64_t xfeatures;  /* XCR0 */
+	uint8_t instant[16]; /* of a merged image: the id of the one whose tree it holds; zero: its own */
 };
+
+/* The id of the image that was made when the tree was in that state: its own, unless it was merged. */
+const uint8_t *image_instant(const struct image_head *head);
 
 extern const struct record_kind image_head_kind;
 extern const struct record_kind
@@ -113,3 +117,24 @@ uint64_t image_pages(const struct image *img);
 int image_verify_some(const struct image *img,
 	bool (*fn)(const void *data, unsigned int number, uint64_t block, bool own), const void *data,
 	struct problems *ps);
+
+/* --- making one of a chain --- */
+
+struct image_merging {
+	bool force; /* as image_create has it */
+	void *data;
+	void (*progress)(void *data, uint64_t done, uint64_t total); /* bytes; from any thread. May be NULL */
+};
+
+struct image_merged {
+	uint64_t pages;
+	uint64_t older; /* of these: from its ancestors */
+	uint64_t bytes;
+};
+
+/*
+ * Writes an image into out_fd that holds what the one in dir_fd does, and needs no other. Only pages that it needs are copied, and each is checked. -EINVAL: out_fd is one of the
+ * chain; -ENOTSUP: a later version of spore wrote what might name pages
+ */
+int image_merge(int dir_fd, int out_fd, const struct record_kind *const kinds[], const struct image_merging *how,
+	struct problems *ps, struct image_merged *result);

@@ -21,12 +21,14 @@ static const struct field head_fields[] = {
 		struct image_head, cpu_features, "cpu_features", "flags of the processor, as /proc/cpuinfo has them"),
 	FIELD_HEX(struct image_head, xfeatures, "xfeatures",
 		"XCR0: which extended state components the kernel had enabled"),
+	FIELD_SINCE(2, BYTES, struct image_head, instant, "instant",
+		"of a merged image: that one's id whose state it has, since it may take its place; zeros: it is none"),
 	FIELD_END,
 };
 
 const struct record_kind image_head_kind = {
 	.name = "head",
-	.version = 1,
+	.version = 2,
 	.size = sizeof(struct image_head),
 	.fields = head_fields,
 	.doc = "what the image is and where it was made; written first",
@@ -138,6 +140,30 @@ int head_fill(struct image_head *head)
 	head->machine = strdup(u.machine);
 	head->cpu_features = cpu_flags();
 	head->xfeatures = cpu_xfeatures();
+	if (!head->spore_version || !head->kernel || !head->machine || !head->cpu_features)
+		return -ENOMEM;
+	return 0;
+}
+
+const uint8_t *image_instant(const struct image_head *head)
+{
+	static const uint8_t none[sizeof(head->instant)];
+
+	return memcmp(head->instant, none, sizeof(none)) ? head->instant : head->id;
+}
+
+int head_copy(struct image_head *head, const struct image_head *other)
+{
+	if (getrandom(head->id, sizeof(head->id), 0) != sizeof(head->id))
+		return -errno;
+	memcpy(head->instant, image_instant(other), sizeof(head->instant));
+	head->format = other->format;
+	head->created = other->created;
+	head->xfeatures = other->xfeatures;
+	head->spore_version = strdup(other->spore_version ? other->spore_version : "");
+	head->kernel = strdup(other->kernel ? other->kernel : "");
+	head->machine = strdup(other->machine ? other->machine : "");
+	head->cpu_features = strdup(other->cpu_features ? other->cpu_features : "");
 	if (!head->spore_version || !head->kernel || !head->machine || !head->cpu_features)
 		return -ENOMEM;
 	return 0;

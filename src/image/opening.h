@@ -29,6 +29,8 @@ const struct manifest_file *opening_find(struct opening *o, const struct record_
 int opening_records(
 	struct opening *o, const struct manifest_file *file, const struct record_kind *k, struct some_records *out);
 void records_free(struct some_records *batch);
+/* A file as the manifest describes it. */
+int opening_bytes(struct opening *o, const struct manifest_file *file, struct bytes *b);
 /* What is wrong with a file; return the error. */
 int opening_damaged(struct opening *o, const char *name, const char *why);
 int opening_wrong_length(struct opening *o, const struct manifest_file *file, uint64_t size);

@@ -48,8 +48,7 @@ int opening_wrong_length(struct opening *o, const struct manifest_file *file, ui
 		(unsigned long long)file->size);
 }
 
-/* Reads a file as the manifest describes it. */
-static int read_file(struct opening *o, const struct manifest_file *file, struct bytes *b)
+int opening_bytes(struct opening *o, const struct manifest_file *file, struct bytes *b)
 {
 	_cleanup_fd_ int fd = -1;
 	uint8_t checksum[16];
@@ -205,7 +204,7 @@ int opening_records(
 	struct places places = { 0 };
 	_cleanup_free_ struct record *records = NULL;
 	_cleanup_free_ char *states = NULL;
-	int r = read_file(o, file, &b);
+	int r = opening_bytes(o, file, &b);
 
 	if (r >= 0)
 		r = find_records(o, file, &b, k, &places);
@@ -348,7 +347,7 @@ static int check_unknown_file(struct opening *o, const struct manifest_file *fil
 
 	if (!kind_file_name(file->name, kind))
 		return opening_damaged(o, MANIFEST, "names a file that belongs to no image");
-	r = read_file(o, file, &b);
+	r = opening_bytes(o, file, &b);
 	for (size_t at = 0; r >= 0 && at < b.size; at += p.length) {
 		r = peek(o, file, &b, at, &p);
 		if (r >= 0)
@@ -411,7 +410,7 @@ static int open_with(int dir_fd, const struct record_kind *const kinds[], struct
 		r = read_head(&o);
 	if (r >= 0) /* else the rest may be of another format */
 		r = read(&o, kinds);
-	manifest_free(&o.manifest);
+	img->private->manifest = o.manifest;
 	free(o.read);
 	if (r < 0)
 		return r;

@@ -25,6 +25,7 @@ struct id_entry {
 
 struct image_private {
 	uint8_t manifest_sum[16];
+	struct manifest manifest;
 	struct older_image *ancestors;
 	size_t n_ancestors;
 	unsigned int first_own; /* page file */

@@ -148,23 +148,28 @@ static int kind_file_flush(struct image_writer *w, struct kind_file *f)
 	return 0;
 }
 
+int writer_add_bytes(struct image_writer *w, const char *kind, const struct bytes *b)
+{
+	struct kind_file *f = NULL;
+	int r;
+
+	LOCKED(&w->lock);
+	r = kind_file_get(w, kind, &f);
+	if (r < 0)
+		return r;
+	r = bytes_append(&f->pending, b->data, b->size);
+	if (r < 0)
+		return writer_failed(w, f->name, r, "cannot be written");
+	return f->pending.size >= FLUSH_AT ? kind_file_flush(w, f) : 0;
+}
+
 int image_add(struct image_writer *w, const struct record_kind *k, object_id id, const void *state)
 {
 	_cleanup_(bytes_free)
 	struct bytes record = { 0 };
-	struct kind_file *f = NULL;
 	int r = record_encode(k, id, state, &record); /* outside the lock: workers add records all the time */
 
-	LOCKED(&w->lock);
-	if (r < 0)
-		return writer_failed(w, k->name, r, "cannot be encoded");
-	r = kind_file_get(w, k->name, &f);
-	if (r < 0)
-		return r;
-	r = bytes_append(&f->pending, record.data, record.size);
-	if (r < 0)
-		return writer_failed(w, f->name, r, "cannot be written");
-	return f->pending.size >= FLUSH_AT ? kind_file_flush(w, f) : 0;
+	return r < 0 ? writer_failed(w, k->name, r, "cannot be encoded") : writer_add_bytes(w, k->name, &record);
 }
 
 int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next)
@@ -185,10 +190,10 @@ void image_refer(struct image_writer *w, uint64_t page_file)
 
 /* --- the beginning --- */
 
-static int write_head(struct image_writer *w)
+static int write_head(struct image_writer *w, const struct image_head *other)
 {
 	struct kind_file *f = NULL;
-	int r = head_fill(&w->head);
+	int r = other ? head_copy(&w->head, other) : head_fill(&w->head);
 
 	if (w->parent)
 		memcpy(w->head.parent_id, w->parent->head.id, sizeof(w->head.parent_id));
@@ -231,7 +236,9 @@ static int set_parent(struct image_writer *w, const struct image *parent)
 	return w->used ? 0 : failed(w->ps, NULL, -ENOMEM, "no memory for the writer of the image");
 }
 
-int image_create(int dir_fd, const struct image *parent, bool force, struct problems *ps, struct image_writer **out)
+/* other: whose head it takes; NULL: a new one. */
+static int create(int dir_fd, const struct image *parent, const struct image_head *other, bool force,
+	struct problems *ps, struct image_writer **out)
 {
 	_cleanup_(cleanup_writer)
 	struct image_writer *w = NULL;
@@ -246,11 +253,22 @@ int image_create(int dir_fd, const struct image *parent, bool force, struct prob
 	if (r >= 0)
 		r = directory_take(dir_fd, force, ps, &w->dir_fd);
 	if (r >= 0)
-		r = write_head(w);
+		r = write_head(w, other);
 	if (r < 0)
 		return r;
 	*out = take_ptr(w);
 	return 0;
+}
+
+int image_create(int dir_fd, const struct image *parent, bool force, struct problems *ps, struct image_writer **out)
+{
+	return create(dir_fd, parent, NULL, force, ps, out);
+}
+
+int writer_create_like(
+	int dir_fd, const struct image_head *other, bool force, struct problems *ps, struct image_writer **out)
+{
+	return create(dir_fd, NULL, other, force, ps, out);
 }
 
 /* --- the commit --- */

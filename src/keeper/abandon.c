@@ -27,12 +27,12 @@ static bool keep_only(int keeper, int door, int image)
 		if (copies[i] >= 0 && dup3(copies[i], KEEPER + i, O_CLOEXEC) < 0)
 			return false;
 	}
-	return syscall(SYS_close_range, N_KEPT, ~0u, 0) == 0 && copies[0] >= 0 && copies[1] >= 0;
+	return syscall(SYS_close_range, N_KEPT, ~0u, 0) == 0 && copies[0] >= 0 && (door < 0 || copies[1] >= 0);
 }
 
-static void await_end(void)
+static void await_end(int door)
 {
-	struct pollfd p[] = { { .fd = KEEPER, .events = POLLIN }, { .fd = DOOR, .events = POLLIN } };
+	struct pollfd p[] = { { .fd = KEEPER, .events = POLLIN }, { .fd = door, .events = POLLIN } };
 
 	while (!p[0].revents) {
 		poll(p, 2, -1);
@@ -47,11 +47,13 @@ static void outlive(const struct keeper *k, int keeper)
 
 	if (!keep_only(keeper, k->keeper_door, j->fds[REQUEST_DIR]))
 		_exit(1);
-	await_end();
+	await_end(k->keeper_door < 0 ? -1 : DOOR);
 	if (j->may_write)
 		image_remove_unfinished(IMAGE, j->req.flags & SPORE_CHECKPOINT_NEW);
-	door_hide(DOOR_KEEPER, &k->id);
-	turn_away(DOOR);
+	if (k->keeper_door >= 0) {
+		door_hide(DOOR_KEEPER, &k->id);
+		turn_away(DOOR);
+	}
 	_exit(0);
 }
 
@@ -69,8 +71,9 @@ static bool leave_successor(const struct keeper *k)
 void job_abandon(struct keeper *k)
 {
 	bool restores = k->job.req.call == CALL_RESTORE;
+	bool leaves = !restores && (k->keeper_door >= 0 || k->job.may_write);
 
-	if (k->keeper_door >= 0 && (restores || !leave_successor(k)))
+	if (!(leaves && leave_successor(k)) && k->keeper_door >= 0)
 		door_hide(DOOR_KEEPER, &k->id);
 	if (k->parent_door >= 0)
 		door_hide(DOOR_PARENT, &k->id);

@@ -61,6 +61,9 @@ static int run_call(struct keeper *k, struct job *j)
 		return engine_check(k->engine, j->pid, cgroup, j->req.timeout_ms, j->req.flags, &j->ps);
 	case CALL_CHECK_IMAGE:
 		return engine_check_image(k->engine, j->fds[REQUEST_DIR], j->req.flags, &j->ps);
+	case CALL_MERGE:
+		return engine_merge(
+			k->engine, j->fds[REQUEST_PARENT], j->fds[REQUEST_DIR], j->req.flags, &j->reply.merge, &j->ps);
 	case CALL_ISOLATE:
 		return engine_isolate(k->engine, j->pid, cgroup, j->req.timeout_ms, &j->ps);
 	case CALL_CHECKPOINT:

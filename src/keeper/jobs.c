@@ -42,18 +42,25 @@ static int take_target(struct keeper *k, struct job *j)
 	return 0;
 }
 
+static bool needs_image(uint32_t call)
+{
+	return call == CALL_CHECKPOINT || call == CALL_RESTORE || call == CALL_CHECK_IMAGE || call == CALL_MERGE;
+}
+
 /* May this call begin, in the role that the keeper has? */
 static int admit(struct keeper *k, struct job *j)
 {
 	bool fresh = !k->isolated && !k->tracking && !k->child;
 
-	if ((j->req.call == CALL_CHECKPOINT || j->req.call == CALL_RESTORE || j->req.call == CALL_CHECK_IMAGE) &&
-		j->fds[REQUEST_DIR] < 0)
+	if (needs_image(j->req.call) && j->fds[REQUEST_DIR] < 0)
+		return -EBADF;
+	if (j->req.call == CALL_MERGE && j->fds[REQUEST_PARENT] < 0)
 		return -EBADF;
 	j->pid = k->tree_pid;
 	switch (j->req.call) {
 	case CALL_RESTORE:
 	case CALL_CHECK_IMAGE:
+	case CALL_MERGE:
 		return fresh ? 0 : -EINVAL;
 	case CALL_UNISOLATE:
 		return k->isolated ? 0 : -ESRCH;
@@ -79,10 +86,11 @@ static bool may_write_image(const struct job *j)
 	struct problems ignored;
 	int r;
 
-	if (j->req.call != CALL_CHECKPOINT)
+	if (j->req.call != CALL_CHECKPOINT && j->req.call != CALL_MERGE)
 		return false;
 	problems_init(&ignored);
-	r = image_may_create(j->fds[REQUEST_DIR], j->req.flags & SPORE_CHECKPOINT_FORCE, &ignored);
+	r = image_may_create(
+		j->fds[REQUEST_DIR], j->req.flags & (SPORE_CHECKPOINT_FORCE | SPORE_MERGE_FORCE), &ignored);
 	problems_free(&ignored);
 	return r == 0;
 }

@@ -11,10 +11,10 @@
 #define CHUNK (PAGE_BLOCK * PAGE_SIZE) /* read and written at once */
 
 const struct field extent_fields[] = {
-	FIELD_UINT(struct extent, offset, "offset", "where it begins in the file"),
-	FIELD_UINT(struct extent, length, "length", "bytes"),
-	FIELD_UINT(struct extent, file, "file", "number of the page file"),
-	FIELD_UINT(struct extent, at, "at", "first page in it"),
+	FIELD_PAGES(WHERE, UINT, struct extent, offset, "offset", "where it begins in the file"),
+	FIELD_PAGES(BYTES, UINT, struct extent, length, "length", "bytes"),
+	FIELD_PAGES(FILE, UINT, struct extent, file, "file", "number of the page file"),
+	FIELD_PAGES(AT, UINT, struct extent, at, "at", "first page in it"),
 	FIELD_END,
 };
 

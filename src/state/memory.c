@@ -41,10 +41,10 @@ static const struct field area_fields[] = {
 };
 
 static const struct field run_fields[] = {
-	FIELD_HEX(struct page_run, start, "start", "address"),
-	FIELD_UINT(struct page_run, pages, "pages", "how many"),
-	FIELD_UINT(struct page_run, file, "file", "number of the page file"),
-	FIELD_UINT(struct page_run, at, "at", "first page in it"),
+	FIELD_PAGES(WHERE, HEX, struct page_run, start, "start", "address"),
+	FIELD_PAGES(COUNT, UINT, struct page_run, pages, "pages", "how many"),
+	FIELD_PAGES(FILE, UINT, struct page_run, file, "file", "number of the page file"),
+	FIELD_PAGES(AT, UINT, struct page_run, at, "at", "first page in it"),
 	FIELD_END,
 };
 
