@@ -354,7 +354,7 @@ static int capture_alive(struct pass *pass, struct process *p, struct memory_pla
 		if (r == 0)
 			r = capture_asked(&a, plan);
 		if (r == 0 && pass->tracks)
-			tracker_add(pass->c->tracker, p, a.first, plan);
+			r = tracker_add(pass->c->tracker, p, a.first, plan);
 		inject_end(&p->injection);
 		p->injected = false;
 	}

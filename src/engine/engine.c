@@ -337,7 +337,7 @@ static int capture_into_image(struct engine *e, struct saving *s)
 	int r = 0;
 
 	s->c.tree = e->tree;
-	s->c.tracks = e->tracker;
+	s->c.tracks = e->tracker && s->flags & SPORE_CHECKPOINT_TRACK;
 	s->c.stash = tracker_stash(e->tracker, &s->c.stash_pages);
 	s->c.leaves = s->own && !(s->flags & SPORE_CHECKPOINT_KILL);
 	if (!s->c.writer) {

@@ -317,14 +317,17 @@ static struct tracked *list_add(struct tracker *t, const struct process *p, stru
 	return k;
 }
 
-/* What cannot be tracked is compared the next time. */
-void tracker_add(struct tracker *t, struct process *p, struct thread *th, const struct memory_plan *plan)
+int tracker_add(struct tracker *t, struct process *p, struct thread *th, const struct memory_plan *plan)
 {
 	struct written w = { .uffd = -1 };
 	struct tracked *k = NULL;
+	int r;
 
-	if (p->written || !is_worth_it(p, plan) || written_begin(p, th, &w) < 0)
-		return;
+	if (p->written || !is_worth_it(p, plan))
+		return 0;
+	r = written_begin(p, th, &w);
+	if (r < 0 || w.uffd < 0)
+		return r;
 	if (track_areas(&w, p, plan) == 0) {
 		pthread_mutex_lock(&t->lock);
 		k = list_add(t, p, &w);
@@ -334,6 +337,7 @@ void tracker_add(struct tracker *t, struct process *p, struct thread *th, const 
 		p->written = &k->written;
 	else
 		written_end(&w);
+	return 0;
 }
 
 static void base_on_image(struct tracked *k)

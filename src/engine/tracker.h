@@ -20,8 +20,9 @@ uint8_t *tracker_stash(const struct tracker *t, uint64_t *pages);
 void tracker_attach(struct tracker *t, struct tree *tree, const uint8_t parent_id[16]);
 /* When the stopped tree was looked at: forgets what cannot be relied on. May its processes be tracked? */
 bool tracker_may(struct tree *tree, struct kernel_peek *kernel);
-/* Begins to track a stopped process that is worth it, into which an area is mapped, and whose memory was captured. */
-void tracker_add(struct tracker *t, struct process *p, struct thread *th, const struct memory_plan *plan);
+/* Begins to track a stopped process that is worth it, into which an area is mapped, and whose memory was captured. What cannot be tracked is compared the next
+ * time. Negative: written_begin. */
+int tracker_add(struct tracker *t, struct process *p, struct thread *th, const struct memory_plan *plan);
 /* What was attached is relative to this image from now on; what was not has ended. */
 void tracker_done(struct tracker *t, const struct tree *tree, const uint8_t image_id[16]);
 /* There is no new image: what was attached stays relative to the older one, what was added for it ends. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kernel/futex.h"
 #include "kernel/uapi.h"
 #include "kernel/write_watch.h"
 
@@ -16,6 +17,8 @@
 #define LEAST_TRACKED (256ul << 10)
 #endif
 #define TIMEOUT_MS 5000
+#define TURN_US	   10
+#define NOT_YET	   INT64_MIN /* no call answers this */
 
 bool written_may_track(const struct memory_area *a)
 {
@@ -27,70 +30,89 @@ bool written_may_track_map(const struct proc_map *m)
 	return memory_is_anonymous(m) && m->end - m->start >= LEAST_TRACKED;
 }
 
-static int run(struct process *p, struct thread *th, struct batch *b)
-{
-	struct slot *slot = area_slot(&p->injection.area, th->slot);
-	int r = batch_submit(b, slot);
-
-	return r < 0 ? r : batch_wait(b, slot, TIMEOUT_MS, stop_alive, &th->stop);
-}
-
-/* Only faults of the program's own are asked about, so that it needs no privilege; and these are none that anybody is asked about. */
-static int make(struct process *p, struct thread *th, int *number)
-{
+/*
+ * The process makes it, waits until it was taken, and closes it, in one batch, which it ends also if spore dies meanwhile: so none is left to the program. `taken` is in
+ * the area, where it waits for it, or for the word by which it knows that spore lives.
+ */
+struct handover {
 	struct batch b;
 	uint32_t made;
-	int r;
+	uint32_t *taken;
+};
 
-	batch_init(&b, &p->injection.area);
-	made = batch_call(&b, "userfaultfd", SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | SPORE_UFFD_USER_MODE_ONLY);
-	r = run(p, th, &b);
-	if (r == 0)
-		*number = (int)batch_result(&b, made);
-	batch_free(&b);
-	return r;
+/* No fault of it is ever asked about; by the program's own only, it needs no privilege. */
+static void make_handover(struct handover *h, struct area *a)
+{
+	struct futex_waitv *wait;
+	void *local;
+	struct remote_addr at;
+	uint32_t waits, closes;
+
+	batch_init(&h->b, a);
+	h->made = batch_call(&h->b, "userfaultfd", SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | SPORE_UFFD_USER_MODE_ONLY);
+	at = batch_room(&h->b, sizeof(*h->taken) + 2 * sizeof(*wait), &local);
+	waits = batch_call(&h->b, "futex_waitv", SYS_futex_waitv, at.v, 2, 0, 0, 0);
+	batch_may_fail(&h->b, waits);
+	closes = batch_call(&h->b, "close", SYS_close);
+	batch_use(&h->b, closes, 0, h->made);
+	if (h->b.error)
+		return;
+	wait = local;
+	h->taken = (uint32_t *)(wait + 2);
+	wait[0] = (struct futex_waitv){ .uaddr = area_remote(a, h->taken).v, .flags = FUTEX_32 };
+	wait[1] = (struct futex_waitv){ .val = *a->own, .uaddr = area_remote(a, a->own).v, .flags = FUTEX_32 };
+	h->b.ops[h->made].result = NOT_YET;
 }
 
-static int close_theirs(struct process *p, struct thread *th, int number)
+static int64_t wait_until_made(struct handover *h, struct stop *stop)
 {
-	struct batch b;
-	int r;
+	int64_t *result = &h->b.ops[h->made].result, number;
 
-	batch_init(&b, &p->injection.area);
-	batch_call(&b, "close", SYS_close, (uint64_t)number);
-	r = run(p, th, &b);
-	batch_free(&b);
-	return r;
+	for (int turn = 0; turn < TIMEOUT_MS * (1000 / TURN_US); turn++) {
+		number = __atomic_load_n(result, __ATOMIC_ACQUIRE);
+		if (number != NOT_YET)
+			return number;
+		if (turn % 100 == 99 && !stop_alive(stop))
+			return -ESRCH;
+		usleep(TURN_US);
+	}
+	return -ETIMEDOUT;
 }
 
 static int take_theirs(struct process *p, struct thread *th, int *uffd)
 {
-	int number = -1, r = make(p, th, &number), closed;
+	struct slot *slot = area_slot(&p->injection.area, th->slot);
+	struct handover h;
+	int64_t number;
+	int r, ended;
 
-	if (r < 0)
-		return r;
-	*uffd = (int)syscall(SYS_pidfd_getfd, p->pid_fd, number, 0);
-	r = *uffd < 0 ? -errno : 0;
-	closed = close_theirs(p, th, number);
-	return r < 0 ? r : closed;
+	make_handover(&h, &p->injection.area);
+	r = batch_submit(&h.b, slot);
+	if (r == 0) {
+		number = wait_until_made(&h, &th->stop);
+		*uffd = number < 0 ? (int)number : (int)syscall(SYS_pidfd_getfd, p->pid_fd, (int)number, 0);
+		r = *uffd < 0 ? (number < 0 ? (int)number : -errno) : 0;
+		__atomic_store_n(h.taken, 1, __ATOMIC_RELEASE);
+		futex_wake(h.taken, 1);
+		ended = batch_wait(&h.b, slot, TIMEOUT_MS, stop_alive, &th->stop);
+		r = r < 0 ? r : ended;
+	}
+	batch_free(&h.b);
+	return r;
 }
 
 int written_begin(struct process *p, struct thread *th, struct written *w)
 {
 	_cleanup_fd_ int uffd = -1;
-	int r = inject_enter(&p->injection, &th->stop, th->slot), left;
+	int r = inject_enter(&p->injection, &th->stop, th->slot), taken;
 
 	if (r < 0)
 		return r;
-	r = take_theirs(p, th, &uffd);
-	left = inject_leave(&p->injection, &th->stop);
-	if (r < 0 || left < 0)
-		return r < 0 ? r : left;
-	r = write_watch_prepare(uffd);
-	if (r < 0)
-		return r;
-	*w = (struct written){ .uffd = take_fd(&uffd) };
-	return 0;
+	taken = take_theirs(p, th, &uffd);
+	r = inject_leave(&p->injection, &th->stop);
+	if (r == 0 && taken == 0 && write_watch_prepare(uffd) == 0)
+		*w = (struct written){ .uffd = take_fd(&uffd) };
+	return r;
 }
 
 bool written_has(const struct written *w, uint64_t start, uint64_t end)

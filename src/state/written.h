@@ -21,7 +21,9 @@ struct written {
 /* A mapping whose pages are worth it. */
 bool written_may_track(const struct memory_area *a);
 bool written_may_track_map(const struct proc_map *m);
-/* By a thread of a stopped process into which an area is mapped. -EINVAL, -ENOSYS: this kernel cannot; -EMFILE; -EPERM */
+/*
+ * By a thread of a stopped process into which an area is mapped. Where it cannot be, uffd stays -1. Negative: the thread could not be brought back to where it stood.
+ */
 int written_begin(struct process *p, struct thread *th, struct written *w);
 /* From now on [start, end), which is one mapping, is tracked, if it was not: then all of it counts as written. Or it is another's: written_has. -EBUSY. The program may run. */
 int written_add(const struct written *w, int pagemap_fd, uint64_t start, uint64_t end);
@@ -36,7 +38,7 @@ bool written_ended(const struct written *w);
 int written_take(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out);
 /*
  * Of a stopped process: divides what there is in [start, end), which is all tracked, into what was written since (of which some may not be there) and what was not.
- * Far faster than to look at each page: a millisecond or less for each GiB.
+ * Far faster than to look at each page.
  */
 int written_find(
 	int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *written, struct page_ranges *unchanged);

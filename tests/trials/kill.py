@@ -164,6 +164,43 @@ def kill_checkpoint(trial):
         victim.close()
 
 
+def kill_track(trial):
+    """While memory is captured and begins to be tracked, all of spore: the tree runs on, and holds no descriptor that it did not make."""
+    trial.nonce = os.urandom(8).hex()
+    victim = Victim(trial)
+    try:
+        with target(trial, "mixed") as tree:
+            tree.wait_ready(PARTS)
+            image = f"{trial.work}/image"
+            killed = 0
+            for _ in range(trial.number(1000)):
+                n = victim.within("capture")
+                killed += victim.run(n, ["checkpoint", "--track", tree.root, image], True, "capture")[1]
+                kill_all(victim.spores())       # of one that was not killed: it tracks
+                victim.quiet()
+                trial.count += 1
+                what = f"kill at call {n} of capture"
+                if not tree.unharmed(what) and not tree.pids():
+                    raise Failure("the tree is gone; the trial ends here")
+                for link in descriptors(tree):
+                    if "userfaultfd" in link:
+                        trial.fail(f"{what}: left in the tree: {link}")
+                        raise Failure("from here on it would be found again and again")
+                shutil.rmtree(image, ignore_errors=True)
+            trial.note(f"{killed} killed of {trial.count}")
+    finally:
+        victim.close()
+
+
+def descriptors(tree):
+    for pid in tree.pids():
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                yield f"process {pid}: {name} -> {os.readlink(f'/proc/{pid}/fd/{name}')}"
+            except OSError:
+                pass
+
+
 # src/remote/layout.c: where what spore maps into a process lies
 AREAS = range(0x2c5e00000000, 0x2c6200000000)
 
@@ -294,4 +331,4 @@ def reap_all():
         pass
 
 
-TRIALS = {"kill-checkpoint": kill_checkpoint, "kill-restore": kill_restore, "kill-release": kill_release}
+TRIALS = {"kill-checkpoint": kill_checkpoint, "kill-track": kill_track, "kill-restore": kill_restore, "kill-release": kill_release}
