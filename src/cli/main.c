@@ -18,6 +18,7 @@ static const struct command *const commands[] = {
 	&command_inspect,
 	&command_verify,
 	&command_merge,
+	&command_watch,
 };
 
 static const struct command *find(const char *name)

@@ -21,7 +21,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static void clear_line(struct talk *t)
+void talk_clear(struct talk *t)
 {
 	if (t->line)
 		fputs("\r\033[K", stderr);
@@ -36,8 +36,10 @@ static void on_problem(void *data, const struct spore_problem *p)
 	t->n_refused += p->kind == SPORE_REFUSED;
 	t->n_failed += p->kind == SPORE_FAILED;
 	t->n_changed += p->kind == SPORE_CHANGED;
-	clear_line(t);
-	say_problem(t->command, p);
+	if (!t->quiet) {
+		talk_clear(t);
+		say_problem(t->command, p);
+	}
 	if (!grown)
 		return;
 	t->problems = grown;
@@ -60,7 +62,7 @@ static void on_progress(void *data, const char *phase, uint64_t done, uint64_t t
 /* With SPORE_DEBUG set to anything. */
 static void on_log(void *data, const char *line)
 {
-	clear_line(data);
+	talk_clear(data);
 	fprintf(stderr, "%s\n", line);
 }
 
@@ -97,7 +99,7 @@ static const char *meaning(int error)
 
 int talk_end(struct talk *t, int result, const char *what)
 {
-	clear_line(t);
+	talk_clear(t);
 	if (result >= 0)
 		return STATUS_DONE;
 	if (!t->n_refused && !t->n_failed)

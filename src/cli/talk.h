@@ -10,6 +10,7 @@ struct talk {
 	const char *command;
 	bool terminal; /* standard error is one */
 	bool line;     /* a progress line stands there */
+	bool quiet;    /* problems are only kept: the caller says them */
 	uint64_t started_ns;
 	size_t n_refused, n_failed, n_changed;
 	struct spore_problem *problems;
@@ -18,6 +19,8 @@ struct talk {
 };
 
 void talk_begin(struct talk *t, const char *command);
+/* Takes the progress line away. */
+void talk_clear(struct talk *t);
 /* The call has returned: takes the progress line away; if the call failed and said nothing, says so. Returns the exit status. */
 int talk_end(struct talk *t, int result, const char *what);
 void talk_free(struct talk *t);

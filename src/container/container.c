@@ -105,15 +105,6 @@ static int make_cgroup_path(const char *mount, const char *path)
 	}
 }
 
-static bool cgroup_populated(const char *mount, const char *path)
-{
-	_cleanup_free_ char *text = NULL, *full = NULL;
-
-	if (asprintf(&full, "%s%s/cgroup.events", mount, path) < 0)
-		return false;
-	return file_read_all(AT_FDCWD, full, &text, NULL) == 0 && strstr(text, "populated 1");
-}
-
 static char *cgroup_path(const struct container_spec *spec)
 {
 	char *path;
@@ -123,9 +114,11 @@ static char *cgroup_path(const struct container_spec *spec)
 	return asprintf(&path, "/spore/%s", spec->name) < 0 ? NULL : path;
 }
 
-static int refuse_populated(const char *mount, const char *path, struct problems *ps)
+static int refuse_populated(const char *path, struct problems *ps)
 {
-	if (!cgroup_populated(mount, path))
+	bool populated = false;
+
+	if (cgroup_has_processes(path, &populated) < 0 || !populated)
 		return 0;
 	return failed(ps, BLAME(.object = path, .remedy = "end it, or choose another name"), -EEXIST,
 		"processes run in this cgroup already");
@@ -150,7 +143,7 @@ int container_make_cgroup(struct container_spec *spec, struct problems *ps)
 	}
 	if (r < 0)
 		return failed(ps, BLAME(.object = path), r, "cannot make the cgroup: %s", strerror(-r));
-	r = refuse_populated(mount, path, ps);
+	r = refuse_populated(path, ps);
 	if (r < 0)
 		return r;
 	free(spec->cgroup);
@@ -262,7 +255,7 @@ static void validate_cgroup(const struct container_spec *spec, struct problems *
 	char mount[PATH_MAX];
 
 	if (path && cgroup2_mount_point(mount, sizeof(mount)) == 0)
-		refuse_populated(mount, path, ps);
+		refuse_populated(path, ps);
 }
 
 static void validate_network(const struct container_spec *spec, struct problems *ps)

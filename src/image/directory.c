@@ -128,6 +128,21 @@ void image_remove_unfinished(int dir_fd, bool directory_too)
 		remove_directory(dir);
 }
 
+int image_remove(int dir_fd)
+{
+	_cleanup_fd_ int dir = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (dir < 0)
+		return -errno;
+	if (flock(dir, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return -EBUSY;
+	r = remove_image(dir);
+	if (r == 0)
+		remove_directory(dir);
+	return r;
+}
+
 /* One that another checkpoint made, and removes since it failed, is gone when that is over. */
 static bool is_removed(int dir_fd)
 {

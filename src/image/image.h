@@ -51,6 +51,8 @@ bool image_is_trial(const struct image_writer *w);
  * image stays (the older one that was not yet replaced, or the new one), and so does what somebody else is writing there.
  */
 void image_remove_unfinished(int dir_fd, bool directory_too);
+/* Removes an image, or the rest of one, with its directory. From the first step on it is none. -EBUSY: somebody writes there */
+int image_remove(int dir_fd);
 /* Adds a record to its component's file. From any thread. The first error of any of these calls is that of image_commit too. */
 int image_add(struct image_writer *w, const struct record_kind *k, object_id id, const void *state);
 /* Page files, one for each worker, appended to from one thread at a time. Returns the page number within the file of the first page appended, or negative errno. */

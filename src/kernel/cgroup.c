@@ -2,10 +2,13 @@
 #include "kernel/cgroup.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/vfs.h>
 
+#include "base/cleanup.h"
 #include "base/macro.h"
 
 /* Where distributions mount it; told by the file system's type, since it may stand beside version 1. */
@@ -22,4 +25,22 @@ int cgroup2_mount_point(char *out, size_t size)
 			return 0;
 		}
 	return -ENOENT;
+}
+
+int cgroup_has_processes(const char *path, bool *populated)
+{
+	char mount[PATH_MAX], events[2 * PATH_MAX], line[64];
+	_cleanup_file_ FILE *f = NULL;
+	int r = cgroup2_mount_point(mount, sizeof(mount));
+
+	if (r < 0)
+		return r;
+	snprintf(events, sizeof(events), "%s%s/cgroup.events", mount, path);
+	f = fopen(events, "re");
+	if (!f)
+		return -errno;
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, "populated ", 10))
+			*populated = line[10] != '0';
+	return 0;
 }
