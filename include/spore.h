@@ -117,12 +117,20 @@ struct spore_isolate_options {
 #define SPORE_CHECKPOINT_STRICT                                                                                        \
 	(1u << 3) /* refuse a tree with a unix connection to the outside, which would come back hung up, or netlink notifications, which would be lost */
 
+/* Of the pages in an image. It takes longer unless what holds the image is slow, such as a network; restores are longer, too. */
+enum spore_compression {
+	SPORE_COMPRESSION_NONE,
+	SPORE_COMPRESSION_ZSTD, /* -EOPNOTSUPP where the library was built without it */
+};
+
 struct spore_checkpoint_options {
 	const struct spore_listener *listener;
 	const char *cgroup;
 	uint32_t timeout_ms;
 	uint32_t flags;				/* SPORE_CHECKPOINT_* */
 	struct spore_checkpoint_result *result; /* may be NULL */
+	uint32_t compression;			/* enum spore_compression */
+	uint32_t reserved;
 };
 
 struct spore_checkpoint_result {
@@ -135,6 +143,7 @@ struct spore_checkpoint_result {
 	uint64_t tracked;   /* processes whose writes are noted from now on */
 	uint64_t bytes;	    /* of the image */
 	uint64_t tasks;
+	uint64_t stored_bytes; /* what they take in its files: less, if it is compressed */
 };
 
 #define SPORE_RESTORE_CHANGED_FILES (1u << 0) /* restore although a file open for writing was written since */

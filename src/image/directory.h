@@ -25,11 +25,14 @@ struct manifest {
 };
 
 /* The checksums (XXH3, 64 bits) of a page file: one for every PAGE_BLOCK pages, the last block may be
- * shorter. */
+ * shorter. Of a compressed one also of what lies in the file, and how much that is. */
 struct page_blocks {
 	uint64_t file, pages;
 	uint64_t *checksums;
 	size_t n_checksums;
+	char compression[16]; /* empty: none */
+	uint64_t *stored, *stored_checksums;
+	size_t n_stored, n_stored_checksums;
 };
 
 extern const struct record_kind page_blocks_kind, manifest_kind, manifest_end_kind;
@@ -72,18 +75,22 @@ int file_damaged(struct problems *ps, int dir_fd, const char *name, const char *
 /* --- a page file being written, within a writer --- */
 
 struct page_writer *page_writer_next(const struct page_writer *p);
-/* Gives back what was reserved and closes the last block. Fills what the manifest and page_blocks are to say.
+/* Gives back what was reserved and closes the last block. Fills what the manifest and page_blocks are to say. The lists stay the writer's.
  */
 int page_writer_finish(struct page_writer *p, struct manifest_file *file, struct page_blocks *blocks);
 int page_writer_sync(struct page_writer *p);
 void page_writer_free(struct page_writer *p);
+uint64_t page_writer_held(const struct page_writer *p); /* pages that are yet to be compressed */
 /* What page files ask of their writer. */
 int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next);
 int writer_open_file(struct image_writer *w, const char *name, int *fd);
+bool writer_compresses(const struct image_writer *w);
+bool writer_holds(const struct image_writer *w); /* image_hold */
 int writer_failed(struct image_writer *w, const char *name, int error, const char *what);
-void writer_count(struct image_writer *w, size_t bytes);
+/* Bytes of the image, and what they take in its files; which may become less. */
+void writer_count(struct image_writer *w, size_t bytes, int64_t stored);
 /* Whole records of a kind, as they are. */
 int writer_add_bytes(struct image_writer *w, const char *kind, const struct bytes *b);
-/* Like image_create, of an image without a parent that holds the state of another: its head is that one's but for the ids. */
+/* Like image_create, of an image without a parent that holds the state of another: its head is that one's but for the ids, and it is compressed if that one is. */
 int writer_create_like(
 	int dir_fd, const struct image_head *other, bool force, struct problems *ps, struct image_writer **out);

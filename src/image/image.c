@@ -26,6 +26,8 @@ void image_free(struct image *img)
 	for (unsigned int i = 0; p && i < img->n_page_files; i++) {
 		close_fd(&p->page_files[i].fd);
 		free(p->page_files[i].sums);
+		free(p->page_files[i].at);
+		free(p->page_files[i].stored_sums);
 		free(p->page_files[i].needed);
 	}
 	for (size_t i = 0; p && i < p->n_ancestors; i++)
@@ -35,6 +37,7 @@ void image_free(struct image *img)
 		free(p->ancestors);
 		free(p->ranges);
 		free(p->page_files);
+		decompressors_free(p->decompressors);
 		free(p->ids);
 		free(p);
 	}

@@ -7,8 +7,9 @@
 
 #include "image/record.h"
 
-#define IMAGE_FORMAT 1
-#define PAGE_BLOCK   256 /* pages to a checksum */
+#define IMAGE_FORMAT		1
+#define IMAGE_FORMAT_COMPRESSED 2   /* what reads only the other cannot read the page files */
+#define PAGE_BLOCK		256 /* pages to a checksum */
 
 struct image_head {
 	uint8_t id[16];
@@ -39,6 +40,15 @@ struct image_writer;
  * -EEXIST, -ENOTEMPTY; -EBUSY while another writer is at it; -EINVAL it is one of the parent's chain. dir_fd stays the caller's; parent (NULL: none) and ps must
  * outlive the writer. */
 int image_create(int dir_fd, const struct image *parent, bool force, struct problems *ps, struct image_writer **out);
+/* The same; the page files are compressed (enum spore_compression). -EOPNOTSUPP: this build cannot */
+int image_create_compressed(int dir_fd, const struct image *parent, bool force, uint32_t compression,
+	struct problems *ps, struct image_writer **out);
+/* While it holds, pages are written as they are, since that takes less time. While no page file is written to. */
+void image_hold(struct image_writer *w, bool hold);
+size_t image_count_held(struct image_writer *w); /* page files */
+/* One page file after the other of which pages were held, to be compressed (by its writer it is anyway, as soon as more is appended); NULL: no more. */
+struct page_writer *image_next_held(struct image_writer *w);
+int page_writer_compress(struct page_writer *p);
 /* A record will name pages of this page file, of the parent's chain. From any thread. */
 void image_refer(struct image_writer *w, uint64_t page_file);
 /* What image_create will say of the directory, which stays as it is. */
@@ -62,7 +72,8 @@ unsigned int page_writer_number(const struct page_writer *p);
 int64_t page_writer_append(struct page_writer *p, const void *pages, size_t n);
 /* The id of the image that it writes. */
 const uint8_t *image_writer_id(const struct image_writer *w);
-uint64_t image_bytes(const struct image_writer *w); /* written so far */
+uint64_t image_bytes(const struct image_writer *w);	   /* so far */
+uint64_t image_stored_bytes(const struct image_writer *w); /* what they take in its files */
 /* Writes what is buffered, syncs, writes the manifest and renames it into place. */
 int image_commit(struct image_writer *w);
 /* Without a commit before: removes what was written. Takes NULL. */
@@ -102,12 +113,34 @@ struct image *image_keep(struct image *img);
 struct record *image_records(const struct image *img, const struct record_kind *k, size_t *n);
 struct record *image_find(const struct image *img, object_id id); /* NULL */
 
-int page_file_fd(const struct image *img, unsigned int number); /* O_RDONLY, owned by the image */
+int page_file_fd(const struct image *img,
+	unsigned int number); /* O_RDONLY, owned by the image; its bytes are pages unless they are compressed */
 uint64_t page_file_pages(const struct image *img, unsigned int number);
+/* One of its own, and not of an older image. */
+struct page_file_facts {
+	uint64_t pages, size;	 /* bytes of the file */
+	const char *compression; /* NULL: none */
+};
+bool page_file_is_own(const struct image *img, unsigned int number, struct page_file_facts *out);
+bool page_file_is_compressed(const struct image *img, unsigned int number);
+bool image_is_compressed(const struct image *img); /* any file of the chain */
 /* Checks blocks [first, first + n) of a page file against their checksums; several threads may check different ones. */
 int page_file_verify(const struct image *img, unsigned int number, uint64_t first, uint64_t n, struct problems *ps);
-/* Reads a block into room for PAGE_BLOCK pages. What is there on success has the checksum. */
+/* Reads a block into room for PAGE_BLOCK pages. What is there on success has the checksum. From any thread. */
 int page_file_load(const struct image *img, unsigned int number, uint64_t block, void *buffer, struct problems *ps);
+/* Reads bytes of its pages, of a block at a time, each of which has its checksum: `put` gets them in order, and its error ends it. */
+int page_file_each(const struct image *img, unsigned int number, uint64_t at, uint64_t size,
+	int (*put)(void *data, const void *bytes, size_t size), void *data, struct problems *ps);
+/* One reader's last block of a compressed page file. */
+struct page_cache {
+	uint8_t *bytes; /* room for PAGE_BLOCK pages */
+	bool valid;
+	unsigned int number;
+	uint64_t block;
+};
+/* Reads pages to look at, not to use: of a file that is not compressed they are not checked. */
+int page_file_look(
+	const struct image *img, struct page_cache *cache, unsigned int number, uint64_t at, uint64_t n, void *to);
 /* All page files of the chain, with several threads. */
 int image_verify_pages(const struct image *img, struct problems *ps);
 /* Its own, and of its ancestors' the blocks in which pages lie that were said to be needed (not thread-safe, and of page files and pages that are there). */

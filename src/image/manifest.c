@@ -12,7 +12,8 @@
 static const struct field head_fields[] = {
 	FIELD_BYTES(struct image_head, id, "image", "what this image is known by: 16 random bytes"),
 	FIELD_BYTES(struct image_head, parent_id, "parent", "the image that this one was made against; zeros: none"),
-	FIELD_UINT(struct image_head, format, "format", "of the directory; a reader refuses a later one"),
+	FIELD_UINT(struct image_head, format, "format",
+		"of the directory: 1; 2 if pages are compressed; a reader refuses a later one"),
 	FIELD_UINT(struct image_head, created, "created", "seconds since 1970"),
 	FIELD_STRING(struct image_head, spore_version, "spore", "the version that wrote it"),
 	FIELD_STRING(struct image_head, kernel, "kernel", "its release, as uname -r has it"),
@@ -41,12 +42,18 @@ static const struct field page_blocks_fields[] = {
 	FIELD_UINT(struct page_blocks, pages, "pages", "how many pages of 4096 bytes the file holds"),
 	FIELD_UINTS(struct page_blocks, checksums, n_checksums, "checksums", SHOW_HEX,
 		"XXH3 (64 bits, seed 0) of each block of 256 pages; the last block may be shorter"),
+	FIELD_SINCE(2, TEXT, struct page_blocks, compression, "compression",
+		"how each block is compressed: zstd (RFC 8878), one frame; empty: not"),
+	FIELD_SINCE(2, UINTS, struct page_blocks, stored, n_stored, "stored", SHOW_DECIMAL,
+		"of a compressed file: how many bytes each block takes; as many as its pages: it lies there as it is"),
+	FIELD_SINCE(2, UINTS, struct page_blocks, stored_checksums, n_stored_checksums, "stored_checksums", SHOW_HEX,
+		"XXH3 (64 bits, seed 0) of these bytes"),
 	FIELD_END,
 };
 
 const struct record_kind page_blocks_kind = {
 	.name = "page_blocks",
-	.version = 1,
+	.version = 2,
 	.size = sizeof(struct page_blocks),
 	.fields = page_blocks_fields,
 	.doc = "the checksums of one page file",

@@ -11,18 +11,14 @@ static int open_page_file(struct opening *o, const struct manifest_file *file, u
 {
 	struct page_file *pf = &o->img->private->page_files[expected];
 	unsigned int number;
-	uint64_t size = 0;
 	int r;
 
 	if (!page_file_name(file->name, &number) || number != expected)
 		return opening_damaged(o, MANIFEST, "has page files out of order");
-	r = opening_file(o, file->name, &pf->fd, &size);
+	r = opening_file(o, file->name, &pf->fd, &pf->size);
 	if (r < 0)
 		return r;
-	if (size != file->size || size % PAGE_SIZE)
-		return opening_wrong_length(o, file, size);
-	pf->pages = size / PAGE_SIZE;
-	return 0;
+	return pf->size != file->size ? opening_wrong_length(o, file, pf->size) : 0;
 }
 
 static int open_own(struct opening *o)
@@ -41,6 +37,56 @@ static int open_own(struct opening *o)
 	return first;
 }
 
+static int does_not_fit(struct opening *o)
+{
+	return opening_damaged(o, "page_blocks.cbor", "does not fit the page files");
+}
+
+static int find_compression(struct opening *o, const char *name, uint32_t *out)
+{
+	int compression = compression_of(name);
+
+	if (compression < 0)
+		return refused(o->ps, BLAME(.object = name, .remedy = "use the version of spore that wrote the image"),
+			"the image's pages are compressed by it, which this spore does not know");
+	if (!compression_is_there((uint32_t)compression))
+		return refused(o->ps, BLAME(.object = name, .remedy = "build spore where libzstd-dev is installed"),
+			"the image's pages are compressed by it, and this build of spore is without it");
+	*out = (uint32_t)compression;
+	return 0;
+}
+
+/* Blocks lie one behind the other, fill the file, and none takes more than its pages. */
+static int take_compressed(struct opening *o, struct page_file *pf, struct page_blocks *blocks)
+{
+	uint64_t n = page_file_blocks(pf), at = 0;
+	int r = find_compression(o, blocks->compression, &pf->compression);
+
+	if (r < 0)
+		return r;
+	if (blocks->n_stored != n || blocks->n_stored_checksums != n)
+		return does_not_fit(o);
+	pf->at = calloc(n + 1, sizeof(*pf->at));
+	if (!pf->at)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < n; i++) {
+		if (!blocks->stored[i] || blocks->stored[i] > page_file_block_size(pf, i))
+			return does_not_fit(o);
+		at += blocks->stored[i];
+		pf->at[i + 1] = at;
+	}
+	pf->stored_sums = take_ptr(blocks->stored_checksums);
+	blocks->n_stored_checksums = 0;
+	return at == pf->size ? 0 : does_not_fit(o);
+}
+
+static int take_plain(struct opening *o, const struct page_file *pf, const struct page_blocks *blocks)
+{
+	bool fits = !blocks->n_stored && !blocks->n_stored_checksums && pf->pages * PAGE_SIZE == pf->size;
+
+	return fits ? 0 : does_not_fit(o);
+}
+
 static int take_blocks(struct opening *o, struct page_blocks *blocks)
 {
 	const struct image *img = o->img;
@@ -49,13 +95,13 @@ static int take_blocks(struct opening *o, struct page_blocks *blocks)
 	if (blocks->file < img->private->first_own || blocks->file >= img->n_page_files)
 		return opening_damaged(o, "page_blocks.cbor", "has checksums of a page file that is not there");
 	pf = &img->private->page_files[blocks->file];
-	if (pf->summed || blocks->pages != pf->pages ||
-		blocks->n_checksums != (pf->pages + PAGE_BLOCK - 1) / PAGE_BLOCK)
-		return opening_damaged(o, "page_blocks.cbor", "does not fit the page files");
+	pf->pages = blocks->pages;
+	if (pf->summed || blocks->n_checksums != page_file_blocks(pf))
+		return does_not_fit(o);
 	pf->summed = true;
 	pf->sums = take_ptr(blocks->checksums);
 	blocks->n_checksums = 0;
-	return 0;
+	return blocks->compression[0] ? take_compressed(o, pf, blocks) : take_plain(o, pf, blocks);
 }
 
 static int read_page_blocks(struct opening *o, unsigned int n_own)
@@ -68,7 +114,7 @@ static int read_page_blocks(struct opening *o, unsigned int n_own)
 	if (r < 0)
 		return r;
 	if (blocks.n != n_own)
-		return opening_damaged(o, "page_blocks.cbor", "does not fit the page files");
+		return does_not_fit(o);
 	for (size_t i = 0; i < blocks.n && r >= 0; i++)
 		r = take_blocks(o, blocks.records[i].state);
 	return r;

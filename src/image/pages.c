@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Page files being written: raw pages, and one checksum for each block of them. */
+/* Page files being written: raw pages, and one checksum for each block of them; or compressed blocks (blocks.c). */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
 #include <xxhash.h>
 
-#include "image/directory.h"
+#include "image/blocks.h"
 
 #define RESERVE_LEAST (1ul << 20)
 #define RESERVE_MOST  (64ul << 20)
@@ -22,6 +22,8 @@ struct page_writer {
 	XXH3_state_t *block; /* of the block that is not yet full */
 	uint64_t *sums;
 	size_t n_sums, room;
+	struct blocks *compressed; /* NULL: not */
+	uint64_t held;		   /* pages that lie in the file as they are, to be compressed; and nothing else does */
 	int error;
 };
 
@@ -42,6 +44,7 @@ void page_writer_free(struct page_writer *p)
 	close_fd(&p->fd);
 	XXH3_freeState(p->block);
 	free(p->sums);
+	blocks_free(p->compressed);
 	free(p);
 }
 
@@ -59,6 +62,11 @@ int page_writer_open(struct image_writer *w, struct page_writer **out)
 	writer_page_file(w, p, &p->number, &p->next);
 	snprintf(p->name, sizeof(p->name), "pages-%u", p->number);
 	p->error = writer_open_file(w, p->name, &p->fd);
+	if (p->error >= 0 && writer_compresses(w)) {
+		p->compressed = blocks_new(p->fd);
+		if (!p->compressed)
+			p->error = writer_failed(w, p->name, -ENOMEM, "cannot be compressed");
+	}
 	if (p->error >= 0)
 		*out = p;
 	return p->error;
@@ -130,44 +138,130 @@ static int append_within_block(struct page_writer *p, const void *pages, size_t 
 		r = write_at(p->fd, pages, n * PAGE_SIZE, p->pages * PAGE_SIZE);
 	if (r < 0)
 		return writer_failed(p->w, p->name, r, "cannot be written");
-	writer_count(p->w, n * PAGE_SIZE);
+	writer_count(p->w, n * PAGE_SIZE, (int64_t)(n * PAGE_SIZE));
 	p->pages += n;
 	return 0;
 }
 
-int64_t page_writer_append(struct page_writer *p, const void *pages, size_t n)
+static int append_plain(struct page_writer *p, const void *pages, size_t n)
 {
 	const char *at = pages;
-	int64_t first = (int64_t)p->pages;
 	size_t part;
+	int r = 0;
+
+	reserve(p, (p->pages + n) * PAGE_SIZE);
+	for (; n && r >= 0; n -= part, at += part * PAGE_SIZE) {
+		part = MIN(n, PAGE_BLOCK - p->pages % PAGE_BLOCK);
+		r = append_within_block(p, at, part);
+	}
+	return r;
+}
+
+/* --- compressed --- */
+
+uint64_t page_writer_held(const struct page_writer *p)
+{
+	return p->held;
+}
+
+static int append_held(struct page_writer *p, const void *pages, size_t n)
+{
+	int r;
+
+	reserve(p, (p->pages + n) * PAGE_SIZE);
+	r = write_at(p->fd, pages, n * PAGE_SIZE, p->pages * PAGE_SIZE);
+	if (r < 0)
+		return writer_failed(p->w, p->name, r, "cannot be written");
+	writer_count(p->w, n * PAGE_SIZE, (int64_t)(n * PAGE_SIZE));
+	p->pages += n;
+	p->held = p->pages;
+	return 0;
+}
+
+int page_writer_compress(struct page_writer *p)
+{
+	int r = p->error;
+
+	if (r < 0 || !p->held)
+		return r;
+	r = blocks_compress(p->compressed, p->held);
+	if (r < 0)
+		return p->error = writer_failed(p->w, p->name, r, "cannot be compressed");
+	writer_count(p->w, 0, (int64_t)(blocks_size(p->compressed) - p->held * PAGE_SIZE));
+	p->held = 0;
+	return 0;
+}
+
+static int append_compressed(struct page_writer *p, const void *pages, size_t n)
+{
+	int r = page_writer_compress(p);
+	uint64_t before = blocks_size(p->compressed);
+
+	if (r < 0)
+		return r;
+	reserve(p, before + (PAGE_BLOCK + n) * PAGE_SIZE);
+	r = blocks_add(p->compressed, pages, n);
+	if (r < 0)
+		return writer_failed(p->w, p->name, r, "cannot be written");
+	writer_count(p->w, n * PAGE_SIZE, (int64_t)(blocks_size(p->compressed) - before));
+	p->pages += n;
+	return 0;
+}
+
+/* --- all --- */
+
+int64_t page_writer_append(struct page_writer *p, const void *pages, size_t n)
+{
+	int64_t first = (int64_t)p->pages;
 
 	if (image_is_trial(p->w)) {
 		p->pages += n;
 		return first;
 	}
-	reserve(p, (p->pages + n) * PAGE_SIZE);
-	for (; n && p->error >= 0; n -= part, at += part * PAGE_SIZE) {
-		part = MIN(n, PAGE_BLOCK - p->pages % PAGE_BLOCK);
-		p->error = append_within_block(p, at, part);
-	}
+	if (p->error < 0 || !n)
+		return p->error < 0 ? p->error : first;
+	if (!p->compressed)
+		p->error = append_plain(p, pages, n);
+	else
+		p->error = writer_holds(p->w) ? append_held(p, pages, n) : append_compressed(p, pages, n);
 	return p->error < 0 ? p->error : first;
+}
+
+static int finish_plain(struct page_writer *p, struct page_blocks *blocks)
+{
+	int r = p->pages % PAGE_BLOCK ? add_sum(p, XXH3_64bits_digest(p->block)) : 0;
+
+	*blocks = (struct page_blocks){ .pages = p->pages, .checksums = p->sums, .n_checksums = p->n_sums };
+	return r;
+}
+
+static int finish_compressed(struct page_writer *p, struct page_blocks *blocks)
+{
+	int r = page_writer_compress(p);
+	uint64_t before = blocks_size(p->compressed);
+
+	if (r >= 0)
+		r = blocks_end(p->compressed, blocks);
+	if (r >= 0)
+		writer_count(p->w, 0, (int64_t)(blocks_size(p->compressed) - before));
+	return r;
 }
 
 int page_writer_finish(struct page_writer *p, struct manifest_file *file, struct page_blocks *blocks)
 {
+	uint64_t size;
 	int r = p->error;
 
-	if (r >= 0 && p->pages % PAGE_BLOCK)
-		r = add_sum(p, XXH3_64bits_digest(p->block));
-	if (r >= 0 && ftruncate(p->fd, (off_t)(p->pages * PAGE_SIZE)) < 0)
+	if (r >= 0)
+		r = p->compressed ? finish_compressed(p, blocks) : finish_plain(p, blocks);
+	size = p->compressed ? blocks_size(p->compressed) : p->pages * PAGE_SIZE;
+	if (r >= 0 && ftruncate(p->fd, (off_t)size) < 0)
 		r = -errno;
 	if (r < 0)
 		return writer_failed(p->w, p->name, r, "cannot be completed");
-	*file = (struct manifest_file){ .size = p->pages * PAGE_SIZE, .pages = true };
+	*file = (struct manifest_file){ .size = size, .pages = true };
 	memcpy(file->name, p->name, sizeof(file->name));
-	*blocks = (struct page_blocks){
-		.file = p->number, .pages = p->pages, .checksums = p->sums, .n_checksums = p->n_sums
-	};
+	blocks->file = p->number;
 	return 0;
 }
 

@@ -295,11 +295,11 @@ static int check_head(struct opening *o)
 {
 	const struct image_head *head = &o->img->head;
 
-	if (head->format != IMAGE_FORMAT)
+	if (head->format != IMAGE_FORMAT && head->format != IMAGE_FORMAT_COMPRESSED)
 		return refused(o->ps,
 			BLAME(.object = "head.cbor", .remedy = "use the version of spore that wrote the image"),
-			"the image has the format %llu, this spore reads %d", (unsigned long long)head->format,
-			IMAGE_FORMAT);
+			"the image has the format %llu, this spore reads %d and %d", (unsigned long long)head->format,
+			IMAGE_FORMAT, IMAGE_FORMAT_COMPRESSED);
 	if (memcmp(head->id, o->manifest.image_id, sizeof(head->id)))
 		return opening_damaged(o, "head.cbor", "is that of another image");
 	return 0;
@@ -400,7 +400,9 @@ static int open_with(int dir_fd, const struct record_kind *const kinds[], struct
 		return failed(ps, NULL, -ENOMEM, "no memory for the image");
 	img->dir_fd = -1;
 	img->private = calloc(1, sizeof(*img->private));
-	if (!img->private)
+	if (img->private)
+		img->private->decompressors = decompressors_new();
+	if (!img->private || !img->private->decompressors)
 		return failed(ps, NULL, -ENOMEM, "no memory for the image");
 	img->dir_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (img->dir_fd < 0)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "image/ancestors.h"
+#include "image/compress.h"
 
 struct kind_range {
 	const struct record_kind *kind;
@@ -12,10 +13,13 @@ struct kind_range {
 
 struct page_file {
 	int fd; /* -1: that of an ancestor which has no page of this image any more */
-	uint64_t pages;
+	uint64_t pages, size;
 	uint64_t *sums; /* one for each block */
 	bool summed;
-	bool *needed; /* of an ancestor's: for each block */
+	uint32_t compression;  /* enum spore_compression */
+	uint64_t *at;	       /* of a compressed one: where each block begins in it, and where the last one ends */
+	uint64_t *stored_sums; /* and the checksum of what lies there */
+	bool *needed;	       /* of an ancestor's: for each block */
 };
 
 struct id_entry {
@@ -33,9 +37,23 @@ struct image_private {
 	struct kind_range *ranges;
 	size_t n_ranges;
 	struct page_file *page_files;
+	struct decompressors *decompressors;
 	struct id_entry *ids; /* sorted */
 	size_t n_ids;
 };
+
+static inline uint64_t page_file_blocks(const struct page_file *pf)
+{
+	return pf->pages / PAGE_BLOCK + (pf->pages % PAGE_BLOCK != 0);
+}
+
+/* Bytes of a block of it. */
+static inline size_t page_file_block_size(const struct page_file *pf, uint64_t block)
+{
+	uint64_t rest = pf->pages - block * PAGE_BLOCK;
+
+	return MIN(rest, (uint64_t)PAGE_BLOCK) * PAGE_SIZE;
+}
 
 /* Sorts the ids, checks that each is there once, and that every reference names a record of its kind. */
 int image_index(struct image *img, struct problems *ps);

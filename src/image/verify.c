@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Page files of an open image: what they hold, and whether it is what was written. */
+/* Page files of an open image: how many pages they hold, and whether these are what was written. */
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -10,21 +10,6 @@
 #define BLOCK_BYTES   (PAGE_BLOCK * PAGE_SIZE)
 #define BLOCKS_A_TURN 16
 #define THREADS_MOST  64u
-
-int page_file_fd(const struct image *img, unsigned int number)
-{
-	return number < img->n_page_files ? img->private->page_files[number].fd : -EBADF;
-}
-
-uint64_t page_file_pages(const struct image *img, unsigned int number)
-{
-	return number < img->n_page_files ? img->private->page_files[number].pages : 0;
-}
-
-static uint64_t count_blocks(const struct page_file *pf)
-{
-	return (pf->pages + PAGE_BLOCK - 1) / PAGE_BLOCK;
-}
 
 void image_need_pages(struct image *img, unsigned int number, uint64_t at, uint64_t n)
 {
@@ -47,24 +32,6 @@ uint64_t image_pages(const struct image *img)
 	return pages;
 }
 
-int page_file_load(const struct image *img, unsigned int number, uint64_t block, void *buffer, struct problems *ps)
-{
-	const struct page_file *pf = &img->private->page_files[number];
-	uint64_t first = block * PAGE_BLOCK, rest = pf->pages - first; /* the caller's blocks are those of the file */
-	size_t size = MIN(rest, (uint64_t)PAGE_BLOCK) * PAGE_SIZE;
-	char name[NAME_ROOM];
-	int r = read_at(pf->fd, buffer, size, first * PAGE_SIZE);
-
-	if (r >= 0 && checksum_64(buffer, size) == pf->sums[block])
-		return 0;
-	snprintf(name, sizeof(name), "pages-%u", number);
-	if (r < 0)
-		return file_failed(ps, img->dir_fd, name, r, "cannot be read");
-	return file_damaged(ps, img->dir_fd, name,
-		"pages %llu to %llu do not have the checksum that page_blocks.cbor says", (unsigned long long)first,
-		(unsigned long long)(first + size / PAGE_SIZE - 1));
-}
-
 static int verify_blocks(
 	const struct image *img, unsigned int number, uint64_t first, uint64_t n, void *buffer, struct problems *ps)
 {
@@ -81,7 +48,7 @@ static int verify_blocks(
 int page_file_verify(const struct image *img, unsigned int number, uint64_t first, uint64_t n, struct problems *ps)
 {
 	_cleanup_free_ void *buffer = NULL;
-	uint64_t blocks = number < img->n_page_files ? count_blocks(&img->private->page_files[number]) : 0;
+	uint64_t blocks = number < img->n_page_files ? page_file_blocks(&img->private->page_files[number]) : 0;
 
 	if (first > blocks || n > blocks - first)
 		return failed(ps, NULL, -EINVAL, "page file %u has %llu blocks", number, (unsigned long long)blocks);
@@ -104,7 +71,7 @@ struct verification {
 
 static uint64_t turns_of(const struct page_file *pf)
 {
-	return (count_blocks(pf) + BLOCKS_A_TURN - 1) / BLOCKS_A_TURN;
+	return (page_file_blocks(pf) + BLOCKS_A_TURN - 1) / BLOCKS_A_TURN;
 }
 
 /* Whose turn number `turn` is: the page file, and the first block in it. */
@@ -134,7 +101,7 @@ static bool is_wanted(const struct verification *v, unsigned int number, uint64_
 static int verify_turn(struct verification *v, unsigned int number, uint64_t first)
 {
 	const struct page_file *pf = &v->img->private->page_files[number];
-	uint64_t end = MIN(first + BLOCKS_A_TURN, count_blocks(pf));
+	uint64_t end = MIN(first + BLOCKS_A_TURN, page_file_blocks(pf));
 	bool all = !v->wants && (!v->needed || number >= v->img->private->first_own);
 	int r = 0;
 

@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "image/ancestors.h"
+#include "image/compress.h"
 
 #define FLUSH_AT (1ul << 20)
 
@@ -29,7 +30,10 @@ struct image_writer {
 	struct kind_file *files, **last_file;
 	struct page_writer *pages, **last_page;
 	unsigned int first_page_file, n_page_files;
-	_Atomic uint64_t bytes;
+	_Atomic uint64_t bytes, stored;
+	uint32_t compression; /* enum spore_compression */
+	_Atomic bool holds;
+	struct page_writer *next_held;
 	_Atomic int error; /* the first; no commit after it */
 	bool manifest_tmp, committed;
 };
@@ -54,9 +58,10 @@ int writer_failed(struct image_writer *w, const char *name, int error, const cha
 	return error;
 }
 
-void writer_count(struct image_writer *w, size_t bytes)
+void writer_count(struct image_writer *w, size_t bytes, int64_t stored)
 {
 	atomic_fetch_add_explicit(&w->bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&w->stored, (uint64_t)stored, memory_order_relaxed);
 }
 
 bool image_is_trial(const struct image_writer *w)
@@ -72,6 +77,21 @@ const uint8_t *image_writer_id(const struct image_writer *w)
 uint64_t image_bytes(const struct image_writer *w)
 {
 	return atomic_load_explicit(&w->bytes, memory_order_relaxed);
+}
+
+uint64_t image_stored_bytes(const struct image_writer *w)
+{
+	return atomic_load_explicit(&w->stored, memory_order_relaxed);
+}
+
+bool writer_compresses(const struct image_writer *w)
+{
+	return w->compression != SPORE_COMPRESSION_NONE;
+}
+
+bool writer_holds(const struct image_writer *w)
+{
+	return w->holds;
 }
 
 int writer_open_file(struct image_writer *w, const char *name, int *fd)
@@ -142,7 +162,7 @@ static int kind_file_flush(struct image_writer *w, struct kind_file *f)
 		return writer_failed(w, f->name, r, "cannot be written");
 	if (f->pending.size)
 		XXH3_128bits_update(f->hash, f->pending.data, f->pending.size);
-	writer_count(w, f->pending.size);
+	writer_count(w, f->pending.size, (int64_t)f->pending.size);
 	f->size += f->pending.size;
 	f->pending.size = 0;
 	return 0;
@@ -181,6 +201,35 @@ int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int
 	return 0;
 }
 
+void image_hold(struct image_writer *w, bool hold)
+{
+	w->holds = hold && writer_compresses(w);
+	w->next_held = w->pages;
+}
+
+size_t image_count_held(struct image_writer *w)
+{
+	size_t n = 0;
+
+	LOCKED(&w->lock);
+	for (const struct page_writer *p = w->pages; p; p = page_writer_next(p))
+		n += page_writer_held(p) > 0;
+	return n;
+}
+
+struct page_writer *image_next_held(struct image_writer *w)
+{
+	struct page_writer *p;
+
+	LOCKED(&w->lock);
+	while ((p = w->next_held)) {
+		w->next_held = page_writer_next(p);
+		if (page_writer_held(p))
+			return p;
+	}
+	return NULL;
+}
+
 /* A bool is written whole: what several threads set alike needs no lock. */
 void image_refer(struct image_writer *w, uint64_t page_file)
 {
@@ -195,6 +244,7 @@ static int write_head(struct image_writer *w, const struct image_head *other)
 	struct kind_file *f = NULL;
 	int r = other ? head_copy(&w->head, other) : head_fill(&w->head);
 
+	w->head.format = writer_compresses(w) ? IMAGE_FORMAT_COMPRESSED : IMAGE_FORMAT;
 	if (w->parent)
 		memcpy(w->head.parent_id, w->parent->head.id, sizeof(w->head.parent_id));
 	if (r < 0)
@@ -236,9 +286,20 @@ static int set_parent(struct image_writer *w, const struct image *parent)
 	return w->used ? 0 : failed(w->ps, NULL, -ENOMEM, "no memory for the writer of the image");
 }
 
+static int set_compression(struct image_writer *w, uint32_t compression)
+{
+	w->compression = compression;
+	if (compression == SPORE_COMPRESSION_NONE || compression_is_there(compression))
+		return 0;
+	return failed(w->ps,
+		BLAME(.object = compression_name(compression),
+			.remedy = "leave --compress out, or build spore where libzstd-dev is installed"),
+		-EOPNOTSUPP, "this build of spore cannot compress by it");
+}
+
 /* other: whose head it takes; NULL: a new one. */
 static int create(int dir_fd, const struct image *parent, const struct image_head *other, bool force,
-	struct problems *ps, struct image_writer **out)
+	uint32_t compression, struct problems *ps, struct image_writer **out)
 {
 	_cleanup_(cleanup_writer)
 	struct image_writer *w = NULL;
@@ -249,7 +310,9 @@ static int create(int dir_fd, const struct image *parent, const struct image_hea
 	if (parent && ancestors_include(parent, dir_fd))
 		return directory_failed(ps, dir_fd, "choose another directory", -EINVAL,
 			"an image cannot take the place of one that it is made against");
-	r = parent ? set_parent(w, parent) : 0;
+	r = set_compression(w, compression);
+	if (r >= 0 && parent)
+		r = set_parent(w, parent);
 	if (r >= 0)
 		r = directory_take(dir_fd, force, ps, &w->dir_fd);
 	if (r >= 0)
@@ -262,13 +325,22 @@ static int create(int dir_fd, const struct image *parent, const struct image_hea
 
 int image_create(int dir_fd, const struct image *parent, bool force, struct problems *ps, struct image_writer **out)
 {
-	return create(dir_fd, parent, NULL, force, ps, out);
+	return create(dir_fd, parent, NULL, force, SPORE_COMPRESSION_NONE, ps, out);
+}
+
+int image_create_compressed(int dir_fd, const struct image *parent, bool force, uint32_t compression,
+	struct problems *ps, struct image_writer **out)
+{
+	return create(dir_fd, parent, NULL, force, compression, ps, out);
 }
 
 int writer_create_like(
 	int dir_fd, const struct image_head *other, bool force, struct problems *ps, struct image_writer **out)
 {
-	return create(dir_fd, NULL, other, force, ps, out);
+	bool compressed = other->format == IMAGE_FORMAT_COMPRESSED;
+
+	return create(
+		dir_fd, NULL, other, force, compressed ? SPORE_COMPRESSION_ZSTD : SPORE_COMPRESSION_NONE, ps, out);
 }
 
 /* --- the commit --- */
@@ -280,7 +352,7 @@ static int sync_file(struct image_writer *w, int fd, const char *name)
 
 static int finish_page_file(struct image_writer *w, struct page_writer *p, struct manifest_file *entry)
 {
-	struct page_blocks blocks;
+	struct page_blocks blocks = { 0 };
 	int r = page_writer_finish(p, entry, &blocks);
 
 	return r < 0 ? r : image_add(w, &page_blocks_kind, 0, &blocks);
@@ -343,7 +415,7 @@ static int write_manifest(struct image_writer *w, const struct manifest *m)
 	r = write_at(fd, b.data, b.size, 0);
 	if (r < 0)
 		return writer_failed(w, MANIFEST, r, "cannot be written");
-	writer_count(w, b.size);
+	writer_count(w, b.size, (int64_t)b.size);
 	return sync_file(w, fd, MANIFEST);
 }
 
