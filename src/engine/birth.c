@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "base/cleanup.h"
+#include "engine/fill.h"
 #include "engine/groups.h"
 #include "engine/numbers.h"
 #include "engine/stand_in.h"
@@ -338,7 +339,7 @@ static size_t next_wave(struct plan *plan, struct new_process **wave)
 	return n;
 }
 
-static int waves(struct plan *plan)
+static int waves(struct plan *plan, struct workers *w)
 {
 	_cleanup_free_ struct new_process **wave = calloc(plan->r->n_processes, sizeof(*wave));
 	int r = wave ? 0 : -ENOMEM;
@@ -355,7 +356,11 @@ static int waves(struct plan *plan)
 		if (r == 0)
 			r = make_memories(plan, wave, n);
 		if (r == 0)
+			r = fill_memories(plan, w);
+		if (r == 0)
 			r = give_birth(plan, wave, n);
+		if (r == 0) /* of those who were forked */
+			r = fill_memories(plan, w);
 		if (r == 0)
 			r = births_of_threads(plan, wave, n);
 		if (r == 0)
@@ -395,12 +400,12 @@ static int thread_births(struct plan *plan)
 	return step_run(&s);
 }
 
-int births(struct plan *plan)
+int births(struct plan *plan, struct workers *w)
 {
 	int r;
 
 	plan->r->processes[0]->pid = plan->r->root_pid;
-	r = waves(plan);
+	r = waves(plan, w);
 	if (r == 0)
 		r = make_groups(plan);
 	if (r == 0)

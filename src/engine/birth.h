@@ -5,4 +5,4 @@
 #include "engine/plan.h"
 
 /* The root is the seed, idle in its slot, and r->root_pid is known. Afterwards every task waits in its slot, with its memory, session and group. */
-int births(struct plan *plan);
+int births(struct plan *plan, struct workers *w);

@@ -141,10 +141,13 @@ static int save_item(struct copying *k, struct item *item, struct page_saving *s
 static int copy_of_worker(unsigned int worker, void *arg)
 {
 	struct copying *k = arg;
-	size_t room = (k->c->older ? 2 : 1) * PAGE_BLOCK * PAGE_SIZE;
+	size_t room = (k->c->older ? 3 : 1) * PAGE_BLOCK * PAGE_SIZE;
 	_cleanup_free_ uint8_t *buffer = aligned_alloc(PAGE_SIZE, room);
 	struct page_saving s = {
-		.image = k->c->writer, .older = k->c->older ? k->c->older->image : NULL, .buffer = buffer
+		.image = k->c->writer,
+		.older = k->c->older ? k->c->older->image : NULL,
+		.buffer = buffer,
+		.cache.bytes = buffer + (k->c->older ? 2 * PAGE_BLOCK * PAGE_SIZE : 0),
 	};
 	int r = buffer ? 0 : -ENOMEM;
 
@@ -247,4 +250,22 @@ int pages_copy(struct capturing *c, struct memory_plan *plans)
 int pages_copy_later(struct capturing *c, struct memory_plan *plans)
 {
 	return copy_all(c, plans, true);
+}
+
+static int compress_held(unsigned int worker, void *arg)
+{
+	struct capturing *c = arg;
+	struct page_writer *p;
+	int r = 0;
+
+	while (r == 0 && !engine_is_cancelled(c->events) && (p = image_next_held(c->writer)))
+		r = page_writer_compress(p);
+	return r;
+}
+
+int pages_compress(struct capturing *c)
+{
+	size_t files = image_count_held(c->writer);
+
+	return files ? workers_some(c->workers, files, compress_held, c) : 0;
 }

@@ -8,3 +8,5 @@
 /* Both add to state.runs of each plan: those of `present`, and those of `later`. */
 int pages_copy(struct capturing *c, struct memory_plan *plans);
 int pages_copy_later(struct capturing *c, struct memory_plan *plans);
+/* What was written in the stop, if the image is compressed. The last, since copies cost the tree memory as long as they are there. */
+int pages_compress(struct capturing *c);

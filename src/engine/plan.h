@@ -21,7 +21,7 @@ struct birth {
 	bool sibling;		     /* CLONE_PARENT: the creator is not its parent */
 	bool forked;		     /* shares memory by fork; else a fresh exec */
 	pid_t born_session;	     /* the session it is born in */
-	bool born, made, has_memory;
+	bool born, made, has_memory, filled;
 	uint64_t worn_slack; /* the timer slack that it has as a creator: state/timer_slack.h */
 };
 

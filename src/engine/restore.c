@@ -279,7 +279,7 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 	if (error == 0)
 		error = furnish(r);
 	if (error == 0)
-		error = births(&t->plan);
+		error = births(&t->plan, w);
 	if (error == 0)
 		error = tie_processes(t);
 	if (error == 0)

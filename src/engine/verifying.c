@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "engine/verifying.h"
 
+/* Whatever is used of a compressed file is checked when it is loaded: to do that twice would take long. */
+static bool wants(const void *data, unsigned int number, uint64_t block, bool own)
+{
+	const struct verifying *v = data;
+
+	return !page_file_is_compressed(v->image, number) &&
+	       (!v->later.n || later_blocks_need(&v->later, number, block, own));
+}
+
 static void *verify(void *arg)
 {
 	struct verifying *v = arg;
+	bool all = !v->later.n && !image_is_compressed(v->image);
 
-	v->error = v->later.n ? image_verify_some(v->image, later_blocks_need, &v->later, v->ps)
-			      : image_verify_needed(v->image, v->ps);
+	v->error = all ? image_verify_needed(v->image, v->ps) : image_verify_some(v->image, wants, v, v->ps);
 	return NULL;
 }
 

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "state/files.h"
@@ -197,45 +199,67 @@ static int check_extent(const struct restore *r, const struct extent *e, uint64_
 	return e->at > available || pages > available - e->at ? -EBADMSG : 0;
 }
 
-static int copy_range(int from, uint64_t at, int to, uint64_t offset, uint64_t length)
+/* Where the bytes of an extent go. */
+struct putting {
+	int fd;
+	uint64_t offset;
+	uint8_t *memory; /* of this process */
+};
+
+static int put_into_file(void *data, const void *bytes, size_t size)
 {
-	_cleanup_free_ uint8_t *buffer = malloc(CHUNK);
+	struct putting *to = data;
+	const uint8_t *next = bytes;
+	ssize_t n;
 
-	if (!buffer)
-		return -ENOMEM;
-	while (length) {
-		ssize_t n = pread(from, buffer, MIN(length, CHUNK), (off_t)at), written = 0;
-
+	for (; size; next += n, size -= (size_t)n, to->offset += (uint64_t)n) {
+		n = pwrite(to->fd, next, size, (off_t)to->offset);
 		if (n <= 0)
-			return n < 0 ? -errno : -EBADMSG;
-		while (written < n) {
-			ssize_t w = pwrite(to, buffer + written, (size_t)(n - written), (off_t)offset + written);
-
-			if (w < 0)
-				return -errno;
-			written += w;
-		}
-		at += (uint64_t)n;
-		offset += (uint64_t)n;
-		length -= (uint64_t)n;
+			return n < 0 ? -errno : -ENOSPC;
 	}
 	return 0;
 }
 
-/* Where no page can be had, the reading answers EFAULT. */
-static int copy_mapped(int from, uint64_t at, int to, uint64_t page_size, uint64_t offset, uint64_t length)
+static int put_into_buffer(void *data, const void *bytes, size_t size)
 {
-	uint64_t start = ALIGN_DOWN(offset, page_size), end = ALIGN_UP(offset + length, page_size), done = 0;
-	uint8_t *memory = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, to, (off_t)start);
-	ssize_t n = 1;
+	struct putting *to = data;
+
+	memcpy(to->memory, bytes, size);
+	to->memory += size;
+	return 0;
+}
+
+/* By a system call, which answers EFAULT where no page can be had: a store of our own would be a SIGBUS. */
+static int put_into_mapping(void *data, const void *bytes, size_t size)
+{
+	struct putting *to = data;
+	struct iovec from = { (void *)(uintptr_t)bytes, size }, at = { to->memory, size };
+	ssize_t n = process_vm_writev(getpid(), &from, 1, &at, 1, 0);
+
+	if (n != (ssize_t)size)
+		return n < 0 && errno != EFAULT ? -errno : -ENOMEM;
+	to->memory += size;
+	return 0;
+}
+
+static int read_extent_to(struct restore *r, const struct extent *e,
+	int (*put)(void *data, const void *bytes, size_t size), struct putting *to)
+{
+	return page_file_each(r->image, (unsigned int)e->file, e->at * PAGE_SIZE, e->length, put, to, r->ps);
+}
+
+static int copy_mapped(struct restore *r, const struct extent *e, int fd, uint64_t page_size)
+{
+	uint64_t start = ALIGN_DOWN(e->offset, page_size), end = ALIGN_UP(e->offset + e->length, page_size);
+	uint8_t *memory = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+	struct putting to = { .memory = memory + (e->offset - start) };
+	int err;
 
 	if (memory == MAP_FAILED)
 		return -errno;
-	for (; n > 0 && done<length; done += n> 0 ? (uint64_t)n : 0)
-		n = pread(from, memory + (offset - start) + done, length - done, (off_t)(at + done));
-	n = n < 0 ? (errno == EFAULT ? -ENOMEM : -errno) : n ? 0 : -EBADMSG;
+	err = read_extent_to(r, e, put_into_mapping, &to);
 	munmap(memory, end - start);
-	return (int)n;
+	return err;
 }
 
 static int verify(struct restore *r, const struct extent *e)
@@ -249,16 +273,12 @@ static int verify(struct restore *r, const struct extent *e)
 /* page_size: 0 where the file can be written to. */
 static int restore_extent(struct restore *r, int fd, uint64_t page_size, const struct extent *e, uint64_t size)
 {
-	unsigned int file = (unsigned int)e->file;
+	struct putting to = { .fd = fd, .offset = e->offset };
 	int err = check_extent(r, e, size);
 
-	if (!err)
-		err = verify(r, e);
 	if (err)
 		return err;
-	return page_size ? copy_mapped(
-				   page_file_fd(r->image, file), e->at * PAGE_SIZE, fd, page_size, e->offset, e->length)
-			 : copy_range(page_file_fd(r->image, file), e->at * PAGE_SIZE, fd, e->offset, e->length);
+	return page_size ? copy_mapped(r, e, fd, page_size) : read_extent_to(r, e, put_into_file, &to);
 }
 
 int contents_restore(struct restore *r, int fd, const struct extent *extents, size_t n, uint64_t size, const char *what)
@@ -280,21 +300,10 @@ int contents_restore_mapped(struct restore *r, int fd, uint64_t page_size, const
 
 static int read_extent(struct restore *r, uint8_t *bytes, const struct extent *e, uint64_t size)
 {
-	unsigned int file = (unsigned int)e->file;
+	struct putting to = { .memory = bytes + e->offset };
 	int err = check_extent(r, e, size);
 
-	if (!err)
-		err = verify(r, e);
-	for (uint64_t done = 0; done < e->length && !err;) {
-		ssize_t n = pread(page_file_fd(r->image, file), bytes + e->offset + done, e->length - done,
-			(off_t)(e->at * PAGE_SIZE + done));
-
-		if (n <= 0)
-			err = n < 0 ? -errno : -EBADMSG;
-		else
-			done += (uint64_t)n;
-	}
-	return err;
+	return err ? err : read_extent_to(r, e, put_into_buffer, &to);
 }
 
 int contents_read(struct restore *r, uint8_t *bytes, const struct extent *extents, size_t n, uint64_t size)

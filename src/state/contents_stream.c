@@ -100,23 +100,33 @@ static size_t extent_at(const struct extent *extents, size_t n, uint64_t offset)
 	return low;
 }
 
+struct reading {
+	uint8_t *next;
+};
+
+static int read_on(void *data, const void *bytes, size_t size)
+{
+	struct reading *to = data;
+
+	memcpy(to->next, bytes, size);
+	to->next += size;
+	return 0;
+}
+
 int contents_read_at(
 	struct restore *r, const struct extent *extents, size_t n, uint64_t offset, void *bytes, size_t size)
 {
+	int err = 0;
+
 	memset(bytes, 0, size);
-	for (size_t i = extent_at(extents, n, offset); i < n && extents[i].offset < offset + size; i++) {
+	for (size_t i = extent_at(extents, n, offset); i < n && extents[i].offset < offset + size && !err; i++) {
 		const struct extent *e = &extents[i];
 		uint64_t start = MAX(e->offset, offset), end = MIN(e->offset + e->length, offset + size);
+		struct reading to = { (uint8_t *)bytes + (start - offset) };
 
-		while (start < end) {
-			ssize_t got = pread(page_file_fd(r->image, (unsigned int)e->file),
-				(uint8_t *)bytes + (start - offset), end - start,
-				(off_t)(e->at * PAGE_SIZE + (start - e->offset)));
-
-			if (got <= 0)
-				return got < 0 ? -errno : -EBADMSG;
-			start += (uint64_t)got;
-		}
+		if (start < end)
+			err = page_file_each(r->image, (unsigned int)e->file, e->at * PAGE_SIZE + (start - e->offset),
+				end - start, read_on, &to, r->ps);
 	}
-	return 0;
+	return err;
 }

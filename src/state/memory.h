@@ -109,6 +109,7 @@ struct page_saving {
 	struct page_writer *writer;
 	const struct image *older; /* the parent; NULL: none */
 	uint8_t *buffer;	   /* PAGE_BLOCK pages; with a parent twice as many */
+	struct page_cache cache;   /* of the parent */
 	struct page_runs *runs;	   /* of the process; appended to */
 	uint64_t saved, unchanged; /* pages: written; the parent's */
 };
@@ -153,6 +154,8 @@ const struct sysv_shm_state *memory_segment(const struct restore *r, const struc
 int memory_validate_attached(struct restore *r, const struct memory_area *a);
 /* Attaches the segments that are not there since the fork (parent: NULL if there was none). When all else is mapped. */
 int memory_attach(struct build *b, const struct memory_state *m, const struct memory_state *parent);
+/* Of an image with compressed pages, when these are in: the protections that areas have. Else they have them by then. */
+void memory_protect(struct build *b, const struct memory_state *m);
 /* After every birth: final protections, advice and locks. */
 int memory_finish(struct build *b, const struct memory_state *m);
 /* Closes what the keeper opened for mapping, once all memory is made. */

@@ -205,9 +205,18 @@ static int fill(struct build *b, const struct memory_state *m)
 	int r = b->restore->lazy ? memory_lazy_runs(b->restore, m, false, &runs) : 0;
 
 	for (size_t i = 0; r == 0 && i < runs.n;)
-		i += fill_some(b, &runs.list[i], runs.n - i);
+		i += page_file_is_compressed(b->restore->image, (unsigned int)runs.list[i].file)
+			     ? 1 /* engine/fill.c */
+			     : fill_some(b, &runs.list[i], runs.n - i);
 	if (b->restore->lazy)
 		free(runs.list);
+	if (!image_is_compressed(b->restore->image))
+		memory_protect(b, m);
+	return r;
+}
+
+void memory_protect(struct build *b, const struct memory_state *m)
+{
 	for (size_t i = 0; i < m->n_areas; i++) {
 		const struct memory_area *a = &m->areas[i];
 
@@ -215,7 +224,6 @@ static int fill(struct build *b, const struct memory_state *m)
 			batch_call(b->batch, memory_label(b->batch, "mprotect of %lx", a->start), SYS_mprotect,
 				a->start, a->end - a->start, a->prot);
 	}
-	return r;
 }
 
 static int set_mm(struct build *b, struct fetched *f, const struct memory_state *m, bool with_exe)

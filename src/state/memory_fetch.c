@@ -42,7 +42,7 @@ int fetch_page_files(struct build *b, struct fetched *f, const struct memory_sta
 	for (size_t i = 0; i < m->n_runs; i++) {
 		unsigned int file = (unsigned int)m->runs[i].file;
 
-		if (!known[file])
+		if (!known[file] && !page_file_is_compressed(b->restore->image, file))
 			fetch_to(b, "page file", page_file_fd(b->restore->image, file), page_file_number(file));
 		known[file] = true;
 	}

@@ -90,19 +90,19 @@ struct same {
 };
 
 /* One stretch of the parent's, read and compared: pages [at, at + n) of what was gathered. What cannot be read is not the same. */
-static void compare(const struct page_saving *s, const struct gather *g, uint64_t at, uint64_t n,
-	const struct page_run *run, struct same *same)
+static void compare(struct page_saving *s, const struct gather *g, uint64_t at, uint64_t n, const struct page_run *run,
+	struct same *same)
 {
 	uint8_t *old = s->buffer + PAGE_BLOCK * PAGE_SIZE, *new = g->buffer + at *PAGE_SIZE;
-	ssize_t got = pread(
-		page_file_fd(s->older, (unsigned int)run->file), old, n * PAGE_SIZE, (off_t)(run->at * PAGE_SIZE));
 
-	for (uint64_t i = 0; got > 0 && (i + 1) * PAGE_SIZE <= (uint64_t)got; i++)
+	if (page_file_look(s->older, &s->cache, (unsigned int)run->file, run->at, n, old) < 0)
+		return;
+	for (uint64_t i = 0; i < n; i++)
 		if (!memcmp(old + i * PAGE_SIZE, new + i *PAGE_SIZE, PAGE_SIZE))
 			same->of[at + i] = (struct page_run){ run->start + i * PAGE_SIZE, 1, run->file, run->at + i };
 }
 
-static void find_same(const struct page_saving *s, const struct gather *g, struct older_cursor *c, struct same *same)
+static void find_same(struct page_saving *s, const struct gather *g, struct older_cursor *c, struct same *same)
 {
 	for (uint64_t i = 0; i < g->pages; i++)
 		same->of[i].file = UINT64_MAX;
