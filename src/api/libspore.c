@@ -146,22 +146,33 @@ SPORE_API int spore_check_with(pid_t pid, const struct spore_isolate_options *op
 	return ask_about(CALL_CHECK, pid, options, size);
 }
 
+#define CHECKPOINT_OPTIONS_FIRST offsetof(struct spore_checkpoint_options, compression)
+
+/* The options and the result grew together. */
+static size_t checkpoint_result_size(size_t options_size)
+{
+	return options_size > CHECKPOINT_OPTIONS_FIRST ? sizeof(struct spore_checkpoint_result)
+						       : offsetof(struct spore_checkpoint_result, stored_bytes);
+}
+
 SPORE_API int spore_checkpoint_with(
 	int old_dir_fd, int new_dir_fd, pid_t pid, const struct spore_checkpoint_options *options, size_t size)
 {
 	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_CHECKPOINT);
 	struct spore_checkpoint_options o;
-	int r = options_copy(&o, sizeof(o), sizeof(o), options, size);
+	int r = options_copy(&o, sizeof(o), CHECKPOINT_OPTIONS_FIRST, options, size);
 
 	if (r < 0)
 		return r;
-	if (o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW |
-			      SPORE_CHECKPOINT_STRICT | SPORE_CHECKPOINT_TRACK))
+	if (o.compression > SPORE_COMPRESSION_ZSTD || o.reserved ||
+		o.flags & ~(SPORE_CHECKPOINT_KILL | SPORE_CHECKPOINT_FORCE | SPORE_CHECKPOINT_NEW |
+				  SPORE_CHECKPOINT_STRICT | SPORE_CHECKPOINT_TRACK))
 		return -EINVAL;
 	if (old_dir_fd < -1) /* what an open that failed left, most likely */
 		return -EBADF;
 	c.req.flags = o.flags;
 	c.req.timeout_ms = o.timeout_ms;
+	c.req.compression = o.compression;
 	c.fds[REQUEST_DIR] = new_dir_fd;
 	c.fds[REQUEST_PARENT] = old_dir_fd;
 	r = exchange_aim(&c, pid, o.cgroup, o.listener);
@@ -170,7 +181,7 @@ SPORE_API int spore_checkpoint_with(
 	if (r == 0)
 		r = exchange_send(&c, o.listener, NULL);
 	if (r == 0 && o.result)
-		*o.result = c.reply.checkpoint;
+		memcpy(o.result, &c.reply.checkpoint, checkpoint_result_size(size));
 	return r;
 }
 

@@ -12,7 +12,7 @@
 
 #include <spore.h>
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 
 enum call {
 	CALL_ISOLATE = 1,
@@ -42,6 +42,7 @@ struct request {
 	uint32_t call;
 	uint32_t flags;
 	uint32_t timeout_ms;
+	uint32_t compression; /* enum spore_compression */
 	uint32_t fds;
 	char cgroup[PATH_MAX]; /* "": the tree of a process */
 };

@@ -30,6 +30,7 @@ static int parse(int argc, char **argv, struct checkpoint_options *o)
 		{ "force", no_argument, NULL, 'f' },
 		{ "strict", no_argument, NULL, 's' },
 		{ "track", no_argument, NULL, 't' },
+		{ "compress", optional_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
 	};
@@ -47,6 +48,10 @@ static int parse(int argc, char **argv, struct checkpoint_options *o)
 			o->call.flags |= SPORE_CHECKPOINT_STRICT;
 		else if (c == 't')
 			o->call.flags |= SPORE_CHECKPOINT_TRACK;
+		else if (c == 'c' && (!optarg || strcmp(optarg, "zstd") == 0))
+			o->call.compression = SPORE_COMPRESSION_ZSTD;
+		else if (c == 'c')
+			return say_usage("checkpoint", "--compress: the only algorithm is zstd");
 		else if (c == 'j')
 			o->json = true;
 		else
@@ -67,15 +72,18 @@ static void print_result(const struct checkpoint_options *o, const struct target
 		json_string(stdout, o->dir);
 		printf(", \"stop_us\": %" PRIu64 ", \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64
 		       ", \"unchanged\": %" PRIu64 ", \"tracked\": %" PRIu64 ", \"copies\": %" PRIu64
-		       ", \"bytes\": %" PRIu64 ", \"tasks\": %" PRIu64 ", ",
-			r->stop_us, r->total_us, r->pages, r->unchanged, r->tracked, r->copies, r->bytes, r->tasks);
+		       ", \"bytes\": %" PRIu64 ", \"stored_bytes\": %" PRIu64 ", \"tasks\": %" PRIu64 ", ",
+			r->stop_us, r->total_us, r->pages, r->unchanged, r->tracked, r->copies, r->bytes,
+			r->stored_bytes, r->tasks);
 		talk_json(talk);
 		printf("}\n");
 		return;
 	}
-	printf("%s saved in %s: %" PRIu64 " task%s, %.1f MiB; stopped for %.1f ms, %.1f ms in all\n", o->who, o->dir,
-		r->tasks, r->tasks == 1 ? "" : "s", (double)r->bytes / 1048576, (double)r->stop_us / 1000,
-		(double)r->total_us / 1000);
+	printf("%s saved in %s: %" PRIu64 " task%s, %.1f MiB", o->who, o->dir, r->tasks, r->tasks == 1 ? "" : "s",
+		(double)r->bytes / 1048576);
+	if (o->call.compression)
+		printf(" in %.1f MiB", (double)r->stored_bytes / 1048576);
+	printf("; stopped for %.1f ms, %.1f ms in all\n", (double)r->stop_us / 1000, (double)r->total_us / 1000);
 }
 
 static int save(const struct checkpoint_options *o, const struct target *t)
@@ -128,7 +136,7 @@ static int run(int argc, char **argv)
 
 const struct command command_checkpoint = {
 	.name = "checkpoint",
-	.usage = "[--parent OLD] [--track] [--kill] [--force] [--strict] [--json] PID DIR",
+	.usage = "[--parent OLD] [--track] [--kill] [--force] [--strict] [--compress] [--json] PID DIR",
 	.summary = "saves a tree into DIR; it goes on running",
 	.help = "  --parent OLD  saves only what changed since the image OLD\n"
 		"  --track       notes what the tree writes from now on, so that the next checkpoint with --parent "
@@ -138,9 +146,9 @@ const struct command command_checkpoint = {
 		"  --force       overwrites an image that DIR holds\n"
 		"  --strict      refuses a tree with a unix connection to the outside, which would come back hung up,\n"
 		"                or with netlink notifications that it has not read, which would be lost\n"
+		"  --compress    compresses the memory in the image, by zstd; for a DIR on a network or a slow disk\n"
 		"  --json        prints one object: pid, stop_us, total_us, pages, unchanged, tracked, copies, bytes, "
-		"tasks, "
-		"problems\n"
+		"stored_bytes, tasks, problems\n"
 		"\nDIR is made if it is missing.\n",
 	.run = run,
 };

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/image.h"
+#include "cli/json.h"
 
 /* The object that a record hangs under: its owner ("of"), or a process's parent. 0: none. */
 static object_id above(const struct record *r)
@@ -87,6 +88,26 @@ static void print_head(const struct image_head *h)
 		h->spore_version ? h->spore_version : "?", h->kernel ? h->kernel : "?", h->machine ? h->machine : "?");
 }
 
+static void print_pages(const struct image *image)
+{
+	struct page_file_facts all = { 0 }, one;
+	double mib;
+
+	for (unsigned int i = 0; i < image->n_page_files; i++) {
+		if (!page_file_is_own(image, i, &one))
+			continue;
+		all.pages += one.pages;
+		all.size += one.size;
+		all.compression = one.compression ? one.compression : all.compression;
+	}
+	mib = (double)(all.pages * PAGE_SIZE) / 1048576;
+	printf("%" PRIu64 " pages of its own: %.1f MiB", all.pages, mib);
+	if (all.compression && all.size)
+		printf(", compressed by %s to %.1f MiB (%.2f to 1)", all.compression, (double)all.size / 1048576,
+			(double)(all.pages * PAGE_SIZE) / (double)all.size);
+	printf("\n");
+}
+
 static int print_tree(const struct image *image)
 {
 	_cleanup_free_ struct leaf *leaves = calloc(image->n_records + 1, sizeof(*leaves));
@@ -101,6 +122,7 @@ static int print_tree(const struct image *image)
 		leaves[i] = (struct leaf){ .above = above(&image->records[i]), .at = i };
 	qsort(leaves, image->n_records, sizeof(*leaves), by_owner);
 	print_head(&image->head);
+	print_pages(image);
 	print_under(&in, 0, 0);
 	for (size_t i = 0; i < image->n_records; i++) /* what is reached from nowhere */
 		if (!printed[i])
@@ -108,11 +130,33 @@ static int print_tree(const struct image *image)
 	return STATUS_DONE;
 }
 
+static void json_page_files(const struct image *image)
+{
+	const char *before = "";
+	struct page_file_facts one;
+
+	for (unsigned int i = 0; i < image->n_page_files; i++) {
+		if (!page_file_is_own(image, i, &one))
+			continue;
+		printf("%s\n{\"file\": %u, \"pages\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"stored_bytes\": %" PRIu64
+		       ", \"compression\": ",
+			before, i, one.pages, one.pages * PAGE_SIZE, one.size);
+		if (one.compression)
+			json_string(stdout, one.compression);
+		else
+			printf("null");
+		printf("}");
+		before = ",";
+	}
+}
+
 static int print_json(const struct image *image)
 {
 	printf("{\"head\": ");
 	record_json(&image_head_kind, 0, &image->head, stdout);
-	printf(",\n\"records\": [");
+	printf(",\n\"page_files\": [");
+	json_page_files(image);
+	printf("],\n\"records\": [");
 	for (size_t i = 0; i < image->n_records; i++) {
 		const struct record *r = &image->records[i];
 
@@ -149,6 +193,6 @@ const struct command command_inspect = {
 	.name = "inspect",
 	.usage = "[--json] DIR",
 	.summary = "shows what an image holds",
-	.help = "  --json  one object: head, records\n",
+	.help = "  --json  one object: head, page_files, records\n",
 	.run = run,
 };

@@ -468,6 +468,7 @@ int capture_tree(struct capturing *c)
 	c->pass = pass;
 	if (!pass)
 		return -ENOMEM;
+	image_hold(c->writer, c->leaves); /* to compress in the stop would make it longer */
 	*pass = (struct pass){
 		.c = c,
 		.ids = identities_new(),
@@ -493,10 +494,13 @@ int capture_rest(struct capturing *c)
 	int r = 0;
 
 	count_unchanged(c);
+	image_hold(c->writer, false);
 	if (c->copies || c->stash) {
 		engine_phase(c->events, "copies");
 		r = pages_copy_later(c, c->pass->plans);
 	}
+	if (r == 0)
+		r = pages_compress(c);
 	return r < 0 ? r : pass_run_any(c->pass, add_memory_record);
 }
 

@@ -295,10 +295,11 @@ static void kill_stopped(struct tree *t)
 
 struct saving {
 	int dir_fd;
-	struct older *older; /* NULL: no parent */
-	uint32_t flags;	     /* SPORE_CHECKPOINT_* */
-	bool own;	     /* the tree is isolated for this call alone */
-	bool patient;	     /* it is tried again where nothing but what passes stands in the way */
+	struct older *older;  /* NULL: no parent */
+	uint32_t flags;	      /* SPORE_CHECKPOINT_* */
+	uint32_t compression; /* enum spore_compression */
+	bool own;	      /* the tree is isolated for this call alone */
+	bool patient;	      /* it is tried again where nothing but what passes stands in the way */
 	uint64_t stopped_at;
 	struct capturing c;
 	struct outside_ends ends;
@@ -310,12 +311,16 @@ static const struct image *parent_of(const struct saving *s)
 }
 
 /* An older image is overwritten when it is known that nothing stands in the way of the new one. */
+static int create_image(struct saving *s, bool force)
+{
+	return image_create_compressed(s->dir_fd, parent_of(s), force, s->compression, s->c.ps, &s->c.writer);
+}
+
 static int begin_image(struct saving *s)
 {
 	bool force = s->flags & SPORE_CHECKPOINT_FORCE;
 
-	return force ? image_may_create(s->dir_fd, force, s->c.ps)
-		     : image_create(s->dir_fd, parent_of(s), force, s->c.ps, &s->c.writer);
+	return force ? image_may_create(s->dir_fd, force, s->c.ps) : create_image(s, force);
 }
 
 /* What it finds is told if it is an obstacle; the rest the capture finds again. */
@@ -343,7 +348,7 @@ static int capture_into_image(struct engine *e, struct saving *s)
 	if (!s->c.writer) {
 		r = try_before_overwriting(e, s->c.ps);
 		if (r == 0)
-			r = image_create(s->dir_fd, parent_of(s), true, s->c.ps, &s->c.writer);
+			r = create_image(s, true);
 		return r < 0 ? r : capture_tree(&s->c);
 	}
 	s->c.ends = &s->ends;
@@ -380,8 +385,10 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 	engine_phase(&e->events, "commit");
 	if (r == 0)
 		r = image_commit(s->c.writer);
-	if (r == 0)
+	if (r == 0) {
 		result->bytes = image_bytes(s->c.writer);
+		result->stored_bytes = image_stored_bytes(s->c.writer);
+	}
 	if (r == 0 && s->c.tracks)
 		tracker_done(e->tracker, e->tree, image_writer_id(s->c.writer));
 	result->tracked = kill_it ? 0 : tracker_count(e->tracker);
@@ -448,10 +455,11 @@ bool engine_tracks(const struct engine *e)
 
 /* What stands in the way may be gone a moment later: it is tried again, for a bounded time, while the tree runs in between. */
 int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pid, const char *cgroup,
-	uint32_t timeout_ms, uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
+	uint32_t timeout_ms, uint32_t flags, uint32_t compression, struct spore_checkpoint_result *result,
+	struct problems *ps)
 {
 	uint64_t start = clock_us();
-	struct saving s = { .dir_fd = new_dir_fd, .flags = flags, .own = !e->tree };
+	struct saving s = { .dir_fd = new_dir_fd, .flags = flags, .compression = compression, .own = !e->tree };
 	struct problems found;
 	bool again = true;
 	int r = 0;

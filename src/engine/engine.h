@@ -44,7 +44,8 @@ int engine_check(
 int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t timeout_ms, struct problems *ps);
 /* The tree that is isolated, or, if none is, the one named, isolated for the call. old_dir_fd: -1, or the parent's. */
 int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pid, const char *cgroup,
-	uint32_t timeout_ms, uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps);
+	uint32_t timeout_ms, uint32_t flags, uint32_t compression, struct spore_checkpoint_result *result,
+	struct problems *ps);
 /* Something of the tree is to be kept until its next checkpoint, which this engine should make. */
 bool engine_tracks(const struct engine *e);
 /* After it a restored tree runs, but dies with this process until engine_free says that it stands. */

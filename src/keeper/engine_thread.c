@@ -68,7 +68,7 @@ static int run_call(struct keeper *k, struct job *j)
 		return engine_isolate(k->engine, j->pid, cgroup, j->req.timeout_ms, &j->ps);
 	case CALL_CHECKPOINT:
 		return engine_checkpoint(k->engine, j->fds[REQUEST_PARENT], j->fds[REQUEST_DIR], j->pid, cgroup,
-			j->req.timeout_ms, j->req.flags, &j->reply.checkpoint, &j->ps);
+			j->req.timeout_ms, j->req.flags, j->req.compression, &j->reply.checkpoint, &j->ps);
 	case CALL_UNISOLATE:
 		return engine_unisolate(k->engine, &j->ps);
 	case CALL_RESTORE:

@@ -105,7 +105,8 @@ int engine_isolate(struct engine *e, pid_t pid, const char *cgroup, uint32_t tim
 }
 
 int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pid, const char *cgroup,
-	uint32_t timeout_ms, uint32_t flags, struct spore_checkpoint_result *result, struct problems *ps)
+	uint32_t timeout_ms, uint32_t flags, uint32_t compression, struct spore_checkpoint_result *result,
+	struct problems *ps)
 {
 	int r = act(e, pid, timeout_ms, ps);
 

@@ -339,13 +339,16 @@ class Run:
         if os.path.exists(os.path.join(self.image, "manifest")):
             raise Failure("refused, and yet there is an image")
 
+    def compressed(self, which):
+        return ["--compress"] if self.opts.compress in ("all", which) else []
+
     def checkpoint_kill_restore(self):
         before = self.oracle()
         track = ["--track"] if self.opts.against else []
-        status, out, err = self.spore("checkpoint", *track, str(self.pid), self.image)
+        status, out, err = self.spore("checkpoint", *track, *self.compressed("parent"), str(self.pid), self.image)
         if status == 0 and self.opts.against:
             parent, self.image = self.image, self.image + "-child"
-            status, out, err = self.spore("checkpoint", "--parent", parent, str(self.pid), self.image)
+            status, out, err = self.spore("checkpoint", "--parent", parent, *self.compressed("child"), str(self.pid), self.image)
         if status == REFUSED:
             self.check_refusal(err)
             if before is not None and not DRAWN.search(err):
@@ -594,6 +597,7 @@ def options():
     p.add_argument("--blind", metavar="PATH", help="what forbids a checkpoint to look into the kernel (blind.c): then each is carried, refused, or told to "
                    "be what cannot be seen")
     p.add_argument("--against", action="store_true", help="the image that is restored is made against one just before it, with its writes tracked")
+    p.add_argument("--compress", choices=("all", "parent", "child"), help="compresses images: all, or with --against only the older or the newer one")
     p.add_argument("--twice", action="store_true", help="what was restored is saved, killed and restored again")
     p.add_argument("--group", action="append", metavar="G[,G]", help="only the makers of these groups")
     p.add_argument("--may-refuse", action="store_true", help="any may be refused by name, as on a kernel that lets less be seen")

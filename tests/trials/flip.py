@@ -8,11 +8,11 @@ from harness import Failure, Skip, kill_all, wait_until
 from lib import image_files, record_edges, target
 
 
-def flip(trial):
+def flip(trial, *how):
     with target(trial, "marker") as tree:
         tree.wait_ready()
         image = f"{trial.work}/image"
-        trial.spore.call("checkpoint", "--kill", tree.root, image)
+        trial.spore.call("checkpoint", "--kill", *how, tree.root, image)
         tree.reap()
         if trial.call("verify", image)[0]:
             raise Failure("verify refuses the undamaged image")
@@ -104,19 +104,27 @@ def missing(trial, tree, image, marker):
         shutil.move(aside, f"{image}/{name}")
 
 
-def valgrind(trial):
+def flip_compressed(trial):
+    flip(trial, "--compress")
+
+
+def valgrind(trial, *how):
     """What reads images, under valgrind: one that is whole, and damaged ones."""
     if not shutil.which("valgrind"):
         raise Skip("no valgrind here")
     with target(trial, "marker") as tree:
         tree.wait_ready()
         image = f"{trial.work}/image"
-        trial.spore.call("checkpoint", "--kill", tree.root, image)
+        trial.spore.call("checkpoint", "--kill", *how, tree.root, image)
         tree.reap()
     under_valgrind(trial, image, "undamaged", 0)
     files = [f for f in image_files(image) if os.path.getsize(f"{image}/{f}")]
     for what in flipped(trial, image, files, trial.number(50)):
         under_valgrind(trial, image, what, 1)
+
+
+def valgrind_compressed(trial):
+    valgrind(trial, "--compress")
 
 
 def under_valgrind(trial, image, what, wanted):
@@ -129,4 +137,4 @@ def under_valgrind(trial, image, what, wanted):
     trial.count += 1
 
 
-TRIALS = {"flip": flip, "valgrind": valgrind}
+TRIALS = {"flip": flip, "flip-compressed": flip_compressed, "valgrind": valgrind, "valgrind-compressed": valgrind_compressed}
