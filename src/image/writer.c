@@ -252,7 +252,7 @@ static int write_head(struct image_writer *w, const struct image_head *other)
 	r = image_add(w, &image_head_kind, 0, &w->head);
 	if (r >= 0)
 		r = kind_file_get(w, "head", &f);
-	return r < 0 ? r : kind_file_flush(w, f);
+	return r < 0 || !f ? r : kind_file_flush(w, f);
 }
 
 static void cleanup_writer(struct image_writer **w)
