@@ -111,32 +111,6 @@ size_t tracker_count(const struct tracker *t)
 
 /* --- the look before the stop --- */
 
-static int by_start(const void *a, const void *b)
-{
-	const struct page_range *x = a, *y = b;
-
-	return (x->start > y->start) - (x->start < y->start);
-}
-
-/* Sorted, and each page once. */
-static void join_ranges(struct page_ranges *r)
-{
-	size_t n = 0;
-
-	if (r->n)
-		qsort(r->list, r->n, sizeof(*r->list), by_start);
-	for (size_t i = 0; i < r->n; i++) {
-		struct page_range *last = n ? &r->list[n - 1] : NULL;
-		uint64_t end = r->list[i].start + r->list[i].pages * PAGE_SIZE;
-
-		if (!last || r->list[i].start > last->start + last->pages * PAGE_SIZE)
-			r->list[n++] = r->list[i];
-		else if (end > last->start + last->pages * PAGE_SIZE)
-			last->pages = (end - last->start) / PAGE_SIZE;
-	}
-	r->n = n;
-}
-
 /* A mapping that cannot be tracked, or comes after this, counts as written in the stop. */
 static int look_at_maps(struct tracked *k, int dir, int pagemap)
 {
@@ -187,7 +161,7 @@ static int look_at_process(struct tracked *k)
 		r = -EBUSY;
 	if (r == 0)
 		r = look_at_maps(k, dir, pagemap);
-	join_ranges(&k->written.before);
+	page_ranges_join(&k->written.before);
 	return r;
 }
 

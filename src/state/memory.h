@@ -5,6 +5,7 @@
 #include <sys/personality.h>
 
 #include "object/component.h"
+#include "state/page_ranges.h"
 
 enum area_kind {
 	AREA_ANON,    /* private anonymous, the heap and stacks included */
@@ -52,15 +53,6 @@ struct page_run {
 	uint64_t at;   /* page in it */
 };
 
-struct page_range {
-	uint64_t start;
-	uint64_t pages;
-	/* Of what is to be saved, and not in the image: */
-	bool shared;  /* another process has them too, since a fork */
-	bool over;    /* they lie over a file: such as are zero are saved too, or the file's would be seen again */
-	bool changed; /* since the parent, as far as is known: it is not worth a look at what that has */
-};
-
 struct memory_state {
 	object_id of;
 	object_id exe; /* backing of the executable */
@@ -90,13 +82,6 @@ static inline uint64_t memory_personality(const struct memory_state *m)
 {
 	return m && m->bottom_up ? ADDR_COMPAT_LAYOUT : 0;
 }
-
-struct page_ranges {
-	struct page_range *list;
-	size_t n, room;
-};
-/* At the end; joined with the last if they are neighbours and alike. */
-int page_ranges_add(struct page_ranges *r, struct page_range new);
 
 struct page_runs {
 	struct page_run *list;

@@ -341,13 +341,6 @@ static void drop_outside(struct build *b, const struct memory_state *parent, uin
 		drop(b, parent, start, end);
 }
 
-static int compare_ranges(const void *a, const void *b)
-{
-	const struct page_range *x = a, *y = b;
-
-	return x->start < y->start ? -1 : x->start > y->start;
-}
-
 /* The parent's vDSO, where the child is to have it elsewhere: its creator is not the one that it was forked by. */
 static void vdso_to_move(const struct memory_state *m, const struct memory_state *parent, struct vdso_pieces *out)
 {
@@ -383,7 +376,7 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 	vdso_to_move(m, parent, &moved);
 	for (size_t i = 0; i < moved.n; i++)
 		keep[n_keep++] = moved.list[i];
-	qsort(keep, n_keep, sizeof(*keep), compare_ranges);
+	page_ranges_sort(keep, n_keep);
 	unmap_others(b, keep, n_keep);
 	if (moved.n)
 		move_vdso(b, &moved, vdso_start(m));

@@ -8,34 +8,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "kernel/procfs.h"
 #include "kernel/uapi.h"
 #include "state/written.h"
-
-int page_ranges_add(struct page_ranges *r, struct page_range new)
-{
-	struct page_range *last = r->n ? &r->list[r->n - 1] : NULL;
-
-	if (last && last->start + last->pages * PAGE_SIZE == new.start && last->shared == new.shared &&
-		last->over == new.over && last->changed == new.changed) {
-		last->pages += new.pages;
-		return 0;
-	}
-	if (!r->list || r->n == r->room) {
-		struct page_range *grown = reallocarray(r->list, r->room ? 2 * r->room : 32, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		r->list = grown;
-		r->room = r->room ? 2 * r->room : 32;
-	}
-	r->list[r->n++] = new;
-	return 0;
-}
 
 static int add(struct page_ranges *r, uint64_t start, uint64_t pages)
 {
@@ -57,44 +35,31 @@ struct looking {
 	struct page_ranges unchanged; /* present too */
 };
 
+static int add_found(void *looking, const struct page_region *run)
+{
+	struct looking *l = looking;
+
+	return page_ranges_add_found(run->categories & SPORE_PAGE_IS_GUARD ? &l->guards : &l->present, run);
+}
+
 /*
  * -EINVAL, -ENOTTY: this kernel does not know the call or a category. That a page is the file's costs a look at the page itself, which takes five times as long:
  * not asked where no page can be.
  */
 static int scan(struct looking *l, uint64_t start, uint64_t end, bool has_files)
 {
-	struct page_region vec[512];
 	const uint64_t guard = l->guards_known ? SPORE_PAGE_IS_GUARD : 0;
 	const uint64_t not_own = PAGE_IS_PFNZERO | (has_files ? PAGE_IS_FILE : 0);
+	struct pm_scan_arg what = {
+		.start = start,
+		.end = end,
+		.category_inverted = not_own,
+		.category_mask = not_own,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
+		.return_mask = PAGE_IS_PRESENT | guard,
+	};
 
-	while (start < end) {
-		struct pm_scan_arg arg = {
-			.size = sizeof(arg),
-			.start = start,
-			.end = end,
-			.vec = (uintptr_t)vec,
-			.vec_len = 512,
-			.category_inverted = not_own,
-			.category_mask = not_own,
-			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | guard,
-			.return_mask = PAGE_IS_PRESENT | guard,
-		};
-		int n = ioctl(l->pagemap_fd, PAGEMAP_SCAN, &arg);
-
-		if (n < 0)
-			return -errno;
-		for (int i = 0; i < n; i++) {
-			struct page_ranges *to = vec[i].categories & guard ? &l->guards : &l->present;
-			int r = add(to, vec[i].start, (vec[i].end - vec[i].start) / PAGE_SIZE);
-
-			if (r < 0)
-				return r;
-		}
-		if (arg.walk_end <= start)
-			break;
-		start = arg.walk_end;
-	}
-	return 0;
+	return page_scan(l->pagemap_fd, &what, add_found, l);
 }
 
 static int read_entries(int pagemap_fd, uint64_t start, uint64_t pages, uint64_t *entries)

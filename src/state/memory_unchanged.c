@@ -61,22 +61,17 @@ static int take_clean(struct taking *t, uint64_t start, uint64_t end)
 	return r;
 }
 
-static uint64_t end_of(const struct page_range *range)
-{
-	return range->start + range->pages * PAGE_SIZE;
-}
-
 /* By turns: what was not written before, and what was. */
 static int take_range(struct taking *t, uint64_t start, uint64_t end)
 {
 	const struct page_ranges *b = t->before;
 	int r = 0;
 
-	while (t->at_before < b->n && end_of(&b->list[t->at_before]) <= start)
+	while (t->at_before < b->n && page_range_end(&b->list[t->at_before]) <= start)
 		t->at_before++;
 	for (size_t i = t->at_before; r == 0 && start < end; i++) {
 		uint64_t from = i < b->n ? MIN(MAX(b->list[i].start, start), end) : end;
-		uint64_t to = i < b->n ? MIN(end_of(&b->list[i]), end) : end;
+		uint64_t to = i < b->n ? MIN(page_range_end(&b->list[i]), end) : end;
 
 		if (from > start)
 			r = take_clean(t, start, from);
@@ -85,13 +80,6 @@ static int take_range(struct taking *t, uint64_t start, uint64_t end)
 		start = to;
 	}
 	return r;
-}
-
-static int by_start(const void *a, const void *b)
-{
-	const struct page_range *x = a, *y = b;
-
-	return (x->start > y->start) - (x->start < y->start);
 }
 
 int memory_take_unchanged(struct capture *c, struct memory_plan *plan, const struct page_ranges *unchanged,
@@ -103,7 +91,7 @@ int memory_take_unchanged(struct capture *c, struct memory_plan *plan, const str
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < unchanged->n; i++)
-		r = take_range(&t, unchanged->list[i].start, end_of(&unchanged->list[i]));
-	qsort(present->list, present->n, sizeof(*present->list), by_start);
+		r = take_range(&t, unchanged->list[i].start, page_range_end(&unchanged->list[i]));
+	page_ranges_sort(present->list, present->n);
 	return r;
 }

@@ -165,57 +165,32 @@ bool written_ended(const struct written *w)
 	return write_watch_reset(w->uffd, NOWHERE, NOWHERE + PAGE_SIZE) == -ESRCH;
 }
 
-static int add_regions(struct page_ranges *to, const struct page_region *vec, int n)
-{
-	int r = 0;
-
-	for (int i = 0; r == 0 && i < n; i++)
-		r = page_ranges_add(to,
-			(struct page_range){ .start = vec[i].start, .pages = (vec[i].end - vec[i].start) / PAGE_SIZE });
-	return r;
-}
-
 /*
  * Only what is there: to protect what is not would cost page tables. And not the marks of guard pages, which would then seem to be unchanged pages (a kernel
  * that has the marks and cannot tell them, 6.13 and 6.14: docs/coverage.md).
  */
-static int take(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out)
+static int take(int pagemap_fd, uint64_t start, uint64_t end, uint64_t guard, struct page_ranges *out)
 {
-	struct page_region vec[512];
-	uint64_t guard = SPORE_PAGE_IS_GUARD;
+	struct pm_scan_arg what = {
+		.flags = SPORE_PM_SCAN_WP_MATCHING | SPORE_PM_SCAN_CHECK_WPASYNC,
+		.start = start,
+		.end = end,
+		.category_inverted = guard,
+		.category_mask = SPORE_PAGE_IS_WRITTEN | guard,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = SPORE_PAGE_IS_WRITTEN,
+	};
 
-	while (start < end) {
-		struct pm_scan_arg arg = {
-			.size = sizeof(arg),
-			.flags = SPORE_PM_SCAN_WP_MATCHING | SPORE_PM_SCAN_CHECK_WPASYNC,
-			.start = start,
-			.end = end,
-			.vec = (uintptr_t)vec,
-			.vec_len = ARRAY_SIZE(vec),
-			.category_inverted = guard,
-			.category_mask = SPORE_PAGE_IS_WRITTEN | guard,
-			.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-			.return_mask = SPORE_PAGE_IS_WRITTEN,
-		};
-		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg), r;
-
-		if (n < 0 && errno == EINVAL && guard) {
-			guard = 0;
-			continue;
-		}
-		r = n < 0 ? -errno : add_regions(out, vec, n);
-		if (r < 0)
-			return r;
-		if (arg.walk_end <= start)
-			break;
-		start = arg.walk_end;
-	}
-	return 0;
+	return page_scan(pagemap_fd, &what, page_ranges_add_found, out);
 }
 
 int written_take(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out)
 {
-	if (take(pagemap_fd, start, end, out) == 0)
+	int r = take(pagemap_fd, start, end, SPORE_PAGE_IS_GUARD, out);
+
+	if (r == -EINVAL)
+		r = take(pagemap_fd, start, end, 0, out);
+	if (r == 0)
 		return 0;
 	return page_ranges_add(out, (struct page_range){ .start = start, .pages = (end - start) / PAGE_SIZE });
 }
@@ -225,29 +200,15 @@ int written_take(int pagemap_fd, uint64_t start, uint64_t end, struct page_range
 /* Asked for this alone, the kernel looks at one bit of each entry. What is not there counts as written, but only where there is a page table. */
 static int find_written(int pagemap_fd, uint64_t start, uint64_t end, struct page_ranges *out)
 {
-	struct page_region vec[512];
+	struct pm_scan_arg what = {
+		.flags = SPORE_PM_SCAN_CHECK_WPASYNC,
+		.start = start,
+		.end = end,
+		.category_mask = SPORE_PAGE_IS_WRITTEN,
+		.return_mask = SPORE_PAGE_IS_WRITTEN,
+	};
 
-	while (start < end) {
-		struct pm_scan_arg arg = {
-			.size = sizeof(arg),
-			.flags = SPORE_PM_SCAN_CHECK_WPASYNC,
-			.start = start,
-			.end = end,
-			.vec = (uintptr_t)vec,
-			.vec_len = ARRAY_SIZE(vec),
-			.category_mask = SPORE_PAGE_IS_WRITTEN,
-			.return_mask = SPORE_PAGE_IS_WRITTEN,
-		};
-		int n = ioctl(pagemap_fd, PAGEMAP_SCAN, &arg);
-		int r = n < 0 ? -errno : add_regions(out, vec, n);
-
-		if (r < 0)
-			return r;
-		if (arg.walk_end <= start)
-			break;
-		start = arg.walk_end;
-	}
-	return 0;
+	return page_scan(pagemap_fd, &what, page_ranges_add_found, out);
 }
 
 #define TABLE_SPAN (2ul << 20) /* of one page table */
@@ -299,7 +260,7 @@ int written_find(
 
 	for (size_t i = before; r == 0 && i < written->n; i++) {
 		r = add_unchanged(&t, start, written->list[i].start, unchanged);
-		start = written->list[i].start + written->list[i].pages * PAGE_SIZE;
+		start = page_range_end(&written->list[i]);
 	}
 	return r < 0 ? r : add_unchanged(&t, start, end, unchanged);
 }
