@@ -19,11 +19,13 @@
 #include "cli/cli.h"
 #include "cli/watch_view.h"
 #include "kernel/cgroup.h"
+#include "kernel/procfs.h"
 
 #define KEEP_MOST     100000
 #define SMALL	      (64ull << 20) /* bytes: copied often for little */
 #define CHAIN_MOST    200
 #define DEATH_WAIT_MS 200
+#define DEATH_TRIES   50
 
 struct watch_options {
 	uint64_t every_us;
@@ -208,6 +210,25 @@ static bool has_ended(const struct watch *w, int wait_ms)
 	return cgroup_has_processes(w->target.cgroup, &populated) < 0 || !populated;
 }
 
+/* A container ends when all that is in it has. */
+static bool is_dying(const struct watch *w)
+{
+	_cleanup_fd_ int dir = w->root < 0 ? -1 : procfs_open_pid(w->target.pid);
+	struct proc_stat st;
+
+	return w->root >= 0 && (dir < 0 || proc_stat_read(dir, &st) < 0 || st.flags & PF_EXITING);
+}
+
+/* Was it because the tree came to its end? */
+static bool ends(const struct watch *w)
+{
+	bool ended = has_ended(w, DEATH_WAIT_MS);
+
+	for (int tries = 0; !ended && is_dying(w) && tries < DEATH_TRIES; tries++)
+		ended = has_ended(w, DEATH_WAIT_MS);
+	return ended;
+}
+
 static void note_failure(struct watch *w, int r)
 {
 	w->failures++;
@@ -229,7 +250,7 @@ static bool step(struct watch *w)
 	w->talk.terminal &= !w->images && w->view.kind != VIEW_JSON;
 	r = checkpoint(w, &result);
 	talk_clear(&w->talk);
-	if (r < 0 && has_ended(w, DEATH_WAIT_MS)) {
+	if (r < 0 && ends(w)) {
 		talk_free(&w->talk);
 		return false;
 	}

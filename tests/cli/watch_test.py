@@ -94,6 +94,20 @@ def test_it_ends_with_the_tree():
         check(spore('watch', p.pid, f'{d}/w').returncode, 1)
 
 
+def test_a_tree_that_is_killed_while_it_is_saved():
+    """That is its end, and no failure."""
+    with scratch() as d:
+        for i in range(10):
+            with Container(CHANGING, 4, 10) as c:
+                w = watch(c.pid, f'{d}/{i}', '--every', '1ms')
+                wait_for_number(f'{d}/{i}', 1)
+                time.sleep(0.007 * i)
+            out, err = w.communicate(timeout=60)
+            ended = json.loads(out.splitlines()[-1])
+            check((w.returncode, ended['ended'], ended['failures'], err), (0, 'tree', 0, ''))
+            all_are_whole(f'{d}/{i}')
+
+
 def test_killed_at_any_time():
     p = start(CHANGING, 8, 30)
     with scratch() as d:

@@ -119,8 +119,51 @@ def chain(trial):
         goes_on(trial, pid, "the end of the chain")
         kill_all([pid])
         wait_until(lambda: is_gone(pid), 10, "end")
+        status, _, err = trial.call("merge", f"{trial.work}/{length}", f"{trial.work}/one")
+        if status:
+            raise Failure(f"spore merge: exit {status}: {err[-300:]}")
+        for i in range(length + 1):
+            shutil.rmtree(f"{trial.work}/{i}")
+        status, pid, err = trial.restore(f"{trial.work}/one")
+        if status:
+            raise Failure(f"spore restore of the merged image: exit {status}: {err[-300:]}")
+        if hashes(pid) != want:
+            trial.fail("the memory restored from the merged image is not that of the living tree")
+        os.kill(pid, signal.SIGCONT)
+        goes_on(trial, pid, "the merged image")
+        kill_all([pid])
+        wait_until(lambda: is_gone(pid), 10, "end")
     finally:
         end(p)
 
 
-TRIALS = {"incremental": incremental, "chain": chain}
+def numbered(directory):
+    return sorted(n for n in os.listdir(directory) if n.isdigit()) if os.path.isdir(directory) else []
+
+
+def watch(trial):
+    """`spore watch`, killed at random moments: whatever has a number is whole, and the latest is restored beside the program."""
+    p, store = start(trial, "changing", MIB, 200), f"{trial.work}/store"
+    try:
+        for i in range(trial.number(200)):
+            before = len(numbered(store)) and int(numbered(store)[-1])
+            w = subprocess.Popen([trial.options.spore, "watch", "--every", "1ms", "--keep", str(trial.rng.randrange(1, 5)), str(p.pid), store],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_until(lambda: numbered(store) and int(numbered(store)[-1]) > before, 60, "image")
+            time.sleep(trial.rng.uniform(0, 0.4))
+            w.kill()
+            w.wait()
+            for n in numbered(store):
+                status, _, err = trial.call("verify", f"{store}/{n}")
+                if status:
+                    trial.fail(f"kill {i}: {n} is not whole: {err[-300:]}")
+            if i % 10 == 0:
+                restored_beside(trial, f"{store}/latest", f"kill {i}: latest")
+            if p.poll() is not None:
+                raise Failure(f"kill {i}: the program has ended with status {p.returncode}")
+            trial.count += 1
+    finally:
+        end(p)
+
+
+TRIALS = {"incremental": incremental, "chain": chain, "watch": watch}
