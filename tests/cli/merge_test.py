@@ -10,8 +10,9 @@ import sys
 import time
 
 import harness
-from harness import SPORE, Skip, alive, bury, check, check_in, scratch, spore, take_orphans, wait_for
-from incremental_test import CHANGING, MIB, MOVING, PAGES, a_chain, bring_back, end, end_restored, goes_on, hashes, is_right, needs_tracking, own, refused, save, start
+from harness import SPORE, alive, bury, check, scratch, spore, take_orphans, wait_for
+from incremental_test import CHANGING, MIB, MOVING, PAGES, a_chain, hashes, needs_tracking, own, refused
+from rounds import bring_back, end, end_restored, goes_on, is_right, save, start
 
 
 def merge(directory, out, *options):

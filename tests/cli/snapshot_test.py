@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Large processes, which run on before their memory is saved: the image is of one instant, and nothing of it is to be seen in the tree"""
-import json
 import os
 import shutil
 import signal
@@ -10,55 +9,10 @@ import time
 
 import harness
 from harness import SPORE, Container, Skip, alive, bury, check, check_in, children, scratch, spore, take_orphans, wait_for
+from rounds import end, goes_on, is_right, rounds, save, start
 
 INSTANT = os.environ['INSTANT']
 MIB = 32
-
-
-def start(*arguments, preexec=None):
-    null = open(os.devnull, 'r+')
-    p = subprocess.Popen([INSTANT, *map(str, arguments)], stdin=null, stdout=null, stderr=null, start_new_session=True, preexec_fn=preexec)
-    wait_for(lambda: rounds(p.pid) > 1, what='a round')
-    return p
-
-
-def rounds(pid):
-    try:
-        with open(f'/proc/{pid}/comm') as f:
-            text = f.read().strip()
-    except OSError:
-        return -1
-    return int(text) if text.isdigit() else 0
-
-
-def goes_on(pid):
-    """More than one whole round: each page was looked at."""
-    before = rounds(pid)
-    check(before >= 0, True, f'process {pid} is gone')
-    wait_for(lambda: rounds(pid) >= before + 3 or not alive(pid), seconds=20, what='rounds')
-    check(alive(pid), True, 'what it found was not of one instant')
-
-
-def save(pid, directory, *options):
-    r = spore('checkpoint', '--json', *options, pid, directory)
-    check(r.returncode, 0, r.stderr)
-    return json.loads(r.stdout)
-
-
-def end(p):
-    p.kill()
-    p.wait()
-
-
-def bring_back(directory, times=1):
-    for _ in range(times):
-        r = spore('restore', '-d', directory)
-        check(r.returncode, 0, r.stderr)
-        pid = int(r.stdout)
-        goes_on(pid)
-        os.kill(pid, 9)
-        wait_for(lambda: not alive(pid))
-        bury()
 
 
 def nothing_is_left(pid):
@@ -70,7 +24,7 @@ def nothing_is_left(pid):
 
 def test_one_instant():
     for arguments in ((MIB,), (MIB, 'dontfork', 'wipeonfork')):
-        p = start(*arguments)
+        p = start(INSTANT, *arguments)
         with scratch() as d:
             for i in range(3):
                 result = save(p.pid, f'{d}/{i}')
@@ -79,7 +33,7 @@ def test_one_instant():
             goes_on(p.pid)
             end(p)
             for i in range(3):
-                bring_back(f'{d}/{i}')
+                is_right(f'{d}/{i}')
 
 
 def test_several_of_one_instant():
@@ -109,19 +63,19 @@ def test_several_of_one_instant():
 
 
 def test_small_ones_are_saved_in_the_stop():
-    p = start(1)
+    p = start(INSTANT, 1)
     with scratch() as d:
         check(save(p.pid, f'{d}/image')['copies'], 0)
         end(p)
-        bring_back(f'{d}/image')
+        is_right(f'{d}/image')
 
 
 def test_a_tree_that_is_killed_is_not_copied():
-    p = start(MIB)
+    p = start(INSTANT, MIB)
     with scratch() as d:
         check(save(p.pid, f'{d}/image', '--kill')['copies'], 0)
         p.wait()
-        bring_back(f'{d}/image')
+        is_right(f'{d}/image')
 
 
 def segments(pid):
@@ -222,12 +176,12 @@ def test_no_copy_where_the_group_has_no_room():
         def enter():
             with open(f'{group}/cgroup.procs', 'w') as f:
                 f.write(str(os.getpid()))
-        p = start(MIB, preexec=enter)
+        p = start(INSTANT, MIB, preexec=enter)
         with scratch() as d:
             check(save(p.pid, f'{d}/image')['copies'], 0)
             goes_on(p.pid)
             end(p)
-            bring_back(f'{d}/image')
+            is_right(f'{d}/image')
     finally:
         wait_for(lambda: not open(f'{group}/cgroup.procs').read())
         os.rmdir(group)
@@ -235,7 +189,7 @@ def test_no_copy_where_the_group_has_no_room():
 
 def begin_large(d, mib=256):
     """A checkpoint of a process that takes a while, when its copies are being saved."""
-    p = start(mib)
+    p = start(INSTANT, mib)
     return p, until_copies(d, p.pid)
 
 
@@ -282,7 +236,7 @@ def test_a_command_that_is_killed_leaves_nothing():
         goes_on(p.pid)
         save(p.pid, f'{d}/again')
         end(p)
-        bring_back(f'{d}/again')
+        is_right(f'{d}/again')
 
 
 def test_a_larger_tree_is_told_of_the_other_spore():
@@ -319,7 +273,7 @@ def test_the_next_one_takes_away_what_a_killed_keeper_left():
         nothing_is_left(p.pid)
         end(p)
         shutil.rmtree(f'{d}/image', ignore_errors=True)
-        bring_back(f'{d}/again')
+        is_right(f'{d}/again')
 
 
 def test_a_file_that_is_truncated_meanwhile():

@@ -13,8 +13,9 @@ import sys
 import time
 
 import harness
-from harness import SPORE, Container, alive, bury, check, check_in, scratch, spore, take_orphans, wait_for
-from incremental_test import CHANGING, bring_back, end, end_restored, goes_on, is_right, own, start
+from harness import SPORE, Container, check, check_in, scratch, spore, take_orphans, wait_for
+from incremental_test import CHANGING, own
+from rounds import end, goes_on, is_right, start
 
 
 def watch(pid, directory, *options):
