@@ -47,6 +47,8 @@ SPORE_API int spore_isolate(pid_t pid);
 /*
  * Saves the tree into the directory new_dir_fd, which must be empty. old_dir_fd: -1, or an older image of the tree (or of any other: only what is the same is left
  * to it): memory that has not changed since is not saved again, and the new image is whole only together with the older one, which it names by its contents. A tree that is not isolated is isolated for the call, and goes on however the call ends.
+ * A new_dir_fd that is no directory gets the image as one stream of bytes (old_dir_fd: -1): a pipe, a stream socket, a file. 0: all of it has been written, and of a file
+ * is on the disk. When it fails, what was written has no end, by which a reader knows it. -EPIPE, -ECONNRESET: nobody reads it any more.
  * When it fails, there is no image. -ENOTSUP: the tree holds something that cannot be carried; every such thing is named in the detail.
  * -ENOSPC; -EEXIST the directory holds an image; -ESRCH; -EPERM; -EBUSY another call is under way for this tree.
  */
@@ -58,11 +60,12 @@ SPORE_API int spore_unisolate(pid_t pid);
 /*
  * Builds the tree of an image and returns the pid of its root, isolated: it runs at spore_unisolate. old_pid: 0; or a tree that an earlier
  * restore built, still isolated, to be brought up to this image (-EOPNOTSUPP in this version).
+ * A dir_fd that is no directory is read as such a stream, once, from where it is. Not with SPORE_RESTORE_LAZY.
  * The root is a child of the keeper, not of the caller: wait for it with a pidfd (or spore_wait), in whose place the keeper reaps it. Its pid counts in the
  * caller's pid namespace, and is the saved one if the tree is restored into that namespace. A tree of the host's pid namespace whose pids are taken there, or
  * whose session was led from outside of it, gets a new one (new_pid_namespace in the result, and a problem of kind SPORE_CHANGED says why): the root is then a
  * descendant of a spore-init, which is the keeper's child; spore_wait and a pidfd of the root work alike.
- * When it fails, nothing of the tree is left. -EBADMSG the image is damaged; -ENOTSUP it cannot be restored here; -ENOENT no image in the directory.
+ * When it fails, nothing of the tree is left. -EBADMSG the image is damaged; -ENODATA the stream ends before its end; -ENOTSUP it cannot be restored here; -ENOENT no image in the directory.
  */
 SPORE_API pid_t spore_restore(int dir_fd, pid_t old_pid);
 
@@ -177,7 +180,8 @@ struct spore_restore_result {
 	uint64_t bytes;
 	uint64_t tasks;
 	uint32_t new_pid_namespace; /* the tree runs in a pid namespace of its own */
-	uint32_t reserved;
+	uint32_t
+		outside; /* what it was attached to outside, and is to what was given: bits 0 to 2 its standard streams, bit 3 a terminal */
 	uint64_t pages_later; /* of these pages: those that come after it runs (SPORE_RESTORE_LAZY) */
 };
 

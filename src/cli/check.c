@@ -83,7 +83,7 @@ static int check_tree(const char *word, uint32_t flags, bool json)
 	status = talk_end(&talk, r, word);
 	if (json) {
 		printf("{\"pid\": %d, \"ok\": %s, ", (int)t.pid, r == 0 ? "true" : "false");
-		talk_json(&talk);
+		talk_json(&talk, stdout);
 		printf("}\n");
 	} else if (r == 0) {
 		printf("%s can be saved\n", word);
@@ -132,7 +132,7 @@ static int check_image(const char *dir, uint32_t flags, bool json)
 		printf("{\"dir\": ");
 		json_string(stdout, dir);
 		printf(", \"ok\": %s, ", status == STATUS_DONE ? "true" : "false");
-		talk_json(&talk);
+		talk_json(&talk, stdout);
 		printf("}\n");
 	} else if (status == STATUS_DONE) {
 		printf("%s is whole, and can be restored here\n", dir);

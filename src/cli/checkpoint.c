@@ -20,7 +20,23 @@ struct checkpoint_options {
 	bool json;
 	struct spore_checkpoint_options call;
 	const char *who, *dir;
+	bool stream; /* dir is "-": to standard output */
 };
+
+static int check_stream(const struct checkpoint_options *o)
+{
+	if (o->parent)
+		return say_usage("checkpoint", "a stream holds all of an image: --parent needs a directory");
+	if (o->call.flags & SPORE_CHECKPOINT_TRACK)
+		return say_usage("checkpoint", "nothing can be saved against a stream: --track needs a directory");
+	if (o->call.compression)
+		return say_usage("checkpoint",
+			"a stream is not compressed: --compress needs a directory, and `zstd` takes a stream");
+	if (isatty(STDOUT_FILENO))
+		return say_usage(
+			"checkpoint", "a stream is not written to a terminal: send it through a pipe or to a file");
+	return 0;
+}
 
 static int parse(int argc, char **argv, struct checkpoint_options *o)
 {
@@ -61,29 +77,33 @@ static int parse(int argc, char **argv, struct checkpoint_options *o)
 		return say_usage("checkpoint", "it takes PID and DIR");
 	o->who = argv[optind];
 	o->dir = argv[optind + 1];
-	return 0;
+	o->stream = !strcmp(o->dir, "-");
+	return o->stream ? check_stream(o) : 0;
 }
 
 static void print_result(const struct checkpoint_options *o, const struct target *t,
 	const struct spore_checkpoint_result *r, const struct talk *talk)
 {
+	FILE *out = o->stream ? stderr : stdout;
+
 	if (o->json) {
-		printf("{\"pid\": %d, \"dir\": ", (int)t->pid);
-		json_string(stdout, o->dir);
-		printf(", \"stop_us\": %" PRIu64 ", \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64
-		       ", \"unchanged\": %" PRIu64 ", \"tracked\": %" PRIu64 ", \"copies\": %" PRIu64
-		       ", \"bytes\": %" PRIu64 ", \"stored_bytes\": %" PRIu64 ", \"tasks\": %" PRIu64 ", ",
+		fprintf(out, "{\"pid\": %d, \"dir\": ", (int)t->pid);
+		json_string(out, o->dir);
+		fprintf(out,
+			", \"stop_us\": %" PRIu64 ", \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64
+			", \"unchanged\": %" PRIu64 ", \"tracked\": %" PRIu64 ", \"copies\": %" PRIu64
+			", \"bytes\": %" PRIu64 ", \"stored_bytes\": %" PRIu64 ", \"tasks\": %" PRIu64 ", ",
 			r->stop_us, r->total_us, r->pages, r->unchanged, r->tracked, r->copies, r->bytes,
 			r->stored_bytes, r->tasks);
-		talk_json(talk);
-		printf("}\n");
+		talk_json(talk, out);
+		fprintf(out, "}\n");
 		return;
 	}
-	printf("%s saved in %s: %" PRIu64 " task%s, %.1f MiB", o->who, o->dir, r->tasks, r->tasks == 1 ? "" : "s",
-		(double)r->bytes / 1048576);
+	fprintf(out, "%s saved in %s: %" PRIu64 " task%s, %.1f MiB", o->who, o->stream ? "the stream" : o->dir,
+		r->tasks, r->tasks == 1 ? "" : "s", (double)r->bytes / 1048576);
 	if (o->call.compression)
-		printf(" in %.1f MiB", (double)r->stored_bytes / 1048576);
-	printf("; stopped for %.1f ms, %.1f ms in all\n", (double)r->stop_us / 1000, (double)r->total_us / 1000);
+		fprintf(out, " in %.1f MiB", (double)r->stored_bytes / 1048576);
+	fprintf(out, "; stopped for %.1f ms, %.1f ms in all\n", (double)r->stop_us / 1000, (double)r->total_us / 1000);
 }
 
 static int save(const struct checkpoint_options *o, const struct target *t)
@@ -94,7 +114,7 @@ static int save(const struct checkpoint_options *o, const struct target *t)
 	struct talk talk;
 	_cleanup_fd_ int dir = -1;
 	_cleanup_fd_ int parent = -1;
-	bool made;
+	bool made = false;
 	int r, status;
 
 	if (o->parent) {
@@ -105,7 +125,7 @@ static int save(const struct checkpoint_options *o, const struct target *t)
 		}
 	}
 	talk_begin(&talk, "checkpoint");
-	dir = new_directory("checkpoint", o->dir, &made);
+	dir = o->stream ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3) : new_directory("checkpoint", o->dir, &made);
 	if (dir < 0)
 		return STATUS_FAILED;
 	if (made)
@@ -136,7 +156,7 @@ static int run(int argc, char **argv)
 
 const struct command command_checkpoint = {
 	.name = "checkpoint",
-	.usage = "[--parent OLD] [--track] [--kill] [--force] [--strict] [--compress] [--json] PID DIR",
+	.usage = "[--parent OLD] [--track] [--kill] [--force] [--strict] [--compress] [--json] PID DIR|-",
 	.summary = "saves a tree into DIR; it goes on running",
 	.help = "  --parent OLD  saves only what changed since the image OLD\n"
 		"  --track       notes what the tree writes from now on, so that the next checkpoint with --parent "
@@ -149,6 +169,8 @@ const struct command command_checkpoint = {
 		"  --compress    compresses the memory in the image, by zstd; for a DIR on a network or a slow disk\n"
 		"  --json        prints one object: pid, stop_us, total_us, pages, unchanged, tracked, copies, bytes, "
 		"stored_bytes, tasks, problems\n"
-		"\nDIR is made if it is missing.\n",
+		"\nDIR is made if it is missing. -: the image goes to standard output as one stream, for `spore "
+		"restore -` "
+		"or\n`spore receive`, and what is told to standard error.\n",
 	.run = run,
 };

@@ -27,7 +27,8 @@ struct command {
 };
 
 extern const struct command command_run, command_list, command_checkpoint, command_restore, command_isolate,
-	command_unisolate, command_check, command_inspect, command_verify, command_merge, command_watch;
+	command_unisolate, command_check, command_inspect, command_verify, command_merge, command_watch,
+	command_receive;
 
 /* Opens the directory of a new image, and makes it if it is missing. -1: it has been said what is wrong. */
 int new_directory(const char *command, const char *dir, bool *made);

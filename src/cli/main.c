@@ -19,6 +19,7 @@ static const struct command *const commands[] = {
 	&command_verify,
 	&command_merge,
 	&command_watch,
+	&command_receive,
 };
 
 static const struct command *find(const char *name)

@@ -56,7 +56,7 @@ static void print_result(const struct merge_options *o, const struct spore_merge
 	json_string(stdout, o->out);
 	printf(", \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64 ", \"older\": %" PRIu64 ", \"bytes\": %" PRIu64 ", ",
 		r->total_us, r->pages, r->older, r->bytes);
-	talk_json(talk);
+	talk_json(talk, stdout);
 	printf("}\n");
 }
 

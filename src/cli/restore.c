@@ -21,6 +21,8 @@
 
 struct restore_options {
 	bool detach, isolated, json;
+	bool stream;	  /* dir is "-": from standard input */
+	uint32_t outside; /* what the tree has of it */
 	uint32_t flags;
 	const char *dir;
 	struct terminal terminal;
@@ -55,7 +57,28 @@ static int parse(int argc, char **argv, struct restore_options *o)
 	if (argc - optind != 1)
 		return say_usage("restore", "it takes DIR");
 	o->dir = argv[optind];
+	o->stream = !strcmp(o->dir, "-");
+	if (o->stream && o->flags & SPORE_RESTORE_LAZY)
+		return say_usage("restore", "--lazy needs a directory: a stream brings pages in its own order");
+	if (o->stream && isatty(STDIN_FILENO))
+		return say_usage(
+			"restore", "standard input is a terminal: give it what `spore checkpoint PID -` wrote");
 	return 0;
+}
+
+/* Standard input is the stream: in its place comes the user's terminal, or /dev/null where there is none. */
+static int take_stream(void)
+{
+	_cleanup_fd_ int stream = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+	_cleanup_fd_ int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC);
+
+	if (terminal < 0)
+		terminal = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (stream < 0 || terminal < 0 || dup2(terminal, STDIN_FILENO) < 0) {
+		say_error("restore", "standard input cannot be read: %s", strerror(errno));
+		return -1;
+	}
+	return take_fd(&stream);
 }
 
 /* Detached, all but the terminal stay. */
@@ -65,18 +88,31 @@ static int stream_for(int fd, const struct restore_options *o)
 
 	if (fstat(fd, &st) < 0)
 		return -1;
+	if (!o->detach && o->stream)
+		return fd; /* whether the tree had a terminal is not known yet */
 	if (!o->detach)
 		return o->terminal.slave >= 0 && isatty(fd) ? o->terminal.slave : fd;
 	return isatty(fd) ? -1 : fd;
 }
 
-/* A pty if the tree had the user's terminal: the one of this user is relayed to, never handed over. */
+static int open_terminal(struct restore_options *o)
+{
+	int r = terminal_open(&o->terminal);
+
+	if (r < 0)
+		say_error("restore", "cannot make a terminal: %s", strerror(-r));
+	return r < 0 ? STATUS_FAILED : STATUS_DONE;
+}
+
+/* A pty if the tree had the user's terminal: the one of this user is relayed to, never handed over. Of a stream that is known when it has been read. */
 static int prepare_terminal(struct restore_options *o, int dir)
 {
 	uint32_t wants = 0;
 	struct problems ps;
 	int status = STATUS_DONE, r;
 
+	if (o->stream)
+		return o->detach || !isatty(STDIN_FILENO) ? STATUS_DONE : open_terminal(o);
 	problems_init(&ps);
 	r = engine_wants(dir, &wants, &ps);
 	if (r < 0)
@@ -84,12 +120,7 @@ static int prepare_terminal(struct restore_options *o, int dir)
 	problems_free(&ps);
 	if (r < 0 || o->detach || !(wants & WANTS_TERMINAL))
 		return status;
-	r = terminal_open(&o->terminal);
-	if (r < 0) {
-		say_error("restore", "cannot make a terminal: %s", strerror(-r));
-		return STATUS_FAILED;
-	}
-	return STATUS_DONE;
+	return open_terminal(o);
 }
 
 static void print_json(
@@ -100,13 +131,13 @@ static void print_json(
 	printf(", \"stop_us\": 0, \"total_us\": %" PRIu64 ", \"pages\": %" PRIu64 ", \"bytes\": %" PRIu64
 	       ", \"pages_later\": %" PRIu64 ", \"tasks\": %" PRIu64 ", \"new_pid_namespace\": %s, ",
 		r->total_us, r->pages, r->bytes, r->pages_later, r->tasks, r->new_pid_namespace ? "true" : "false");
-	talk_json(talk);
+	talk_json(talk, stdout);
 	printf("}\n");
 }
 
 /* One restore, and what is said of it. */
 struct telling {
-	const struct restore_options *o;
+	struct restore_options *o;
 	struct talk talk;
 };
 
@@ -116,6 +147,7 @@ static int tell_result(void *data, pid_t pid, const struct spore_restore_result 
 	struct telling *t = data;
 	struct spore_problem p = { .kind = SPORE_FAILED, .object = "standard output" };
 
+	t->o->outside = r->outside;
 	if (t->o->json)
 		print_json(t->o, pid, r, &t->talk);
 	else if (t->o->detach)
@@ -184,7 +216,9 @@ static int run(int argc, char **argv)
 
 	if (status)
 		return status;
-	dir = open(o.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = o.stream ? take_stream() : open(o.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 && o.stream)
+		return STATUS_FAILED;
 	if (dir < 0) {
 		say_error("restore", "%s: %s; " NO_IMAGE_REMEDY, o.dir, strerror(errno));
 		return STATUS_FAILED;
@@ -193,6 +227,9 @@ static int run(int argc, char **argv)
 	if (status)
 		return status;
 	pid = restore(&o, dir, &status);
+	close_fd(&dir);
+	if (!(o.outside & WANTS_TERMINAL))
+		terminal_close(&o.terminal);
 	if (pid > 0 && !o.detach)
 		status = stay(&o, pid);
 	terminal_close(&o.terminal);
@@ -201,7 +238,7 @@ static int run(int argc, char **argv)
 
 const struct command command_restore = {
 	.name = "restore",
-	.usage = "[-d] [--isolated] [--lazy] [--changed-files] [--json] DIR",
+	.usage = "[-d] [--isolated] [--lazy] [--changed-files] [--json] DIR|-",
 	.summary = "brings a saved tree back, and stays with it until it ends",
 	.help = "  -d, --detach     prints the pid of its root and returns; what was the terminal is then /dev/null "
 		"for the tree\n"
@@ -211,6 +248,8 @@ const struct command command_restore = {
 		"  --json           prints one object: pid, total_us, pages, bytes, pages_later, tasks, problems\n"
 		"\nIn the foreground signals are passed on, and spore exits as the tree's root does. A tree that had "
 		"the user's\n"
-		"terminal gets one of its own, which is relayed.\n",
+		"terminal gets one of its own, which is relayed. -: the image is a stream on standard input, which is "
+		"then\n"
+		"the user's terminal for the tree, or /dev/null where there is none.\n",
 	.run = run,
 };

@@ -114,26 +114,26 @@ void talk_free(struct talk *t)
 	t->n_problems = 0;
 }
 
-void talk_json(const struct talk *t)
+void talk_json(const struct talk *t, FILE *out)
 {
 	static const char *const kinds[] = {
 		[0] = "?", [SPORE_FAILED] = "failed", [SPORE_REFUSED] = "refused", [SPORE_CHANGED] = "changed"
 	};
 
-	printf("\"problems\": [");
+	fprintf(out, "\"problems\": [");
 	for (size_t i = 0; i < t->n_problems; i++) {
 		const struct spore_problem *p = &t->problems[i];
 
-		printf("%s{\"kind\": \"%s\", \"pid\": %d, \"process\": ", i ? ", " : "",
+		fprintf(out, "%s{\"kind\": \"%s\", \"pid\": %d, \"process\": ", i ? ", " : "",
 			kinds[p->kind > 0 && p->kind <= SPORE_CHANGED ? p->kind : 0], (int)p->pid);
-		json_string(stdout, p->process);
-		printf(", \"object\": ");
-		json_string(stdout, p->object);
-		printf(", \"text\": ");
-		json_string(stdout, p->text);
-		printf(", \"remedy\": ");
-		json_string(stdout, p->remedy);
-		printf("}");
+		json_string(out, p->process);
+		fprintf(out, ", \"object\": ");
+		json_string(out, p->object);
+		fprintf(out, ", \"text\": ");
+		json_string(out, p->text);
+		fprintf(out, ", \"remedy\": ");
+		json_string(out, p->remedy);
+		fprintf(out, "}");
 	}
-	printf("]");
+	fprintf(out, "]");
 }

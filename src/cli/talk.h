@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "cli/cli.h"
 
@@ -25,4 +26,4 @@ void talk_clear(struct talk *t);
 int talk_end(struct talk *t, int result, const char *what);
 void talk_free(struct talk *t);
 /* "problems": [ … ] */
-void talk_json(const struct talk *t);
+void talk_json(const struct talk *t, FILE *out);

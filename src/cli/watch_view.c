@@ -78,7 +78,7 @@ static void print_json(const struct view_image *i)
 	} else {
 		printf("{\"failed\": %d, ", i->status);
 	}
-	talk_json(i->talk);
+	talk_json(i->talk, stdout);
 	printf("}\n");
 }
 

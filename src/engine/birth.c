@@ -16,6 +16,7 @@
 #include "engine/groups.h"
 #include "engine/numbers.h"
 #include "engine/stand_in.h"
+#include "engine/streamed_memory.h"
 #include "engine/tasks.h"
 #include "remote/birth.h"
 #include "state/descriptors.h"
@@ -358,6 +359,8 @@ static int waves(struct plan *plan, struct workers *w)
 		if (r == 0)
 			r = fill_memories(plan, w);
 		if (r == 0)
+			r = streaming_first(plan->streaming, wave, n);
+		if (r == 0)
 			r = give_birth(plan, wave, n);
 		if (r == 0) /* of those who were forked */
 			r = fill_memories(plan, w);
@@ -395,9 +398,31 @@ static int thread_births(struct plan *plan)
 			timer_slack_wear(b, &birth_of(p)->worn_slack, TIMER_SLACK_USUAL);
 		batch_call(b, "close_range", SYS_close_range, BARE_FD_AREA, ~0u, 0);
 		build = step_build(&s, &p->threads[0]);
-		memory_finish(&build, plan_memory(plan, p));
+		if (!plan->streaming)
+			memory_finish(&build, plan_memory(plan, p));
 	}
 	return step_run(&s);
+}
+
+/* From a stream, which cannot be read again, pages come when every number is had. */
+static int stream_memories(struct plan *plan)
+{
+	struct step s = { .plan = plan, .name = "memory" };
+	int r = streaming_rest(plan->streaming);
+
+	for (size_t i = 0; r == 0 && i < plan->r->n_processes; i++) {
+		struct new_process *p = plan->r->processes[i];
+		struct build build;
+
+		if (p->zombie)
+			continue;
+		if (!step_add(&s, &p->threads[0]))
+			return -ENOMEM;
+		build = step_build(&s, &p->threads[0]);
+		memory_protect(&build, plan_memory(plan, p));
+		memory_finish(&build, plan_memory(plan, p));
+	}
+	return r < 0 ? r : step_run(&s);
 }
 
 int births(struct plan *plan, struct workers *w)
@@ -412,5 +437,7 @@ int births(struct plan *plan, struct workers *w)
 		r = thread_births(plan);
 	if (r == 0)
 		r = find_all_threads(plan);
+	if (r == 0 && plan->streaming)
+		r = stream_memories(plan);
 	return r;
 }

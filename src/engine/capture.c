@@ -11,6 +11,7 @@
 #include "engine/pages.h"
 #include "engine/pass.h"
 #include "engine/snapshot.h"
+#include "engine/streamed_pages.h"
 #include "engine/tracker.h"
 #include "kernel/vma_flags.h"
 #include "object/identity.h"
@@ -417,7 +418,7 @@ static int add_memory_record(struct pass *pass, size_t index)
 
 	if (!s.of)
 		return 0;
-	if (plan->later.n || plan->older) /* those of the stop came first */
+	if (s.n_runs && (plan->later.n || plan->older)) /* those of the stop came first */
 		qsort(s.runs, s.n_runs, sizeof(*s.runs), by_address);
 	s.inherited = plan->inherited.list;
 	s.n_inherited = plan->inherited.n;
@@ -455,8 +456,9 @@ static int capture_all(struct pass *pass)
 		snapshots_take(pass);
 	if (r == 0)
 		engine_phase(pass->c->events, "pages");
-	if (r == 0)
-		r = image_is_trial(pass->c->writer) ? 0 : pages_copy(pass->c, pass->plans);
+	if (r == 0 && !image_is_trial(pass->c->writer))
+		r = image_is_stream(pass->c->writer) ? streamed_stash(pass->c, pass->plans)
+						     : pages_copy(pass->c, pass->plans);
 	return r;
 }
 
@@ -489,10 +491,27 @@ static void count_unchanged(struct capturing *c)
 		c->unchanged += c->pass->plans[i].unchanged;
 }
 
+/* Where pages go is said before they are sent. */
+static int send_rest(struct capturing *c)
+{
+	struct streamed *s = NULL;
+	int r = streamed_lay_out(c, c->pass->plans, &s);
+
+	if (r == 0)
+		r = pass_run_any(c->pass, add_memory_record);
+	engine_phase(c->events, "stream");
+	if (r == 0)
+		r = streamed_send(s);
+	streamed_free(s);
+	return r;
+}
+
 int capture_rest(struct capturing *c)
 {
 	int r = 0;
 
+	if (image_is_stream(c->writer))
+		return send_rest(c);
 	count_unchanged(c);
 	image_hold(c->writer, false);
 	if (c->copies || c->stash) {

@@ -17,6 +17,7 @@
 #include "engine/halt.h"
 #include "engine/members.h"
 #include "engine/restore.h"
+#include "engine/streamed_pages.h"
 #include "engine/tracker.h"
 #include "kernel/peek.h"
 #include "kernel/vma_flags.h"
@@ -299,6 +300,7 @@ struct saving {
 	uint32_t flags;	      /* SPORE_CHECKPOINT_* */
 	uint32_t compression; /* enum spore_compression */
 	bool own;	      /* the tree is isolated for this call alone */
+	bool stream;	      /* dir_fd is none: the image is written to it as a stream */
 	bool patient;	      /* it is tried again where nothing but what passes stands in the way */
 	uint64_t stopped_at;
 	struct capturing c;
@@ -308,6 +310,11 @@ struct saving {
 static const struct image *parent_of(const struct saving *s)
 {
 	return s->older ? s->older->image : NULL;
+}
+
+static bool is_cancelled(const void *events)
+{
+	return engine_is_cancelled(events);
 }
 
 /* An older image is overwritten when it is known that nothing stands in the way of the new one. */
@@ -320,6 +327,8 @@ static int begin_image(struct saving *s)
 {
 	bool force = s->flags & SPORE_CHECKPOINT_FORCE;
 
+	if (s->stream)
+		return image_create_stream(s->dir_fd, is_cancelled, s->c.events, s->c.ps, &s->c.writer);
 	return force ? image_may_create(s->dir_fd, force, s->c.ps) : create_image(s, force);
 }
 
@@ -343,7 +352,8 @@ static int capture_into_image(struct engine *e, struct saving *s)
 
 	s->c.tree = e->tree;
 	s->c.tracks = e->tracker && s->flags & SPORE_CHECKPOINT_TRACK;
-	s->c.stash = tracker_stash(e->tracker, &s->c.stash_pages);
+	if (!s->stream)
+		s->c.stash = tracker_stash(e->tracker, &s->c.stash_pages);
 	s->c.leaves = s->own && !(s->flags & SPORE_CHECKPOINT_KILL);
 	if (!s->c.writer) {
 		r = try_before_overwriting(e, s->c.ps);
@@ -371,12 +381,12 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 	}
 	if (r == 0 && s->c.ends)
 		r = outside_ends_check(s->c.ends, s->c.ps);
-	if (s->c.copies)
+	if (s->c.copies || s->stream)
 		set_cancel(&e->events, ENGINE_CAN);
 	if (r == 0)
 		r = capture_rest(&s->c);
 	capture_end(&s->c);
-	if (engine_is_cancelled(&e->events))
+	if (r == -ECANCELED || engine_is_cancelled(&e->events))
 		r = failed(s->c.ps, NULL, -ECANCELED, "nobody waits for it any more");
 	set_cancel(&e->events, ENGINE_CANNOT);
 	result->pages = s->c.pages;
@@ -411,6 +421,8 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 {
 	int r = begin_image(s);
 
+	if (r == 0 && s->stream && s->own && !(s->flags & SPORE_CHECKPOINT_KILL))
+		streamed_room(&s->c);
 	if (r == 0 && e->tracker)
 		tracker_look(e->tracker);
 	if (r == 0 && s->own) {
@@ -423,6 +435,8 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 		e->tree->patient = s->patient;
 		r = save(e, s, result);
 	}
+	if (s->stream)
+		streamed_room_free(&s->c);
 	image_writer_free(s->c.writer);
 	s->c.writer = NULL;
 	outside_ends_free(&s->ends);
@@ -459,7 +473,11 @@ int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pi
 	struct problems *ps)
 {
 	uint64_t start = clock_us();
-	struct saving s = { .dir_fd = new_dir_fd, .flags = flags, .compression = compression, .own = !e->tree };
+	struct saving s = { .dir_fd = new_dir_fd,
+		.stream = streamed_is_wanted(new_dir_fd),
+		.flags = flags,
+		.compression = compression,
+		.own = !e->tree };
 	struct problems found;
 	bool again = true;
 	int r = 0;
@@ -468,6 +486,9 @@ int engine_checkpoint(struct engine *e, int old_dir_fd, int new_dir_fd, pid_t pi
 	if (e->restored)
 		return failed(ps, BLAME(.pid = e->root, .remedy = "unisolate it first"), -EBUSY,
 			"a tree just restored, and still isolated, cannot be saved");
+	r = s.stream ? streamed_may_be(old_dir_fd >= 0, compression, flags, ps) : 0;
+	if (r < 0)
+		return r;
 	set_tracking(e, &s, cgroup);
 	if (old_dir_fd >= 0)
 		r = older_open(old_dir_fd, ps, &s.older);

@@ -10,6 +10,7 @@ struct pass {
 	struct identities *ids;
 	struct memory_plan *plans;  /* one for each process */
 	struct snapshot *snapshots; /* the same; NULL: none */
+	uint64_t least_forked;	    /* pages: a process with as many is saved from a copy, where that can be */
 	_Atomic(uint64_t) copied_pages;
 	struct descriptions *descriptions;
 	struct gadget_cache *gadgets;

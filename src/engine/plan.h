@@ -39,6 +39,7 @@ struct plan {
 	struct stand_in *sessions;	      /* dead session leaders */
 	const struct memory_state **memories; /* by process */
 	size_t n_slots;
+	struct streaming *streaming; /* the image is a stream (engine/streamed_memory.h); else NULL */
 };
 
 static inline struct birth *birth_of(const struct new_process *p)

@@ -22,10 +22,13 @@
 #include "engine/on_demand.h"
 #include "engine/release.h"
 #include "engine/stages.h"
+#include "engine/streamed_memory.h"
+#include "engine/streamed_pages.h"
 #include "engine/verifying.h"
 #include "isolate/deadman.h"
 #include "isolate/watchdog.h"
 #include "remote/birth.h"
+#include "state/external.h"
 #include "state/tree.h"
 
 struct restored {
@@ -193,14 +196,40 @@ static int validate(struct restored *t)
 	return error < 0 ? error : planned;
 }
 
+/* A stream is read once, however often it is tried. */
+static int open_image(struct restore *r, int dir_fd)
+{
+	r->streamed = streamed_is_wanted(dir_fd);
+	if (r->image)
+		return 0;
+	if (!r->streamed)
+		return image_open(dir_fd, record_kinds, r->ps, &r->image);
+	if (r->flags & SPORE_RESTORE_LAZY)
+		return failed(r->ps,
+			BLAME(.object = "--lazy",
+				.remedy = "receive it in a directory (`spore receive`), and restore that"),
+			-EINVAL, "a stream brings pages in its own order, not when they are touched");
+	return image_open_stream(dir_fd, record_kinds, r->ps, &r->image);
+}
+
+/* Of a tree that is to have that terminal, its standard streams are on it too, and not on that of whoever restores it. */
+static void attach_terminal(struct restore *r)
+{
+	for (size_t i = 0; r->terminal >= 0 && external_wants(r->image) & 8 && i < ARRAY_SIZE(r->stdio); i++)
+		if (r->stdio[i] >= 0 && isatty(r->stdio[i])) {
+			close_fd(&r->stdio[i]);
+			r->stdio[i] = fcntl(r->terminal, F_DUPFD_CLOEXEC, 0);
+		}
+}
+
 static int prepare(struct restored *t, int dir_fd, const struct engine_events *events)
 {
 	struct restore *r = &t->r;
 	int error;
 
 	engine_phase(events, "read");
-	error = image_open(dir_fd, record_kinds, r->ps, &r->image);
-	if (error < 0)
+	error = open_image(r, dir_fd);
+	if (error < 0 || !r->image)
 		return error;
 	t->tree = tree_state_of(r->image);
 	if (!t->tree)
@@ -210,9 +239,11 @@ static int prepare(struct restored *t, int dir_fd, const struct engine_events *e
 		return failed(r->ps, NULL, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < r->image->n_records; i++)
 		r->made[i].fd[0] = r->made[i].fd[1] = -1;
+	attach_terminal(r);
 	engine_phase(events, "plan");
 	on_demand_prepare(r);
-	return validate(t);
+	error = validate(t);
+	return error < 0 ? error : streaming_new(&t->plan, &t->plan.streaming);
 }
 
 /* What belongs to the tree as a whole, where its namespaces now are. */
@@ -312,7 +343,8 @@ static void fill_result(struct restored *t, uint64_t start, struct spore_restore
 		.tasks = tasks,
 		.new_pid_namespace = t->tree->own_pid_namespace || t->plan.move.moves,
 	};
-	result->pages = image_pages(t->r.image);
+	result->pages = image_pages(t->r.image) + streaming_pages(t->plan.streaming);
+	result->outside = external_wants(t->r.image);
 	result->bytes = result->pages * PAGE_SIZE;
 	result->pages_later = t->later;
 }
@@ -368,6 +400,12 @@ static bool lost_a_number(const struct restored *t, int error)
 	return error == -EEXIST && t->plan.taken.number && move_is_possible(&t->plan);
 }
 
+static int tell_lost(struct restored *t)
+{
+	return failed(t->r.ps, BLAME(.pid = t->plan.taken.number, .object = "pid", .remedy = "send the stream again"),
+		-EEXIST, "was taken while the tree was being built, and what came of the stream cannot be read again");
+}
+
 /* Ends what was built. What t was given, and knows of who has the number, is the new one's. */
 static struct restored *begin_anew(struct restored *t)
 {
@@ -377,6 +415,8 @@ static struct restored *begin_anew(struct restored *t)
 		memcpy(next->r.stdio, t->r.stdio, sizeof(t->r.stdio));
 		next->r.terminal = t->r.terminal;
 		next->plan.taken = t->plan.taken;
+		if (t->r.streamed)
+			next->r.image = image_keep(t->r.image);
 		t->r.terminal = t->r.stdio[0] = t->r.stdio[1] = t->r.stdio[2] = -1;
 	}
 	restored_free(t);
@@ -396,7 +436,9 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 	t->r.terminal = outside->terminal;
 	memcpy(t->r.stdio, outside->stdio, sizeof(t->r.stdio));
 	error = attempt(t, dir_fd, w, events);
-	if (lost_a_number(t, error)) {
+	if (lost_a_number(t, error) && streaming_has_begun(t->plan.streaming)) {
+		tell_lost(t);
+	} else if (lost_a_number(t, error)) {
 		t = begin_anew(t);
 		error = t ? attempt(t, dir_fd, w, events) : -ENOMEM;
 		problems_once(ps);
@@ -496,6 +538,7 @@ void restored_free(struct restored *t)
 		free(r->processes[i]);
 	}
 	free(r->processes);
+	streaming_free(t->plan.streaming);
 	plan_free(&t->plan);
 	if (r->area.local)
 		area_free(&r->area);

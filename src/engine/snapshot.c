@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "engine/members.h"
 #include "engine/settle.h"
+#include "engine/streamed_pages.h"
 #include "kernel/memory_room.h"
 #include "state/memory.h"
 #include "state/sleep.h"
@@ -83,9 +84,9 @@ static bool make_room(const struct memory_plan *plan, struct page_ranges *now, s
 /* A fork takes as long for all of the memory as a copy does for this part of it. */
 #define FORK_SHARE 28
 
-static bool is_worth_a_fork(const struct memory_plan *plan, uint64_t pages)
+static bool is_worth_a_fork(const struct pass *pass, const struct memory_plan *plan, uint64_t pages)
 {
-	return pages >= LEAST_PAGES && pages > plan->unchanged / FORK_SHARE;
+	return pages >= pass->least_forked && pages > plan->unchanged / FORK_SHARE;
 }
 
 static struct thread *first_stopped(struct process *p)
@@ -151,7 +152,7 @@ static int take(struct pass *pass, size_t index)
 	if (!th || !plan->state.of || !may_fork(p, th))
 		return 0;
 	pages = divide(plan, NULL, NULL);
-	if (!is_worth_a_fork(plan, pages) || !has_room(pass, p, pages))
+	if (!is_worth_a_fork(pass, plan, pages) || !has_room(pass, p, pages))
 		return 0;
 	if (!make_room(plan, &now, &later) || fork_process(pass, p, th, copy) < 0) {
 		free(now.list);
@@ -170,13 +171,36 @@ static int take(struct pass *pass, size_t index)
 static bool any_is_large(const struct pass *pass)
 {
 	for (size_t i = 0; i < pass->c->tree->n_processes; i++)
-		if (is_worth_a_fork(&pass->plans[i], divide(&pass->plans[i], NULL, NULL)))
+		if (is_worth_a_fork(pass, &pass->plans[i], divide(&pass->plans[i], NULL, NULL)))
 			return true;
 	return false;
 }
 
+static uint64_t pages_of_smaller(const struct pass *pass, uint64_t least)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < pass->c->tree->n_processes; i++) {
+		uint64_t pages = divide(&pass->plans[i], NULL, NULL);
+
+		sum += pages < least ? pages : 0;
+	}
+	return sum;
+}
+
+/* What is not forked for a stream is kept in memory until it is sent. */
+static uint64_t least_to_fork(const struct pass *pass)
+{
+	uint64_t least = LEAST_PAGES;
+
+	while (image_is_stream(pass->c->writer) && least > 1 && pages_of_smaller(pass, least) > STREAM_STASH)
+		least /= 2;
+	return least;
+}
+
 void snapshots_take(struct pass *pass)
 {
+	pass->least_forked = least_to_fork(pass);
 	if (!any_is_large(pass))
 		return;
 	pass->snapshots = calloc(pass->c->tree->n_processes, sizeof(*pass->snapshots));

@@ -73,6 +73,11 @@ static int remove_image(int dir_fd)
 	return remove_image_files(dir_fd);
 }
 
+void directory_clear(int dir_fd)
+{
+	remove_image(dir_fd);
+}
+
 static int judge_directory(int dir_fd, bool force, struct problems *ps, struct found *found)
 {
 	int r = look_at_directory(dir_fd, found);

@@ -51,6 +51,9 @@ void manifest_free(struct manifest *m);
 /* Opens it anew for a writer, with a lock that keeps others out while it is open; what is there, and may go, goes. */
 int directory_take(int dir_fd, bool force, struct problems *ps, int *out);
 
+/* Removes the files of an image, whole or not. */
+void directory_clear(int dir_fd);
+
 /* --- names --- */
 
 /* "NAME.cbor" of a kind: its name. */
@@ -74,6 +77,8 @@ int file_damaged(struct problems *ps, int dir_fd, const char *name, const char *
 
 /* --- a page file being written, within a writer --- */
 
+struct stream_writer;
+
 struct page_writer *page_writer_next(const struct page_writer *p);
 /* Gives back what was reserved and closes the last block. Fills what the manifest and page_blocks are to say. The lists stay the writer's.
  */
@@ -81,6 +86,8 @@ int page_writer_finish(struct page_writer *p, struct manifest_file *file, struct
 int page_writer_sync(struct page_writer *p);
 void page_writer_free(struct page_writer *p);
 uint64_t page_writer_held(const struct page_writer *p); /* pages that are yet to be compressed */
+/* What is there goes to a stream. */
+int page_writer_send(struct page_writer *p, struct stream_writer *s);
 /* What page files ask of their writer. */
 int writer_page_file(struct image_writer *w, struct page_writer *p, unsigned int *number, struct page_writer **next);
 int writer_open_file(struct image_writer *w, const char *name, int *fd);
@@ -94,3 +101,4 @@ int writer_add_bytes(struct image_writer *w, const char *kind, const struct byte
 /* Like image_create, of an image without a parent that holds the state of another: its head is that one's but for the ids, and it is compressed if that one is. */
 int writer_create_like(
 	int dir_fd, const struct image_head *other, bool force, struct problems *ps, struct image_writer **out);
+uint64_t writer_kept(const struct image_writer *w); /* what was counted */

@@ -2,7 +2,7 @@
 /* The reference of the image format: prose for what no table says, and the tables for the rest. */
 #include "image/format.h"
 
-#include "image/image.h"
+#include "image/stream.h"
 
 #define STRINGIFY_(x) #x
 #define STRINGIFY(x)  STRINGIFY_(x)
@@ -118,7 +118,29 @@ static const char prose[] =
 							     "own pages are raw has format 1, whatever its "
 							     "ancestors have.\n"
 							     "\n"
-							     "## Kinds\n";
+							     "## Streams\n"
+							     "\n"
+							     "The same image as one stream of bytes, for a pipe or "
+							     "a socket. It begins with the 16 bytes "
+							     "`spore stream 1`, a newline and a NUL. Then come "
+							     "frames: the length of a record and its checksum "
+							     "(XXH3, seed 0), 64 bits each, little endian; that "
+							     "record, of the kind `frame`; and as many bytes as it "
+							     "says. First are the files of the directory, one after "
+							     "the other, each in pieces of at most 1 MiB. The pages "
+							     "of processes lie in one page file, which is none of "
+							     "them: it comes afterwards, in blocks of " STRINGIFY(
+								     PAGE_BLOCK) " "
+										 "pages in any order, so that who "
+										 "builds a tree of the stream "
+										 "needs none of it when it has been "
+										 "put in place. Pages of zeros are "
+										 "left out. The last are "
+										 "`page_blocks.cbor`, the manifest "
+										 "and an end: a stream without it is "
+										 "no image.\n"
+										 "\n"
+										 "## Kinds\n";
 
 static void put_type(const struct field *f, FILE *out)
 {
@@ -209,6 +231,7 @@ void format_reference(const struct record_kind *const kinds[], FILE *out)
 	fputs(prose, out);
 	for (size_t i = 0; image_kinds[i]; i++)
 		put_kind(image_kinds[i], out);
+	put_kind(&frame_kind, out);
 	for (size_t i = 0; kinds[i]; i++)
 		put_kind(kinds[i], out);
 }

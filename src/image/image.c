@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "image/reader.h"
+#include "image/stream.h"
 
 #define REFS_NAMED 16 /* wrong references that are told one by one */
 
@@ -34,6 +35,7 @@ void image_free(struct image *img)
 		close_fd(&p->ancestors[i].dir_fd);
 	if (p) {
 		manifest_free(&p->manifest);
+		stream_in_free(p->stream);
 		free(p->ancestors);
 		free(p->ranges);
 		free(p->page_files);

@@ -63,6 +63,19 @@ bool image_is_trial(const struct image_writer *w);
 void image_remove_unfinished(int dir_fd, bool directory_too);
 /* Removes an image, or the rest of one, with its directory. From the first step on it is none. -EBUSY: somebody writes there */
 int image_remove(int dir_fd);
+/*
+ * One stream of bytes instead (image/stream.h), to a descriptor that is no directory. Until image_stream_begin what it gets is kept in memory, and nothing is
+ * written. cancelled (may be NULL): asked while nobody reads.
+ */
+int image_create_stream(
+	int fd, bool (*cancelled)(const void *data), const void *data, struct problems *ps, struct image_writer **out);
+bool image_is_stream(const struct image_writer *w);
+/* The page file for the pages of processes, when all others are open: for image_stream_block. */
+int image_stream_file(struct image_writer *w, uint64_t pages, unsigned int *number);
+/* All records have been added. The first blocks come before the others: processes are forked from what is in them. */
+int image_stream_begin(struct image_writer *w, uint64_t first_blocks);
+/* A block of that page file, each once. Pages of zeros are left out, but for those that keep (a bool for each page; NULL: none) says. How many were written. From any thread. */
+int image_stream_block(struct image_writer *w, uint64_t block, const uint8_t *pages, const bool *keep);
 /* Adds a record to its component's file. From any thread. The first error of any of these calls is that of image_commit too. */
 int image_add(struct image_writer *w, const struct record_kind *k, object_id id, const void *state);
 /* Page files, one for each worker, appended to from one thread at a time. Returns the page number within the file of the first page appended, or negative errno. */
@@ -102,6 +115,24 @@ struct image {
 /* Reads the manifest, checks every file's length and, page files aside, its checksum; decodes all records by the NULL-terminated table of kinds
  * (the built-in kinds of the image layer are added); checks that ids are unique and every reference names a record of its kind. dir_fd is dup'ed. */
 int image_open(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
+/*
+ * The same of a stream, as far as the blocks of the page file that the pages of processes lie in: they are read from it by image_read_block, and are in no file. What
+ * else there is of page files is kept in memory.
+ */
+int image_open_stream(int fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
+/* Of a stream: the number of that page file, if it has one, and its blocks that come before the others. */
+bool image_streamed_file(const struct image *img, unsigned int *number, uint64_t *first_blocks);
+/* The next block, its zeros too: its number, how many pages it has, and for each whether it was there (the others are zero). From any thread. 1; 0: there are no more */
+struct image_block {
+	uint64_t number;
+	size_t pages;
+	bool there[PAGE_BLOCK];
+};
+int image_read_block(const struct image *img, struct image_block *block, uint8_t *pages, struct problems *ps);
+/* When no thread reads any more: has all come, and is it what the manifest says? */
+int image_end_stream(const struct image *img, struct problems *ps);
+/* A stream into an empty directory, as image_create takes it. */
+int image_receive(int fd, int dir_fd, bool force, struct problems *ps);
 /* Reads the records of these kinds and nothing else: what they refer to is not looked for. */
 int image_open_kinds(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out);
 /* The same, and the page files: of an older image, against which another is made. */

@@ -41,3 +41,12 @@ int image_open_pages(int dir_fd, struct problems *ps, struct image **out);
 
 /* Its page files and their checksums; with its ancestors', unless it is looked at as one itself. */
 int opening_page_files(struct opening *o, bool ancestors);
+
+/* --- stream_open.c --- */
+
+/* Reads a stream as far as its blocks; the manifest is then what has come. */
+int opening_stream(struct opening *o, int fd);
+/* As opening_file: one that came. */
+int opening_member(struct opening *o, const char *name, int *fd, uint64_t *size);
+/* Is it the page file that comes in blocks? */
+bool opening_is_streamed(const struct opening *o, unsigned int number);

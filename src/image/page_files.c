@@ -7,6 +7,18 @@
 
 /* --- its own --- */
 
+/* What has come of it as a file, or the announcement of one that comes in blocks. */
+static int open_streamed(struct opening *o, const struct manifest_file *file, unsigned int number, struct page_file *pf)
+{
+	pf->streamed = opening_is_streamed(o, number);
+	pf->came = !pf->streamed;
+	pf->size = file->size;
+	pf->pages = file->size / PAGE_SIZE;
+	if (file->size % PAGE_SIZE)
+		return opening_wrong_length(o, file, pf->pages * PAGE_SIZE);
+	return pf->came ? opening_file(o, file->name, &pf->fd, &pf->size) : 0;
+}
+
 static int open_page_file(struct opening *o, const struct manifest_file *file, unsigned int expected)
 {
 	struct page_file *pf = &o->img->private->page_files[expected];
@@ -15,6 +27,8 @@ static int open_page_file(struct opening *o, const struct manifest_file *file, u
 
 	if (!page_file_name(file->name, &number) || number != expected)
 		return opening_damaged(o, MANIFEST, "has page files out of order");
+	if (o->img->private->stream)
+		return open_streamed(o, file, number, pf);
 	r = opening_file(o, file->name, &pf->fd, &pf->size);
 	if (r < 0)
 		return r;
@@ -235,6 +249,8 @@ static int read_ancestors(struct opening *o, struct some_records *ancestors, uns
 	const struct manifest_file *file = opening_find(o, &ancestor_kind);
 	int r = file ? opening_records(o, file, &ancestor_kind, ancestors) : 0;
 
+	if (r >= 0 && ancestors->n && o->img->private->stream)
+		return opening_damaged(o, file->name, "names older images, which a stream cannot need");
 	return r < 0 ? r : check_ancestors(o, ancestors, n_own);
 }
 
@@ -251,7 +267,7 @@ int opening_page_files(struct opening *o, bool with_ancestors)
 		r = make_room(o, n_own);
 	if (r == 0)
 		r = open_own(o);
-	if (r == 0)
+	if (r == 0 && !o->img->private->stream)
 		r = read_page_blocks(o, n_own);
 	if (r == 0 && with_ancestors)
 		r = open_ancestors(o, &ancestors);

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "image/blocks.h"
+#include "image/stream_writer.h"
 
 #define RESERVE_LEAST (1ul << 20)
 #define RESERVE_MOST  (64ul << 20)
@@ -134,6 +135,8 @@ static int append_within_block(struct page_writer *p, const void *pages, size_t 
 {
 	int r = sum_pages(p, pages, n);
 
+	if (r >= 0 && image_is_stream(p->w))
+		r = stream_writer_room(p->w, n * PAGE_SIZE);
 	if (r >= 0)
 		r = write_at(p->fd, pages, n * PAGE_SIZE, p->pages * PAGE_SIZE);
 	if (r < 0)
@@ -255,7 +258,7 @@ int page_writer_finish(struct page_writer *p, struct manifest_file *file, struct
 	if (r >= 0)
 		r = p->compressed ? finish_compressed(p, blocks) : finish_plain(p, blocks);
 	size = p->compressed ? blocks_size(p->compressed) : p->pages * PAGE_SIZE;
-	if (r >= 0 && ftruncate(p->fd, (off_t)size) < 0)
+	if (r >= 0 && p->fd >= 0 && ftruncate(p->fd, (off_t)size) < 0)
 		r = -errno;
 	if (r < 0)
 		return writer_failed(p->w, p->name, r, "cannot be completed");
@@ -263,6 +266,11 @@ int page_writer_finish(struct page_writer *p, struct manifest_file *file, struct
 	memcpy(file->name, p->name, sizeof(file->name));
 	blocks->file = p->number;
 	return 0;
+}
+
+int page_writer_send(struct page_writer *p, struct stream_writer *s)
+{
+	return p->error < 0 ? p->error : stream_writer_member(s, p->name, &p->fd, p->pages * PAGE_SIZE);
 }
 
 int page_writer_sync(struct page_writer *p)

@@ -19,6 +19,8 @@ int opening_file(struct opening *o, const char *name, int *fd, uint64_t *size)
 {
 	struct stat st;
 
+	if (o->img->private->stream)
+		return opening_member(o, name, fd, size);
 	*fd = openat(o->img->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (*fd < 0 && errno == ENOENT)
 		return opening_damaged(o, name, "is missing");
@@ -92,8 +94,7 @@ static int read_manifest(struct opening *o)
 	if (r < 0)
 		return opening_damaged(o, MANIFEST, why);
 	checksum_128(b.data, b.size, o->img->private->manifest_sum);
-	o->read = calloc(o->manifest.n_files + 1, sizeof(*o->read));
-	return o->read ? 0 : file_failed(o->ps, o->img->dir_fd, MANIFEST, -ENOMEM, "cannot be read");
+	return 0;
 }
 
 /* --- records --- */
@@ -300,7 +301,9 @@ static int check_head(struct opening *o)
 			BLAME(.object = "head.cbor", .remedy = "use the version of spore that wrote the image"),
 			"the image has the format %llu, this spore reads %d and %d", (unsigned long long)head->format,
 			IMAGE_FORMAT, IMAGE_FORMAT_COMPRESSED);
-	if (memcmp(head->id, o->manifest.image_id, sizeof(head->id)))
+	if (o->img->private->stream && head->format != IMAGE_FORMAT)
+		return opening_damaged(o, "head.cbor", "has a format that no stream has");
+	if (!o->img->private->stream && memcmp(head->id, o->manifest.image_id, sizeof(head->id)))
 		return opening_damaged(o, "head.cbor", "is that of another image");
 	return 0;
 }
@@ -388,8 +391,23 @@ static void cleanup_image(struct image **img)
 	image_free(*img);
 }
 
-static int open_with(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out,
-	int (*read)(struct opening *o, const struct record_kind *const kinds[]))
+/* What there is of files. */
+static int open_source(struct opening *o, int fd, bool stream)
+{
+	int r;
+
+	o->img->dir_fd = stream ? -1 : openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!stream && o->img->dir_fd < 0)
+		return file_failed(o->ps, fd, "", -errno, "the directory cannot be opened");
+	r = stream ? opening_stream(o, fd) : read_manifest(o);
+	if (r < 0)
+		return r;
+	o->read = calloc(o->manifest.n_files + 1, sizeof(*o->read));
+	return o->read ? 0 : file_failed(o->ps, o->img->dir_fd, MANIFEST, -ENOMEM, "cannot be read");
+}
+
+static int open_with(int fd, bool stream, const struct record_kind *const kinds[], struct problems *ps,
+	struct image **out, int (*read)(struct opening *o, const struct record_kind *const kinds[]))
 {
 	_cleanup_(cleanup_image)
 	struct image *img = calloc(1, sizeof(*img));
@@ -404,10 +422,7 @@ static int open_with(int dir_fd, const struct record_kind *const kinds[], struct
 		img->private->decompressors = decompressors_new();
 	if (!img->private || !img->private->decompressors)
 		return failed(ps, NULL, -ENOMEM, "no memory for the image");
-	img->dir_fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (img->dir_fd < 0)
-		return file_failed(ps, dir_fd, "", -errno, "the directory cannot be opened");
-	r = read_manifest(&o);
+	r = open_source(&o, fd, stream);
 	if (r >= 0)
 		r = read_head(&o);
 	if (r >= 0) /* else the rest may be of another format */
@@ -434,20 +449,25 @@ static int read_pages(struct opening *o, const struct record_kind *const kinds[]
 
 int image_open(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
 {
-	return open_with(dir_fd, kinds, ps, out, read_all);
+	return open_with(dir_fd, false, kinds, ps, out, read_all);
+}
+
+int image_open_stream(int fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
+{
+	return open_with(fd, true, kinds, ps, out, read_all);
 }
 
 int image_open_kinds(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
 {
-	return open_with(dir_fd, kinds, ps, out, read_kinds);
+	return open_with(dir_fd, false, kinds, ps, out, read_kinds);
 }
 
 int image_open_parent(int dir_fd, const struct record_kind *const kinds[], struct problems *ps, struct image **out)
 {
-	return open_with(dir_fd, kinds, ps, out, read_older);
+	return open_with(dir_fd, false, kinds, ps, out, read_older);
 }
 
 int image_open_pages(int dir_fd, struct problems *ps, struct image **out)
 {
-	return open_with(dir_fd, NULL, ps, out, read_pages);
+	return open_with(dir_fd, false, NULL, ps, out, read_pages);
 }

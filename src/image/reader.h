@@ -16,6 +16,8 @@ struct page_file {
 	uint64_t pages, size;
 	uint64_t *sums; /* one for each block */
 	bool summed;
+	bool came;	       /* in a stream, and was checked then: it has no sums */
+	bool streamed;	       /* it comes in a stream: there is nothing to read */
 	uint32_t compression;  /* enum spore_compression */
 	uint64_t *at;	       /* of a compressed one: where each block begins in it, and where the last one ends */
 	uint64_t *stored_sums; /* and the checksum of what lies there */
@@ -28,6 +30,7 @@ struct id_entry {
 };
 
 struct image_private {
+	struct stream_in *stream; /* NULL: a directory */
 	uint8_t manifest_sum[16];
 	struct manifest manifest;
 	struct older_image *ancestors;

@@ -28,7 +28,7 @@ uint64_t image_pages(const struct image *img)
 	uint64_t pages = img->private->needed_pages;
 
 	for (unsigned int i = img->private->first_own; i < img->n_page_files; i++)
-		pages += page_file_pages(img, i);
+		pages += img->private->page_files[i].streamed ? 0 : page_file_pages(img, i);
 	return pages;
 }
 
@@ -71,7 +71,7 @@ struct verification {
 
 static uint64_t turns_of(const struct page_file *pf)
 {
-	return (page_file_blocks(pf) + BLOCKS_A_TURN - 1) / BLOCKS_A_TURN;
+	return pf->came || pf->streamed ? 0 : (page_file_blocks(pf) + BLOCKS_A_TURN - 1) / BLOCKS_A_TURN;
 }
 
 /* Whose turn number `turn` is: the page file, and the first block in it. */

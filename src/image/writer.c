@@ -3,50 +3,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <xxhash.h>
 
-#include "image/ancestors.h"
-#include "image/compress.h"
+#include "image/writer.h"
 
 #define FLUSH_AT (1ul << 20)
-
-/* A component's file. Small ones are written once, at the commit. */
-struct kind_file {
-	struct kind_file *next;
-	char name[NAME_ROOM];
-	int fd;
-	struct bytes pending;
-	uint64_t size; /* written; pending is not in it */
-	XXH3_state_t *hash;
-};
-
-struct image_writer {
-	int dir_fd; /* opened anew: it carries the lock that keeps other writers out; -1: a trial */
-	struct problems *ps;
-	pthread_mutex_t lock;
-	struct image_head head;
-	const struct image *parent; /* NULL: none */
-	bool *used;		    /* of its chain's page files */
-	struct kind_file *files, **last_file;
-	struct page_writer *pages, **last_page;
-	unsigned int first_page_file, n_page_files;
-	_Atomic uint64_t bytes, stored;
-	uint32_t compression; /* enum spore_compression */
-	_Atomic bool holds;
-	struct page_writer *next_held;
-	_Atomic int error; /* the first; no commit after it */
-	bool manifest_tmp, committed;
-};
-
-static void unlock(pthread_mutex_t **lock)
-{
-	pthread_mutex_unlock(*lock);
-}
-
-#define LOCKED(m)                                                                                                      \
-	_cleanup_(unlock)                                                                                              \
-	pthread_mutex_t *locked_ = (m);                                                                                \
-	pthread_mutex_lock(locked_)
 
 int writer_failed(struct image_writer *w, const char *name, int error, const char *what)
 {
@@ -64,9 +26,19 @@ void writer_count(struct image_writer *w, size_t bytes, int64_t stored)
 	atomic_fetch_add_explicit(&w->stored, (uint64_t)stored, memory_order_relaxed);
 }
 
+uint64_t writer_kept(const struct image_writer *w)
+{
+	return atomic_load_explicit(&w->bytes, memory_order_relaxed);
+}
+
 bool image_is_trial(const struct image_writer *w)
 {
-	return w->dir_fd < 0;
+	return w->trial;
+}
+
+bool image_is_stream(const struct image_writer *w)
+{
+	return w->stream;
 }
 
 const uint8_t *image_writer_id(const struct image_writer *w)
@@ -76,12 +48,12 @@ const uint8_t *image_writer_id(const struct image_writer *w)
 
 uint64_t image_bytes(const struct image_writer *w)
 {
-	return atomic_load_explicit(&w->bytes, memory_order_relaxed);
+	return w->stream ? stream_writer_bytes(w->stream) : writer_kept(w);
 }
 
 uint64_t image_stored_bytes(const struct image_writer *w)
 {
-	return atomic_load_explicit(&w->stored, memory_order_relaxed);
+	return w->stream ? image_bytes(w) : atomic_load_explicit(&w->stored, memory_order_relaxed);
 }
 
 bool writer_compresses(const struct image_writer *w)
@@ -98,7 +70,8 @@ int writer_open_file(struct image_writer *w, const char *name, int *fd)
 {
 	if (image_is_trial(w))
 		return 0;
-	*fd = openat(w->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	*fd = w->stream ? memfd_create(name, MFD_CLOEXEC)
+			: openat(w->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	return *fd < 0 ? writer_failed(w, name, -errno, "cannot be created") : 0;
 }
 
@@ -141,7 +114,7 @@ static int kind_file_open(struct image_writer *w, const char *kind, struct kind_
 	return 0;
 }
 
-static int kind_file_get(struct image_writer *w, const char *kind, struct kind_file **out)
+int kind_file_get(struct image_writer *w, const char *kind, struct kind_file **out)
 {
 	size_t n = strlen(kind);
 
@@ -154,7 +127,7 @@ static int kind_file_get(struct image_writer *w, const char *kind, struct kind_f
 	return kind_file_open(w, kind, out);
 }
 
-static int kind_file_flush(struct image_writer *w, struct kind_file *f)
+int kind_file_flush(struct image_writer *w, struct kind_file *f)
 {
 	int r = f->fd < 0 ? 0 : write_at(f->fd, f->pending.data, f->pending.size, f->size);
 
@@ -189,6 +162,8 @@ int image_add(struct image_writer *w, const struct record_kind *k, object_id id,
 	struct bytes record = { 0 };
 	int r = record_encode(k, id, state, &record); /* outside the lock: workers add records all the time */
 
+	if (w->stream && stream_writer_has_begun(w->stream) && k != &page_blocks_kind)
+		return writer_failed(w, k->name, -EINVAL, "came too late for the stream");
 	return r < 0 ? writer_failed(w, k->name, r, "cannot be encoded") : writer_add_bytes(w, k->name, &record);
 }
 
@@ -260,7 +235,7 @@ static void cleanup_writer(struct image_writer **w)
 	image_writer_free(*w);
 }
 
-int image_create_trial(struct problems *ps, struct image_writer **out)
+static int new_writer(struct problems *ps, struct image_writer **out)
 {
 	struct image_writer *w = calloc(1, sizeof(*w));
 
@@ -272,6 +247,32 @@ int image_create_trial(struct problems *ps, struct image_writer **out)
 	w->last_page = &w->pages;
 	pthread_mutex_init(&w->lock, NULL);
 	*out = w;
+	return 0;
+}
+
+int image_create_trial(struct problems *ps, struct image_writer **out)
+{
+	int r = new_writer(ps, out);
+
+	if (r == 0)
+		(*out)->trial = true;
+	return r;
+}
+
+int image_create_stream(
+	int fd, bool (*cancelled)(const void *data), const void *data, struct problems *ps, struct image_writer **out)
+{
+	_cleanup_(cleanup_writer)
+	struct image_writer *w = NULL;
+	int r = new_writer(ps, &w);
+
+	if (w)
+		r = stream_writer_new(w, fd, cancelled, data, ps, &w->stream);
+	if (w && r == 0)
+		r = write_head(w, NULL);
+	if (r < 0)
+		return r;
+	*out = take_ptr(w);
 	return 0;
 }
 
@@ -303,7 +304,7 @@ static int create(int dir_fd, const struct image *parent, const struct image_hea
 {
 	_cleanup_(cleanup_writer)
 	struct image_writer *w = NULL;
-	int r = image_create_trial(ps, &w);
+	int r = new_writer(ps, &w);
 
 	if (!w)
 		return r;
@@ -347,6 +348,8 @@ int writer_create_like(
 
 static int sync_file(struct image_writer *w, int fd, const char *name)
 {
+	if (w->stream)
+		return 0;
 	return fdatasync(fd) < 0 ? writer_failed(w, name, -errno, "cannot be written to the disk") : 0;
 }
 
@@ -374,7 +377,8 @@ static int finish_kind_file(struct image_writer *w, struct kind_file *f, struct 
 
 static size_t count_files(const struct image_writer *w)
 {
-	size_t n = w->n_page_files + 2; /* page_blocks and ancestor may not be there yet */
+	size_t n = w->n_page_files +
+		   2; /* page_blocks and ancestor may not be there yet; a stream's page file is no writer's */
 
 	for (const struct kind_file *f = w->files; f; f = f->next)
 		n++;
@@ -390,11 +394,13 @@ static int finish_files(struct image_writer *w, struct manifest *m)
 		return writer_failed(w, MANIFEST, -ENOMEM, "cannot be made");
 	for (struct page_writer *p = w->pages; p && r >= 0; p = page_writer_next(p))
 		r = finish_page_file(w, p, &m->files[m->n_files++]);
+	if (w->stream && r >= 0)
+		r = finish_streamed_pages(w, m);
 	if (w->parent && r >= 0)
 		r = ancestors_write(w, w->dir_fd, w->parent, w->used, w->ps);
 	for (struct kind_file *f = w->files; f && r >= 0; f = f->next)
 		r = finish_kind_file(w, f, &m->files[m->n_files++]);
-	for (struct page_writer *p = w->pages; p && r >= 0; p = page_writer_next(p))
+	for (struct page_writer *p = w->pages; p && r >= 0 && !w->stream; p = page_writer_next(p))
 		r = page_writer_sync(p);
 	return r;
 }
@@ -449,6 +455,8 @@ int image_commit(struct image_writer *w)
 	if (r >= 0)
 		r = finish_files(w, &m);
 	memcpy(m.image_id, w->head.id, sizeof(m.image_id));
+	if (r >= 0 && w->stream)
+		return commit_stream(w, &m);
 	if (r >= 0)
 		r = write_manifest(w, &m);
 	if (r >= 0)
@@ -491,6 +499,7 @@ void image_writer_free(struct image_writer *w)
 		page_writer_free(w->pages);
 	}
 	fields_free(image_head_kind.fields, &w->head);
+	stream_writer_free(w->stream);
 	free(w->used);
 	pthread_mutex_destroy(&w->lock);
 	close_fd(&w->dir_fd);

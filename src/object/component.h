@@ -106,6 +106,7 @@ struct restore {
 	int root_fd;		   /* O_PATH of the new tree's root directory, for openat2 with RESOLVE_IN_ROOT */
 	uint32_t flags;		   /* SPORE_RESTORE_* */
 	bool lazy;		   /* pages may come when the tree runs: SPORE_RESTORE_LAZY, where that can be */
+	bool streamed;		   /* the image is a stream: the pages of processes come in its order */
 	struct watchdog *watchdog; /* isolate/watchdog.h: removes what would outlive a tree that is not completed */
 	int stdio[3];		   /* outside streams, -1: none */
 	int terminal;

@@ -139,9 +139,9 @@ const struct sysv_shm_state *memory_segment(const struct restore *r, const struc
 int memory_validate_attached(struct restore *r, const struct memory_area *a);
 /* Attaches the segments that are not there since the fork (parent: NULL if there was none). When all else is mapped. */
 int memory_attach(struct build *b, const struct memory_state *m, const struct memory_state *parent);
-/* Of an image with compressed pages, when these are in: the protections that areas have. Else they have them by then. */
+/* Where pages are written from outside (compressed ones, a stream), when these are in: the protections that areas have. Else they have them by then. */
 void memory_protect(struct build *b, const struct memory_state *m);
-/* After every birth: final protections, advice and locks. */
+/* After every birth: advice and locks. */
 int memory_finish(struct build *b, const struct memory_state *m);
 /* Closes what the keeper opened for mapping, once all memory is made. */
 void memory_close_mapped(struct restore *r);

@@ -199,22 +199,6 @@ static size_t fill_some(struct build *b, const struct page_run *runs, size_t n)
 	return i;
 }
 
-static int fill(struct build *b, const struct memory_state *m)
-{
-	struct page_runs runs = { .list = m->runs, .n = m->n_runs };
-	int r = b->restore->lazy ? memory_lazy_runs(b->restore, m, false, &runs) : 0;
-
-	for (size_t i = 0; r == 0 && i < runs.n;)
-		i += page_file_is_compressed(b->restore->image, (unsigned int)runs.list[i].file)
-			     ? 1 /* engine/fill.c */
-			     : fill_some(b, &runs.list[i], runs.n - i);
-	if (b->restore->lazy)
-		free(runs.list);
-	if (!image_is_compressed(b->restore->image))
-		memory_protect(b, m);
-	return r;
-}
-
 void memory_protect(struct build *b, const struct memory_state *m)
 {
 	for (size_t i = 0; i < m->n_areas; i++) {
@@ -224,6 +208,24 @@ void memory_protect(struct build *b, const struct memory_state *m)
 			batch_call(b->batch, memory_label(b->batch, "mprotect of %lx", a->start), SYS_mprotect,
 				a->start, a->end - a->start, a->prot);
 	}
+}
+
+static int fill(struct build *b, const struct memory_state *m)
+{
+	struct page_runs runs = { .list = m->runs, .n = m->n_runs };
+	int r = b->restore->lazy ? memory_lazy_runs(b->restore, m, false, &runs) : 0;
+
+	if (b->restore->streamed) /* they are written from outside, in the order in which they come */
+		return 0;
+	for (size_t i = 0; r == 0 && i < runs.n;)
+		i += page_file_is_compressed(b->restore->image, (unsigned int)runs.list[i].file)
+			     ? 1 /* engine/fill.c */
+			     : fill_some(b, &runs.list[i], runs.n - i);
+	if (b->restore->lazy)
+		free(runs.list);
+	if (!image_is_compressed(b->restore->image))
+		memory_protect(b, m);
+	return r;
 }
 
 static int set_mm(struct build *b, struct fetched *f, const struct memory_state *m, bool with_exe)
@@ -359,6 +361,12 @@ static const struct memory_area *covering(
 	return memory_is_packet(b->restore, a) ? NULL : memory_covering(parent, a);
 }
 
+/* What an area of the parent's is like at the fork. */
+static int forked_prot(const struct build *b, const struct memory_state *parent, const struct memory_area *a)
+{
+	return b->restore->streamed ? making_prot(parent, a) : (int)a->prot;
+}
+
 int memory_make_forked(struct build *b, const struct memory_state *m, const struct memory_state *parent)
 {
 	struct vdso_pieces moved;
@@ -390,7 +398,7 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 			r = memory_segment(b->restore, a) ? 0 : map_area(b, &f, m, a);
 			continue;
 		}
-		if ((int)from->prot != making_prot(m, a))
+		if (forked_prot(b, parent, from) != making_prot(m, a))
 			batch_call(b->batch, "mprotect", SYS_mprotect, a->start, a->end - a->start,
 				(uint64_t)making_prot(m, a));
 		if (fills(a))

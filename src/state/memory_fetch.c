@@ -39,7 +39,7 @@ int fetch_page_files(struct build *b, struct fetched *f, const struct memory_sta
 	if (!known)
 		return -ENOMEM;
 	f->n_page_files = b->restore->image->n_page_files;
-	for (size_t i = 0; i < m->n_runs; i++) {
+	for (size_t i = 0; i < m->n_runs && !b->restore->streamed; i++) {
 		unsigned int file = (unsigned int)m->runs[i].file;
 
 		if (!known[file] && !page_file_is_compressed(b->restore->image, file))

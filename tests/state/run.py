@@ -239,12 +239,25 @@ class Run:
         self.pid = None
         self.told = None  # blind, and the checkpoint said that there may be what it does not see
 
-    def spore(self, *args):
+    def stream(self, *args):
+        """The same with the image as one stream through a pipe, in the place of its directory."""
+        writes = args[0] == "checkpoint"
+        command = ["cat"] if writes else ["cat", self.image]
+        with open(self.image, "ab") as file:
+            cat = subprocess.Popen(command, stdin=subprocess.PIPE if writes else subprocess.DEVNULL, stdout=file if writes else subprocess.PIPE)
+            end = cat.stdin if writes else cat.stdout
+            try:
+                return self.spore(*args[:-1], "-", **{"stdout" if writes else "stdin": end})
+            finally:
+                end.close()
+                cat.wait()
+
+    def spore(self, *args, **ends):
         # Through a file, not a pipe: what it leaves running must not keep us waiting.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             try:
                 blind = [self.opts.blind] if self.opts.blind and args[0] == "checkpoint" else []
-                status = subprocess.run([*blind, self.opts.spore, *args], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                status = subprocess.run([*blind, self.opts.spore, *args], **{"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, **ends},
                                         timeout=self.opts.timeout).returncode
             except subprocess.TimeoutExpired:
                 raise Failure(f"spore {args[0]} did not end within {self.opts.timeout} s")
@@ -336,7 +349,7 @@ class Run:
             raise Failure("refused, and nothing said")
         if self.maker.refusal and not lenient and not re.search(self.maker.refusal, err, re.IGNORECASE):
             raise Failure(f"the refusal does not name '{self.maker.refusal}': {err.strip()}")
-        if os.path.exists(os.path.join(self.image, "manifest")):
+        if os.path.exists(os.path.join(self.image, "manifest")) or (self.opts.stream and os.path.getsize(self.image)):
             raise Failure("refused, and yet there is an image")
 
     def compressed(self, which):
@@ -345,7 +358,8 @@ class Run:
     def checkpoint_kill_restore(self):
         before = self.oracle()
         track = ["--track"] if self.opts.against else []
-        status, out, err = self.spore("checkpoint", *track, *self.compressed("parent"), str(self.pid), self.image)
+        spore = self.stream if self.opts.stream else self.spore
+        status, out, err = spore("checkpoint", *track, *self.compressed("parent"), str(self.pid), self.image)
         if status == 0 and self.opts.against:
             parent, self.image = self.image, self.image + "-child"
             status, out, err = self.spore("checkpoint", "--parent", parent, *self.compressed("child"), str(self.pid), self.image)
@@ -365,7 +379,7 @@ class Run:
         kill_tree(self.pid)
         self.pid = None
         holder = hold_number(number) if self.mode == "taken" else None
-        status, out, err = self.spore("restore", "-d", *(["--lazy"] if self.opts.lazy else []), self.image)
+        status, out, err = spore("restore", "-d", *(["--lazy"] if self.opts.lazy else []), self.image)
         if holder:
             kill_tree(holder)
         if status:
@@ -589,6 +603,7 @@ def options():
     p.add_argument("--oracle", metavar="PATH", help="prints the facts of a tree; must print the same after the restore")
     p.add_argument("--no-spore", action="store_true", help="let each maker use its state at once")
     p.add_argument("--stop", action="store_true", help="SIGSTOP and SIGCONT in between, no spore")
+    p.add_argument("--stream", action="store_true", help="the image is a stream, and goes through pipes")
     p.add_argument("--lazy", action="store_true", help="restores on demand (with meson -Dtest_lazy=true all memory that can come so)")
     p.add_argument("--survive", action="store_true", help="checkpoint without kill and restore: the tree itself goes on")
     p.add_argument("--mode", choices=("host", "run", "taken", "led"), default="host",
