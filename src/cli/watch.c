@@ -31,7 +31,8 @@ struct watch_options {
 	uint64_t every_us;
 	size_t keep;
 	bool json;
-	uint32_t flags; /* SPORE_CHECKPOINT_* */
+	uint32_t flags;	      /* SPORE_CHECKPOINT_* */
+	uint32_t compression; /* enum spore_compression */
 	const char *who, *dir;
 };
 
@@ -85,17 +86,24 @@ static int parse(int argc, char **argv, struct watch_options *o)
 		{ "every", required_argument, NULL, 'e' },
 		{ "keep", required_argument, NULL, 'k' },
 		{ "strict", no_argument, NULL, 's' },
+		{ "compress", optional_argument, NULL, 'c' },
 		{ "json", no_argument, NULL, 'j' },
 		{ 0 },
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-		if (c == 'e' && !parse_interval(optarg, &o->every_us))
-			return say_usage("watch", "--every %s: not a time such as 500ms, 1s or 5m", optarg);
-		if (c == 'k' && !parse_keep(optarg, &o->keep))
-			return say_usage("watch", "--keep %s: not a number from 1 to %d", optarg, KEEP_MOST);
-		if (c == 's')
+		const char *value = optarg ? optarg : "";
+
+		if (c == 'e' && !parse_interval(value, &o->every_us))
+			return say_usage("watch", "--every %s: not a time such as 500ms, 1s or 5m", value);
+		if (c == 'k' && !parse_keep(value, &o->keep))
+			return say_usage("watch", "--keep %s: not a number from 1 to %d", value, KEEP_MOST);
+		if (c == 'c' && *value && strcmp(value, "zstd") != 0)
+			return say_usage("watch", "--compress: the only algorithm is zstd");
+		if (c == 'c')
+			o->compression = SPORE_COMPRESSION_ZSTD;
+		else if (c == 's')
 			o->flags |= SPORE_CHECKPOINT_STRICT;
 		else if (c == 'j')
 			o->json = true;
@@ -118,6 +126,7 @@ static int checkpoint(struct watch *w, struct spore_checkpoint_result *result)
 	struct spore_checkpoint_options call = { .listener = &w->talk.listener,
 		.cgroup = w->target.cgroup,
 		.flags = w->o->flags | SPORE_CHECKPOINT_TRACK | SPORE_CHECKPOINT_NEW,
+		.compression = w->o->compression,
 		.result = result };
 	_cleanup_fd_ int parent = newest ? store_image(&w->store, newest) : -1;
 	_cleanup_fd_ int dir = store_begin(&w->store);
@@ -388,11 +397,11 @@ static int run(int argc, char **argv)
 
 const struct command command_watch = {
 	.name = "watch",
-	.usage = "[--every TIME] [--keep N] [--strict] [--json] PID DIR",
+	.usage = "[--every TIME] [--keep N] [--compress] [--strict] [--json] PID DIR",
 	.summary = "saves a tree again and again, each time what changed, until it ends",
 	.help = "  --every TIME  how often: 500ms, 1s (the default), 5m\n"
 		"  --keep N      how many images stay at least (10)\n"
-		"  --strict      as checkpoint has it\n"
+		"  --compress, --strict  as checkpoint has them\n"
 		"  --json        prints an object for each image, a line each\n"
 		"\nImages are DIR/000001 and so on, each whole at any time with those before it; DIR/latest is the "
 		"newest.\n"

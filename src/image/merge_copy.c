@@ -12,7 +12,7 @@
 
 #include "image/merge.h"
 
-#define WINDOWS_PAGES (48ul << 20 >> PAGE_SHIFT) /* of all threads */
+#define WINDOWS_PAGES (32ul << 20 >> PAGE_SHIFT) /* of all threads */
 #define WINDOW_LEAST  (4ul << 20 >> PAGE_SHIFT)
 #define THREADS_MOST  8u
 

@@ -144,6 +144,23 @@ while sums() == want:
         bury()
 
 
+def test_some_of_them_compressed():
+    """It is if the last one is."""
+    p = start(CHANGING, MIB, 10)
+    with scratch() as d:
+        for i, options in enumerate([['--compress', '--track'], [], ['--compress'], []]):
+            save(p.pid, f'{d}/{i}', *options, parent=f'{d}/{i - 1}' if i else None)
+        end(p)
+        for i in 2, 3:
+            merge(f'{d}/{i}', f'{d}/one{i}')
+        for i in range(4):
+            shutil.rmtree(f'{d}/{i}')
+        for i, compressed in (2, True), (3, False):
+            is_whole(f'{d}/one{i}')
+            check('compressed' in spore('inspect', f'{d}/one{i}').stdout.split('tree #')[0], compressed)
+        is_right(f'{d}/one2', f'{d}/one3')
+
+
 def test_as_a_parent_of_what_is_tracked():
     """Of what was not written since, nothing is read: a page that is wrong there is found when it is restored, and not before."""
     needs_tracking()

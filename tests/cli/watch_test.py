@@ -239,7 +239,7 @@ def test_on_a_terminal():
 
 def test_in_a_container():
     with Container(CHANGING, 8, 10) as c, scratch() as d:
-        w = watch(c.pid, f'{d}/w', '--every', '30ms')
+        w = watch(c.pid, f'{d}/w', '--every', '30ms', '--compress')
         wait_for_number(f'{d}/w', 3)
         finish(w, signal.SIGTERM)
         all_are_whole(f'{d}/w')
