@@ -165,14 +165,24 @@ struct spore_restore_options {
 	int32_t terminal; /* with has_terminal: slave of a pty that becomes the tree's terminal, if it had the user's */
 	uint32_t has_terminal;
 	uint32_t reserved;
-	struct spore_restore_result *result; /* may be NULL */
+	struct spore_restore_result *result; /* may be NULL; with clones: of each */
 	/*
 	 * May be NULL. Called on the calling thread when the tree is built, and before any of it runs: the last moment at which the caller can still do without
 	 * it. A negative errno ends the tree, and is what the call returns.
 	 */
 	int (*built)(void *data, pid_t pid, const struct spore_restore_result *result);
 	void *built_data;
+	/*
+	 * More than 1: that many trees, all or none, each in a pid namespace of its own, whose private memory is one until they write to it. The call returns
+	 * the pid of the first; pids has room for all (or is NULL), and so has result. built is called for each, in the same order. Containers get names of
+	 * their own: NAME, NAME-2 and so on, as they are free. Not with SPORE_RESTORE_LAZY or a terminal (-EOPNOTSUPP).
+	 */
+	uint32_t clones;
+	uint32_t reserved_too;
+	pid_t *pids;
 };
+
+#define SPORE_CLONES_MOST 1000
 
 struct spore_restore_result {
 	uint64_t total_us;
@@ -182,7 +192,8 @@ struct spore_restore_result {
 	uint32_t new_pid_namespace; /* the tree runs in a pid namespace of its own */
 	uint32_t
 		outside; /* what it was attached to outside, and is to what was given: bits 0 to 2 its standard streams, bit 3 a terminal */
-	uint64_t pages_later; /* of these pages: those that come after it runs (SPORE_RESTORE_LAZY) */
+	uint64_t pages_later;  /* of these pages: those that come after it runs (SPORE_RESTORE_LAZY) */
+	uint64_t pages_shared; /* and those that it shares with the other clones until it writes to them */
 };
 
 /* The values are those of SPORE_CHECKPOINT_*. */

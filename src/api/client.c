@@ -94,6 +94,27 @@ int client_result(int sock, const struct spore_listener *listener, struct reply 
 	return no_answer(r, listener);
 }
 
+int client_clones(int sock, const struct spore_listener *listener, struct clone_built *list, uint32_t n)
+{
+	struct reply reply;
+	uint32_t got = 0;
+
+	for (;;) {
+		int root = -1, r = reply_receive(sock, &reply, &root);
+
+		if (r < 0)
+			return no_answer(r, listener);
+		if (reply.kind == REPLY_CLONE && got < n && root >= 0) {
+			list[got++] = (struct clone_built){ .root = root, .result = reply.restore };
+			continue;
+		}
+		close_fd(&root);
+		if (reply.kind == REPLY_RESULT)
+			return reply.result < 0 || got == n ? reply.result : -EPROTO;
+		deliver(listener, &reply);
+	}
+}
+
 int client_call(int sock, const struct request *req, const int fds[REQUEST_N_FDS],
 	const struct spore_listener *listener, struct reply *result, int *pidfd)
 {

@@ -24,3 +24,12 @@ int client_call(int sock, const struct request *req, const int fds[REQUEST_N_FDS
 
 void listener_problem(
 	const struct spore_listener *listener, int error, pid_t pid, const char *text, const char *remedy);
+
+/* One of the trees of a restore. */
+struct clone_built {
+	pid_t pid;
+	int root; /* its pidfd */
+	struct spore_restore_result result;
+};
+/* Hears of each of several, then the result; the pidfds are the caller's. */
+int client_clones(int sock, const struct spore_listener *listener, struct clone_built *list, uint32_t n);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -58,9 +59,9 @@ static int look_around(const struct spore_listener *listener)
 	return dir < 0 ? dir : 0;
 }
 
-static int spawn(bool looks, const struct spore_listener *listener)
+static int spawn(const char *purpose, const struct spore_listener *listener)
 {
-	int sock = keeper_spawn(looks);
+	int sock = keeper_spawn(purpose);
 
 	if (sock == -ENOENT)
 		listener_problem(listener, sock, 0, "the program spore-keeper was not found",
@@ -77,7 +78,7 @@ static int keeper_of(const struct target_tree *t, const struct spore_listener *l
 
 	if (sock != -ENOENT)
 		return sock;
-	return spawn(true, listener);
+	return spawn("look", listener);
 }
 
 /* The tree that the call is about. */
@@ -203,12 +204,32 @@ SPORE_API int spore_unisolate_with(pid_t pid, const struct spore_unisolate_optio
 	return c.sock < 0 ? c.sock : exchange_send(&c, o.listener, NULL);
 }
 
+/* Of several trees at once. */
+static int check_clones(const struct spore_restore_options *o)
+{
+	const char *what =
+		o->flags & SPORE_RESTORE_LAZY
+			? "clones cannot be restored on demand: a page that comes later would be one tree's alone"
+		: o->has_terminal ? "several trees cannot have one terminal"
+				  : NULL;
+
+	if (o->clones > SPORE_CLONES_MOST)
+		return -EINVAL;
+	if (o->clones <= 1 || !what)
+		return 0;
+	listener_problem(o->listener, -EOPNOTSUPP, 0, what,
+		o->flags & SPORE_RESTORE_LAZY ? "restore them without SPORE_RESTORE_LAZY (--lazy)"
+					      : "restore them detached (-d)");
+	return -EOPNOTSUPP;
+}
+
 static int check_restore_options(const struct spore_restore_options *o, pid_t old_pid)
 {
-	if ((o->flags & ~(SPORE_RESTORE_CHANGED_FILES | SPORE_RESTORE_RUN | SPORE_RESTORE_LAZY)) || o->reserved)
+	if ((o->flags & ~(SPORE_RESTORE_CHANGED_FILES | SPORE_RESTORE_RUN | SPORE_RESTORE_LAZY)) || o->reserved ||
+		o->reserved_too)
 		return -EINVAL;
 	if (old_pid == 0)
-		return 0;
+		return check_clones(o);
 	listener_problem(o->listener, -EOPNOTSUPP, old_pid, "incremental restores are not there yet",
 		"end the tree and restore it anew");
 	return -EOPNOTSUPP;
@@ -228,7 +249,9 @@ static int exchange_image(struct exchange *c, int dir_fd, pid_t old_pid, struct 
 		return r;
 	c->req.flags = o->flags;
 	c->fds[REQUEST_DIR] = dir_fd;
-	c->sock = spawn(false, o->listener);
+	if (o->clones > 1)
+		c->req.clones = o->clones;
+	c->sock = spawn(c->req.clones ? "clones" : NULL, o->listener);
 	return c->sock < 0 ? c->sock : 0;
 }
 
@@ -236,8 +259,12 @@ SPORE_API int spore_check_image_with(int dir_fd, const struct spore_restore_opti
 {
 	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_CHECK_IMAGE);
 	struct spore_restore_options o;
-	int r = exchange_image(&c, dir_fd, 0, &o, options, size);
+	struct spore_restore_options asked;
+	int r = options_copy(&asked, sizeof(asked), offsetof(struct spore_restore_options, built), options, size);
 
+	asked.clones = 0; /* what is in the way of one */
+	if (r == 0)
+		r = exchange_image(&c, dir_fd, 0, &o, &asked, sizeof(asked));
 	return r < 0 ? r : exchange_send(&c, o.listener, NULL);
 }
 
@@ -254,58 +281,119 @@ SPORE_API int spore_merge_with(int dir_fd, int out_dir_fd, const struct spore_me
 	c.req.flags = o.flags;
 	c.fds[REQUEST_PARENT] = dir_fd;
 	c.fds[REQUEST_DIR] = out_dir_fd;
-	c.sock = spawn(false, o.listener);
+	c.sock = spawn(NULL, o.listener);
 	r = c.sock < 0 ? c.sock : exchange_send(&c, o.listener, NULL);
 	if (r == 0 && o.result)
 		*o.result = c.reply.merge;
 	return r;
 }
 
-/* The caller's last word. Of a tree that it does not want nothing is left when this returns, as far as waiting can see to it. */
-static int ask_caller(struct exchange *c, const struct spore_restore_options *o, pid_t pid, int root)
-{
-	struct pollfd end = { .fd = root, .events = POLLIN };
-	int r = o->built ? o->built(o->built_data, pid, &c->reply.restore) : 0;
+/* --- restore --- */
 
+static int ask_one(const struct spore_restore_options *o, const struct clone_built *b)
+{
+	return o->built ? o->built(o->built_data, b->pid, &b->result) : 0;
+}
+
+/* The caller's last word. Of a tree that it does not want nothing is left when this returns, as far as waiting can see to it. */
+static int ask_caller(
+	struct exchange *c, const struct spore_restore_options *o, const struct clone_built *list, uint32_t n)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < n; i++)
+		r = ask_one(o, &list[i]);
 	if (r >= 0)
 		return 0;
 	close_fd(&c->sock); /* which ends the keeper, and that the tree */
-	poll(&end, 1, UNWANTED_MS);
+	for (uint32_t i = 0; i < n; i++) {
+		struct pollfd end = { .fd = list[i].root, .events = POLLIN };
+
+		poll(&end, 1, UNWANTED_MS);
+	}
 	return r;
+}
+
+static int ask_for_one(struct exchange *c, const struct spore_restore_options *o, struct clone_built *only)
+{
+	int r = exchange_send(c, o->listener, &only->root);
+
+	only->result = c->reply.restore;
+	return r == 0 && only->root < 0 ? -EPROTO : r;
+}
+
+static int ask_for_several(
+	struct exchange *c, const struct spore_restore_options *o, struct clone_built *list, uint32_t n)
+{
+	int r = request_send(c->sock, &c->req, c->fds);
+
+	return r < 0 ? r : client_clones(c->sock, o->listener, list, n);
+}
+
+/* Now: once let go, they may end. */
+static int find_pids(struct clone_built *list, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		list[i].pid = pidfd_pid(list[i].root);
+		if (list[i].pid < 0)
+			return list[i].pid;
+	}
+	return 0;
+}
+
+static int restore_all(struct exchange *c, const struct spore_restore_options *o, struct clone_built *list, uint32_t n)
+{
+	int r = c->req.clones ? ask_for_several(c, o, list, n) : ask_for_one(c, o, list);
+
+	if (r == 0)
+		r = find_pids(list, n);
+	if (r == 0)
+		r = ask_caller(c, o, list, n);
+	if (r == 0)
+		r = result_confirm(c->sock);
+	if (r == 0 && (o->flags & SPORE_RESTORE_RUN))
+		r = client_result(c->sock, o->listener, &c->reply, NULL);
+	return r;
+}
+
+static void hand_out(const struct spore_restore_options *o, const struct clone_built *list, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (o->result)
+			o->result[i] = list[i].result;
+		if (o->pids)
+			o->pids[i] = list[i].pid;
+	}
 }
 
 SPORE_API pid_t spore_restore_with(int dir_fd, pid_t old_pid, const struct spore_restore_options *options, size_t size)
 {
 	_cleanup_exchange_ struct exchange c = EXCHANGE(CALL_RESTORE);
-	_cleanup_fd_ int root = -1;
+	_cleanup_free_ struct clone_built *list = NULL;
 	struct spore_restore_options o;
-	struct spore_restore_result result;
-	pid_t pid = 0;
 	int r = exchange_image(&c, dir_fd, old_pid, &o, options, size);
+	uint32_t n;
+	pid_t first;
 
 	if (r < 0)
 		return r;
+	n = MAX(o.clones, 1u);
+	list = calloc(n, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++)
+		list[i].root = -1;
 	for (int i = 0; o.has_stdio && i < 3; i++)
 		c.fds[REQUEST_STDIN + i] = o.stdio[i];
 	if (o.has_terminal)
 		c.fds[REQUEST_TERMINAL] = o.terminal;
-	r = exchange_send(&c, o.listener, &root);
-	result = c.reply.restore;
+	r = restore_all(&c, &o, list, n);
 	if (r == 0)
-		pid = root < 0 ? -EPROTO : pidfd_pid(root); /* now: once let go, it may end */
-	if (r == 0 && pid < 0)
-		r = pid;
-	if (r == 0)
-		r = ask_caller(&c, &o, pid, root);
-	if (r == 0)
-		r = result_confirm(c.sock);
-	if (r == 0 && (o.flags & SPORE_RESTORE_RUN))
-		r = client_result(c.sock, o.listener, &c.reply, NULL);
-	if (r < 0)
-		return r;
-	if (o.result)
-		*o.result = result;
-	return pid;
+		hand_out(&o, list, n);
+	first = list[0].pid;
+	for (uint32_t i = 0; i < n; i++)
+		close_fd(&list[i].root);
+	return r < 0 ? r : first;
 }
 
 SPORE_API int spore_wait_with(pid_t pid, int *status, const struct spore_wait_options *options, size_t size)

@@ -44,6 +44,7 @@ struct request {
 	uint32_t timeout_ms;
 	uint32_t compression; /* enum spore_compression */
 	uint32_t fds;
+	uint32_t clones;       /* of a restore: how many; asked of a keeper for several alone */
 	char cgroup[PATH_MAX]; /* "": the tree of a process */
 };
 
@@ -51,6 +52,7 @@ enum reply_kind {
 	REPLY_LOG = 1,
 	REPLY_PROBLEM,
 	REPLY_PROGRESS,
+	REPLY_CLONE,  /* one of several trees, in their order; its root's pidfd comes with it */
 	REPLY_RESULT, /* the last; after a restore the root's pidfd comes with it */
 };
 

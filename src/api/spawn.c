@@ -27,7 +27,7 @@
 struct spawn {
 	const char *path;
 	int sock;
-	bool looks;
+	const char *purpose;
 	char *stack; /* two of them */
 	int error;
 };
@@ -51,7 +51,7 @@ ON_BORROWED_STACK static int run_keeper(void *arg)
 {
 	struct spawn *s = arg;
 	char number[12] = { 0 }, *digit = number + sizeof(number) - 1;
-	char *argv[] = { (char *)"spore-keeper", NULL, s->looks ? (char *)"look" : NULL, NULL };
+	char *argv[] = { (char *)"spore-keeper", NULL, (char *)s->purpose, NULL };
 
 	for (int n = s->sock; n || !*digit; n /= 10)
 		*--digit = (char)('0' + n % 10);
@@ -91,7 +91,7 @@ static int start(struct spawn *s)
 	return pid < 0 ? -error : s->error;
 }
 
-int keeper_spawn(bool looks)
+int keeper_spawn(const char *purpose)
 {
 	_cleanup_fd_ int near = -1;
 	_cleanup_fd_ int far = -1;
@@ -108,7 +108,7 @@ int keeper_spawn(bool looks)
 	far = pair[1];
 	s.path = path;
 	s.sock = far;
-	s.looks = looks;
+	s.purpose = purpose;
 	s.stack = mmap(NULL, 2 * SPAWN_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (s.stack == MAP_FAILED)
 		return -errno;

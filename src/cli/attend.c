@@ -206,3 +206,34 @@ int attend(int pidfd, struct terminal *t, const sigset_t *passed)
 	signal(SIGPIPE, pipe_before);
 	return 0;
 }
+
+int attend_all(const int *pidfds, size_t n, const sigset_t *passed)
+{
+	_cleanup_fd_ int signal_fd = signalfd(-1, passed, SFD_CLOEXEC);
+	_cleanup_free_ struct pollfd *p = calloc(n + 1, sizeof(*p));
+	struct signalfd_siginfo info;
+	size_t left = n;
+
+	if (signal_fd < 0 || !p)
+		return signal_fd < 0 ? -errno : -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		p[i] = (struct pollfd){ .fd = pidfds[i], .events = POLLIN };
+	p[n] = (struct pollfd){ .fd = signal_fd, .events = POLLIN };
+	while (left) {
+		if (poll(p, n + 1, -1) < 0) {
+			if (errno != EINTR)
+				return -errno;
+			continue;
+		}
+		if (p[n].revents && read(signal_fd, &info, sizeof(info)) == sizeof(info))
+			for (size_t i = 0; i < n; i++)
+				if (p[i].fd >= 0)
+					syscall(SYS_pidfd_send_signal, p[i].fd, (int)info.ssi_signo, NULL, 0);
+		for (size_t i = 0; i < n; i++)
+			if (p[i].fd >= 0 && p[i].revents) {
+				p[i].fd = -1;
+				left--;
+			}
+	}
+	return 0;
+}

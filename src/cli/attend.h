@@ -26,3 +26,5 @@ void attend_block(sigset_t *passed, sigset_t *before);
 /* Until the process of pidfd ends. The slave stays open, so that a tree may close and open its terminal
  * again. 0 or negative errno. */
 int attend(int pidfd, struct terminal *t, const sigset_t *passed);
+/* Until the processes of all of these have ended. Signals are passed on to all that live. */
+int attend_all(const int *pidfds, size_t n, const sigset_t *passed);

@@ -23,7 +23,7 @@
 #include "state/io_context.h"
 #include "state/semaphore_undo.h"
 #include "state/login.h"
-#include "state/memory.h"
+#include "state/memory_parked.h"
 #include "state/session_keyring.h"
 #include "state/terminal.h"
 #include "state/timer_slack.h"
@@ -32,8 +32,7 @@
 static void add_process(struct plan *plan, struct batch *b, struct new_process *p, uint64_t *worn)
 {
 	struct birth *birth = birth_of(p);
-	uint64_t flags = (birth->forked || p->zombie ? 0 : CLONE_VM) |
-			 (birth->sibling || birth->stand_in ? CLONE_PARENT : 0) |
+	uint64_t flags = (is_born_forked(p) ? 0 : CLONE_VM) | (birth->sibling || birth->stand_in ? CLONE_PARENT : 0) |
 			 (descriptors_shared(plan->r, p->id) ? CLONE_FILES : 0);
 
 	if (io_context_is_shared(plan->r, p->threads[0].id)) {
@@ -43,8 +42,10 @@ static void add_process(struct plan *plan, struct batch *b, struct new_process *
 	timer_slack_wear(b, worn, birth->worn_slack);
 	if (semaphore_undo_is_shared(plan->r, p->threads[0].id))
 		flags |= CLONE_SYSVSEM;
+	parked_offer(plan->r, b, p->id);
 	batch_clone(b, "clone3 of a process", flags, flags & CLONE_PARENT ? 0 : process_of(p)->exit_signal, p->vpid,
 		p->threads[0].slot);
+	parked_part_with(plan->r, b, p->id);
 }
 
 /* --- one wave --- */
@@ -57,7 +58,7 @@ static int exec_seeds(struct plan *plan, struct new_process **wave, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		struct batch *b;
 
-		if (birth_of(wave[i])->forked || wave[i]->zombie || !wave[i]->parent)
+		if (is_born_forked(wave[i]) || !wave[i]->parent)
 			continue;
 		b = step_add(&s, &wave[i]->threads[0]);
 		if (!b)
@@ -66,14 +67,6 @@ static int exec_seeds(struct plan *plan, struct new_process **wave, size_t n)
 		batch_exec_seed(b, BARE_FD_SEED, BARE_FD_AREA, wave[i]->threads[0].slot);
 	}
 	return step_run(&s);
-}
-
-/* From whom a process inherits; a stand-in hands on what it inherited. NULL: from spore. */
-static struct new_process *inherits_from(const struct new_process *p)
-{
-	const struct birth *b = birth_of(p);
-
-	return b->stand_in ? b->stand_in->parent : b->creator;
 }
 
 /* Whose memory a forked process has at birth. */
@@ -165,6 +158,18 @@ static void add_threads(struct plan *plan, struct batch *b, struct new_process *
 	}
 }
 
+/* With all that those are to have who are born by it. */
+static void add_stand_in(struct plan *plan, struct batch *b, struct stand_in *s)
+{
+	for (size_t i = 0; i < plan->r->n_processes; i++)
+		if (birth_of(plan->r->processes[i])->stand_in == s)
+			parked_offer(plan->r, b, plan->r->processes[i]->id);
+	stand_in_clone(b, "clone3 of a stand-in for a dead session leader", s->number, s->slot);
+	for (size_t i = 0; i < plan->r->n_processes; i++)
+		if (birth_of(plan->r->processes[i])->stand_in == s)
+			parked_part_with(plan->r, b, plan->r->processes[i]->id);
+}
+
 /* Children that keep the session their parent was born in come before it leads one of its own. */
 static int add_births(struct plan *plan, struct build *build, struct new_process *p)
 {
@@ -193,7 +198,7 @@ static int add_births(struct plan *plan, struct build *build, struct new_process
 		timer_slack_wear(b, &birth_of(p)->worn_slack, TIMER_SLACK_USUAL);
 	for (struct stand_in *s = plan->sessions; s; s = s->next)
 		if (s->parent == p)
-			stand_in_clone(b, "clone3 of a stand-in for a dead session leader", s->number, s->slot);
+			add_stand_in(plan, b, s);
 	return r;
 }
 

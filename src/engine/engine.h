@@ -51,10 +51,23 @@ bool engine_tracks(const struct engine *e);
 /* After it a restored tree runs, but dies with this process until engine_free says that it stands. */
 int engine_unisolate(struct engine *e, struct problems *ps);
 
+/*
+ * What several trees of one image have in common. It is made before any of them, in a process that each of their keepers is then forked from: what they share lies
+ * in that process's memory (state/memory_parked.h), and so in theirs.
+ */
+struct engine_clones;
+/* Reads the image and checks all of it; nothing is built. No thread is left. */
+int engine_clones_make(int dir_fd, uint32_t flags, unsigned int n, const struct engine_events *events,
+	struct problems *ps, struct engine_clones **out);
+
 /* Outside descriptors that the tree is attached to; all the engine's own (the keeper received them). */
 struct engine_outside {
 	int stdio[3];
 	int terminal;
+	const struct engine_clones *clones; /* NULL: it is the only one */
+	unsigned int clone;		    /* which of them */
+	int arrive_fd,
+		go_fd; /* eventfds: each adds 1 to the first when it is built, but for what would notice the making of the others; the second tells that all are */
 };
 /* The root's pid or a negative errno. */
 pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,

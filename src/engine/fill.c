@@ -65,14 +65,13 @@ static int add_process(struct fill *f, const struct new_process *p)
 {
 	const struct restore *r = f->plan->r;
 	const struct memory_state *m = plan_memory(f->plan, p);
-	struct page_runs runs = { .list = m->runs, .n = m->n_runs };
-	int error = r->lazy ? memory_lazy_runs(r, m, false, &runs) : 0;
+	struct page_runs runs;
+	int error = memory_runs_now(r, m, &runs);
 
-	for (size_t i = 0; i < runs.n && error == 0; i++)
+	for (size_t i = 0; error == 0 && i < runs.n; i++)
 		if (page_file_is_compressed(r->image, (unsigned int)runs.list[i].file))
 			error = add_run(f, p, &runs.list[i]);
-	if (r->lazy)
-		free(runs.list);
+	memory_runs_done(&runs);
 	return error;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@
 
 #define SEED_TIMEOUT_MS 20000
 #define FD_INIT		(MOVED_FD_SOCKET + 1)
+#define RSEQ_LEAST	32u
+#define RSEQ_MOST	1024u
 
 static_assert(MOVED_FD_BARE == BARE_FD_FIRST && MOVED_FD_SEED == BARE_FD_SEED, "they get each other's descriptors");
 
@@ -75,6 +78,29 @@ static int enter_container(const struct first *f, const char **what)
 	return f->container ? container_setup(f->container, what) : 0;
 }
 
+/* The C library's area for restartable sequences goes with its memory, where the kernel would look for it. Newer libraries register larger ones. */
+static int forget_rseq(void)
+{
+	uint8_t *area = (uint8_t *)__builtin_thread_pointer() + __rseq_offset;
+	int r = __rseq_size ? -EINVAL : 0;
+
+	for (unsigned int size = RSEQ_LEAST; r == -EINVAL && size <= RSEQ_MOST; size += RSEQ_LEAST)
+		r = syscall(SYS_rseq, area, size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) < 0 ? -errno : 0;
+	return r;
+}
+
+/* Instead of the seed: it has this process's memory until it makes its own. */
+static int enter_stub(const struct first *f, const char **what)
+{
+	const struct area *a = &f->restore->area;
+	int r;
+
+	*what = "rseq";
+	r = forget_rseq();
+	*what = "mapping of the shared area";
+	return r < 0 ? r : area_enter(a, BARE_FD_AREA, f->slot);
+}
+
 static void child_main(const struct first *f, struct report *report)
 {
 	static char name[] = "spore-seed";
@@ -91,6 +117,8 @@ static void child_main(const struct first *f, struct report *report)
 		what = "descriptors";
 		r = place_descriptors(f);
 	}
+	if (r == 0 && f->stays)
+		r = enter_stub(f, &what);
 	if (r == 0) {
 		what = f->moving ? "execveat of spore-init" : "execveat of the seed";
 		syscall(SYS_execveat, f->moving ? FD_INIT : BARE_FD_SEED, "", f->moving ? f->moving->argv : argv, envp,

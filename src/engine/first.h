@@ -18,6 +18,7 @@ struct first {
 	uint64_t personality; /* of its exec: memory_personality() */
 	char *seed;	      /* what the root is to exec the seed with */
 	int keeper_fd, seed_fd;
+	bool stays; /* the root: no exec of the seed, for it has what it is to share from this process's memory */
 };
 
 /*

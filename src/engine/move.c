@@ -99,6 +99,10 @@ static int decide(struct plan *plan, const struct tree_state *tree, const struct
 				"session 0 is session 1 now");
 		return move(plan, tree, numbers);
 	}
+	if (plan->r->clone) {
+		tell(plan, "each of several clones is to have them");
+		return move(plan, tree, numbers);
+	}
 	h = plan->taken.number ? plan->taken : holder_find(numbers);
 	if (h.number == 0)
 		return 0;

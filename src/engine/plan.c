@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kernel/procfs.h"
 #include "state/io_context.h"
+#include "state/memory_parked.h"
 #include "state/semaphore_undo.h"
 #include "state/session_keyring.h"
 #include "state/timer_slack.h"
@@ -218,6 +221,7 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 
 	b->creator = parent;
 	b->forked = !s->executed;
+	b->carries = parked_process_of(plan->r, p->id) && !b->forked;
 	b->worn_slack = timer_slack_default(plan->r, p->threads[0].id);
 	if (!parent) { /* born in that session, or in none of the tree's */
 		b->born_session = plan->move.session;
@@ -250,19 +254,31 @@ static int plan_birth(struct plan *plan, struct new_process *p)
 
 /* --- where the area lies --- */
 
-static int compare_areas(const void *a, const void *b)
+struct taken_range {
+	uint64_t start, end;
+};
+
+static int compare_ranges(const void *a, const void *b)
 {
-	const struct memory_area *x = *(const struct memory_area *const *)a, *y = *(const struct memory_area *const *)b;
+	const struct taken_range *x = a, *y = b;
 
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-/* A hole that no process uses, so that one address serves all. */
-static int find_hole(struct plan *plan, uint64_t size, uint64_t *base)
+/* What is the keeper's own, and parked there, is in a clone's first process when the area is mapped. */
+static int own_maps(const struct restore *r, struct proc_maps *out)
 {
-	_cleanup_free_ const struct memory_area **all = NULL;
+	_cleanup_fd_ int dir = r->clone ? procfs_open_pid(getpid()) : -1;
+
+	return dir < 0 ? 0 : proc_maps_read(dir, out);
+}
+
+/* A hole that no process uses, so that one address serves all. */
+static int find_hole(struct plan *plan, const struct proc_maps *own, uint64_t size, uint64_t *base)
+{
+	_cleanup_free_ struct taken_range *all = NULL;
 	uint64_t at = AREA_LOWEST;
-	size_t n = 0, i = 0;
+	size_t n = own->n, i = 0;
 
 	for (size_t k = 0; k < plan->r->n_processes; k++)
 		n += plan->memories[k] ? plan->memories[k]->n_areas : 0;
@@ -270,13 +286,16 @@ static int find_hole(struct plan *plan, uint64_t size, uint64_t *base)
 	if (!all)
 		return -ENOMEM;
 	n = 0;
+	for (size_t k = 0; k < own->n; k++)
+		all[n++] = (struct taken_range){ own->list[k].start, own->list[k].end };
 	for (size_t k = 0; k < plan->r->n_processes; k++)
 		for (size_t j = 0; plan->memories[k] && j < plan->memories[k]->n_areas; j++)
-			all[n++] = &plan->memories[k]->areas[j];
-	qsort(all, n, sizeof(*all), compare_areas);
-	for (; i < n && (all[i]->start < at + size || all[i]->end <= at); i++)
-		if (all[i]->end > at)
-			at = ALIGN_UP(all[i]->end, 1ul << 21);
+			all[n++] = (struct taken_range){ plan->memories[k]->areas[j].start,
+				plan->memories[k]->areas[j].end };
+	qsort(all, n, sizeof(*all), compare_ranges);
+	for (; i < n && (all[i].start < at + size || all[i].end <= at); i++)
+		if (all[i].end > at)
+			at = ALIGN_UP(all[i].end, 1ul << 21);
 	if (at + size > AREA_HIGHEST)
 		return failed(plan->r->ps, NULL, -ENOMEM,
 			"no room in the address space for spore beside what the programs have mapped");
@@ -284,12 +303,23 @@ static int find_hole(struct plan *plan, uint64_t size, uint64_t *base)
 	return 0;
 }
 
+int plan_find_hole(struct plan *plan, uint64_t size, uint64_t *base)
+{
+	struct proc_maps own = { 0 };
+	int r = own_maps(plan->r, &own);
+
+	if (r == 0)
+		r = find_hole(plan, &own, size, base);
+	proc_maps_free(&own);
+	return r;
+}
+
 static int make_area(struct plan *plan)
 {
 	struct restore *r = plan->r;
 	uint64_t base = 0;
 	size_t slots = 0, next = 0;
-	int error = find_hole(plan, AREA_SIZE + AREA_SCRATCH, &base);
+	int error = plan_find_hole(plan, AREA_SIZE + AREA_SCRATCH, &base);
 
 	if (error < 0)
 		return error;
@@ -348,6 +378,19 @@ static int validate_records(struct plan *plan)
 	return r->ps->first_error;
 }
 
+static void tell_of_forks(struct plan *plan)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < plan->r->n_processes; i++)
+		n += birth_of(plan->r->processes[i])->carries;
+	if (n)
+		changed(plan->r->ps, BLAME(.object = "exec"),
+			"of each clone %zu processes look as if they had never called exec (PF_FORKNOEXEC in "
+			"/proc/PID/stat), for memory is shared by fork alone",
+			n);
+}
+
 /* A process that cannot be born, and state that cannot be had here, are told together. */
 static int plan_births(struct plan *plan)
 {
@@ -358,6 +401,7 @@ static int plan_births(struct plan *plan)
 		if (r < 0 && error == 0)
 			error = r;
 	}
+	tell_of_forks(plan);
 	r = validate_records(plan);
 	return error < 0 ? error : r;
 }

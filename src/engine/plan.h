@@ -20,7 +20,8 @@ struct birth {
 	struct stand_in *stand_in;   /* not NULL: born by it */
 	bool sibling;		     /* CLONE_PARENT: the creator is not its parent */
 	bool forked;		     /* shares memory by fork; else a fresh exec */
-	pid_t born_session;	     /* the session it is born in */
+	bool carries;	    /* forked although it had called exec: it, or a descendant, is to have what is parked */
+	pid_t born_session; /* the session it is born in */
 	bool born, made, has_memory, filled;
 	uint64_t worn_slack; /* the timer slack that it has as a creator: state/timer_slack.h */
 };
@@ -47,6 +48,20 @@ static inline struct birth *birth_of(const struct new_process *p)
 	return p->birth;
 }
 
+/* Born with its creator's memory, and without an exec. */
+static inline bool is_born_forked(const struct new_process *p)
+{
+	return birth_of(p)->forked || birth_of(p)->carries || p->zombie;
+}
+
+/* From whom a process inherits; a stand-in hands on what it inherited. NULL: from spore. */
+static inline struct new_process *inherits_from(const struct new_process *p)
+{
+	const struct birth *b = birth_of(p);
+
+	return b->stand_in ? b->stand_in->parent : b->creator;
+}
+
 static inline const struct process_state *process_of(const struct new_process *p)
 {
 	return p->record->state;
@@ -55,4 +70,6 @@ static inline const struct process_state *process_of(const struct new_process *p
 /* Fills r->processes, their threads and births, chooses the area, validates every record. plan->taken is looked at, all else is written. */
 int plan_make(struct plan *plan, struct restore *r);
 void plan_free(struct plan *plan);
+/* An address at which there is room for that much: no process uses it, nor, in a clone, the keeper. */
+int plan_find_hole(struct plan *plan, uint64_t size, uint64_t *base);
 const struct memory_state *plan_memory(const struct plan *plan, const struct new_process *p);

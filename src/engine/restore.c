@@ -18,8 +18,10 @@
 #include "base/clock.h"
 #include "base/process.h"
 #include "engine/birth.h"
+#include "engine/clones.h"
 #include "engine/first.h"
 #include "engine/on_demand.h"
+#include "engine/parking.h"
 #include "engine/release.h"
 #include "engine/stages.h"
 #include "engine/streamed_memory.h"
@@ -39,6 +41,7 @@ struct restored {
 	struct deadman deadman;
 	struct filler *filler; /* of pages that come later; NULL: none do, or it was handed on */
 	const struct tree_state *tree;
+	const struct engine_outside *outside;
 	int keeper_fd, seed_fd;
 	pid_t first;	 /* the child of this process: the root, or spore-init */
 	uint64_t later;	 /* pages that come when the tree runs */
@@ -64,7 +67,7 @@ static char *copy_or_null(const char *s)
 static void describe_container(struct restored *t)
 {
 	t->container = (struct container_spec){
-		.name = copy_or_null(t->tree->name),
+		.name = copy_or_null(t->r.clone && t->tree->container ? t->r.clone : t->tree->name),
 		.hostname = copy_or_null(t->tree->hostname),
 		.domainname = copy_or_null(t->tree->domainname),
 		.root = copy_or_null(t->tree->directory),
@@ -139,6 +142,7 @@ static int start_first(struct restored *t)
 	f.clocks = &t->container;
 	f.new_pid_namespace = t->tree->own_pid_namespace;
 	f.container = t->tree->container || t->plan.move.moves ? &t->container : NULL;
+	f.stays = r->parking != NULL;
 	if (t->plan.move.moves) {
 		f.moving = &moving;
 		error = moving_prepare(&moving, &t->plan, seed);
@@ -147,6 +151,8 @@ static int start_first(struct restored *t)
 		error = t->first = start_with_number(t, &f);
 	if (error > 0)
 		watchdog_add(&t->watchdog, t->first);
+	if (r->parking)
+		parking_unmap(r->parking); /* what wrote on would be this process's alone */
 	t->init_socket = take_fd(&moving.socket);
 	moving_free(&moving);
 	return error < 0 ? error : find_root(t);
@@ -265,11 +271,12 @@ static int furnish(struct restore *r)
 
 /*
  * Last of all, when no task runs any more: watches on files, which would notice what the restore itself opens and closes. What tasks have open is open
- * on; all else that the keeper has of files goes first.
+ * on; all else that the keeper has of files goes first, and that of other clones' keepers.
  */
-static int watch_files(struct restore *r)
+static int watch_files(struct restored *t)
 {
-	int error = 0;
+	struct restore *r = &t->r;
+	int error;
 
 	memory_close_mapped(r);
 	for (size_t i = 0; i < r->image->n_records; i++) {
@@ -279,6 +286,7 @@ static int watch_files(struct restore *r)
 		if (!k || (k->scope == SCOPE_BACKING && !k->watch))
 			close_fd(&r->made[i].fd[0]), close_fd(&r->made[i].fd[1]);
 	}
+	error = clones_meet(t->outside, r->ps);
 	for (size_t i = 0; error == 0 && i < r->image->n_records; i++) {
 		const struct record *rec = &r->image->records[i];
 		const struct component *k = component_of(rec->kind);
@@ -300,7 +308,8 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 	if (r->lazy && later_blocks_find(r, &verifying.later) < 0)
 		return failed(r->ps, NULL, -ENOMEM, "out of memory");
 	t->later = verifying.later.total;
-	verifying_start(&verifying);
+	if (!r->clone) /* whose image was checked for all of them */
+		verifying_start(&verifying);
 	error = prepare_container(t);
 	if (error == 0)
 		error = watchdog_start(&t->watchdog, r->area.own);
@@ -324,7 +333,7 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 	if (error == 0)
 		error = release_hold(&t->plan, w);
 	if (error == 0)
-		error = watch_files(r);
+		error = watch_files(t);
 	if (t->filler && filler_problems(t->filler, r->ps))
 		error = r->ps->first_error;
 	if (t->filler && error == 0)
@@ -347,6 +356,7 @@ static void fill_result(struct restored *t, uint64_t start, struct spore_restore
 	result->outside = external_wants(t->r.image);
 	result->bytes = result->pages * PAGE_SIZE;
 	result->pages_later = t->later;
+	result->pages_shared = t->r.parking ? t->r.parking->pages : 0;
 }
 
 /* A restored container is one again: found by its name, and saved as one. */
@@ -414,6 +424,7 @@ static struct restored *begin_anew(struct restored *t)
 	if (next) {
 		memcpy(next->r.stdio, t->r.stdio, sizeof(t->r.stdio));
 		next->r.terminal = t->r.terminal;
+		next->outside = t->outside;
 		next->plan.taken = t->plan.taken;
 		if (t->r.streamed)
 			next->r.image = image_keep(t->r.image);
@@ -433,8 +444,11 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 
 	if (!t)
 		return -ENOMEM;
+	t->outside = outside;
 	t->r.terminal = outside->terminal;
 	memcpy(t->r.stdio, outside->stdio, sizeof(t->r.stdio));
+	if (outside->clones)
+		clones_take(outside->clones, outside->clone, &t->r);
 	error = attempt(t, dir_fd, w, events);
 	if (lost_a_number(t, error) && streaming_has_begun(t->plan.streaming)) {
 		tell_lost(t);
@@ -450,6 +464,23 @@ int restore_build(int dir_fd, uint32_t flags, const struct engine_outside *outsi
 	fill_result(t, start, result);
 	*out = t;
 	return 0;
+}
+
+int restore_plan(struct image *image, const char *name, uint32_t flags, struct problems *ps,
+	int (*fn)(void *data, struct plan *plan), void *data)
+{
+	struct restored *t = restored_new(flags, ps);
+	int error = -ENOMEM;
+
+	if (t) {
+		t->r.image = image_keep(image);
+		t->r.clone = name;
+		error = prepare(t, -1, NULL);
+	}
+	if (error == 0)
+		error = fn(data, &t->plan);
+	restored_free(t);
+	return error;
 }
 
 int restore_check(int dir_fd, uint32_t flags, const struct engine_events *events, struct problems *ps)

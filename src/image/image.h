@@ -177,6 +177,7 @@ int image_verify_pages(const struct image *img, struct problems *ps);
 /* Its own, and of its ancestors' the blocks in which pages lie that were said to be needed (not thread-safe, and of page files and pages that are there). */
 int image_verify_needed(const struct image *img, struct problems *ps);
 void image_need_pages(struct image *img, unsigned int number, uint64_t at, uint64_t n);
+void image_need_none(struct image *img); /* takes back what was said so far */
 /* How many pages it has: its own, and those said to be needed of its ancestors. */
 uint64_t image_pages(const struct image *img);
 /* Of those of image_verify_needed the ones that fn wants to be checked, which is asked from several threads. own: not of an ancestor. */

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "image/directory.h"
 #include "image/reader.h"
@@ -21,6 +22,17 @@ void image_need_pages(struct image *img, unsigned int number, uint64_t at, uint6
 	p->needed_pages += n;
 	for (uint64_t i = at / PAGE_BLOCK; i <= (at + n - 1) / PAGE_BLOCK; i++)
 		pf->needed[i] = true;
+}
+
+void image_need_none(struct image *img)
+{
+	struct image_private *p = img->private;
+
+	for (unsigned int i = 0; i < p->first_own; i++)
+		if (p->page_files[i].needed)
+			memset(p->page_files[i].needed, 0,
+				(p->page_files[i].pages / PAGE_BLOCK + 1) * sizeof(*p->page_files[i].needed));
+	p->needed_pages = 0;
 }
 
 uint64_t image_pages(const struct image *img)

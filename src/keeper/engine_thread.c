@@ -28,7 +28,12 @@ static int take_outside(struct job *j, struct engine_outside *out)
 
 static int restore(struct keeper *k, struct job *j)
 {
-	struct engine_outside outside = { .stdio = { -1, -1, -1 }, .terminal = -1 };
+	struct engine_outside outside = { .stdio = { -1, -1, -1 },
+		.terminal = -1,
+		.clones = k->clones,
+		.clone = k->clone,
+		.arrive_fd = k->arrive_fd,
+		.go_fd = k->go_fd };
 	int r = take_outside(j, &outside);
 
 	if (r == 0)

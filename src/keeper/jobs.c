@@ -2,6 +2,7 @@
 /* Calls, from their request to their result: who may ask for what, and what each leaves behind. */
 #include <errno.h>
 #include <malloc.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -182,12 +183,25 @@ static void after_restore(struct keeper *k, struct job *j)
 	set_isolated(k, true);
 }
 
+/* A clone's client knows of all of them before any is let go: whose end is seen too has let them go before. */
+static int await_confirmation(const struct keeper *k, int sock)
+{
+	struct pollfd p[] = { { .fd = k->commit_fd, .events = POLLIN }, { .fd = sock, .events = POLLIN } };
+
+	if (k->commit_fd < 0)
+		return result_await_confirmation(sock);
+	while (poll(p, 2, -1) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return p[0].revents & POLLIN || poll(p, 1, 0) == 1 ? 0 : -ECONNRESET;
+}
+
 /* The new tree is let go when its client knows of it: before, the death of either ends it; after, that of neither. */
 static void settle_restore(struct keeper *k, struct job *j, int sent)
 {
 	int r;
 
-	if (sent < 0 || result_await_confirmation(j->sock) < 0)
+	if (sent < 0 || await_confirmation(k, j->sock) < 0)
 		job_abandon(k);
 	if (!(j->req.flags & SPORE_RESTORE_RUN)) {
 		fill_stream(k);

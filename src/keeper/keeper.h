@@ -7,6 +7,8 @@
  *	tracking	from a checkpoint to the next; found behind DOOR_KEEPER
  *	parent		of a restored root: reaps it, answers spore_wait; found behind DOOR_PARENT
  *
+ * What begins several trees of one image is none of these: clones.c.
+ *
  * The main thread talks; the engine thread does everything that the engine does, since ptrace belongs to a thread. They hand over by two eventfds: the job belongs to the
  * engine thread from the first to the second.
  */
@@ -22,6 +24,8 @@
 #include "base/problem.h"
 #include "engine/engine.h"
 #include "lazy/filler.h"
+
+#define KEEPER_SOCKET 3 /* to the first client */
 
 struct job {
 	bool active;
@@ -54,9 +58,13 @@ struct keeper {
 	pid_t child;	 /* a root that was restored, or its init, and is not yet reaped; 0: none */
 	int init_socket; /* of that init, through which it tells how the root ended; -1: the child is the root */
 	bool child_ended;
-	int child_status; /* its wait status, once it has ended */
-	int deaths_fd;	  /* signalfd of SIGCHLD */
-	int restorer_fd;  /* pidfd of who restored it: while it lives, the status is kept for it */
+	int child_status;		    /* its wait status, once it has ended */
+	int deaths_fd;			    /* signalfd of SIGCHLD */
+	int restorer_fd;		    /* pidfd of who restored it: while it lives, the status is kept for it */
+	const struct engine_clones *clones; /* of which it keeps one; NULL: none */
+	unsigned int clone;
+	int arrive_fd, go_fd; /* of engine_outside */
+	int commit_fd;	      /* eventfd: the client knows of all of them; -1 */
 	int *waiters;
 	size_t n_waiters;
 
@@ -93,6 +101,9 @@ bool job_cancel(struct job *j);
 void job_finish(struct keeper *k);
 /* No more isolation, and nothing kept of the tree: this door is shut, those who wait in front of it told. */
 void isolation_end(struct keeper *k);
+
+/* clones.c: returns in the keeper of each clone, whose first client is at KEEPER_SOCKET; in the process that was called only ends. */
+void clones_serve(struct keeper *k);
 
 /* abandon.c: the client of a tied job has gone. Ends this process, and with it what it built. */
 void job_abandon(struct keeper *k) __attribute__((noreturn));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* spore-keeper FD [look]: started by libspore, with a socket to its first client; look: that will ask about a tree. */
+/* spore-keeper FD [look|clones]: started by libspore, with a socket to its first client; look: that will ask about a tree; clones: for several. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -21,17 +21,15 @@
 #include "keeper/keeper.h"
 #include "state/sleep.h"
 
-#define FIRST_SOCKET 3
-
 /* Only the socket, as 3, and /dev/null as the standard streams: whatever else the client had open is not the
  * keeper's. */
 static int set_descriptors(int sock)
 {
 	int fd;
 
-	if (sock != FIRST_SOCKET && dup2(sock, FIRST_SOCKET) < 0)
+	if (sock != KEEPER_SOCKET && dup2(sock, KEEPER_SOCKET) < 0)
 		return -errno;
-	if (fcntl(FIRST_SOCKET, F_SETFD, FD_CLOEXEC) < 0 || syscall(SYS_close_range, FIRST_SOCKET + 1, ~0u, 0) < 0)
+	if (fcntl(KEEPER_SOCKET, F_SETFD, FD_CLOEXEC) < 0 || syscall(SYS_close_range, KEEPER_SOCKET + 1, ~0u, 0) < 0)
 		return -errno;
 	for (fd = 0; fd < 3; fd++)
 		close(fd);
@@ -200,6 +198,7 @@ int main(int argc, char **argv)
 		.root_fd = -1,
 		.restorer_fd = -1,
 		.init_socket = -1,
+		.commit_fd = -1,
 		.job.sock = -1 };
 	int r;
 
@@ -214,14 +213,16 @@ int main(int argc, char **argv)
 	prctl(PR_SET_NAME, "spore-keeper");
 	pthread_mutex_init(&k.report_lock, NULL);
 	problems_init(&k.fill_ps);
+	if (argc == 3 && !strcmp(argv[2], "clones"))
+		clones_serve(&k);
 	r = watch_deaths(&k);
 	if (r == 0)
 		r = engine_thread_start(&k);
 	if (r < 0) {
-		report_result(FIRST_SOCKET, r);
+		report_result(KEEPER_SOCKET, r);
 		return 1;
 	}
-	hear(&k, FIRST_SOCKET);
+	hear(&k, KEEPER_SOCKET);
 	while (r == 0 && (k.job.active || k.isolated || k.tracking || k.child || k.filler))
 		r = turn(&k);
 	sleep_notes_sweep();

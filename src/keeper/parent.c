@@ -27,7 +27,7 @@ void parent_adopt(struct keeper *k, int client)
 	k->child = child.pid;
 	k->init_socket = child.init_socket;
 	k->root_fd = (int)syscall(SYS_pidfd_open, k->tree_pid, 0);
-	if (getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0)
+	if (k->restorer_fd < 0 && getsockopt(client, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0)
 		k->restorer_fd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
 	if (tree_id_of_pid(k->tree_pid, &k->id) < 0)
 		return;

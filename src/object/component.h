@@ -116,7 +116,9 @@ struct restore {
 	size_t n_uses;
 	struct mapped_file *mapped; /* backings opened for mapping: memory_fetch.c */
 	size_t n_mapped;
-	struct own_facts own; /* what is the same for every process, read once */
+	const struct parking *parking; /* of a clone: state/memory_parked.h; NULL: it is none, or nothing is shared */
+	const char *clone;	       /* of a clone: its name if it is a container; NULL: it is none */
+	struct own_facts own;	       /* what is the same for every process, read once */
 };
 
 /* What a build function gets. */

@@ -166,6 +166,18 @@ failed:
 	return r;
 }
 
+int area_enter(const struct area *a, int fd, const struct slot *s)
+{
+	const int flags = MAP_SHARED | MAP_FIXED_NOREPLACE;
+	uint8_t *base = (uint8_t *)a->base.v;
+
+	if (mmap(base, STUB_HEAD, PROT_READ | PROT_EXEC, flags, fd, 0) != base ||
+		mmap(base + STUB_HEAD, a->size - STUB_HEAD, PROT_READ | PROT_WRITE, flags, fd, STUB_HEAD) !=
+			base + STUB_HEAD)
+		return errno ? -errno : -EEXIST;
+	stub_go(base + STUB_ENTER, area_remote(a, s).v);
+}
+
 void area_abandon(const struct area *a)
 {
 	__atomic_or_fetch(a->own, FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);

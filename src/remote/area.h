@@ -96,6 +96,11 @@ struct area {
 int area_create(struct area *a, struct remote_addr base, size_t size, size_t n_slots);
 /* The same over memory that is mapped already (at local, shared, to be unmapped by area_free), with `gap` bytes between slots and arena. */
 int area_adopt(struct area *a, uint8_t *local, struct remote_addr base, size_t size, size_t n_slots, size_t gap);
+/*
+ * In a fork of the process that created it: maps it from that descriptor where the tasks have it, and goes on in that slot. Returns only a negative errno. Makes nothing
+ * but system calls.
+ */
+int area_enter(const struct area *a, int fd, const struct slot *s);
 /* How large an area must be. */
 size_t area_size(size_t n_slots, size_t gap, size_t arena);
 void area_free(struct area *a);

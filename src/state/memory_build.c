@@ -20,6 +20,7 @@
 #include "state/bpf_map.h"
 #include "state/memory_build.h"
 #include "state/memory_lazy.h"
+#include "state/memory_parked.h"
 
 #define TASK_END 0x7ffffffff000ull /* 47 bits: nothing of a program lies above unless it asked for it by address */
 #define IOV_MAX_ 1024u
@@ -92,8 +93,16 @@ static int map_area(struct build *b, struct fetched *f, const struct memory_stat
 {
 	int flags = MAP_FIXED, fd = -1, prot = making_prot(m, a);
 	bool protect = is_made_writable(b, a);
+	uint64_t at = parked_at(b->restore, m, a);
 	uint32_t op;
 
+	if (at) {
+		parked_move(b, a, at);
+		if (prot != (PROT_READ | PROT_WRITE)) /* as it is parked */
+			batch_call(b->batch, "mprotect of shared pages", SYS_mprotect, a->start, a->end - a->start,
+				(uint64_t)prot);
+		return 0;
+	}
 	if (a->kind == AREA_AIO || a->kind == AREA_AIO_INHERITED || memory_is_ring(b->restore, a))
 		return 0; /* when all else is mapped */
 	if (memory_is_packet(b->restore, a))
@@ -131,6 +140,15 @@ static void unmap(struct build *b, uint64_t start, uint64_t end)
 	if (start < end)
 		batch_call(b->batch, memory_label(b->batch, "munmap of %lx-%lx", start, end), SYS_munmap, start,
 			end - start);
+}
+
+/* What is parked for it and its descendants stays as well. */
+static void keep_parked(const struct build *b, struct page_range *keep, size_t *n)
+{
+	const struct parked_process *p = parked_process_of(b->restore, b->process->id);
+
+	if (p)
+		keep[(*n)++] = (struct page_range){ p->from, (p->last - p->from) / PAGE_SIZE };
 }
 
 /* Unmaps everything but the ranges to keep (sorted by address) and the stub's area. */
@@ -212,17 +230,17 @@ void memory_protect(struct build *b, const struct memory_state *m)
 
 static int fill(struct build *b, const struct memory_state *m)
 {
-	struct page_runs runs = { .list = m->runs, .n = m->n_runs };
-	int r = b->restore->lazy ? memory_lazy_runs(b->restore, m, false, &runs) : 0;
+	struct page_runs runs;
+	int r;
 
 	if (b->restore->streamed) /* they are written from outside, in the order in which they come */
 		return 0;
+	r = memory_runs_now(b->restore, m, &runs);
 	for (size_t i = 0; r == 0 && i < runs.n;)
 		i += page_file_is_compressed(b->restore->image, (unsigned int)runs.list[i].file)
 			     ? 1 /* engine/fill.c */
 			     : fill_some(b, &runs.list[i], runs.n - i);
-	if (b->restore->lazy)
-		free(runs.list);
+	memory_runs_done(&runs);
 	if (!image_is_compressed(b->restore->image))
 		memory_protect(b, m);
 	return r;
@@ -269,14 +287,22 @@ static int end_making(struct build *b, int r)
 
 int memory_make_bare(struct build *b, const struct memory_state *m, const struct vdso_pieces *seed)
 {
+	struct page_range keep[ARRAY_SIZE(seed->list) + 1];
+	bool forked = parked_process_of(b->restore, b->process->id) != NULL;
 	struct fetched f = { 0 };
 	uint64_t to = vdso_start(m);
+	size_t n_keep = to ? seed->n : 0;
 	int r = 0;
 
-	unmap_others(b, seed->list, to ? seed->n : 0);
+	memcpy(keep, seed->list, n_keep * sizeof(keep[0]));
+	keep_parked(b, keep, &n_keep);
+	page_ranges_sort(keep, n_keep);
+	unmap_others(b, keep, n_keep);
 	if (to && seed->n)
 		move_vdso(b, seed, to);
 	r = fetch_page_files(b, &f, m);
+	if (r == 0 && forked) /* while nothing of it is mapped: it may have been its creator's too (EBUSY) */
+		r = set_mm(b, &f, m, true);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++)
 		if (!is_vdso(&m->areas[i]) && !memory_segment(b->restore, &m->areas[i]))
 			r = map_area(b, &f, m, &m->areas[i]);
@@ -288,8 +314,9 @@ int memory_make_bare(struct build *b, const struct memory_state *m, const struct
 		r = memory_map_rings(b, &f, m, NULL);
 	if (r == 0)
 		r = fill(b, m);
-	if (r == 0)
+	if (r == 0 && !forked)
 		r = set_mm(b, &f, m, true);
+	parked_hold_back(b);
 	return end_making(b, r);
 }
 
@@ -355,10 +382,11 @@ static void vdso_to_move(const struct memory_state *m, const struct memory_state
 				(parent->areas[i].end - parent->areas[i].start) / PAGE_SIZE };
 }
 
-static const struct memory_area *covering(
-	const struct build *b, const struct memory_state *parent, const struct memory_area *a)
+static const struct memory_area *covering(const struct build *b, const struct memory_state *m,
+	const struct memory_state *parent, const struct memory_area *a)
 {
-	return memory_is_packet(b->restore, a) ? NULL : memory_covering(parent, a);
+	return memory_is_packet(b->restore, a) || memory_is_parked(b->restore, m, a) ? NULL
+										     : memory_covering(parent, a);
 }
 
 /* What an area of the parent's is like at the fork. */
@@ -370,7 +398,7 @@ static int forked_prot(const struct build *b, const struct memory_state *parent,
 int memory_make_forked(struct build *b, const struct memory_state *m, const struct memory_state *parent)
 {
 	struct vdso_pieces moved;
-	_cleanup_free_ struct page_range *keep = calloc(m->n_areas + ARRAY_SIZE(moved.list) + 1, sizeof(*keep));
+	_cleanup_free_ struct page_range *keep = calloc(m->n_areas + ARRAY_SIZE(moved.list) + 2, sizeof(*keep));
 	struct fetched f = { 0 };
 	size_t n_keep = 0;
 	int r = 0;
@@ -378,19 +406,20 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 	if (!keep)
 		return failed(b->ps, NULL, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < m->n_areas; i++)
-		if (covering(b, parent, &m->areas[i]))
+		if (covering(b, m, parent, &m->areas[i]))
 			keep[n_keep++] = (struct page_range){ m->areas[i].start,
 				(m->areas[i].end - m->areas[i].start) / PAGE_SIZE };
 	vdso_to_move(m, parent, &moved);
 	for (size_t i = 0; i < moved.n; i++)
 		keep[n_keep++] = moved.list[i];
+	keep_parked(b, keep, &n_keep);
 	page_ranges_sort(keep, n_keep);
 	unmap_others(b, keep, n_keep);
 	if (moved.n)
 		move_vdso(b, &moved, vdso_start(m));
 	r = fetch_page_files(b, &f, m);
 	for (size_t i = 0; r == 0 && i < m->n_areas; i++) {
-		const struct memory_area *a = &m->areas[i], *from = covering(b, parent, a);
+		const struct memory_area *a = &m->areas[i], *from = covering(b, m, parent, a);
 
 		if (is_vdso(a))
 			continue;
@@ -414,5 +443,6 @@ int memory_make_forked(struct build *b, const struct memory_state *m, const stru
 		r = fill(b, m);
 	if (r == 0)
 		r = set_mm(b, &f, m, m->exe != parent->exe);
+	parked_hold_back(b);
 	return end_making(b, r);
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "state/memory_parked.h"
 #include "state/userfaultfd.h"
 
 #ifndef LEAST_LATER
@@ -89,7 +90,9 @@ static int add(struct page_runs *out, const struct page_run *run, uint64_t start
 }
 
 /* A run may go on in the next area. */
-int memory_lazy_runs(const struct restore *r, const struct memory_state *m, bool later, struct page_runs *out)
+static int runs_where(const struct restore *r, const struct memory_state *m,
+	bool (*is)(const struct restore *r, const struct memory_state *m, const struct memory_area *a), bool which,
+	struct page_runs *out)
 {
 	size_t run = 0;
 
@@ -102,13 +105,34 @@ int memory_lazy_runs(const struct restore *r, const struct memory_state *m, bool
 			run++;
 		if (run == m->n_runs || m->runs[run].start >= a->end)
 			continue;
-		wanted = memory_is_lazy(r, m, a) == later;
+		wanted = is(r, m, a) == which;
 		for (size_t k = run; wanted && k < m->n_runs && m->runs[k].start < a->end; k++)
 			if (add(out, &m->runs[k], MAX(m->runs[k].start, a->start),
 				    MIN(m->runs[k].start + m->runs[k].pages * PAGE_SIZE, a->end)) < 0) {
 				free(out->list);
+				*out = (struct page_runs){ 0 };
 				return -ENOMEM;
 			}
 	}
 	return 0;
+}
+
+int memory_lazy_runs(const struct restore *r, const struct memory_state *m, bool later, struct page_runs *out)
+{
+	return runs_where(r, m, memory_is_lazy, later, out);
+}
+
+int memory_runs_now(const struct restore *r, const struct memory_state *m, struct page_runs *out)
+{
+	if (r->lazy || r->parking)
+		return runs_where(r, m, r->lazy ? memory_is_lazy : memory_is_parked, false, out);
+	*out = (struct page_runs){ .list = m->runs, .n = m->n_runs }; /* borrowed: there is no room */
+	return 0;
+}
+
+void memory_runs_done(struct page_runs *runs)
+{
+	if (runs->room)
+		free(runs->list);
+	*runs = (struct page_runs){ 0 };
 }

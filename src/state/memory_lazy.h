@@ -6,5 +6,8 @@
 
 /* Do the pages of that area come later? */
 bool memory_is_lazy(const struct restore *r, const struct memory_state *m, const struct memory_area *a);
+/* The runs, or the parts of them, that are read when the memory is made: not what comes later, nor what is parked (state/memory_parked.h). 0 or -ENOMEM */
+int memory_runs_now(const struct restore *r, const struct memory_state *m, struct page_runs *out);
+void memory_runs_done(struct page_runs *runs);
 /* The runs, or the parts of them, that come later; or the others. The caller frees the list. 0 or -ENOMEM */
 int memory_lazy_runs(const struct restore *r, const struct memory_state *m, bool later, struct page_runs *out);

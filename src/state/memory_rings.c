@@ -11,6 +11,8 @@
 #include "base/cleanup.h"
 #include "state/io_uring.h"
 #include "state/memory_build.h"
+#include "state/memory_parked.h"
+#include "state/memory_parked.h"
 
 #define TASK_END   0x7ffffffff000ull
 #define FREE_FIRST 0x10000ull /* the usual vm.mmap_min_addr */
@@ -44,28 +46,44 @@ static void gaps_free(struct gaps *g)
 	free(g->list);
 }
 
-static void add_gap(struct gaps *g, uint64_t start, uint64_t end)
+static void add_free(struct gaps *g, uint64_t start, uint64_t end)
 {
 	if (start < end)
 		g->list[g->n++] = (struct page_range){ start, (end - start) / PAGE_SIZE };
 }
 
-/* Areas are sorted by address; ours lies between two of them. */
-static int find_gaps(const struct build *b, const struct memory_state *m, struct gaps *g)
+/* What is parked there for descendants, once its own is in place. */
+static void add_gap(const struct parked_area *parked, size_t n, struct gaps *g, uint64_t start, uint64_t end)
 {
+	for (size_t i = 0; i < n; i++) {
+		uint64_t size = parked[i].end - parked[i].start;
+
+		if (parked[i].at < start || parked[i].at >= end)
+			continue;
+		add_free(g, start, parked[i].at);
+		start = parked[i].at + size;
+	}
+	add_free(g, start, end);
+}
+
+/* Areas are sorted by address; ours lies between two of them. */
+static int find_gaps(const struct build *b, const struct memory_state *m, bool late, struct gaps *g)
+{
+	size_t n = 0;
+	const struct parked_area *parked = late ? NULL : parked_for_others(b, &n);
 	uint64_t ours = b->restore->area.base.v, ours_end = ours + b->restore->area.size, at = FREE_FIRST;
 
-	g->list = calloc(m->n_areas + 2, sizeof(*g->list));
+	g->list = calloc(m->n_areas + n + 2, sizeof(*g->list));
 	if (!g->list)
 		return -ENOMEM;
 	for (size_t i = 0; i <= m->n_areas; i++) {
 		uint64_t end = i < m->n_areas ? m->areas[i].start : TASK_END;
 
 		if (at <= ours && ours < end) {
-			add_gap(g, at, ours);
+			add_gap(parked, n, g, at, ours);
 			at = ours_end;
 		}
-		add_gap(g, at, end);
+		add_gap(parked, n, g, at, end);
 		if (i < m->n_areas)
 			at = MAX(at, m->areas[i].end);
 	}
@@ -99,7 +117,7 @@ static int map_ring(struct build *b, struct fetched *f, const struct memory_area
 static int take_all(
 	struct build *b, const struct memory_state *m, const struct memory_state *parent, bool late, struct gaps *gaps)
 {
-	int r = find_gaps(b, m, gaps);
+	int r = find_gaps(b, m, late, gaps);
 
 	for (size_t i = 0; r == 0 && i < gaps->n; i++)
 		take(b, gaps->list[i].start, gaps->list[i].pages * PAGE_SIZE);

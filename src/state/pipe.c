@@ -319,6 +319,9 @@ static int pipe_validate(struct restore *r, const struct record *rec)
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return refused(
 			r->ps, BLAME(.object = s->path, .remedy = "put it back (mkfifo)"), "the fifo is missing");
+	if (r->clone)
+		return refused(r->ps, BLAME(.object = s->path, .remedy = "restore one tree"),
+			"several clones would have one fifo, and what is in it, between them");
 	if (!S_ISFIFO(st.st_mode))
 		return refused(
 			r->ps, BLAME(.object = s->path, .remedy = "put it back (mkfifo)"), "this is no fifo any more");

@@ -251,6 +251,9 @@ static int validate_path(struct restore *r, const struct unix_state *s)
 	if (!dir)
 		return failed(
 			r->ps, BLAME(.object = "unix"), -EBADMSG, "the image has a socket with an impossible path");
+	if (r->clone)
+		return refused(r->ps, BLAME(.object = s->path, .remedy = "restore one tree"),
+			"several clones cannot be bound to one path");
 	dir_fd = restore_open(r, dir, O_PATH | O_DIRECTORY, 0);
 	if (dir_fd < 0)
 		return refused(r->ps, BLAME(.object = s->path, .remedy = "make it (mkdir)"),

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -272,6 +273,79 @@ static void test_restore(void)
 	remove_dir(path);
 }
 
+struct told {
+	pid_t pids[3];
+	int n, last; /* last: what the caller says of the third */
+};
+
+static int note_built(void *data, pid_t pid, const struct spore_restore_result *result)
+{
+	struct told *t = data;
+
+	CHECK((int)result->tasks, t->n + 1);
+	t->pids[t->n++] = pid;
+	return t->n == 3 ? t->last : 0;
+}
+
+static bool are_gone(const pid_t *pids, int n)
+{
+	bool gone = true;
+
+	for (int i = 0; i < n; i++)
+		gone = gone && (kill(pids[i], 0) < 0 || state_of(pids[i]) == 'Z');
+	return gone;
+}
+
+/* Three of one image: all, or none. */
+static void test_clones(void)
+{
+	char path[] = "/tmp/spore-calls-XXXXXX";
+	int dir = image_dir(path), status;
+	struct told told = { 0 };
+	struct spore_restore_result results[3] = { 0 };
+	pid_t pids[3];
+	struct spore_restore_options o = { .flags = SPORE_RESTORE_RUN,
+		.clones = 3,
+		.pids = pids,
+		.result = results,
+		.built = note_built,
+		.built_data = &told };
+
+	CHECK(spore_restore_with(dir, 0, &o, sizeof(o)), -ENOENT);
+	CHECK(spore_checkpoint(-1, dir, getppid()), 0);
+	CHECK(spore_restore_with(dir, 0, &o, sizeof(o)), pids[0]);
+	CHECK(told.n, 3);
+	for (int i = 0; i < 3; i++) {
+		CHECK(told.pids[i], pids[i]);
+		CHECK((int)results[i].tasks, i + 1);
+		CHECK(spore_unisolate(pids[i]), -ESRCH);
+	}
+	for (int i = 2; i >= 0; i--) {
+		kill(pids[i], SIGTERM);
+		CHECK(spore_wait(pids[i], &status), 0);
+		CHECK(status, 42 << 8);
+	}
+	told = (struct told){ .last = -EPIPE };
+	CHECK(spore_restore_with(dir, 0, &o, sizeof(o)), -EPIPE);
+	CHECK(told.n, 3);
+	CHECK(are_gone(told.pids, 3), 1);
+	told = (struct told){ 0 };
+	close(openat(dir, "third", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	CHECK(spore_restore_with(dir, 0, &o, sizeof(o)), -EADDRINUSE);
+	CHECK(told.n, 0);
+	unlinkat(dir, "third", 0);
+	o.flags |= SPORE_RESTORE_LAZY;
+	CHECK(spore_restore_with(dir, 0, &o, sizeof(o)), -EOPNOTSUPP);
+	o.flags = 0;
+	o.clones = SPORE_CLONES_MOST + 1;
+	CHECK(spore_restore_with(dir, 0, &o, sizeof(o)), -EINVAL);
+	o.clones = 2;
+	o.reserved_too = 1;
+	CHECK(spore_restore_with(dir, 0, &o, sizeof(o)), -EINVAL);
+	close(dir);
+	remove_dir(path);
+}
+
 /* The parent of a process, and when it was born; -1: gone. */
 static pid_t parent_of(pid_t pid, unsigned long long *born)
 {
@@ -369,6 +443,7 @@ int main(void)
 	test_listener();
 	test_busy_and_hang_up();
 	test_restore();
+	test_clones();
 	test_restore_cut_off();
 	return failures > 0;
 }

@@ -6,9 +6,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,6 +149,32 @@ static void restored(const struct engine_outside *outside)
 		pause();
 }
 
+struct engine_clones {
+	unsigned int n;
+};
+
+int engine_clones_make(int dir_fd, uint32_t flags, unsigned int n, const struct engine_events *events,
+	struct problems *ps, struct engine_clones **out)
+{
+	static struct engine_clones only;
+
+	if (faccessat(dir_fd, "manifest", F_OK, 0) < 0)
+		return failed(ps, NULL, -ENOENT, "no image in the directory");
+	only.n = n;
+	*out = &only;
+	return 0;
+}
+
+/* In the directory: "third" has that one fail. */
+static int meet(const struct engine_outside *outside, int dir_fd, struct problems *ps)
+{
+	struct pollfd go = { .fd = outside->go_fd, .events = POLLIN };
+
+	if (outside->clone == 2 && faccessat(dir_fd, "third", F_OK, 0) == 0)
+		return failed(ps, NULL, -EADDRINUSE, "the third cannot be");
+	return eventfd_write(outside->arrive_fd, 1) < 0 || poll(&go, 1, -1) != 1 ? -errno : 0;
+}
+
 /* In the directory: "slow" has it take five seconds after the birth. */
 pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct engine_outside *outside,
 	struct spore_restore_result *result, struct problems *ps)
@@ -166,7 +194,12 @@ pid_t engine_restore(struct engine *e, int dir_fd, uint32_t flags, const struct 
 	waitid(P_PID, (id_t)pid, &info, WSTOPPED | WNOWAIT);
 	if (faccessat(dir_fd, "slow", F_OK, 0) == 0)
 		sleep(5);
-	*result = (struct spore_restore_result){ .tasks = 1 };
+	if (outside->clones && meet(outside, dir_fd, ps) < 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		return ps->first_error;
+	}
+	*result = (struct spore_restore_result){ .tasks = 1 + outside->clone };
 	e->root = e->child = pid;
 	e->held = true;
 	return pid;

@@ -43,6 +43,12 @@ TAKES = {"pty": "a terminal", "pty_queues": "a terminal", "pty_jobs": "a termina
 ALONE = {"sysv_sem"}
 
 
+# What several clones cannot have each, since it is not theirs alone.
+CLASH = re.compile("several clones|flock: Resource|lock: .*Resource|F_(OFD_)?SET(LK|LEASE): Resource|Address already in use|now give it up")
+WATCHERS = {"watch", "fanotify", "dnotify"}
+EXECED = {"task/execed", "task/thread-parent-execed"}
+
+
 class Failure(Exception):
     pass
 
@@ -224,6 +230,11 @@ def wait_rest(pid):
 # --- one maker -------------------------------------------------------------------------------------------------------
 
 
+def without_exec(facts):
+    """Who shares memory with other clones was born by fork (docs/coverage.md)."""
+    return re.sub(r"^.*forked, no exec: .*\n", "", facts, flags=re.MULTILINE)
+
+
 class Run:
     def __init__(self, maker, opts, directory, images):
         self.maker, self.opts, self.dir = maker, opts, directory
@@ -237,6 +248,7 @@ class Run:
         self.image = os.path.join(images, "image")
         self.nonce = f"{random.getrandbits(64):016x}"
         self.pid = None
+        self.others = []  # clones, but for the one that is used
         self.told = None  # blind, and the checkpoint said that there may be what it does not see
 
     def stream(self, *args):
@@ -271,7 +283,7 @@ class Run:
                "MAKER_DELAY_MS": str(self.opts.delay)}
         if self.mode == "run":
             os.environ.update(env)
-            status, out, err = self.spore("run", "-d", "--", *command)
+            status, out, err = self.spore("run", "-d", *(["--net", "none"] if self.opts.clone else []), "--", *command)
             if status:
                 raise Failure(f"spore run: exit {status}: {err.strip()}")
             self.pid = int(out.split()[-1])
@@ -378,6 +390,8 @@ class Run:
         number = self.pid
         kill_tree(self.pid)
         self.pid = None
+        if self.opts.clone:
+            return self.clone(before)
         holder = hold_number(number) if self.mode == "taken" else None
         status, out, err = spore("restore", "-d", *(["--lazy"] if self.opts.lazy else []), self.image)
         if holder:
@@ -397,6 +411,34 @@ class Run:
             self.compare(before, after)
         return ""
 
+    def clone(self, before):
+        """All clones are like what was saved; and so is the last when the others are dead, which then is used."""
+        status, out, err = self.spore("restore", "-d", "--clone", str(self.opts.clone), self.image)
+        if status and CLASH.search(err):
+            self.left_behind()
+            return "clones clash: " + err.strip().splitlines()[0]
+        if status:
+            raise Failure(f"spore restore: exit {status}: {err.strip()}")
+        clones = [int(pid) for pid in out.split()]
+        if len(clones) != self.opts.clone:
+            raise Failure(f"{len(clones)} clones: {out}")
+        for self.pid in clones:
+            if before is not None:
+                self.compare(*map(without_exec, (before, self.oracle())))
+        self.others = clones[:-1]
+        if self.maker.group in WATCHERS:  # of what a clone closes when it dies
+            for pid in [p for other in self.others for p in (other, *descendants(other))]:
+                send(pid, signal.SIGSTOP)
+        else:
+            self.kill_others()
+        if before is not None:
+            self.compare(*map(without_exec, (before, self.oracle())))
+        return ""
+
+    def kill_others(self):
+        while self.others:
+            kill_tree(self.others.pop())
+
     def finish(self):
         wait_rest(self.pid)
         fd = os.open(self.go, os.O_RDWR)
@@ -405,6 +447,7 @@ class Run:
             wait_end(self.pid, self.opts.timeout)
         finally:
             os.close(fd)
+            self.kill_others()
         how = self.verdict()
         if not how:
             raise Failure("it died without a verdict")
@@ -439,6 +482,8 @@ class Run:
         self.mode = opts.mode
         if self.maker.flags & CONTAINER and opts.between == "spore":
             self.mode = "run"
+        if opts.clone and self.maker.name in EXECED:
+            raise Skip("of a clone's process nobody can tell that it had called exec")
         if opts.between == "stop" and self.maker.flags & NO_STOP:
             raise Skip("a plain stop is visible to it")
         self.start()
@@ -446,6 +491,8 @@ class Run:
         remark = ""
         if opts.between == "spore":
             remark = self.checkpoint_kill_restore()
+            if remark.startswith("clones clash"):
+                return remark
             if opts.twice and not remark:
                 self.image += "-2"
                 remark = self.checkpoint_kill_restore()
@@ -605,6 +652,7 @@ def options():
     p.add_argument("--stop", action="store_true", help="SIGSTOP and SIGCONT in between, no spore")
     p.add_argument("--stream", action="store_true", help="the image is a stream, and goes through pipes")
     p.add_argument("--lazy", action="store_true", help="restores on demand (with meson -Dtest_lazy=true all memory that can come so)")
+    p.add_argument("--clone", type=int, metavar="N", help="restores N trees of each image (with meson -Dtest_clones=true all memory is shared that can be)")
     p.add_argument("--survive", action="store_true", help="checkpoint without kill and restore: the tree itself goes on")
     p.add_argument("--mode", choices=("host", "run", "taken", "led"), default="host",
                    help="started by the driver; by spore run; by the driver, and its pid is another's at the restore; in the driver's "

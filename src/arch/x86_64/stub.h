@@ -34,5 +34,14 @@
 #define STUB_DONE   32 /* first declare the slot's batch done, all of it */
 
 #ifndef __ASSEMBLER__
+#include <stdint.h>
+
 extern const unsigned char spore_stub_start[], spore_stub_end[];
+
+/* Goes on in the stub, mapped where it is entered, for ever: in a process whose own memory then is of no more use. */
+static inline __attribute__((noreturn)) void stub_go(const void *entry, uint64_t slot)
+{
+	__asm__ volatile("mov %0, %%rbx\n\tjmp *%1" : : "r"(slot), "r"(entry) : "rbx", "memory");
+	__builtin_unreachable();
+}
 #endif
