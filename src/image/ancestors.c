@@ -148,8 +148,7 @@ bool ancestors_include(const struct image *newest, int dir_fd)
 
 /* --- reading --- */
 
-/* 1: it has that manifest. */
-static int has_manifest(int dir_fd, const struct ancestor *a)
+int directory_has_manifest(int dir_fd, const uint8_t wanted[static 16])
 {
 	_cleanup_fd_ int fd = openat(dir_fd, MANIFEST, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	_cleanup_free_ uint8_t *data = NULL;
@@ -166,7 +165,12 @@ static int has_manifest(int dir_fd, const struct ancestor *a)
 	if (r < 0)
 		return r;
 	checksum_128(data, (size_t)st.st_size, sum);
-	return !memcmp(sum, a->manifest, sizeof(sum));
+	return !memcmp(sum, wanted, sizeof(sum));
+}
+
+static int has_manifest(int dir_fd, const struct ancestor *a)
+{
+	return directory_has_manifest(dir_fd, a->manifest);
 }
 
 /* A directory that was renamed lies where it lay. */

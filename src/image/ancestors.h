@@ -31,5 +31,7 @@ int ancestors_write(
 	struct image_writer *w, int dir_fd, const struct image *parent, const bool *used, struct problems *ps);
 /* Opens the directory of an ancestor of the image in dir_fd: by its path, or, where that leads to another, beside the image. */
 int ancestor_open(int dir_fd, const struct ancestor *a, struct problems *ps, int *out);
+/* 1: the directory has the manifest of that checksum; 0: it has not. */
+int directory_has_manifest(int dir_fd, const uint8_t sum[static 16]);
 /* Is it the directory of one of the chain? */
 bool ancestors_include(const struct image *newest, int dir_fd);

@@ -35,7 +35,7 @@ struct page_blocks {
 	size_t n_stored, n_stored_checksums;
 };
 
-extern const struct record_kind page_blocks_kind, manifest_kind, manifest_end_kind;
+extern const struct record_kind page_blocks_kind, manifest_kind, manifest_end_kind, touched_kind;
 
 int head_fill(struct image_head *head);
 /* With an id of its own, no parent, and the other's instant. */

@@ -172,6 +172,26 @@ struct page_cache {
 /* Reads pages to look at, not to use: of a file that is not compressed they are not checked. */
 int page_file_look(
 	const struct image *img, struct page_cache *cache, unsigned int number, uint64_t at, uint64_t n, void *to);
+/* --- what was needed first --- */
+
+struct touched_block {
+	uint64_t file, block;
+};
+
+struct touched {
+	uint8_t image_id[16];
+	struct touched_block *blocks;
+	size_t n_blocks;
+};
+
+/* What an earlier restore on demand has left beside the image, which need not be true; nothing, if there is none. Blocks that the page files have not are left out. */
+void image_touched(const struct image *img, struct touched *out);
+/* Leaves it to the next one, if that can be. */
+void image_set_touched(const struct image *img, struct touched *t);
+void touched_free(struct touched *t);
+
+/* --- checking --- */
+
 /* All page files of the chain, with several threads. */
 int image_verify_pages(const struct image *img, struct problems *ps);
 /* Its own, and of its ancestors' the blocks in which pages lie that were said to be needed (not thread-safe, and of page files and pages that are there). */

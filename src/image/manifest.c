@@ -113,6 +113,7 @@ const struct record_kind *const image_kinds[] = {
 	&page_blocks_kind,
 	&manifest_kind,
 	&manifest_end_kind,
+	&touched_kind,
 	NULL,
 };
 

@@ -39,6 +39,9 @@ static int answer(struct filler *f, const struct fault *fault, struct loaded *lo
 	pthread_rwlock_unlock(&s->lock);
 	if (!lacks)
 		return filling_judge(f, s, space_zero(s, fault->address));
+	pthread_mutex_lock(&f->lock);
+	wanted_note(&f->wanted, &where);
+	pthread_mutex_unlock(&f->lock);
 	if (filling_load(f, loaded, &where) < 0)
 		return -EAGAIN;
 	r = space_copy(s, loaded, MAX(near, start), MIN(near + AROUND, end));

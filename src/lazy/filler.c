@@ -145,6 +145,7 @@ int filler_new(struct image *img, struct filler **out)
 	if (!f)
 		return -ENOMEM;
 	f->image = image_keep(img);
+	wanted_init(&f->wanted, img); /* without it, one order is as good as another */
 	f->survivor = SURVIVOR_NONE;
 	f->deadman = DEADMAN_NONE;
 	f->last = &f->spaces;
@@ -199,6 +200,9 @@ void filler_stream(struct filler *f)
 	unsigned int cpus = 1;
 	cpu_set_t set;
 
+	pthread_mutex_lock(&f->lock);
+	wanted_find(&f->wanted, f->spaces);
+	pthread_mutex_unlock(&f->lock);
 	if (sched_getaffinity(0, sizeof(set), &set) == 0)
 		cpus = MIN((unsigned int)CPU_COUNT(&set), STREAMS_MOST);
 	while (f->n_streams < cpus && pthread_create(&f->streams[f->n_streams], NULL, filling_stream, f) == 0)
@@ -250,6 +254,9 @@ void filler_free(struct filler *f)
 	if (!f)
 		return;
 	stop_threads(f);
+	if (!f->failed)
+		wanted_keep(&f->wanted, f->image);
+	wanted_free(&f->wanted);
 	while (f->spaces) {
 		struct space *s = f->spaces;
 

@@ -6,12 +6,14 @@
 
 #include "lazy/filler.h"
 #include "lazy/survivor.h"
+#include "lazy/wanted.h"
 
 #define STREAMS_MOST 16u
 
 struct filler {
 	struct image *image;
-	pthread_mutex_t why; /* of `ps` */
+	struct wanted wanted; /* of the lock */
+	pthread_mutex_t why;  /* of `ps` */
 	struct problems ps;
 	struct survivor survivor;
 	struct deadman deadman;

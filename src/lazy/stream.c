@@ -28,8 +28,11 @@ static bool claim(struct space *s, struct block *where, uint64_t *start)
  */
 static struct space *choose(struct filler *f, struct block *where, uint64_t *start)
 {
+	struct space *wanted = wanted_next(&f->wanted, where, start);
 	bool busy = false;
 
+	if (wanted)
+		return wanted;
 	for (int children = 0; children < 2 && !busy; children++)
 		for (struct space *s = f->spaces; s; s = s->next) {
 			if (s->child != (children == 1) || s->uffd < 0)

@@ -306,6 +306,35 @@ def test_wrong_pages_end_the_tree():
         wait_for(lambda: set(keepers()) <= set(before), what='the end of its keeper')
 
 
+def again(d):
+    if os.path.exists(f'{d}/result'):
+        os.unlink(f'{d}/result')
+    pid, _ = restore(d)
+    check(result(d), 'well')
+    wait_for(lambda: gone(pid), what='the end')
+
+
+def test_what_it_waited_for_is_noted():
+    with scratch() as d:
+        save(d, 'backwards')
+        go(d)
+        touched = f'{d}/image/touched.cbor'
+        again(d)
+        wait_for(lambda: os.path.exists(touched), what='the note')
+        again(d)
+        check(spore('verify', f'{d}/image').returncode, 0)
+        with open(touched, 'r+b') as f:     # whatever stands there
+            f.write(os.urandom(os.path.getsize(touched)))
+        again(d)
+        subprocess.run(['mount', '--bind', f'{d}/image', f'{d}/image'], check=True)
+        try:
+            subprocess.run(['mount', '-o', 'remount,bind,ro', f'{d}/image'], check=True)
+            again(d)
+        finally:
+            subprocess.run(['umount', '-l', f'{d}/image'], check=True)
+        again(d)
+
+
 def test_a_truncated_image_ends_the_tree():
     with scratch() as d:
         save(d, 'backwards', mib=768)
