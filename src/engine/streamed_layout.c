@@ -25,13 +25,6 @@ static int by_start(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-static int by_range(const void *a, const void *b)
-{
-	const struct page_range *x = a, *y = b;
-
-	return x->start < y->start ? -1 : x->start > y->start;
-}
-
 static void add_own(struct placing *p, const struct page_ranges *ranges, const uint8_t *stash, bool copied)
 {
 	for (size_t i = 0; i < ranges->n; i++) {
@@ -71,8 +64,7 @@ static int find_inherited(struct placing *p)
 		if (p->plans[i].state.of && p->plans[i].state.forked_from == id)
 			for (size_t k = 0; r == 0 && k < p->plans[i].inherited.n; k++)
 				r = page_ranges_add(&p->inherited, p->plans[i].inherited.list[k]);
-	if (p->inherited.n)
-		qsort(p->inherited.list, p->inherited.n, sizeof(*p->inherited.list), by_range);
+	page_ranges_sort(p->inherited.list, p->inherited.n);
 	return r;
 }
 
@@ -98,12 +90,11 @@ static bool cut(const struct page_ranges *inherited, size_t *at, const struct pi
 {
 	uint64_t end = piece->start + piece->pages * PAGE_SIZE, covered = piece->start;
 
-	while (*at < inherited->n &&
-		inherited->list[*at].start + inherited->list[*at].pages * PAGE_SIZE <= piece->start)
+	while (*at < inherited->n && page_range_end(&inherited->list[*at]) <= piece->start)
 		++*at;
 	/* of several children: ranges may overlap, and one may end before one that began earlier */
 	for (size_t i = *at; i < inherited->n && inherited->list[i].start <= covered && covered < end; i++)
-		covered = MAX(covered, inherited->list[i].start + inherited->list[i].pages * PAGE_SIZE);
+		covered = MAX(covered, page_range_end(&inherited->list[i]));
 	if (covered > piece->start) {
 		*n = (MIN(covered, end) - piece->start) / PAGE_SIZE;
 		return true;
