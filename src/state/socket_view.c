@@ -26,12 +26,14 @@ struct socket_view {
 
 static int agrees(struct socket_view *v);
 
-/* Variables of the kernel: -ENOENT: it has none of that name, -EPERM: it does not tell where. The list is long: all are looked for at once. */
+/* Variables of the kernel: -ENOENT: it has none of that name, -EPERM: it does not tell where. The list is long: all are looked for at once, and noted. */
 struct symbol {
 	const char *name;
 	uint64_t address;
 	int error;
 };
+
+#define SYMBOLS "kallsyms" /* the type of their notes: an address in two halves, 0 where there is none */
 
 static void find_symbols(struct symbol *wanted, size_t n)
 {
@@ -52,6 +54,34 @@ static void find_symbols(struct symbol *wanted, size_t n)
 			}
 }
 
+static bool recall_symbols(struct kernel_peek *kernel, struct symbol *wanted, size_t n)
+{
+	struct member_place halves;
+	size_t at = 0, known = 0;
+
+	for (const char *name; (name = kernel_peek_noted(kernel, SYMBOLS, &at, &halves));)
+		for (size_t i = 0; i < n; i++)
+			if (!strcmp(name, wanted[i].name)) {
+				wanted[i].address = (uint64_t)halves.size << 32 | halves.offset;
+				wanted[i].error = wanted[i].address ? 0 : -ENOENT;
+				known++;
+			}
+	return known == n;
+}
+
+static void note_symbols(struct kernel_peek *kernel, const struct symbol *found, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (found[i].error == -EPERM)
+			return;
+	for (size_t i = 0; i < n; i++) {
+		struct member_place halves = { .offset = (uint32_t)found[i].address,
+			.size = (uint32_t)(found[i].address >> 32) };
+
+		kernel_peek_note(kernel, SYMBOLS, found[i].name, &halves);
+	}
+}
+
 /* A kernel that has no such variable has it where it is by default. */
 static int find_bases(struct socket_view *v)
 {
@@ -59,7 +89,10 @@ static int find_bases(struct socket_view *v)
 	uint64_t *const bases[] = { &v->vmemmap, &v->page_offset };
 	int err = 0;
 
-	find_symbols(symbols, ARRAY_SIZE(symbols));
+	if (!recall_symbols(v->kernel, symbols, ARRAY_SIZE(symbols))) {
+		find_symbols(symbols, ARRAY_SIZE(symbols));
+		note_symbols(v->kernel, symbols, ARRAY_SIZE(symbols));
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(symbols) && !err; i++) {
 		err = symbols[i].error;
 		if (!err)
