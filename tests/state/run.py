@@ -343,6 +343,10 @@ class Run:
         raise (Overtaken if late else Failure)("the oracle sees a difference:\n    " + "\n    ".join(diff[:40])
                       + (f"\n    ... {more} more lines" if more > 0 else ""))
 
+    def is_stopped(self):
+        """By a plain stop, which is visible to some."""
+        return self.opts.between == "stop" and not self.maker.flags & NO_STOP
+
     def stop_and_go(self):
         tree = [self.pid, *descendants(self.pid)]
         for pid in tree:
@@ -443,7 +447,7 @@ class Run:
         wait_rest(self.pid)
         fd = os.open(self.go, os.O_RDWR)
         try:
-            os.write(fd, b"0" if self.opts.between == "nothing" else b"1")
+            os.write(fd, b"1" if self.opts.between == "spore" or self.is_stopped() else b"0")
             wait_end(self.pid, self.opts.timeout)
         finally:
             os.close(fd)
@@ -484,8 +488,6 @@ class Run:
             self.mode = "run"
         if opts.clone and self.maker.name in EXECED:
             raise Skip("of a clone's process nobody can tell that it had called exec")
-        if opts.between == "stop" and self.maker.flags & NO_STOP:
-            raise Skip("a plain stop is visible to it")
         self.start()
         self.wait_ready()
         remark = ""
@@ -498,7 +500,7 @@ class Run:
                 remark = self.checkpoint_kill_restore()
         else:
             before = self.oracle()
-            if opts.between == "stop":
+            if self.is_stopped():
                 self.stop_and_go()
             if before is not None:
                 self.compare(before, self.oracle())
@@ -639,8 +641,15 @@ def choose(makers, opts):
         for name in opts.names:
             if not any(fnmatch.fnmatch(m.name, name) for m in makers):
                 sys.exit(f"run.py: no maker is called {name}")
-        makers = [m for m in makers if any(fnmatch.fnmatch(m.name, n) for n in opts.names)]
-    return makers
+        return [m for m in makers if any(fnmatch.fnmatch(m.name, n) for n in opts.names)]
+    return [m for i, m in enumerate(makers) if not opts.part or i % opts.part[1] == opts.part[0] - 1]
+
+
+def part(text):
+    k, n = map(int, text.split("/"))
+    if not 1 <= k <= n:
+        raise ValueError
+    return k, n
 
 
 def options():
@@ -649,7 +658,7 @@ def options():
     p.add_argument("--spore", metavar="PATH")
     p.add_argument("--oracle", metavar="PATH", help="prints the facts of a tree; must print the same after the restore")
     p.add_argument("--no-spore", action="store_true", help="let each maker use its state at once")
-    p.add_argument("--stop", action="store_true", help="SIGSTOP and SIGCONT in between, no spore")
+    p.add_argument("--stop", action="store_true", help="SIGSTOP and SIGCONT in between, no spore (nothing, where that is visible to the maker)")
     p.add_argument("--stream", action="store_true", help="the image is a stream, and goes through pipes")
     p.add_argument("--lazy", action="store_true", help="restores on demand (with meson -Dtest_lazy=true all memory that can come so)")
     p.add_argument("--clone", type=int, metavar="N", help="restores N trees of each image (with meson -Dtest_clones=true all memory is shared that can be)")
@@ -663,6 +672,7 @@ def options():
     p.add_argument("--compress", choices=("all", "parent", "child"), help="compresses images: all, or with --against only the older or the newer one")
     p.add_argument("--twice", action="store_true", help="what was restored is saved, killed and restored again")
     p.add_argument("--group", action="append", metavar="G[,G]", help="only the makers of these groups")
+    p.add_argument("--part", type=part, metavar="K/N", help="of those only every Nth, from the Kth on; not of makers that are named")
     p.add_argument("--may-refuse", action="store_true", help="any may be refused by name, as on a kernel that lets less be seen")
     p.add_argument("--delay", type=int, metavar="MS", help="how far ahead timers are set (400, or 2000 with spore)")
     p.add_argument("--timeout", type=float, default=60, metavar="S")

@@ -389,7 +389,7 @@ static int counted_use(struct maker_ctx *ctx)
 	return pthread_join(thread, NULL);
 }
 
-/* timer_create of the C library with a function: a helper thread of its own. */
+/* timer_create of the C library with a function: a helper thread of its own, whose sigwaitinfo a stop ends, which is seen on its stack. */
 
 static timer_t lib_timer;
 
@@ -619,7 +619,7 @@ const struct maker makers_timer[] = {
 	{ "absolute-far", "far ahead, with an interval", far_make, far_use },
 	{ "none", "SIGEV_NONE", none_make, none_use },
 	{ "thread-id", "SIGEV_THREAD_ID", thread_make, thread_use },
-	{ "function", "SIGEV_THREAD, by a thread of the C library", function_make, function_use },
+	{ "function", "SIGEV_THREAD, by a thread of the C library", function_make, function_use, MAKER_NO_STOP },
 	{ "interval", "every 60 ms", interval_make, interval_use, MAKER_RESTLESS },
 	{ "overrun", "expired many times with its signal blocked", overrun_make, overrun_use },
 	{ "expired", "expired, its signal pending", expired_make, expired_use },
