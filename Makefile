@@ -17,12 +17,6 @@ check: all
 bench: all
 	@BUILD=$(abspath $(BUILD)) bench/run.py $(ARGS)
 
-bench-lazy: all
-	@BUILD=$(abspath $(BUILD)) bench/lazy.py $(ARGS)
-
-bench-incremental: all
-	@BUILD=$(abspath $(BUILD)) bench/incremental.py $(ARGS)
-
 bench-descriptors: all
 	@BUILD=$(abspath $(BUILD)) bench/descriptors.py $(ARGS)
 
@@ -36,4 +30,4 @@ install: all
 clean:
 	@rm -rf $(BUILD)
 
-.PHONY: all demo check bench bench-lazy bench-incremental bench-descriptors trials install clean
+.PHONY: all demo check bench bench-descriptors trials install clean

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * floors memory MIB FILE | processes N | threads N: what the machine needs for the bare work behind a
- * checkpoint and a restore. Prints lines of a name and seconds. FILE stands where the image would stand.
+ * floors memory MIB DIR THREADS | processes N | threads N: what the machine needs for the bare work behind a
+ * checkpoint and a restore. Prints lines of a name and seconds. DIR is where the image would stand.
  */
-#include <sys/stat.h>
+#include <stdatomic.h>
 
 #include "workload.h"
 
@@ -12,37 +12,72 @@ static void put(const char *name, double begin)
 	printf("%s %.6f\n", name, now(CLOCK_MONOTONIC) - begin);
 }
 
-static void write_file(const char *path, const char *p, size_t size)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+/* Threads that divide memory among themselves, each with a file of its own, as a checkpoint's and a restore's workers do. */
+struct division {
+	char *memory;
+	size_t size;
+	const char *path; /* the directory of their files; NULL: they have none */
+	atomic_size_t next;
+	void (*fn)(char *p, size_t size, int fd);
+};
 
+enum { SHARE = 16 << 20, MOST_THREADS = 64 };
+
+static void write_share(char *p, size_t size, int fd)
+{
 	for (size_t at = 0; at < size;) {
 		ssize_t n = write(fd, p + at, size - at < 1 << 20 ? size - at : 1 << 20);
 
 		if (n <= 0)
-			die(path);
+			die("write");
 		at += (size_t)n;
 	}
-	close(fd);
 }
 
-static void read_file(const char *path, char *p, size_t size)
+static void touch_share(char *p, size_t size, int fd)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	(void)fd;
+	for (size_t at = 0; at < size; at += PAGE)
+		((volatile char *)p)[at] = 1;
+}
 
-	for (size_t at = 0; at < size;) {
-		ssize_t n = read(fd, p + at, size - at < 1 << 20 ? size - at : 1 << 20);
+static void *take_shares(void *arg)
+{
+	struct division *d = arg;
+	int fd = d->path ? open(d->path, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600) : -1;
+	size_t at;
 
-		if (n <= 0)
-			die(path);
-		at += (size_t)n;
+	if (d->path && fd < 0)
+		die(d->path);
+	while ((at = atomic_fetch_add(&d->next, SHARE)) < d->size)
+		d->fn(d->memory + at, d->size - at < SHARE ? d->size - at : SHARE, fd);
+	return (void *)(intptr_t)fd;
+}
+
+/* What was written is given back afterwards: that is not what is measured. */
+static void divide(const char *name, struct division d, unsigned int threads)
+{
+	pthread_t list[MOST_THREADS];
+	int fds[MOST_THREADS];
+	double begin = now(CLOCK_MONOTONIC);
+	void *fd;
+
+	for (unsigned int i = 1; i < threads; i++)
+		if (pthread_create(&list[i], NULL, take_shares, &d))
+			die("pthread_create");
+	fds[0] = (int)(intptr_t)take_shares(&d);
+	for (unsigned int i = 1; i < threads; i++) {
+		pthread_join(list[i], &fd);
+		fds[i] = (int)(intptr_t)fd;
 	}
-	close(fd);
+	put(name, begin);
+	for (unsigned int i = 0; d.path && i < threads; i++)
+		close(fds[i]);
 }
 
-static void memory(size_t size, const char *path)
+static void memory(size_t size, const char *path, unsigned int threads)
 {
-	char *p = (char *)map(size), *copy, *fresh;
+	char *p = (char *)map(size);
 	volatile uint64_t keep;
 	double begin;
 	pid_t pid;
@@ -56,30 +91,16 @@ static void memory(size_t size, const char *path)
 		die("fork");
 	put("fork", begin);
 	waitpid(pid, NULL, 0);
-
-	copy = (char *)map(size);
-	memset(copy, 1, size);
+	divide("write", (struct division){ .memory = p, .size = size, .path = path, .fn = write_share }, threads);
 	begin = now(CLOCK_MONOTONIC);
-	memcpy(copy, p, size);
-	put("memcpy", begin);
-	munmap(copy, size);
-
-	unlink(path);
-	begin = now(CLOCK_MONOTONIC);
-	write_file(path, p, size);
-	put("write", begin);
+	keep = sum((uint64_t *)p, size);
+	put("sum", begin);
+	(void)keep;
 
 	/* Memory that the machine has not used before can be much slower in a virtual one: no part uses more than the program that is saved. */
 	munmap(p, size);
-	fresh = (char *)map(size);
-	begin = now(CLOCK_MONOTONIC);
-	read_file(path, fresh, size);
-	put("read", begin);
-	begin = now(CLOCK_MONOTONIC);
-	keep = sum((uint64_t *)fresh, size);
-	put("sum", begin);
-	(void)keep;
-	unlink(path);
+	p = (char *)map(size);
+	divide("touch", (struct division){ .memory = p, .size = size, .fn = touch_share }, threads);
 }
 
 /* Until each of them has its pages and has said so. */
@@ -158,12 +179,19 @@ static void threads(unsigned long n)
 	free(thread);
 }
 
+static unsigned int count_threads(const char *s)
+{
+	unsigned long n = strtoul(s, NULL, 10);
+
+	return n < 1 ? 1 : n < MOST_THREADS ? (unsigned int)n : MOST_THREADS;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long n = argc >= 3 ? strtoul(argv[2], NULL, 10) : 0;
 
-	if (n && argc == 4 && strcmp(argv[1], "memory") == 0)
-		memory(n << 20, argv[3]);
+	if (n && argc == 5 && strcmp(argv[1], "memory") == 0)
+		memory(n << 20, argv[3], count_threads(argv[4]));
 	else if (n && strcmp(argv[1], "processes") == 0)
 		processes(n);
 	else if (n && strcmp(argv[1], "threads") == 0)

@@ -1,39 +1,21 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""make bench-incremental: how long a program stands still, as it sees it itself; and what a checkpoint against an older image costs beside a full one.
-
-incremental.py           1 GiB and 4 GiB
-incremental.py 256 …     so many MiB
+"""make bench ARGS=incremental: how long a program stands still, as it sees it itself; and what a checkpoint against an older image costs beside a full one.
 
 A thread of the program looks at the clock all the time; its longest gap in a window with one checkpoint is what a user would notice. Beside it: the longest gap in windows of the
 same length without one, and a plain fork of the same memory. Two threads write all the time, or 1 % of the pages a second. Medians, in milliseconds.
 """
-import argparse
 import collections
-import ctypes
 import json
 import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
 import run
-
-
-def parse():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--build", default=os.environ.get("BUILD", os.path.join(run.TOP, "build")))
-    p.add_argument("--spore", help="the command, if not the build's")
-    p.add_argument("--work", default="/dev/shm", help="where images are written")
-    p.add_argument("--rounds", type=int, default=20)
-    p.add_argument("mib", nargs="*", type=int, default=[1024, 4096])
-    options = p.parse_args()
-    options.build = os.path.abspath(options.build)
-    options.spore = os.path.abspath(options.spore or os.path.join(options.build, "spore"))
-    return options
+from plot import Chart
+from report import Bound, Part
 
 
 class Program:
@@ -77,11 +59,11 @@ def median(values):
     return statistics.median(values) * 1e3
 
 
-def full(options, mib, found):
+def full(options, mib, found, rounds):
     """Under random writes: a checkpoint, and as long without one."""
     program = Program(options, mib, 0)
     try:
-        for _ in range(options.rounds):
+        for _ in range(rounds):
             image = f"{program.work}/image"
             time.sleep(0.1)
             program.gap()
@@ -97,11 +79,11 @@ def full(options, mib, found):
         program.close()
 
 
-def against(options, mib, found):
-    """1 % a second, and a checkpoint each second."""
-    program = Program(options, mib, mib * 256 / 100)
+def against(options, mib, found, percent, rounds):
+    """So many percent a second, and a checkpoint each second."""
+    program = Program(options, mib, mib * 256 * percent / 100)
     try:
-        images = [f"{program.work}/{i}" for i in range(options.rounds + 1)]
+        images = [f"{program.work}/{i}" for i in range(rounds + 1)]
         first = checkpoint(options, program.process.pid, images[0], "--track")
         found["full took"].append(first["took"])
         found["full bytes"].append(first["bytes"])
@@ -119,46 +101,51 @@ def against(options, mib, found):
         program.close()
 
 
-def bound(what, value, limit, unit):
-    return f"| {what} | {value:.2f} {unit} | {limit:.2f} | {'pass' if value <= limit else 'FAIL'} |"
-
-
 def tell(mib, fork, f):
     size = f"{mib} MiB"
     above = median(f["parent gap"]) - median(f["parent floor"])
     lines = [
-        f"| {size}, written all the time: longest gap {median(f['full gap']):.1f} (undisturbed {median(f['full floor']):.1f}), told {median(f['full stop']):.1f}, fork {fork * 1e3:.1f} |",
-        f"| {size}, 1 % a second, with a parent: longest gap {median(f['parent gap']):.1f} (undisturbed {median(f['parent floor']):.1f}), told {median(f['parent stop']):.1f}; "
-        f"{median(f['parent took']):.1f} in all (full: {median(f['full took']):.0f}) |",
+        f"- {size}, written all the time: longest gap {median(f['full gap']):.1f} (undisturbed {median(f['full floor']):.1f}), told {median(f['full stop']):.1f}, fork {fork * 1e3:.1f}",
+        f"- {size}, 1 % a second, with a parent: longest gap {median(f['parent gap']):.1f} (undisturbed {median(f['parent floor']):.1f}), told {median(f['parent stop']):.1f}; "
+        f"{median(f['parent took']):.1f} in all (full: {median(f['full took']):.0f})",
     ]
     bounds = [
-        bound(f"gap of a full one, {size}", median(f["full gap"]), 1.3 * fork * 1e3 + 5, "ms"),
-        bound(f"gap above the undisturbed one, with a parent, {size}", above, 5 if mib <= 1024 else 8, "ms"),
-        bound(f"time with a parent, {size}", median(f["parent took"]) / median(f["full took"]), 1 / 20, "× full"),
-        bound(f"bytes with a parent, {size}", median(f["parent bytes"]) / median(f["full bytes"]), 1 / 50, "× full"),
+        Bound(f"gap of a full one, {size}", median(f["full gap"]), 1.3 * fork * 1e3 + 5, "ms"),
+        Bound(f"gap above the undisturbed one, with a parent, {size}", above, 5 if mib <= 1024 else 8, "ms"),
+        Bound(f"time with a parent, {size}", median(f["parent took"]) / median(f["full took"]), 1 / 20, "× full"),
+        Bound(f"bytes with a parent, {size}", median(f["parent bytes"]) / median(f["full bytes"]), 1 / 50, "× full"),
     ]
     return lines, bounds
 
 
-def measure(options, mib):
+def measure(options, mib, rounds):
     found = collections.defaultdict(list)
     load = run.Load(f"memory-{mib}", f"{mib} MiB", ["memory", str(mib)], 1)
     fork = min(run.floors(load, options)["fork"] for _ in range(3))
-    full(options, mib, found)
-    against(options, mib, found)
+    full(options, mib, found, rounds)
+    against(options, mib, found, 1, rounds)
     return tell(mib, fork, found)
 
 
-def main():
-    options = parse()
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)     # PR_SET_CHILD_SUBREAPER
+RATES = [0.1, 1, 5, 20]     # percent a second; more than the last is a full one under writes
+
+
+def over_rates(options, mib, rounds):
+    """How the stop grows with what is written."""
+    lines = {"stop": [], "longest gap": []}
+    for percent in RATES:
+        found = collections.defaultdict(list)
+        against(options, mib, found, percent, rounds)
+        lines["stop"].append((percent, median(found["parent stop"])))
+        lines["longest gap"].append((percent, median(found["parent gap"])))
+    return Chart(f"stop over dirty rate, {mib} MiB", "% of the pages a second", "ms", lines)
+
+
+def part(options):
     lines, bounds = [], []
-    for mib in options.mib:
-        more, limits = measure(options, mib)
+    for mib in options.mib or ([256] if options.quick else [1024, 4096]):
+        more, limits = measure(options, mib, options.rounds or (3 if options.quick else 20))
         lines += more
         bounds += limits
-    print("\n".join(["| |", "| --- |", *lines, "", "| | measured | at most | |", "| --- | --- | --- | --- |", *bounds]))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    chart = over_rates(options, 256 if options.quick else 1024, 3 if options.quick else 5)
+    return Part("Stop time, incremental", __doc__.split("\n\n", 1)[1].strip() + "\n\n" + "\n".join(lines), bounds, [chart])

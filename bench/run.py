@@ -1,22 +1,22 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""make bench: what a checkpoint and a restore cost, beside what the bare work costs on the same machine in the same run.
+"""make bench: what checkpoints and restores cost, beside what the bare work costs on the same machine in the same run.
 
 run.py                   all of it, and writes bench/RESULTS.md and bench/results.svg
-run.py --quick           one round of the small ones, writes nothing
-run.py memory-64 …       some of it, writes nothing
+run.py --quick           a short form, which writes nothing
+run.py memory-64 lazy …  some of it, writes nothing
 
-The floors: memcpy, write and read of the same bytes, fork of the same memory, forking as many processes, creating as
-many threads. Beside criu, where one that works is on PATH. Each figure is the best of some rounds, in milliseconds, but
-of one tiny process the median.
-Times outside the bounds are told, and are no failure; a program that does not come back as it was is one.
+Of programs (tiny, memory-N, processes-N, threads-N) the floors are write of the same bytes and touch of as much fresh memory, by as many threads
+as spore has; fork of the same memory; forking as many processes, creating as many threads. Beside criu, where one that works is on PATH. Each figure
+is the best of some rounds, in milliseconds, but of one tiny process the median. The other parts say themselves what they measure.
+Figures outside the bounds are told, and are no failure; a program that does not come back as it was is one.
 """
 import argparse
 import collections
 import ctypes
+import importlib
 import json
 import os
-import platform
 import shutil
 import signal
 import statistics
@@ -28,24 +28,35 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
 sys.path.insert(0, HERE)
-import plot                                    # noqa: E402
+from plot import Chart                         # noqa: E402
+from report import Bound, Part, ms             # noqa: E402
+import report                                  # noqa: E402
 
 Load = collections.namedtuple("Load", "name title arguments rounds program of", defaults=["bench-workload", min])
 LOADS = [
     Load("tiny", "one tiny process", ["tiny", "1"], 25, of=statistics.median),
+    Load("memory-16", "16 MiB", ["memory", "16"], 5),
     Load("memory-64", "64 MiB", ["memory", "64"], 5),
+    Load("memory-256", "256 MiB", ["memory", "256"], 5),
     Load("memory-1024", "1 GiB", ["memory", "1024"], 5),
+    Load("memory-4096", "4 GiB", ["memory", "4096"], 2),
     Load("processes-1", "1 process", ["processes", "1"], 7),
+    Load("processes-10", "10 processes", ["processes", "10"], 5),
     Load("processes-100", "100 processes", ["processes", "100"], 5),
     Load("processes-500", "500 processes", ["processes", "500"], 5),
+    Load("threads-10", "10 threads", ["threads", "10"], 5),
+    Load("threads-100", "100 threads", ["threads", "100"], 5),
     Load("threads-1000", "1000 threads", ["threads", "1000"], 5),
 ]
+SLOW = ("memory-1024", "memory-4096", "processes-500")
+# modules beside this one, each with a function part(options)
+PARTS = ["incremental", "lazy", "clones", "overhead", "peak"]
 # what must not cost more than so many times which floor; None: milliseconds
 BOUNDS = [
     ("tiny", "checkpoint", 6, None),
     ("tiny", "restore command", 6, None),
-    ("memory-1024", "checkpoint", 1.5, "write"),
-    ("memory-1024", "restore", 1.5, "read"),
+    ("memory-1024", "checkpoint", 1.2, "write"),
+    ("memory-1024", "restore", 1.3, "touch"),
     ("processes-500", "checkpoint", 4, "fork"),
     ("processes-500", "restore", 3.5, "fork"),
     ("threads-1000", "checkpoint", 3, "create"),
@@ -53,7 +64,7 @@ BOUNDS = [
 ]
 # the floor that a column is shown as a multiple of
 BESIDE = {"tiny": {"checkpoint": "/bin/true", "stop": "fork", "restore": "/bin/true"},
-          "memory": {"checkpoint": "write", "stop": "fork", "restore": "read"},
+          "memory": {"checkpoint": "write", "stop": "fork", "restore": "touch"},
           "processes": {"checkpoint": "fork", "stop": "fork", "restore": "fork"},
           "threads": {"checkpoint": "create", "stop": "create", "restore": "create"}}
 
@@ -213,10 +224,15 @@ def run_true():
     return time.monotonic() - begin
 
 
+def spores_threads():
+    """As src/engine/workers.c."""
+    return min(2 * len(os.sched_getaffinity(0)), 16)
+
+
 def floors(load, options):
     if load.arguments[0] == "tiny":
         return {"/bin/true": run_true(), **floors(load._replace(arguments=["processes", "1"]), options)}
-    arguments = load.arguments + ([os.path.join(options.work, f"spore-bench-floor-{os.getpid()}")] if load.arguments[0] == "memory" else [])
+    arguments = load.arguments + ([options.work, str(spores_threads())] if load.arguments[0] == "memory" else [])
     out = subprocess.run([os.path.join(options.build, "bench/bench-floors"), *arguments], stdout=subprocess.PIPE, check=True, text=True).stdout
     return {name: float(seconds) for name, seconds in (line.split() for line in out.splitlines())}
 
@@ -244,10 +260,6 @@ def measure(load, tools, options):
 # --- telling -------------------------------------------------------------------------------------------------------
 
 
-def ms(seconds):
-    return "–" if seconds is None else f"{seconds * 1e3:.0f}" if seconds >= 0.1 else f"{seconds * 1e3:.1f}"
-
-
 def cell(result, load, tool, part):
     seconds = result[tool].get(part)
     floor = BESIDE[load.arguments[0]][part]
@@ -255,63 +267,65 @@ def cell(result, load, tool, part):
 
 
 def table(results, tools):
-    lines = ["| | " + " | ".join(f"{t.name} {part}" for t in tools for part in ("checkpoint", "stop", "restore")) + " | floors |",
-             "| --- " * (len(tools) * 3 + 2) + "|"]
+    rows = []
     for load, result in results:
         cells = [cell(result, load, t.name, part) for t in tools for part in ("checkpoint", "stop", "restore")]
         cells.append(", ".join(f"{name} {ms(seconds)}" for name, seconds in result["floor"].items()))
-        lines.append(f"| {load.title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append([load.title, *cells])
+    return report.table(["", *(f"{t.name} {part}" for t in tools for part in ("checkpoint", "stop", "restore")), "floors"], rows)
 
 
-def verdicts(results):
-    lines = []
+def bounds(results):
     for name, part, limit, floor in BOUNDS:
         for load, result in results:
-            if load.name == name and part in result.get("spore", {}):
-                ratio = result["spore"][part] / (result["floor"][floor] if floor else 1e-3)
-                lines.append(f"| {part} of {load.title} | {ratio:.2f} {f'× {floor}' if floor else 'ms'} | {limit} | {'pass' if ratio <= limit else 'FAIL'} |")
-    return "\n".join(["| | measured | at most | |", "| --- | --- | --- | --- |"] + lines)
+            if load.name == name:
+                value = result["spore"][part] / (result["floor"][floor] if floor else 1e-3)
+                yield Bound(f"{part} of {load.title}", value, limit, f"× {floor}" if floor else "ms")
 
 
-def machine():
-    with open("/proc/cpuinfo") as f:
-        model = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), "?")
-    with open("/proc/meminfo") as f:
-        memory = int(f.readline().split()[1]) >> 20
-    with open("/sys/kernel/mm/transparent_hugepage/enabled") as f:
-        huge = f.read().split("[")[1].split("]")[0]
-    return f"{model}, {os.cpu_count()} CPUs, {memory} GiB, Linux {platform.release()}, transparent huge pages: {huge}"
+def line(results, kind, tool, part):
+    return [(int(load.arguments[1]), result[tool][part] * 1e3) for load, result in results if load.arguments[0] == kind]
 
 
-def commit():
-    try:
-        p = subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty", "--exclude=*"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        return p.stdout.strip() or "unknown"
-    except OSError:
-        return "unknown"
+def charts(results):
+    one = [("stop over memory", "MiB", "memory", ["stop"], "fork"), ("restore over memory", "MiB", "memory", ["restore"], "touch"),
+           ("processes", "processes", "processes", ["checkpoint", "stop", "restore"], "fork"),
+           ("threads", "threads", "threads", ["checkpoint", "stop", "restore"], "create")]
+    return [Chart(title, x, "ms", {**{part: line(results, kind, "spore", part) for part in parts}, f"floor: {floor}": line(results, kind, "floor", floor)})
+            for title, x, kind, parts, floor in one]
 
 
-PAGE = """# Results of `make bench`
-
-Machine: {machine}. Commit {commit}, {date}. Images in {work}. Milliseconds, each the best of its rounds (of one tiny process the median); in brackets the
-multiple of the floor named, which was measured in the same run.
+NOTES = """Milliseconds, each the best of its rounds (of one tiny process the median); in brackets the multiple of the floor named, which was measured in the same run.
 
 {table}
 
-- Checkpoint: from the start of the command until it has ended; the image is on {work}. Stop: from the first task stopped to the last one
-  running, as the tool tells it. Restore: from the start of the command until the restored program has read all of its memory once, and
-  has found it to be what it was; restore command: until that command, which leaves it running, has ended.
-- Memory is filled with distinct random pages. Each process has 25 mappings and 30 pages of its own. Floors: memcpy, write to
-  {work} from a warm buffer, read into fresh memory, sum of it, fork of the same memory; forking as many such processes, until each has
-  its pages; creating as many threads.
+- Checkpoint: from the start of the command until it has ended. Stop: from the first task stopped to the last one running, as the tool tells it.
+  Restore: from the start of the command until the restored program has read all of its memory once, and has found it to be what it was.
+- Memory is filled with distinct random pages. Each process has 25 mappings and 30 pages of its own. Floors, by as many threads as spore has ({threads}): write
+  of the same bytes from warm memory, touch of as much fresh memory; fork of the same memory and its sum by one; forking as many such
+  processes, until each has its pages; creating as many threads."""
 
-![plot](results.svg)
 
-## Bounds
+def programs(loads, options):
+    criu = Criu.find()
+    tools = [Spore(options.spore)] + ([criu] if criu else [])
+    results = []
+    for load in loads:
+        print(f"{load.title} …", file=sys.stderr, flush=True)
+        results.append((load, measure(load, tools, options)))
+    return Part("Programs", NOTES.format(table=table(results, tools), threads=spores_threads()), list(bounds(results)), charts(results))
 
-{verdicts}
-"""
+
+def chosen(options):
+    """Functions that measure, and what they measure."""
+    loads = [load for load in LOADS if load.name in options.parts or not options.parts]
+    if options.quick and not options.parts:
+        loads = [load for load in loads if load.name not in SLOW]
+    if loads:
+        yield "programs", lambda: programs(loads, options)
+    for name in PARTS:
+        if name in options.parts or not options.parts:
+            yield name, lambda name=name: importlib.import_module(name).part(options)
 
 
 def parse():
@@ -320,45 +334,36 @@ def parse():
     p.add_argument("--spore", help="the command, if not the build's")
     p.add_argument("--work", default="/dev/shm", help="where images are written")
     p.add_argument("--rounds", type=int, default=0)
+    p.add_argument("--mib", type=int, action="append", help="sizes for incremental, lazy, clones and overhead, in place of their own")
     p.add_argument("--quick", action="store_true")
-    p.add_argument("loads", nargs="*", metavar="LOAD", help=", ".join(load.name for load in LOADS))
+    p.add_argument("parts", nargs="*", metavar="PART", help=", ".join([load.name for load in LOADS] + PARTS))
     options = p.parse_args()
     options.build = os.path.abspath(options.build)
     options.spore = os.path.abspath(options.spore or os.path.join(options.build, "spore"))
-    unknown = set(options.loads) - {load.name for load in LOADS}
+    unknown = set(options.parts) - {load.name for load in LOADS} - set(PARTS)
     if unknown:
         p.error(f"unknown: {' '.join(sorted(unknown))}")
     return options
 
 
 def main():
-    options = parse()
-    loads = [load for load in LOADS if load.name in options.loads or not options.loads]
-    if options.quick and not options.loads:
-        loads = [load for load in loads if load.name not in ("memory-1024", "processes-500")]
+    options, parts, broken = parse(), [], 0
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)     # PR_SET_CHILD_SUBREAPER: the dead of a killed tree are ours to bury
-    criu = Criu.find()
-    tools = [Spore(options.spore)] + ([criu] if criu else [])
-    results, broken = [], 0
-    for load in loads:
-        print(f"{load.title} …", file=sys.stderr, flush=True)
+    for name, measure_it in chosen(options):
+        print(f"{name} …", file=sys.stderr, flush=True)
         try:
-            results.append((load, measure(load, tools, options)))
+            part = measure_it()
         except Broken as e:
-            print(f"bench: {load.title}: {e}", file=sys.stderr)
+            print(f"bench: {name}: {e}", file=sys.stderr)
             broken += 1
-    text = PAGE.format(machine=machine(), commit=commit(), date=time.strftime("%Y-%m-%d", time.gmtime()), work=options.work,
-                       table=table(results, tools), verdicts=verdicts(results))
-    print(table(results, tools), "\n\n", verdicts(results), sep="")
-    if not (criu or broken):
-        print("\nno criu that works is on PATH")
-    if not broken and not options.quick and len(loads) == len(LOADS):
-        with open(os.path.join(HERE, "RESULTS.md"), "w") as f:
-            f.write(text)
-        with open(os.path.join(HERE, "results.svg"), "w") as f:
-            f.write(plot.svg([(load.title, result) for load, result in results], [t.name for t in tools]))
+            continue
+        parts.append(part)
+        print(f"{part.title}\n\n{part.text}\n\n{report.verdicts(part.bounds)}\n", flush=True)
+    if not (broken or options.quick or options.parts or options.mib):
+        report.write(parts, options.work)
     return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    import run                                  # the same module that the parts import, and the same Broken
+    sys.exit(run.main())
