@@ -485,10 +485,19 @@ int capture_tree(struct capturing *c)
 	return r;
 }
 
-static void count_unchanged(struct capturing *c)
+static int refer_settled(struct pass *pass, size_t index)
 {
+	return memory_refer_settled(pass->c->writer, &pass->plans[index]);
+}
+
+/* Where all that lies which the image had before the stop. */
+static int refer_to_settled(struct capturing *c)
+{
+	int r = pass_run_any(c->pass, refer_settled);
+
 	for (size_t i = 0; i < c->tree->n_processes; i++)
 		c->unchanged += c->pass->plans[i].unchanged;
+	return r;
 }
 
 /* Where pages go is said before they are sent. */
@@ -512,9 +521,9 @@ int capture_rest(struct capturing *c)
 
 	if (image_is_stream(c->writer))
 		return send_rest(c);
-	count_unchanged(c);
+	r = refer_to_settled(c);
 	image_hold(c->writer, false);
-	if (c->copies || c->stash) {
+	if (r == 0 && (c->copies || c->stash)) {
 		engine_phase(c->events, "copies");
 		r = pages_copy_later(c, c->pass->plans);
 	}

@@ -423,10 +423,11 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 
 	if (r == 0 && s->stream && s->own && !(s->flags & SPORE_CHECKPOINT_KILL))
 		streamed_room(&s->c);
-	if (r == 0 && e->tracker)
-		tracker_look(e->tracker);
-	if (r == 0 && s->own) {
+	if (r == 0 && s->own)
 		engine_get_ready(e);
+	if (r == 0 && e->tracker)
+		tracker_look(e->tracker, &s->c);
+	if (r == 0 && s->own) {
 		s->stopped_at = clock_us();
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, s->c.ps);
 	}
@@ -437,6 +438,8 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 	}
 	if (s->stream)
 		streamed_room_free(&s->c);
+	free(s->c.writers);
+	s->c.writers = NULL;
 	image_writer_free(s->c.writer);
 	s->c.writer = NULL;
 	outside_ends_free(&s->ends);
@@ -459,7 +462,7 @@ static void set_tracking(struct engine *e, struct saving *s, const char *cgroup)
 	if (!(s->flags & SPORE_CHECKPOINT_TRACK))
 		end_tracking(e);
 	else if (!e->tracker)
-		e->tracker = tracker_new();
+		e->tracker = tracker_new(e->kernel);
 }
 
 bool engine_tracks(const struct engine *e)

@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "engine/capture.h"
+#include "engine/precopy.h"
 #include "kernel/peek.h"
-#include "state/memory.h"
+#include "state/older.h"
 #include "state/written.h"
 
 /* That a process has: fewer are compared, or written, as fast. -Dtest_copies=true has another. */
@@ -25,7 +27,7 @@
 /* One process. */
 struct tracked {
 	pid_t pid;
-	uint64_t starttime;
+	uint64_t vpid, starttime;
 	bool based; /* since before the instant of the image */
 	struct written written;
 };
@@ -35,16 +37,21 @@ struct tracker {
 	struct tracked **list;
 	size_t n, room;
 	uint8_t image_id[16];
+	struct kernel_peek *kernel;
+	struct page_holders *holders; /* NULL: nobody can tell, and nothing is read before the stop */
+	bool holders_tried;
 	uint8_t *stash;
 	uint64_t stash_pages;
 };
 
-struct tracker *tracker_new(void)
+struct tracker *tracker_new(struct kernel_peek *kernel)
 {
 	struct tracker *t = calloc(1, sizeof(*t));
 
-	if (t)
+	if (t) {
 		pthread_mutex_init(&t->lock, NULL);
+		t->kernel = kernel;
+	}
 	return t;
 }
 
@@ -59,18 +66,15 @@ static void free_stash(struct tracker *t)
 	t->stash_pages = 0;
 }
 
-/* Where there will be more, it is read and saved in the stop, or from a copy. */
-static void make_stash(struct tracker *t)
+/* For so many pages and a little more. Where there will be more, it is read and saved in the stop, or from a copy. */
+static void make_stash(struct tracker *t, uint64_t pages)
 {
-	uint64_t pages = STASH_SPARE;
 	void *p;
 
-	for (size_t i = 0; i < t->n; i++)
-		for (size_t k = 0; k < t->list[i]->written.before.n; k++)
-			pages += t->list[i]->written.before.list[k].pages;
 	free_stash(t);
-	if (pages - STASH_SPARE > STASH_MOST)
+	if (pages > STASH_MOST)
 		return;
+	pages += STASH_SPARE;
 	p = mmap(NULL, pages * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (p == MAP_FAILED)
 		return;
@@ -100,6 +104,7 @@ void tracker_free(struct tracker *t)
 		tracked_free(t->list[i]);
 	free(t->list);
 	free_stash(t);
+	page_holders_free(t->holders);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }
@@ -112,7 +117,7 @@ size_t tracker_count(const struct tracker *t)
 /* --- the look before the stop --- */
 
 /* A mapping that cannot be tracked, or comes after this, counts as written in the stop. */
-static int look_at_maps(struct tracked *k, int dir, int pagemap)
+static int look_at_maps(struct tracked *k, int dir, int pagemap, struct page_ranges *fresh)
 {
 	struct proc_maps maps = { 0 };
 	int r = proc_maps_read(dir, &maps);
@@ -121,9 +126,20 @@ static int look_at_maps(struct tracked *k, int dir, int pagemap)
 		const struct proc_map *m = &maps.list[i];
 
 		if (written_may_track_map(m) && written_add(&k->written, pagemap, m->start, m->end) == 0)
-			r = written_take(pagemap, m->start, m->end, &k->written.before);
+			r = written_take(pagemap, m->start, m->end, fresh);
 	}
 	proc_maps_free(&maps);
+	return r;
+}
+
+/* What was written since the last look is among what was since the image. */
+static int add_to_written(struct tracked *k, const struct page_ranges *fresh)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < fresh->n; i++)
+		r = page_ranges_add(&k->written.before, fresh->list[i]);
+	page_ranges_join(&k->written.before);
 	return r;
 }
 
@@ -148,24 +164,39 @@ static bool has_made_userfaultfd(int dir)
 	return false;
 }
 
-static int look_at_process(struct tracked *k)
+static int open_process(struct tracked *k, int *dir, int *pagemap)
 {
-	_cleanup_fd_ int dir = procfs_open_pid(k->pid);
-	_cleanup_fd_ int pagemap = dir < 0 ? -1 : openat(dir, "pagemap", O_RDONLY | O_CLOEXEC);
 	struct proc_stat st;
-	int r = dir < 0 ? dir : proc_stat_read(dir, &st);
+	int r;
 
-	if (r == 0 && (pagemap < 0 || st.starttime != k->starttime || written_ended(&k->written)))
+	*dir = procfs_open_pid(k->pid);
+	if (*dir < 0)
+		return *dir;
+	*pagemap = openat(*dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	r = proc_stat_read(*dir, &st);
+	if (r == 0 && (*pagemap < 0 || st.starttime != k->starttime || written_ended(&k->written)))
 		r = -ESRCH; /* what it calls exec for is tracked anew */
-	if (r == 0 && has_made_userfaultfd(dir))
-		r = -EBUSY;
-	if (r == 0)
-		r = look_at_maps(k, dir, pagemap);
-	page_ranges_join(&k->written.before);
 	return r;
 }
 
-void tracker_look(struct tracker *t)
+static int look_at_process(struct tracked *k)
+{
+	_cleanup_fd_ int dir = -1, pagemap = -1;
+	struct page_ranges fresh = { 0 };
+	int r = open_process(k, &dir, &pagemap);
+
+	if (r == 0 && has_made_userfaultfd(dir))
+		r = -EBUSY;
+	if (r == 0)
+		r = look_at_maps(k, dir, pagemap, &fresh);
+	if (r == 0)
+		r = add_to_written(k, &fresh);
+	free(fresh.list);
+	return r;
+}
+
+/* Those of which nothing can be told any more are saved as if they had never been tracked. */
+static void look_at_all(struct tracker *t)
 {
 	size_t kept = 0;
 
@@ -175,7 +206,100 @@ void tracker_look(struct tracker *t)
 		else
 			tracked_free(t->list[i]);
 	t->n = kept;
-	make_stash(t);
+}
+
+/* --- saving before the stop --- */
+
+static struct page_holders *holders_of(struct tracker *t)
+{
+	if (!t->holders_tried && page_holders_open(t->kernel, &t->holders) < 0)
+		t->holders = NULL;
+	t->holders_tried = true;
+	return t->holders;
+}
+
+/* Again: what was written since the last look. Adds how many pages that was. */
+static int precopy_process(struct tracker *t, struct capturing *c, struct tracked *k, bool again, uint64_t *pages)
+{
+	_cleanup_fd_ int dir = -1, pagemap = -1;
+	struct page_ranges fresh = { 0 };
+	int r = open_process(k, &dir, &pagemap);
+
+	if (r == 0 && again && has_made_userfaultfd(dir))
+		r = -EBUSY;
+	if (r == 0 && again)
+		r = look_at_maps(k, dir, pagemap, &fresh);
+	if (r == 0 && again)
+		r = add_to_written(k, &fresh);
+	page_ranges_join(&fresh);
+	if (r == 0)
+		r = precopy(c, t->holders, k->pid, &k->written, dir, pagemap, again ? &fresh : &k->written.before);
+	*pages += page_ranges_count(again ? &fresh : &k->written.before);
+	free(fresh.list);
+	return r;
+}
+
+/* The pages that were found. What nothing can be told of any more is not known. */
+static uint64_t precopy_round(struct tracker *t, struct capturing *c, bool again)
+{
+	uint64_t pages = 0;
+
+	for (size_t i = 0; i < t->n; i++) {
+		struct written *w = &t->list[i]->written;
+
+		if (!w->lost && precopy_process(t, c, t->list[i], again, &pages) < 0) {
+			precopied_forget(&w->copied);
+			w->lost = true;
+		}
+	}
+	return pages;
+}
+
+#define MOST_ROUNDS 4
+#define FEW_PAGES   64 /* cost the stop less than another round would bring */
+
+/* In rounds, as long as each finds less than half of what the one before did. */
+static void precopy_all(struct tracker *t, struct capturing *c)
+{
+	uint64_t before = UINT64_MAX, pages = precopy_round(t, c, false);
+
+	for (int round = 1; round < MOST_ROUNDS && pages > FEW_PAGES && pages < before / 2; round++) {
+		before = pages;
+		pages = precopy_round(t, c, true);
+	}
+}
+
+/* Against another image than that which the writes are known since, nothing is known before the stop. */
+static bool fits(const struct tracker *t, const struct older *older)
+{
+	return older && !memcmp(image_instant(&older->image->head), t->image_id, sizeof(t->image_id));
+}
+
+static void settle(struct tracked *k, const struct older *older)
+{
+	const struct memory_state *memory = older_memory(older, k->vpid);
+
+	if (memory && memory_settle(&k->written, memory) < 0)
+		k->written.settled_by = NULL;
+}
+
+void tracker_look(struct tracker *t, struct capturing *c)
+{
+	uint64_t pages = 0;
+	bool saves;
+
+	look_at_all(t);
+	for (size_t i = 0; i < t->n; i++) {
+		precopied_forget(&t->list[i]->written.copied);
+		t->list[i]->written.settled_by = NULL;
+		pages += page_ranges_count(&t->list[i]->written.before);
+	}
+	saves = pages && c->writer && fits(t, c->older) && holders_of(t);
+	make_stash(t, saves ? pages / 8 : pages);
+	if (saves)
+		precopy_all(t, c);
+	for (size_t i = 0; fits(t, c->older) && i < t->n; i++)
+		settle(t->list[i], c->older);
 }
 
 /* --- in the stop --- */
@@ -286,7 +410,9 @@ static struct tracked *list_add(struct tracker *t, const struct process *p, stru
 	}
 	if (!k)
 		return NULL;
-	*k = (struct tracked){ .pid = p->pid, .starttime = p->stat.starttime, .written = *w };
+	*k = (struct tracked){
+		.pid = p->pid, .vpid = (uint64_t)p->vpid, .starttime = p->stat.starttime, .written = *w
+	};
 	t->list[t->n++] = k;
 	return k;
 }
@@ -318,6 +444,8 @@ static void base_on_image(struct tracked *k)
 {
 	k->based = k->written.known = true;
 	k->written.before.n = 0;
+	precopied_forget(&k->written.copied);
+	k->written.settled_by = NULL;
 }
 
 /* Those that are, and not lost, stay. */

@@ -9,12 +9,12 @@
 
 struct tracker;
 
-struct tracker *tracker_new(void);
+struct tracker *tracker_new(struct kernel_peek *kernel);
 void tracker_free(struct tracker *t); /* takes NULL; tracking ends */
 
-/* While the tree runs: notes what was written so far, so that in the stop little is left to be found. */
-void tracker_look(struct tracker *t);
-/* Room for what was written until then and a little more, made before the stop; pages. It is the tracker's, until tracker_look. */
+/* While the tree runs: notes what was written so far, and saves it, if an image against a parent is begun, so that in the stop little is left to be found. */
+void tracker_look(struct tracker *t, struct capturing *c);
+/* Room for what else was written by then, made before the stop; pages. It is the tracker's, until tracker_look. */
 uint8_t *tracker_stash(const struct tracker *t, uint64_t *pages);
 /* Tells each process of a tree what is known of it, if it is relative to the image with this id (NULL: none). t: NULL, nothing is known of any. */
 void tracker_attach(struct tracker *t, struct tree *tree, const uint8_t parent_id[16]);

@@ -324,6 +324,7 @@ void memory_plan_free(struct memory_plan *plan)
 	fields_free(memory_fields, &plan->state);
 	free(plan->present.list);
 	free(plan->later.list);
+	free(plan->settled.list);
 	free(plan->inherited.list);
 	free(plan->guards.list);
 	*plan = (struct memory_plan){ 0 };

@@ -106,6 +106,8 @@ struct page_saving {
 int pages_save(
 	struct page_saving *s, pid_t pid, const struct memory_state *older, const struct page_range *ranges, size_t n);
 
+bool page_is_zero(const uint8_t *page);
+
 /* The same in two steps: what is read in the stop is saved from there when the process runs. */
 int pages_read(pid_t pid, const struct page_range *ranges, size_t n, uint8_t *to);
 int pages_save_read(struct page_saving *s, uint8_t *from, const struct memory_state *older,
@@ -160,6 +162,9 @@ struct memory_plan {
 	struct page_ranges inherited, guards;
 	const struct memory_state *older; /* what the parent has of it; NULL: nothing */
 	bool knows;			  /* what was written since */
+	struct page_ranges
+		settled; /* not written since the look before the stop: those of them that were settled by then need not be present */
+	const struct written *settled_by; /* NULL: none */
 	uint64_t unchanged;		  /* pages known to be the parent's: their runs are in state */
 };
 
@@ -185,9 +190,13 @@ int memory_capture(struct capture *c, const struct batch *b, const void *scratch
 /* Which pages of the areas hold something of the process's own, and which of these are still its parent's too: memory_find.c. Zero-filled ones may be among them. */
 int memory_find_pages(struct capture *c, struct memory_plan *plan);
 /*
- * Of pages that were not written since the look before the stop: those that were not written before that either are the parent's where it has them. All others are
- * added to those present, which stay sorted. memory_unchanged.c
+ * memory_unchanged.c. Before the stop: of which pages will the image have what they held at the last look? Of those not written since the parent, where it has them, and of
+ * those saved since they were written. -ENOMEM
  */
-int memory_take_unchanged(struct capture *c, struct memory_plan *plan, const struct page_ranges *unchanged,
-	const struct page_ranges *before, struct page_ranges *present);
+struct written;
+int memory_settle(struct written *w, const struct memory_state *older);
+/* In the stop: what else of the pages that were not written since that look is there is added to those present, which stay sorted. */
+int memory_take_settled(const struct page_ranges *unchanged, const struct written *w, struct page_ranges *present);
+/* After it: adds to the state where those of plan->settled lie. */
+int memory_refer_settled(struct image_writer *image, struct memory_plan *plan);
 void memory_plan_free(struct memory_plan *plan);

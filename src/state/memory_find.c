@@ -339,7 +339,8 @@ int memory_find_pages(struct capture *c, struct memory_plan *plan)
 	_cleanup_free_ bool *forked = calloc(plan->state.n_areas + 1, sizeof(*forked));
 	const struct written *written = c->process->written;
 	struct looking l = { .state = &plan->state,
-		.written = plan->older && written && written->known ? written : NULL,
+		.written =
+			plan->older && written && written->known && written->settled_by == plan->older ? written : NULL,
 		.pagemap_fd = own };
 	struct window w = { .own_fd = own, .parent_fd = theirs };
 	int r = !forked ? -ENOMEM : own < 0 ? -errno : 0;
@@ -350,11 +351,12 @@ int memory_find_pages(struct capture *c, struct memory_plan *plan)
 	if (r == 0 && plan->state.n_areas)
 		r = find_present(&l);
 	if (r == 0 && l.unchanged.n)
-		r = memory_take_unchanged(c, plan, &l.unchanged, &written->before, &l.present);
+		r = memory_take_settled(&l.unchanged, written, &l.present);
 	if (r == 0)
 		r = divide_all(plan, &l.present, &l.guards, forked, has_forked(c->tree, c->process), &w);
+	plan->settled = l.unchanged;
+	plan->settled_by = written;
 	free(l.present.list);
-	free(l.unchanged.list);
 	free(l.guards.list);
 	return r;
 }

@@ -13,7 +13,7 @@
 #include "state/memory.h"
 #include "state/older.h"
 
-static bool page_is_zero(const uint8_t *page)
+bool page_is_zero(const uint8_t *page)
 {
 	const uint64_t *w = (const uint64_t *)page;
 

@@ -43,6 +43,15 @@ int page_ranges_add_found(void *ranges, const struct page_region *run)
 		ranges, (struct page_range){ .start = run->start, .pages = (run->end - run->start) / PAGE_SIZE });
 }
 
+uint64_t page_ranges_count(const struct page_ranges *r)
+{
+	uint64_t pages = 0;
+
+	for (size_t i = 0; i < r->n; i++)
+		pages += r->list[i].pages;
+	return pages;
+}
+
 static int by_start(const void *a, const void *b)
 {
 	const struct page_range *x = a, *y = b;

@@ -27,6 +27,7 @@ uint64_t page_range_end(const struct page_range *r);
 int page_ranges_add(struct page_ranges *r, struct page_range new);
 /* The same of what a scan finds: `ranges` is a struct page_ranges. */
 int page_ranges_add_found(void *ranges, const struct page_region *run);
+uint64_t page_ranges_count(const struct page_ranges *r);
 void page_ranges_sort(struct page_range *list, size_t n);
 /* Sorted, and each page once, of ranges that are alike. */
 void page_ranges_join(struct page_ranges *r);

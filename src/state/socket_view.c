@@ -3,13 +3,12 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "arch/x86_64/kernel_layout.h"
+#include "arch/x86_64/memory_map.h"
 #include "base/cleanup.h"
 #include "base/macro.h"
 #include "kernel/peek.h"
@@ -21,87 +20,10 @@
 
 struct socket_view {
 	struct kernel_peek *kernel;
-	uint64_t vmemmap, page_offset;
+	struct memory_map map;
 };
 
 static int agrees(struct socket_view *v);
-
-/* Variables of the kernel: -ENOENT: it has none of that name, -EPERM: it does not tell where. The list is long: all are looked for at once, and noted. */
-struct symbol {
-	const char *name;
-	uint64_t address;
-	int error;
-};
-
-#define SYMBOLS "kallsyms" /* the type of their notes: an address in two halves, 0 where there is none */
-
-static void find_symbols(struct symbol *wanted, size_t n)
-{
-	_cleanup_file_ FILE *list = fopen("/proc/kallsyms", "re");
-	char line[256], found[128];
-	unsigned long at;
-	size_t missing = n;
-
-	for (size_t i = 0; i < n; i++)
-		wanted[i].error = list ? -ENOENT : -EPERM;
-	while (list && missing && fgets(line, sizeof(line), list))
-		for (size_t i = 0; i < n; i++)
-			if (strstr(line, wanted[i].name) && sscanf(line, "%lx %*c %127s", &at, found) == 2 &&
-				!strcmp(found, wanted[i].name)) {
-				wanted[i].address = at;
-				wanted[i].error = at ? 0 : -EPERM;
-				missing--;
-			}
-}
-
-static bool recall_symbols(struct kernel_peek *kernel, struct symbol *wanted, size_t n)
-{
-	struct member_place halves;
-	size_t at = 0, known = 0;
-
-	for (const char *name; (name = kernel_peek_noted(kernel, SYMBOLS, &at, &halves));)
-		for (size_t i = 0; i < n; i++)
-			if (!strcmp(name, wanted[i].name)) {
-				wanted[i].address = (uint64_t)halves.size << 32 | halves.offset;
-				wanted[i].error = wanted[i].address ? 0 : -ENOENT;
-				known++;
-			}
-	return known == n;
-}
-
-static void note_symbols(struct kernel_peek *kernel, const struct symbol *found, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (found[i].error == -EPERM)
-			return;
-	for (size_t i = 0; i < n; i++) {
-		struct member_place halves = { .offset = (uint32_t)found[i].address,
-			.size = (uint32_t)(found[i].address >> 32) };
-
-		kernel_peek_note(kernel, SYMBOLS, found[i].name, &halves);
-	}
-}
-
-/* A kernel that has no such variable has it where it is by default. */
-static int find_bases(struct socket_view *v)
-{
-	struct symbol symbols[] = { { .name = KERNEL_VMEMMAP_SYMBOL }, { .name = KERNEL_PAGE_OFFSET_SYMBOL } };
-	uint64_t *const bases[] = { &v->vmemmap, &v->page_offset };
-	int err = 0;
-
-	if (!recall_symbols(v->kernel, symbols, ARRAY_SIZE(symbols))) {
-		find_symbols(symbols, ARRAY_SIZE(symbols));
-		note_symbols(v->kernel, symbols, ARRAY_SIZE(symbols));
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(symbols) && !err; i++) {
-		err = symbols[i].error;
-		if (!err)
-			err = kernel_peek_bytes(v->kernel, symbols[i].address, bases[i], sizeof(*bases[i]));
-		else if (err == -ENOENT)
-			err = 0;
-	}
-	return err;
-}
 
 int socket_view_open(struct kernel_peek *kernel, struct socket_view **out)
 {
@@ -110,8 +32,8 @@ int socket_view_open(struct kernel_peek *kernel, struct socket_view **out)
 
 	if (!v)
 		return kernel ? -ENOMEM : -ENODATA;
-	*v = (struct socket_view){ .kernel = kernel, .vmemmap = KERNEL_VMEMMAP, .page_offset = KERNEL_PAGE_OFFSET };
-	err = find_bases(v);
+	v->kernel = kernel;
+	err = memory_map_find(kernel, &v->map);
 	if (!err)
 		err = agrees(v);
 	if (err)
@@ -168,7 +90,7 @@ struct part {
 
 uint64_t socket_view_page(const struct socket_view *v, uint64_t page)
 {
-	return v->page_offset + (page - v->vmemmap) / KERNEL_STRUCT_PAGE * KERNEL_PAGE;
+	return v->map.page_offset + (page - v->map.vmemmap) / KERNEL_STRUCT_PAGE * KERNEL_PAGE;
 }
 
 static int read_part(struct socket_view *v, const struct part *p, uint8_t *to)

@@ -269,5 +269,7 @@ void written_end(struct written *w)
 {
 	close_fd(&w->uffd);
 	free(w->before.list);
+	free(w->settled.list);
+	precopied_free(&w->copied);
 	*w = (struct written){ .uffd = -1 };
 }

@@ -10,12 +10,16 @@
 #pragma once
 
 #include "state/memory.h"
+#include "state/precopied.h"
 
 struct written {
-	int uffd;		   /* made by the process, and held here alone */
-	bool known;		   /* since the instant of the parent */
-	bool lost;		   /* what it says is not to be relied on any more */
-	struct page_ranges before; /* what was written until the look before the stop */
+	int uffd;			       /* made by the process, and held here alone */
+	bool known;			       /* since the instant of the parent */
+	bool lost;			       /* what it says is not to be relied on any more */
+	struct page_ranges before;	       /* what was written until the last look before the stop */
+	struct precopied copied;	       /* what of that was saved then */
+	struct page_ranges settled;	       /* of which the image will have what they held then */
+	const struct memory_state *settled_by; /* by this of the parent's; NULL: nothing is settled */
 };
 
 /* A mapping whose pages are worth it. */
