@@ -142,8 +142,8 @@ static int watch_deaths(struct keeper *k)
 }
 
 /*
- * A task that is killed while it is isolated, or in the stop of a checkpoint after which the tree is tracked, is dead for its parent, and for a pidfd of its process, when its tracer
- * has waited for it. The status of a root that is this process's own child is for parent_note_status.
+ * A task that is killed while it is stopped, isolated or saved or restored, even by another thread of its process that runs again already, is dead for its parent, and for
+ * a pidfd of its process, when its tracer has waited for it. The status of a root that is this process's own child is for parent_note_status.
  */
 static void reap_killed(struct keeper *k)
 {
@@ -173,7 +173,7 @@ static int turn(struct keeper *k)
 		[ROOT] = { .fd = busy || k->child_ended ? -1 : k->root_fd, .events = POLLIN },
 		[RESTORER] = { .fd = busy ? -1 : k->restorer_fd, .events = POLLIN },
 		[FILLER] = { .fd = !busy && k->filler ? filler_event(k->filler) : -1, .events = POLLIN },
-		[DEATHS] = { .fd = !busy && (k->isolated || k->tracking) ? k->deaths_fd : -1, .events = POLLIN },
+		[DEATHS] = { .fd = !busy ? k->deaths_fd : -1, .events = POLLIN },
 	};
 
 	if (poll(p, N_POLLS, -1) < 0)

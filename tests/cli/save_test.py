@@ -278,6 +278,21 @@ def link_of(path):
         return None
 
 
+def test_a_tree_that_ends_as_soon_as_it_runs():
+    """While some of its threads are let go, one that runs already ends them all."""
+    with scratch() as d:
+        p = outside(os.environ['LEAVING'], f'{d}/go')
+        wait_for(lambda: open(f'/proc/{p.pid}/comm').read().strip().isdigit(), what='a round')
+        check(spore('checkpoint', p.pid, f'{d}/image').returncode, 0)
+        p.send_signal(signal.SIGSTOP)  # it keeps its number: those that are restored move
+        open(f'{d}/go', 'w').close()
+        for _ in range(4):
+            check(spore('restore', f'{d}/image').returncode, 3)
+        end(p)
+        for _ in range(4):
+            check(spore('restore', f'{d}/image').returncode, 3)
+
+
 def test_refusal():
     with scratch() as d:
         p = outside(sys.executable, '-c', 'import time; m = open("/proc/self/mem", "rb"); d = open("/dev/null"); time.sleep(100)')
