@@ -8,12 +8,14 @@
 #include <sys/uio.h>
 
 #include "base/cleanup.h"
+#include "engine/copying.h"
 #include "engine/tasks.h"
 #include "state/memory_lazy.h"
 
 /* Part of a run that lies within one block. */
 struct part {
 	const struct new_process *process;
+	int uffd; /* -1: it is written */
 	struct page_run run;
 };
 
@@ -23,13 +25,14 @@ struct fill {
 	size_t n, room;
 	size_t *blocks; /* the first part of each, and then n */
 	size_t n_blocks;
+	struct copying copying;
 	atomic_size_t next;
 	_Atomic int error; /* the first */
 };
 
 /* --- what is to be done --- */
 
-static int add_part(struct fill *f, const struct new_process *p, const struct page_run *run)
+static int add_part(struct fill *f, const struct new_process *p, int uffd, const struct page_run *run)
 {
 	if (f->n == f->room) {
 		size_t room = f->room ? 2 * f->room : 64;
@@ -40,11 +43,11 @@ static int add_part(struct fill *f, const struct new_process *p, const struct pa
 		f->parts = grown;
 		f->room = room;
 	}
-	f->parts[f->n++] = (struct part){ .process = p, .run = *run };
+	f->parts[f->n++] = (struct part){ .process = p, .uffd = uffd, .run = *run };
 	return 0;
 }
 
-static int add_run(struct fill *f, const struct new_process *p, const struct page_run *run)
+static int add_run(struct fill *f, const struct new_process *p, int uffd, const struct page_run *run)
 {
 	struct page_run rest = *run;
 	int r = 0;
@@ -53,7 +56,7 @@ static int add_run(struct fill *f, const struct new_process *p, const struct pag
 		struct page_run part = rest;
 
 		part.pages = MIN(rest.pages, PAGE_BLOCK - rest.at % PAGE_BLOCK);
-		r = add_part(f, p, &part);
+		r = add_part(f, p, uffd, &part);
 		rest.start += part.pages * PAGE_SIZE;
 		rest.at += part.pages;
 		rest.pages -= part.pages;
@@ -61,16 +64,34 @@ static int add_run(struct fill *f, const struct new_process *p, const struct pag
 	return r;
 }
 
+static int add_runs(struct fill *f, const struct new_process *p, int uffd, bool all, const struct page_runs *runs)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < runs->n; i++)
+		if (all || page_file_is_compressed(f->plan->r->image, (unsigned int)runs->list[i].file))
+			r = add_run(f, p, uffd, &runs->list[i]);
+	return r;
+}
+
 static int add_process(struct fill *f, const struct new_process *p)
 {
 	const struct restore *r = f->plan->r;
 	const struct memory_state *m = plan_memory(f->plan, p);
+	int uffd = copying_find(&f->copying, p), error;
 	struct page_runs runs;
-	int error = memory_runs_now(r, m, &runs);
 
-	for (size_t i = 0; error == 0 && i < runs.n; i++)
-		if (page_file_is_compressed(r->image, (unsigned int)runs.list[i].file))
-			error = add_run(f, p, &runs.list[i]);
+	if (uffd >= 0) {
+		error = memory_copied_runs(r, m, true, &runs);
+		if (error == 0)
+			error = add_runs(f, p, uffd, true, &runs);
+		memory_runs_done(&runs);
+		if (error < 0)
+			return error;
+	}
+	error = uffd >= 0 ? memory_copied_runs(r, m, false, &runs) : memory_runs_now(r, m, &runs);
+	if (error == 0)
+		error = add_runs(f, p, -1, memory_is_large(r, m), &runs);
 	memory_runs_done(&runs);
 	return error;
 }
@@ -124,7 +145,26 @@ static int write_parts(const struct part *parts, size_t n, uint8_t *block)
 	return written < 0 ? -errno : -EFAULT;
 }
 
-/* Pages of one process that follow one another in the file are one call. */
+static int put_parts(const struct part *parts, size_t n, uint8_t *block)
+{
+	const struct page_run *run = &parts[0].run;
+
+	if (parts[0].uffd < 0)
+		return write_parts(parts, n, block);
+	return copying_put(parts[0].uffd, run->start, run->pages, block + run->at % PAGE_BLOCK * PAGE_SIZE);
+}
+
+/* How many of them one call puts there: those of one process that follow one another in the file; but a userfaultfd copies one stretch. */
+static size_t count_together(const struct part *parts, size_t n)
+{
+	size_t k = 1;
+
+	while (parts[0].uffd < 0 && k < n && k < PAGE_BLOCK && parts[k].process == parts[0].process &&
+		parts[k].uffd < 0)
+		k++;
+	return k;
+}
+
 static int fill_block(struct fill *f, const struct part *parts, size_t n, uint8_t *block)
 {
 	struct restore *r = f->plan->r;
@@ -132,9 +172,8 @@ static int fill_block(struct fill *f, const struct part *parts, size_t n, uint8_
 		page_file_load(r->image, (unsigned int)parts[0].run.file, parts[0].run.at / PAGE_BLOCK, block, r->ps);
 
 	for (size_t i = 0, k; i < n && error == 0; i += k) {
-		for (k = 1; i + k < n && k < PAGE_BLOCK && parts[i + k].process == parts[i].process;)
-			k++;
-		error = write_parts(&parts[i], k, block);
+		k = count_together(&parts[i], n - i);
+		error = put_parts(&parts[i], k, block);
 		if (error < 0)
 			failed(r->ps, BLAME(.pid = parts[i].process->vpid, .object = "memory"), error,
 				"pages cannot be put there: %s", strerror(-error));
@@ -158,51 +197,113 @@ static int fill_blocks(unsigned int worker, void *arg)
 
 /* --- all --- */
 
-static bool is_to_be_filled(const struct new_process *p)
+static bool is_filled_outside(const struct plan *plan, const struct new_process *p)
 {
-	return !p->zombie && birth_of(p)->has_memory && !birth_of(p)->filled;
+	return image_is_compressed(plan->r->image) || memory_is_large(plan->r, plan_memory(plan, p));
 }
 
-static int protect(struct plan *plan)
+static bool is_to_be_filled(const struct plan *plan, const struct new_process *p)
+{
+	return !p->zombie && birth_of(p)->has_memory && !birth_of(p)->filled && is_filled_outside(plan, p);
+}
+
+static int protect(struct plan *plan, struct new_process **list, size_t n)
 {
 	struct step s = { .plan = plan, .name = "protection of memory" };
 
-	for (size_t i = 0; i < plan->r->n_processes; i++) {
-		struct new_process *p = plan->r->processes[i];
+	for (size_t i = 0; i < n; i++) {
 		struct build b;
 
-		if (!is_to_be_filled(p))
-			continue;
-		if (!step_add(&s, &p->threads[0])) {
+		if (!step_add(&s, &list[i]->threads[0])) {
 			step_abandon(&s);
 			return -ENOMEM;
 		}
-		b = step_build(&s, &p->threads[0]);
-		memory_protect(&b, plan_memory(plan, p));
-		birth_of(p)->filled = true;
+		b = step_build(&s, &list[i]->threads[0]);
+		memory_protect(&b, plan_memory(plan, list[i]));
+		birth_of(list[i])->filled = true;
 	}
 	return step_run(&s);
 }
 
+static int fill_all(struct fill *f, struct new_process **list, size_t n, struct workers *w)
+{
+	int r = copying_begin(&f->copying, f->plan, list, n);
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = add_process(f, list[i]);
+	if (f->n)
+		qsort(f->parts, f->n, sizeof(*f->parts), by_place);
+	if (r == 0)
+		r = find_blocks(f);
+	if (r == 0)
+		r = workers_some(w, f->n_blocks, fill_blocks, f);
+	copying_end(&f->copying);
+	return r;
+}
+
 int fill_memories(struct plan *plan, struct workers *w)
 {
+	_cleanup_free_ struct new_process **list = calloc(plan->r->n_processes, sizeof(*list));
 	struct fill f = { .plan = plan };
-	int r = 0;
+	size_t n = 0;
+	int r = list ? 0 : -ENOMEM;
 
-	if (!image_is_compressed(plan->r->image))
-		return 0;
-	for (size_t i = 0; i < plan->r->n_processes && r == 0; i++)
-		if (is_to_be_filled(plan->r->processes[i]))
-			r = add_process(&f, plan->r->processes[i]);
-	if (f.n)
-		qsort(f.parts, f.n, sizeof(*f.parts), by_place);
-	if (r == 0)
-		r = find_blocks(&f);
-	if (r == 0)
-		r = workers_some(w, f.n_blocks, fill_blocks, &f);
+	for (size_t i = 0; list && i < plan->r->n_processes; i++)
+		if (is_to_be_filled(plan, plan->r->processes[i]))
+			list[n++] = plan->r->processes[i];
+	if (n)
+		r = fill_all(&f, list, n, w);
 	free(f.parts);
 	free(f.blocks);
 	if (r < 0 && !plan->r->ps->n_failed)
 		failed(plan->r->ps, BLAME(.object = "memory"), r, "cannot be filled: %s", strerror(-r));
-	return r < 0 ? r : protect(plan);
+	return r < 0 || !n ? r : protect(plan, list, n);
+}
+
+/* --- which blocks are checked by that --- */
+
+static void mark(const struct image *img, bool **marks, const struct page_run *run)
+{
+	if (run->pages && !page_file_is_compressed(img, (unsigned int)run->file))
+		for (uint64_t i = run->at / PAGE_BLOCK; i <= (run->at + run->pages - 1) / PAGE_BLOCK; i++)
+			marks[run->file][i] = true;
+}
+
+int filled_blocks_find(const struct restore *r, struct filled_blocks *out)
+{
+	size_t n;
+	const struct record *records = image_records(r->image, &component_memory.kind, &n);
+
+	*out = (struct filled_blocks){ .marks = calloc(r->image->n_page_files + 1, sizeof(*out->marks)) };
+	for (; out->marks && out->n < r->image->n_page_files; out->n++) {
+		out->marks[out->n] = calloc(page_file_pages(r->image, out->n) / PAGE_BLOCK + 1, sizeof(bool));
+		if (!out->marks[out->n])
+			return -ENOMEM;
+	}
+	for (size_t i = 0; out->marks && i < n; i++) {
+		struct page_runs runs;
+
+		if (!memory_is_large(r, records[i].state))
+			continue;
+		if (memory_runs_now(r, records[i].state, &runs) < 0)
+			return -ENOMEM;
+		for (size_t k = 0; k < runs.n; k++)
+			mark(r->image, out->marks, &runs.list[k]);
+		out->any |= runs.n > 0;
+		memory_runs_done(&runs);
+	}
+	return out->marks ? 0 : -ENOMEM;
+}
+
+bool filled_blocks_have(const struct filled_blocks *f, unsigned int number, uint64_t block)
+{
+	return number < f->n && f->marks[number][block];
+}
+
+void filled_blocks_free(struct filled_blocks *f)
+{
+	for (unsigned int i = 0; i < f->n; i++)
+		free(f->marks[i]);
+	free(f->marks);
+	*f = (struct filled_blocks){ 0 };
 }

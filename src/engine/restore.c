@@ -305,8 +305,10 @@ static int build(struct restored *t, struct workers *w, const struct engine_even
 	int error;
 
 	engine_phase(events, "births");
-	if (r->lazy && later_blocks_find(r, &verifying.later) < 0)
+	if ((r->lazy && later_blocks_find(r, &verifying.later) < 0) || filled_blocks_find(r, &verifying.filled) < 0) {
+		verifying_end(&verifying);
 		return failed(r->ps, NULL, -ENOMEM, "out of memory");
+	}
 	t->later = verifying.later.total;
 	if (!r->clone) /* whose image was checked for all of them */
 		verifying_start(&verifying);

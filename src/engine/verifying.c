@@ -6,14 +6,14 @@ static bool wants(const void *data, unsigned int number, uint64_t block, bool ow
 {
 	const struct verifying *v = data;
 
-	return !page_file_is_compressed(v->image, number) &&
+	return !page_file_is_compressed(v->image, number) && !filled_blocks_have(&v->filled, number, block) &&
 	       (!v->later.n || later_blocks_need(&v->later, number, block, own));
 }
 
 static void *verify(void *arg)
 {
 	struct verifying *v = arg;
-	bool all = !v->later.n && !image_is_compressed(v->image);
+	bool all = !v->later.n && !v->filled.any && !image_is_compressed(v->image);
 
 	v->error = all ? image_verify_needed(v->image, v->ps) : image_verify_some(v->image, wants, v, v->ps);
 	return NULL;
@@ -32,5 +32,6 @@ int verifying_end(struct verifying *v)
 		pthread_join(v->thread, NULL);
 	v->started = false;
 	later_blocks_free(&v->later);
+	filled_blocks_free(&v->filled);
 	return v->error;
 }

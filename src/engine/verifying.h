@@ -4,13 +4,15 @@
 
 #include <pthread.h>
 
+#include "engine/fill.h"
 #include "engine/on_demand.h"
 
 struct verifying {
 	pthread_t thread;
 	bool started;
 	const struct image *image;
-	struct later_blocks later; /* which are checked when they are needed */
+	struct later_blocks later;   /* which are checked when they are needed */
+	struct filled_blocks filled; /* which are checked when they are put into memory */
 	struct problems *ps;
 	int error;
 };

@@ -233,7 +233,7 @@ static int fill(struct build *b, const struct memory_state *m)
 	struct page_runs runs;
 	int r;
 
-	if (b->restore->streamed) /* they are written from outside, in the order in which they come */
+	if (b->restore->streamed || memory_is_large(b->restore, m)) /* engine/streamed_memory.c, engine/fill.c */
 		return 0;
 	r = memory_runs_now(b->restore, m, &runs);
 	for (size_t i = 0; r == 0 && i < runs.n;)

@@ -12,6 +12,7 @@
 #include "state/locks_mapped.h"
 #include "state/inode.h"
 #include "state/memory_build.h"
+#include "state/memory_lazy.h"
 
 static void fetch_to(struct build *b, const char *what, int keeper_fd, int number)
 {
@@ -35,11 +36,12 @@ int page_file_number(unsigned int file)
 int fetch_page_files(struct build *b, struct fetched *f, const struct memory_state *m)
 {
 	_cleanup_free_ bool *known = calloc(b->restore->image->n_page_files + 1, sizeof(*known));
+	bool reads = !b->restore->streamed && !memory_is_large(b->restore, m);
 
 	if (!known)
 		return -ENOMEM;
 	f->n_page_files = b->restore->image->n_page_files;
-	for (size_t i = 0; i < m->n_runs && !b->restore->streamed; i++) {
+	for (size_t i = 0; reads && i < m->n_runs; i++) {
 		unsigned int file = (unsigned int)m->runs[i].file;
 
 		if (!known[file] && !page_file_is_compressed(b->restore->image, file))

@@ -14,6 +14,9 @@
 #ifndef LEAST_LATER
 #define LEAST_LATER 64 /* pages: to read fewer takes less time than to register their area, and to wait for them */
 #endif
+#ifndef LEAST_LARGE
+#define LEAST_LARGE 1024 /* pages: fewer the process itself has read before others could */
+#endif
 #define LAST_PAGE 0x7fffffffe000ull
 #define AT_ONCE                                                                                                        \
 	(AREA_GROWSDOWN | AREA_LOCKED | AREA_HUGEPAGE | AREA_WIPEONFORK | AREA_SEALED | AREA_DROPPABLE | AREA_ONFAULT)
@@ -62,11 +65,21 @@ static bool is_shared_by_fork(const struct restore *r, const struct memory_area 
 	return false;
 }
 
+static bool may_be_copied(const struct restore *r, const struct memory_state *m, const struct memory_area *a)
+{
+	return a->kind == AREA_ANON && !a->backing && !(a->flags & AT_ONCE) && !m->lock_future && a->end <= LAST_PAGE &&
+	       count_pages(m, a) >= LEAST_LATER && !meets(m->guards, m->n_guards, a) && !is_shared_by_fork(r, a) &&
+	       !userfaultfd_is_for(r, m->of);
+}
+
 bool memory_is_lazy(const struct restore *r, const struct memory_state *m, const struct memory_area *a)
 {
-	return r->lazy && a->kind == AREA_ANON && !a->backing && !(a->flags & AT_ONCE) && !m->lock_future &&
-	       a->end <= LAST_PAGE && count_pages(m, a) >= LEAST_LATER && !meets(m->guards, m->n_guards, a) &&
-	       !is_shared_by_fork(r, a) && !userfaultfd_is_for(r, m->of);
+	return r->lazy && may_be_copied(r, m, a);
+}
+
+bool memory_is_copied(const struct restore *r, const struct memory_state *m, const struct memory_area *a)
+{
+	return !r->lazy && !r->parking && may_be_copied(r, m, a);
 }
 
 static int add(struct page_runs *out, const struct page_run *run, uint64_t start, uint64_t end)
@@ -122,6 +135,13 @@ int memory_lazy_runs(const struct restore *r, const struct memory_state *m, bool
 	return runs_where(r, m, memory_is_lazy, later, out);
 }
 
+int memory_copied_runs(const struct restore *r, const struct memory_state *m, bool copied, struct page_runs *out)
+{
+	if (!copied && (r->lazy || r->parking))
+		return memory_runs_now(r, m, out);
+	return runs_where(r, m, memory_is_copied, copied, out);
+}
+
 int memory_runs_now(const struct restore *r, const struct memory_state *m, struct page_runs *out)
 {
 	if (r->lazy || r->parking)
@@ -135,4 +155,25 @@ void memory_runs_done(struct page_runs *runs)
 	if (runs->room)
 		free(runs->list);
 	*runs = (struct page_runs){ 0 };
+}
+
+static uint64_t count_runs(const struct page_run *runs, size_t n)
+{
+	uint64_t pages = 0;
+
+	for (size_t i = 0; i < n; i++)
+		pages += runs[i].pages;
+	return pages;
+}
+
+bool memory_is_large(const struct restore *r, const struct memory_state *m)
+{
+	struct page_runs now;
+	bool large;
+
+	if (r->streamed || count_runs(m->runs, m->n_runs) < LEAST_LARGE || memory_runs_now(r, m, &now) < 0)
+		return false;
+	large = count_runs(now.list, now.n) >= LEAST_LARGE;
+	memory_runs_done(&now);
+	return large;
 }
