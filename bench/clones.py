@@ -49,6 +49,7 @@ def restored(options, image, n):
 def measure(options, mib):
     work = tempfile.mkdtemp(prefix="spore-bench-", dir=options.work)
     image = os.path.join(work, "image")
+    pid = 0
     inside = tempfile.mkdtemp(prefix="spore-bench-")       # a container has a /dev/shm of its own
     try:
         # in a pid namespace of its own: each clone is to have the same pids
@@ -58,6 +59,8 @@ def measure(options, mib):
         spore(options, "checkpoint", "--kill", str(pid), image)
         return restored(options, image, 1), restored(options, image, CLONES)
     finally:
+        if pid and run.is_there(pid):
+            run.kill(pid)
         shutil.rmtree(work, ignore_errors=True)
         shutil.rmtree(inside, ignore_errors=True)
 

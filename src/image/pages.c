@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
 #include <sys/vfs.h>
 #include <xxhash.h>
 
@@ -73,14 +74,13 @@ int page_writer_open(struct image_writer *w, struct page_writer **out)
 	return p->error;
 }
 
-/* A step grows with the file, by little, since on tmpfs what is reserved beyond the need is made and removed again; and, lest what several writers
- * reserve so be what fills the disk, it shrinks with its free room. */
+/* A step grows with the file; and, lest what several writers reserve so be what fills the disk, it shrinks with its free room. */
 static uint64_t reserve_step(const struct page_writer *p)
 {
 	uint64_t step = MAX(p->reserved / 8, RESERVE_LEAST);
 	struct statfs fs;
 
-	if (fstatfs(p->fd, &fs) < 0)
+	if (fstatfs(p->fd, &fs) < 0 || fs.f_type == TMPFS_MAGIC) /* which would clear each page first */
 		return 0;
 	step = MIN(step, RESERVE_MOST);
 	return MIN(step, fs.f_bavail * (uint64_t)fs.f_bsize / 64);
