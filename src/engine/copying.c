@@ -38,44 +38,38 @@ static bool has_areas(const struct restore *r, const struct memory_state *m)
 }
 
 /* Only a process itself can make one for its memory; not everyone may (then it is not made, and -EBADF comes of the rest). */
-static int make_all(struct copying *c, struct plan *plan, struct new_process **processes, size_t n)
+static void add_making(struct batch *b, uint64_t number)
 {
-	struct step step = { .plan = plan, .name = "userfaultfd" };
+	uint32_t made =
+		batch_call(b, "userfaultfd", SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | SPORE_UFFD_USER_MODE_ONLY);
+	uint32_t dup = batch_call(b, "dup3 of a userfaultfd", SYS_dup3, 0, number, O_CLOEXEC);
+	uint32_t close = batch_call(b, "close of a userfaultfd", SYS_close, 0);
 
-	for (size_t i = 0; i < n; i++) {
-		struct batch *b;
-		uint32_t made, dup, close;
-
-		if (!has_areas(plan->r, plan_memory(plan, processes[i])))
-			continue;
-		b = step_add(&step, &processes[i]->threads[0]);
-		if (!b)
-			return -ENOMEM;
-		made = batch_call(
-			b, "userfaultfd", SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | SPORE_UFFD_USER_MODE_ONLY);
-		dup = batch_call(b, "dup3 of a userfaultfd", SYS_dup3, 0, NUMBER_FIRST + c->n, O_CLOEXEC);
-		batch_use(b, dup, 0, made);
-		close = batch_call(b, "close of a userfaultfd", SYS_close, 0);
-		batch_use(b, close, 0, made);
-		batch_may_fail(b, made);
-		batch_may_fail(b, dup);
-		batch_may_fail(b, close);
-		c->list[c->n++] = (struct copied){ processes[i], -1 };
-	}
-	return step_run(&step);
+	batch_use(b, dup, 0, made);
+	batch_use(b, close, 0, made);
+	batch_may_fail(b, made);
+	batch_may_fail(b, dup);
+	batch_may_fail(b, close);
 }
 
-static int close_all(struct copying *c, struct plan *plan)
+static void add_closing(struct batch *b, uint64_t number)
+{
+	batch_may_fail(b, batch_call(b, "close of a userfaultfd", SYS_close, number));
+}
+
+static int in_all(const struct copying *c, struct plan *plan, void (*add)(struct batch *b, uint64_t number))
 {
 	struct step step = { .plan = plan, .name = "userfaultfd" };
 
 	for (size_t i = 0; i < c->n; i++) {
-		struct new_process *p = (struct new_process *)c->list[i].process;
-		struct batch *b = step_add(&step, &p->threads[0]);
+		struct batch *b;
 
+		if (!has_areas(plan->r, plan_memory(plan, c->processes[i])))
+			continue;
+		b = step_add(&step, &c->processes[i]->threads[0]);
 		if (!b)
 			return -ENOMEM;
-		batch_may_fail(b, batch_call(b, "close of a userfaultfd", SYS_close, NUMBER_FIRST + i));
+		add(b, NUMBER_FIRST + i);
 	}
 	return step_run(&step);
 }
@@ -109,28 +103,22 @@ int copying_begin(struct copying *c, struct plan *plan, struct new_process **pro
 {
 	int r;
 
-	c->list = calloc(n, sizeof(*c->list));
-	if (!c->list)
+	*c = (struct copying){ .processes = processes, .uffds = calloc(n, sizeof(*c->uffds)), .n = n };
+	if (!c->uffds)
 		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		c->uffds[i] = -1;
 	if (huge_is_usual())
 		return 0;
-	r = make_all(c, plan, processes, n);
-	for (size_t i = 0; r == 0 && i < c->n; i++) {
-		struct copied *p = &c->list[i];
+	r = in_all(c, plan, add_making);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		const struct memory_state *m = plan_memory(plan, processes[i]);
 
-		p->uffd = fetch(p->process->pid, i);
-		if (p->uffd >= 0 && !register_all(p->uffd, plan->r, plan_memory(plan, p->process)))
-			close_fd(&p->uffd);
+		c->uffds[i] = has_areas(plan->r, m) ? fetch(processes[i]->pid, i) : -1;
+		if (c->uffds[i] >= 0 && !register_all(c->uffds[i], plan->r, m))
+			close_fd(&c->uffds[i]);
 	}
-	return r < 0 ? r : close_all(c, plan);
-}
-
-int copying_find(const struct copying *c, const struct new_process *p)
-{
-	for (size_t i = 0; i < c->n; i++)
-		if (c->list[i].process == p)
-			return c->list[i].uffd;
-	return -1;
+	return r < 0 ? r : in_all(c, plan, add_closing);
 }
 
 int copying_put(int uffd, uint64_t start, uint64_t pages, const uint8_t *bytes)
@@ -152,8 +140,8 @@ int copying_put(int uffd, uint64_t start, uint64_t pages, const uint8_t *bytes)
 
 void copying_end(struct copying *c)
 {
-	for (size_t i = 0; i < c->n; i++)
-		close_fd(&c->list[i].uffd);
-	free(c->list);
+	for (size_t i = 0; c->uffds && i < c->n; i++)
+		close_fd(&c->uffds[i]);
+	free(c->uffds);
 	*c = (struct copying){ 0 };
 }

@@ -8,17 +8,13 @@
 #include "engine/plan.h"
 
 struct copying {
-	struct copied {
-		const struct new_process *process;
-		int uffd;
-	} * list;
+	struct new_process **processes; /* the caller's */
+	int *uffds;			/* of each; -1: none of its areas is to be filled so */
 	size_t n;
 };
 
 /* For those of the processes that have areas for it, where the kernel allows it. */
 int copying_begin(struct copying *c, struct plan *plan, struct new_process **processes, size_t n);
-/* -1: none of its areas is to be filled so. */
-int copying_find(const struct copying *c, const struct new_process *p);
 /* Within one area. 0 or negative errno */
 int copying_put(int uffd, uint64_t start, uint64_t pages, const uint8_t *bytes);
 /* Nothing of it stays with the processes. */

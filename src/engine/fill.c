@@ -64,6 +64,7 @@ static int add_run(struct fill *f, const struct new_process *p, int uffd, const 
 	return r;
 }
 
+/* all: else those that lie compressed; the others it has read by itself. */
 static int add_runs(struct fill *f, const struct new_process *p, int uffd, bool all, const struct page_runs *runs)
 {
 	int r = 0;
@@ -74,25 +75,23 @@ static int add_runs(struct fill *f, const struct new_process *p, int uffd, bool 
 	return r;
 }
 
-static int add_process(struct fill *f, const struct new_process *p)
+static int add_process(struct fill *f, const struct new_process *p, int uffd)
 {
 	const struct restore *r = f->plan->r;
 	const struct memory_state *m = plan_memory(f->plan, p);
-	int uffd = copying_find(&f->copying, p), error;
-	struct page_runs runs;
+	bool large = memory_is_large(r, m);
+	struct page_runs copied = { 0 }, others;
+	int error = uffd >= 0 ? memory_copied_runs(r, m, true, &copied) : 0;
 
-	if (uffd >= 0) {
-		error = memory_copied_runs(r, m, true, &runs);
-		if (error == 0)
-			error = add_runs(f, p, uffd, true, &runs);
-		memory_runs_done(&runs);
-		if (error < 0)
-			return error;
-	}
-	error = uffd >= 0 ? memory_copied_runs(r, m, false, &runs) : memory_runs_now(r, m, &runs);
 	if (error == 0)
-		error = add_runs(f, p, -1, memory_is_large(r, m), &runs);
-	memory_runs_done(&runs);
+		error = add_runs(f, p, uffd, large, &copied);
+	memory_runs_done(&copied);
+	if (error < 0)
+		return error;
+	error = uffd >= 0 ? memory_copied_runs(r, m, false, &others) : memory_runs_now(r, m, &others);
+	if (error == 0)
+		error = add_runs(f, p, -1, large, &others);
+	memory_runs_done(&others);
 	return error;
 }
 
@@ -230,7 +229,7 @@ static int fill_all(struct fill *f, struct new_process **list, size_t n, struct 
 	int r = copying_begin(&f->copying, f->plan, list, n);
 
 	for (size_t i = 0; i < n && r == 0; i++)
-		r = add_process(f, list[i]);
+		r = add_process(f, list[i], f->copying.uffds[i]);
 	if (f->n)
 		qsort(f->parts, f->n, sizeof(*f->parts), by_place);
 	if (r == 0)
@@ -281,16 +280,13 @@ int filled_blocks_find(const struct restore *r, struct filled_blocks *out)
 			return -ENOMEM;
 	}
 	for (size_t i = 0; out->marks && i < n; i++) {
-		struct page_runs runs;
+		const struct memory_state *m = records[i].state;
 
-		if (!memory_is_large(r, records[i].state))
+		if (!memory_is_large(r, m))
 			continue;
-		if (memory_runs_now(r, records[i].state, &runs) < 0)
-			return -ENOMEM;
-		for (size_t k = 0; k < runs.n; k++)
-			mark(r->image, out->marks, &runs.list[k]);
-		out->any |= runs.n > 0;
-		memory_runs_done(&runs);
+		for (size_t k = 0; k < m->n_runs; k++)
+			mark(r->image, out->marks, &m->runs[k]);
+		out->any = true;
 	}
 	return out->marks ? 0 : -ENOMEM;
 }

@@ -137,8 +137,6 @@ int memory_lazy_runs(const struct restore *r, const struct memory_state *m, bool
 
 int memory_copied_runs(const struct restore *r, const struct memory_state *m, bool copied, struct page_runs *out)
 {
-	if (!copied && (r->lazy || r->parking))
-		return memory_runs_now(r, m, out);
 	return runs_where(r, m, memory_is_copied, copied, out);
 }
 
@@ -166,14 +164,8 @@ static uint64_t count_runs(const struct page_run *runs, size_t n)
 	return pages;
 }
 
+/* Of a lazy restore and of clones little is left to be read. */
 bool memory_is_large(const struct restore *r, const struct memory_state *m)
 {
-	struct page_runs now;
-	bool large;
-
-	if (r->streamed || count_runs(m->runs, m->n_runs) < LEAST_LARGE || memory_runs_now(r, m, &now) < 0)
-		return false;
-	large = count_runs(now.list, now.n) >= LEAST_LARGE;
-	memory_runs_done(&now);
-	return large;
+	return !r->streamed && !r->lazy && !r->parking && count_runs(m->runs, m->n_runs) >= LEAST_LARGE;
 }

@@ -8,7 +8,7 @@
 bool memory_is_lazy(const struct restore *r, const struct memory_state *m, const struct memory_area *a);
 /*
  * Has it so much that workers put it there in parallel (engine/fill.h), and it does not read it by itself? Which areas can then be filled by userfaultfd, and the runs that lie in such, or the
- * others; the list ends as that of memory_runs_now.
+ * others; that list ends by memory_runs_done.
  */
 bool memory_is_large(const struct restore *r, const struct memory_state *m);
 bool memory_is_copied(const struct restore *r, const struct memory_state *m, const struct memory_area *a);
