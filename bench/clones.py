@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 
 import run
 from lazy import spore
@@ -56,7 +57,11 @@ def measure(options, mib):
         pid = int(subprocess.run([options.spore, "run", "-d", "--", os.path.join(options.build, "bench/bench-workload"), "memory", str(mib)], cwd=inside,
                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout)
         run.wait_for(os.path.join(inside, "ready"), pid)
+        everyone = run.tree(pid)
         spore(options, "checkpoint", "--kill", str(pid), image)
+        while any(map(run.is_there, everyone)):     # they are dying
+            run.bury()
+            time.sleep(0.01)
         return restored(options, image, 1), restored(options, image, CLONES)
     finally:
         if pid and run.is_there(pid):
