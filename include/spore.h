@@ -138,7 +138,7 @@ struct spore_checkpoint_options {
 
 struct spore_checkpoint_result {
 	uint64_t
-		stop_us; /* from the first task stopped to the last one running; 0 when the tree was isolated already */
+		stop_us; /* from just before the first task was told to stop to just before the last one was let go, or all were killed; 0 when the tree was isolated already */
 	uint64_t total_us;
 	uint64_t pages;	    /* memory pages written */
 	uint64_t unchanged; /* memory pages that are left to the older image */

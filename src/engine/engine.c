@@ -302,7 +302,6 @@ struct saving {
 	bool own;	      /* the tree is isolated for this call alone */
 	bool stream;	      /* dir_fd is none: the image is written to it as a stream */
 	bool patient;	      /* it is tried again where nothing but what passes stands in the way */
-	uint64_t stopped_at;
 	struct capturing c;
 	struct outside_ends ends;
 };
@@ -377,7 +376,7 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 	if (s->own && (r < 0 || !kill_it)) {
 		engine_phase(&e->events, "release");
 		tree_release(e->tree, e->workers);
-		result->stop_us = clock_us() - s->stopped_at;
+		result->stop_us = e->tree->running_at - e->tree->stopped_at;
 	}
 	if (r == 0 && s->c.ends)
 		r = outside_ends_check(s->c.ends, s->c.ps);
@@ -404,7 +403,7 @@ static int save(struct engine *e, struct saving *s, struct spore_checkpoint_resu
 	result->tracked = kill_it ? 0 : tracker_count(e->tracker);
 	if (r == 0 && kill_it) {
 		kill_stopped(e->tree);
-		result->stop_us = s->own ? clock_us() - s->stopped_at : 0;
+		result->stop_us = s->own ? clock_us() - e->tree->stopped_at : 0;
 	}
 	if (s->own || (r == 0 && kill_it))
 		drop_tree(e);
@@ -427,10 +426,8 @@ static int checkpoint_once(struct engine *e, struct saving *s, pid_t pid, const 
 		engine_get_ready(e);
 	if (r == 0 && e->tracker)
 		tracker_look(e->tracker, &s->c);
-	if (r == 0 && s->own) {
-		s->stopped_at = clock_us();
+	if (r == 0 && s->own)
 		r = isolate_or_name(e, pid, cgroup, timeout_ms, s->c.ps);
-	}
 	if (r == 0 && e->tree) {
 		e->tree->strict = s->flags & SPORE_CHECKPOINT_STRICT;
 		e->tree->patient = s->patient;

@@ -2,6 +2,7 @@
 #include "engine/halt.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,6 +28,14 @@ struct halt {
 	_Atomic(size_t) n_pending; /* seized, but not stopped */
 };
 
+static void note_first_stop(struct tree *t)
+{
+	uint64_t none = 0;
+
+	if (!t->stopped_at)
+		atomic_compare_exchange_strong(&t->stopped_at, &none, clock_us());
+}
+
 static int seize_new(struct halt *h, struct process *p)
 {
 	struct sleep_watch watch = { .allowed = 0 };
@@ -40,6 +49,7 @@ static int seize_new(struct halt *h, struct process *p)
 		if (sleep_watch_is_stale(&watch))
 			look_at_sleeps(p, &watch);
 		r = stop_seize(&th->stop, th->tid, 0);
+		note_first_stop(p->tree);
 		if (r == 0)
 			r = stop_interrupt(&th->stop);
 		if (r == -ESRCH)
@@ -406,7 +416,20 @@ static int release_of_worker(unsigned int worker, void *arg)
 	return 0;
 }
 
+static uint64_t last_let_go(const struct tree *t)
+{
+	uint64_t last = 0;
+
+	for (size_t i = 0; i < t->n_processes; i++)
+		for (size_t k = 0; k < t->processes[i]->n_threads; k++)
+			last = MAX(last, t->processes[i]->threads[k].stop.let_go_at);
+	return last;
+}
+
 void tree_release(struct tree *t, struct workers *w)
 {
 	workers_some(w, tree_workers(t), release_of_worker, t);
+	t->running_at = last_let_go(t);
+	if (!t->running_at) /* it was killed meanwhile */
+		t->running_at = clock_us();
 }

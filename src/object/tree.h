@@ -97,6 +97,8 @@ struct tree {
 	struct process **processes; /* parents before children; [0] is the root */
 	size_t n_processes, room;
 	size_t n_threads;
+	/* The time by the clock: before the first task was told to stop, and before the last one was let go, or when none was left to be. 0: not yet */
+	_Atomic(uint64_t) stopped_at, running_at;
 	long n_cpus;	 /* that the machine may ever have */
 	bool own_pid_ns; /* the root is pid 1 of its pid namespace */
 	/* Of the root, read by the first look at a process that compares with it. 0: not read yet, or none. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/macro.h"
 #include "kernel/uapi.h"
 #include "remote/memory.h"
@@ -233,6 +234,7 @@ void stop_put_back(struct stop *s)
 static void release_stopped(struct stop *s)
 {
 	stop_put_back(s);
+	s->let_go_at = clock_us();
 	ptrace(PTRACE_DETACH, s->tid, 0, 0);
 	s->state = STOP_NONE;
 }

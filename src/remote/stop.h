@@ -42,6 +42,8 @@ struct stop {
 	} sud;		 /* syscall user dispatch */
 	bool sud_untold; /* the kernel does not tell of it (before 6.4) */
 	bool sud_off; /* off while the task runs calls of ours, back when let go: it would be lost if spore died in between */
+	uint64_t
+		let_go_at; /* when stop_release did that, by the clock: before whoever did it may lose the processor to it. 0: not yet */
 	bool called_back; /* a STOP_RUNNING task was told to stop already */
 	bool regs_dirty;  /* the task has run something else since: mask and rseq_cs must be put back too */
 };

@@ -54,6 +54,7 @@ def test_save_kill_restore():
         check(told['pid'], p.pid)
         for key in ('stop_us', 'total_us', 'pages', 'bytes', 'tasks'):
             check(told[key] > 0, True, key)
+        check(told['stop_us'] <= told['total_us'], True, 'the stop is a part of it')
         check(os.stat(f'{d}/image').st_mode & 0o7777, 0o700)
         before = count(d)
         wait_for(lambda: count(d) > before, what='the tree goes on')
@@ -425,7 +426,8 @@ def test_notes_of_sleeps_go_with_their_processes():
         p = outside('sleep', '1000')
         time.sleep(0.2)
         r = spore('checkpoint', '--kill', '--json', p.pid, f'{d}/image')
-        check(json.loads(r.stdout)['stop_us'] > 0, True, 'it was stopped until it was killed')
+        told = json.loads(r.stdout)
+        check(0 < told['stop_us'] <= told['total_us'], True, 'it was stopped until it was killed')
         p.wait()
         pid = int(spore('restore', '-d', f'{d}/image').stdout)
         start = open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[19]
