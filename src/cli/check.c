@@ -69,7 +69,7 @@ static int check_tree(const char *word, uint32_t flags, bool json)
 	_cleanup_(target_free)
 	struct target t = { 0 };
 	_cleanup_(talk_free)
-	struct talk talk;
+	struct talk talk = { 0 };
 	struct spore_isolate_options o = { .flags = flags };
 	int r, status;
 
@@ -113,7 +113,7 @@ static int check_image(const char *dir, uint32_t flags, bool json)
 {
 	_cleanup_fd_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_(talk_free)
-	struct talk talk;
+	struct talk talk = { 0 };
 	struct spore_restore_options o = { .flags = flags };
 	int r, needs, status;
 

@@ -111,7 +111,7 @@ static int save(const struct checkpoint_options *o, const struct target *t)
 	struct spore_checkpoint_options call = o->call;
 	struct spore_checkpoint_result result = { 0 };
 	_cleanup_(talk_free)
-	struct talk talk;
+	struct talk talk = { 0 };
 	_cleanup_fd_ int dir = -1;
 	_cleanup_fd_ int parent = -1;
 	bool made = false;

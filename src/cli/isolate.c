@@ -24,7 +24,7 @@ static int isolate(int argc, char **argv)
 	_cleanup_(target_free)
 	struct target t = { 0 };
 	_cleanup_(talk_free)
-	struct talk talk;
+	struct talk talk = { 0 };
 	struct spore_isolate_options o = { 0 };
 	int status;
 
@@ -42,7 +42,7 @@ static int unisolate(int argc, char **argv)
 	_cleanup_(target_free)
 	struct target t = { 0 };
 	_cleanup_(talk_free)
-	struct talk talk;
+	struct talk talk = { 0 };
 	struct spore_unisolate_options o = { 0 };
 	int status;
 

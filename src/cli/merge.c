@@ -64,7 +64,7 @@ static int merge(const struct merge_options *o)
 {
 	_cleanup_fd_ int dir = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_(talk_free)
-	struct talk talk;
+	struct talk talk = { 0 };
 	_cleanup_fd_ int out = -1;
 	struct spore_merge_result result = { 0 };
 	struct spore_merge_options call = { .flags = o->flags, .result = &result };

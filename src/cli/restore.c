@@ -260,7 +260,7 @@ static int await_all(const pid_t *pids, uint32_t n, const struct spore_wait_opti
 /* The trees in the foreground. Returns an exit status only if that fails. */
 static int stay(struct restore_options *o, const pid_t *pids, uint32_t n)
 {
-	struct talk talk;
+	struct talk talk = { 0 };
 	struct spore_wait_options wait = { .listener = &talk.listener };
 	_cleanup_free_ int *pidfds = calloc(n, sizeof(*pidfds));
 	sigset_t passed, before;
