@@ -296,8 +296,10 @@ void tracker_look(struct tracker *t, struct capturing *c)
 	}
 	saves = pages && c->writer && fits(t, c->older) && holders_of(t);
 	make_stash(t, saves ? pages / 8 : pages);
-	if (saves)
+	if (saves) {
+		image_hold(c->writer, true); /* what is in a page file is compressed when all of it is there */
 		precopy_all(t, c);
+	}
 	for (size_t i = 0; fits(t, c->older) && i < t->n; i++)
 		settle(t->list[i], c->older);
 }

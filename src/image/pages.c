@@ -226,7 +226,8 @@ int64_t page_writer_append(struct page_writer *p, const void *pages, size_t n)
 	if (!p->compressed)
 		p->error = append_plain(p, pages, n);
 	else
-		p->error = writer_holds(p->w) ? append_held(p, pages, n) : append_compressed(p, pages, n);
+		p->error = writer_holds(p->w) && p->held == p->pages ? append_held(p, pages, n)
+								     : append_compressed(p, pages, n);
 	return p->error < 0 ? p->error : first;
 }
 

@@ -132,7 +132,8 @@ def test_chain():
         check(last['unchanged'] > last['pages'], True, last)
         check(size_of_pages(f'{d}/d') < size_of_pages(f'{d}/a') // 2, True)
         for image in 'abcd':
-            check(spore('verify', f'{d}/{image}').returncode, 0)
+            r = spore('verify', f'{d}/{image}')
+            check(r.returncode, 0, image + r.stderr)
             is_right(d, want, f'{d}/{image}')
         is_right(d, want, f'{d}/c', '--lazy')
 

@@ -345,6 +345,29 @@ def pin(pid, address):
     return p
 
 
+def test_a_large_one_beside_small_ones():
+    """What is saved before the stop, in it and after it: into the same page files, compressed or not."""
+    for options in [], ['--compress']:
+        with scratch() as d:
+            small = f'{CHANGING} 3 100 & ' * 3
+            p = start('sh', '-c', f'{small} exec {CHANGING} {MIB} 200')
+            save(p.pid, f'{d}/0', '--track', *options)
+            for i in range(1, 4):
+                save(p.pid, f'{d}/{i}', *options, parent=f'{d}/{i - 1}')
+                check(spore('verify', f'{d}/{i}').returncode, 0)
+            os.killpg(p.pid, 9)
+            p.wait()
+            bury()
+            pid = bring_back(f'{d}/3')
+            tree = [pid, *harness.children(pid)]
+            check(len(tree), 4)
+            for each in tree:
+                goes_on(each)
+            os.killpg(pid, 9)
+            wait_for(lambda: not any(map(alive, tree)))
+            bury()
+
+
 def test_a_page_that_an_outsider_holds():
     held_page('')
 
