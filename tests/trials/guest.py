@@ -122,9 +122,10 @@ class Section:
     """One call of tests/state/run.py."""
 
     def __init__(self, title):
-        self.title, self.results, self.complete = title, {}, False
+        self.title, self.results, self.complete, self.lines = title, {}, False, []
 
     def add(self, line):
+        self.lines.append(line)
         if m := re.match(r"(pass|FAIL|skip) +[\d.]+ s  (\S+?)(?:: (.*))?$", line):
             self.results[m[2]] = (m[1], m[3] or "")
         elif re.match(r"\d+ passed, \d+ failed, \d+ skipped$", line):
@@ -140,7 +141,13 @@ class Section:
 def judge(trial, kernel, sections):
     """Of each maker: carried, or refused by name. What fails twice is a failure, unless the kernel does not do without spore either what the maker expects."""
     first = again = None
-    for s in sections:
+    for s in [s for s in sections if s.title.startswith("cli ")]:
+        passed = sum(line.startswith("ok ") for line in s.lines)
+        trial.count += passed
+        trial.note(f"{kernel}: {s.title}: {passed} passed; {' | '.join(line for line in s.lines if line.startswith('skip'))}")
+        if "exit 0" not in s.lines and "exit 77" not in s.lines:
+            trial.fail(f"{kernel}: {s.title}: {' | '.join(s.lines)[-1500:]}")
+    for s in [s for s in sections if not s.title.startswith("cli ")]:
         if not s.complete:
             trial.fail(f"{kernel}: {s.title}: not all were run")
         if "-j3" in s.title:
@@ -162,7 +169,7 @@ def judge(trial, kernel, sections):
 
 
 def guest(trial):
-    """The words behind -- are kernels (all, if none is named) and makers."""
+    """The words behind -- are kernels (all, if none is named), makers, and tests of the command (cli:incremental), with which alone no makers are run."""
     for program in "qemu-system-x86_64", "apt-get", "dpkg-deb":
         if not shutil.which(program):
             raise Skip(f"there is no {program}")
@@ -178,7 +185,7 @@ def guest(trial):
             lines.append(line)
             if trial.options.verbose:
                 print("   ", line, flush=True)
-            if line.startswith("$ state/") or line.startswith("$ graph/"):
+            if line.startswith(("$ state/", "$ graph/", "$ cli ")):
                 sections.append(Section(line[2:]))
             elif sections:
                 sections[-1].add(line)

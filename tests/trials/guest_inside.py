@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The first process of the guest that guest.py boots: guest_inside.py WORK BUILD GRAPHS [MAKER...]. What it says goes to the second serial line."""
+"""The first process of the guest that guest.py boots: guest_inside.py WORK BUILD GRAPHS [MAKER|cli:NAME...]. What it says goes to the second serial line."""
+import json
 import os
 import resource
 import subprocess
@@ -64,10 +65,25 @@ def makers(build, program, mode, *names):
         run(build, program, mode, "--no-spore", *failed)
 
 
-def main(work, build, graphs, *names):
+def command(build, name):
+    """A test of the command (tests/cli), each of whose functions says how it ended; and what it says if it ended badly."""
+    with open(f"{build}/meson-info/intro-tests.json") as f:
+        test, = (t for t in json.load(f) if t["name"] == f"cli {name}")
+    print(f"$ cli {name}", flush=True)
+    p = subprocess.run(test["cmd"], env={**os.environ, **test["env"]}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    print(p.stdout, f"exit {p.returncode}", sep="", flush=True)
+
+
+def main(work, build, graphs, *words):
     set_up(work)
     print("$ uname", os.uname().release, flush=True)
     one(f"{build}/spore")
+    commands, names = [w[4:] for w in words if w.startswith("cli:")], [w for w in words if not w.startswith("cli:")]
+    for name in commands:
+        command(build, name)
+    if commands and not names:
+        print("$ end", flush=True)
+        return
     for mode in "host", "run":
         makers(build, "state/spore-makers", mode, *names)
     os.environ["GRAPH_SEEDS"] = graphs
