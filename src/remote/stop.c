@@ -211,7 +211,7 @@ bool stop_alive(void *stop)
 	int status, sig;
 
 	if (trace_wait(s, 0, &status) < 0)
-		return s->state != STOP_GONE;
+		return s->state != STOP_GONE && !trace_is_exiting(s->tid);
 	sig = WSTOPSIG(status);
 	if (status >> 16 == PTRACE_EVENT_STOP) {
 		s->group_stopped = sig != SIGTRAP;

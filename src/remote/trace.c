@@ -7,7 +7,9 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/cleanup.h"
 #include "base/macro.h"
+#include "kernel/procfs.h"
 
 #define SYSCALL_STOP  (SIGTRAP | 0x80) /* by PTRACE_O_TRACESYSGOOD */
 #define EAGER	      8		       /* how often to look again without a sleep */
@@ -37,6 +39,16 @@ static void pause_before(int attempt)
 	nanosleep(&t, NULL);
 }
 
+bool trace_is_exiting(pid_t tid)
+{
+	_cleanup_fd_ int dir = procfs_open_pid(tid);
+	struct proc_stat st;
+
+	return dir >= 0 && proc_stat_read(dir, &st) == 0 && st.flags & PF_EXITING;
+}
+
+#define PATIENCE 64 /* looks, of some milliseconds */
+
 int trace_wait(struct stop *s, int timeout_ms, int *status)
 {
 	int64_t end = 0;
@@ -46,7 +58,8 @@ int trace_wait(struct stop *s, int timeout_ms, int *status)
 
 		if (got == s->tid && WIFSTOPPED(*status))
 			return 0;
-		if (got == s->tid || (got < 0 && errno == ECHILD)) {
+		if (got == s->tid || (got < 0 && errno == ECHILD) ||
+			(attempt % PATIENCE == PATIENCE - 1 && trace_is_exiting(s->tid))) {
 			s->state = STOP_GONE;
 			return -ESRCH;
 		}

@@ -7,7 +7,12 @@
 /* How long a task may take for a step that it takes at once unless the machine is choked. */
 #define TRACE_PROMPT_MS 10000
 
-/* The next change of the task's state. -ETIMEDOUT; -ESRCH: it has ended (s->state is then STOP_GONE). */
+/*
+ * A task that is comes to no stop any more. Its end may be long in coming: pid 1 of a pid namespace waits in its exit for all others there, also for those that are dead and
+ * whose tracer, which may be another thread of this process, has not waited for them yet.
+ */
+bool trace_is_exiting(pid_t tid);
+/* The next change of the task's state. -ETIMEDOUT; -ESRCH: it has ended, or is about to (s->state is then STOP_GONE). */
 int trace_wait(struct stop *s, int timeout_ms, int *status);
 
 /*
