@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "engine/capture.h"
 #include "engine/precopy.h"
 #include "kernel/peek.h"
@@ -37,6 +38,7 @@ struct tracker {
 	struct tracked **list;
 	size_t n, room;
 	uint8_t image_id[16];
+	uint64_t since_us; /* when that image was whole */
 	struct kernel_peek *kernel;
 	struct page_holders *holders; /* NULL: nobody can tell, and nothing is read before the stop */
 	bool holders_tried;
@@ -283,6 +285,14 @@ static void settle(struct tracked *k, const struct older *older)
 		k->written.settled_by = NULL;
 }
 
+#define MOST_PRECOPIED (256ul << 10) /* pages: each costs memory for a note of where it is */
+#define MOST_RATE      100 /* pages in a millisecond: written faster than they are saved, they would be saved twice */
+
+static bool is_worth_precopy(const struct tracker *t, uint64_t pages)
+{
+	return pages && pages <= MOST_PRECOPIED && pages < (clock_us() - t->since_us) * MOST_RATE / 1000;
+}
+
 void tracker_look(struct tracker *t, struct capturing *c)
 {
 	uint64_t pages = 0;
@@ -294,7 +304,7 @@ void tracker_look(struct tracker *t, struct capturing *c)
 		t->list[i]->written.settled_by = NULL;
 		pages += page_ranges_count(&t->list[i]->written.before);
 	}
-	saves = pages && c->writer && fits(t, c->older) && holders_of(t);
+	saves = is_worth_precopy(t, pages) && c->writer && fits(t, c->older) && holders_of(t);
 	make_stash(t, saves ? pages / 8 : pages);
 	if (saves) {
 		image_hold(c->writer, true); /* what is in a page file is compressed when all of it is there */
@@ -468,6 +478,7 @@ void tracker_done(struct tracker *t, const struct tree *tree, const uint8_t imag
 
 	free_stash(t);
 	memcpy(t->image_id, image_id, sizeof(t->image_id));
+	t->since_us = clock_us();
 	for (size_t i = 0; i < t->n; i++)
 		t->list[i]->written.known = false;
 	for (size_t i = 0; i < tree->n_processes; i++) {
