@@ -33,7 +33,7 @@ static int add_run(struct taking *t, struct page_run run)
 		last->pages += run.pages;
 		return 0;
 	}
-	if (s->n_runs == t->room) {
+	if (!s->runs || s->n_runs == t->room) {
 		size_t room = t->room ? 2 * t->room : 64;
 		struct page_run *grown = reallocarray(s->runs, room, sizeof(*grown));
 

@@ -20,14 +20,15 @@ int main(int argc, char **argv)
 	pthread_t thread;
 	char name[16];
 
-	for (int i = 0; argc == 2 && i < THREADS; i++)
+	if (argc != 2)
+		return 2;
+	for (int i = 0; i < THREADS; i++)
 		if (pthread_create(&thread, NULL, look, argv[1]) != 0)
 			return 1;
-	for (unsigned long n = 0; argc == 2; n++) {
+	for (unsigned long n = 0;; n++) {
 		snprintf(name, sizeof(name), "%lu", n);
 		prctl(PR_SET_NAME, name);
 		if (access(argv[1], F_OK) == 0)
 			_exit(3);
 	}
-	return 1;
 }
