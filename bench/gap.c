@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * bench-gap MIB THREADS PAGES: distinct random pages, of which so many threads write PAGES a second in all, scattered (0: as many as they can); and one that looks at the
- * clock all the time. When there is a file "ask" in the working directory, it goes, and the longest time between two looks since the last is in "gap", in seconds.
+ * clock all the time. When there is a file "ask" in the working directory, it goes, and the longest time between two looks since the last is in "gap", in seconds; of
+ * a file "fork", how long a fork of all this takes.
  */
 #include "workload.h"
 
@@ -39,13 +40,32 @@ static void *writer(void *seed)
 	return NULL;
 }
 
-static void answer(double longest)
+static void answer(const char *question, double seconds)
 {
 	FILE *f = fopen("gap.new", "we");
 
-	if (!f || fprintf(f, "%.6f\n", longest) < 0 || fclose(f) || rename("gap.new", "gap"))
+	if (!f || fprintf(f, "%.6f\n", seconds) < 0 || fclose(f) || rename("gap.new", "gap"))
 		die("gap");
-	unlink("ask");
+	unlink(question);
+}
+
+static double time_of_fork(void)
+{
+	double begin = now(CLOCK_MONOTONIC), took;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (!pid)
+		_exit(0);
+	took = now(CLOCK_MONOTONIC) - begin;
+	waitpid(pid, NULL, 0);
+	return took;
+}
+
+static bool is_asked(const char *question)
+{
+	return access(question, F_OK) == 0;
 }
 
 /* It sleeps a little between its looks: two writers and it are to share two processors. */
@@ -60,8 +80,10 @@ static void look(void)
 		if (at - last > longest)
 			longest = at - last;
 		last = at;
-		if (access("ask", F_OK) == 0) {
-			answer(longest);
+		if (is_asked("fork")) {
+			answer("fork", time_of_fork());
+		} else if (is_asked("ask")) {
+			answer("ask", longest);
 			longest = 0;
 			last = now(CLOCK_MONOTONIC);
 		}
@@ -89,6 +111,6 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < threads; i++)
 		if (pthread_create(&ignored, NULL, writer, (void *)(uintptr_t)i))
 			die("pthread_create");
-	answer(0);
+	answer("ask", 0);
 	look();
 }
