@@ -20,7 +20,7 @@ int places_ready(struct places *p);
 int places_member(struct places *p, const char *type, const char *member, struct member_place *out);
 int places_function(struct places *p, const char *name, uint32_t *id);
 
-/* Anything else that is found out of this kernel and holds for every process is kept with them, by the same kind of names, which are copied. */
+/* Anything else that is found out of this kernel and holds for every process is kept with them, by names without blanks. That of the member is copied. */
 void places_note(struct places *p, const char *type, const char *member, const struct member_place *place);
 /* The next one of that type, from *at on, 0 at first. NULL: no more. */
 const char *places_noted(const struct places *p, const char *type, size_t *at, struct member_place *out);

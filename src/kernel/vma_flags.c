@@ -344,7 +344,7 @@ static bool has(const struct told *told, size_t n, const struct proc_map *m, uin
 }
 
 #define KEPT                                                                                                           \
-	"vma_flag 2" /* the number changes with the samples: another version of spore may have kept what it learned of others */
+	"vma_flag.2" /* the number changes with the samples: another version of spore may have kept what it learned of others */
 
 static void keep_lesson(const struct vma_flags *v)
 {
